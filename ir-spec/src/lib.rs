@@ -1,1 +1,4 @@
 //! Kiln.
+
+pub mod artifact;
+pub mod dtype;

@@ -1,0 +1,21 @@
+//! The compiled-model format: what the compiler writes and what runtime and callers read.
+//!
+//! An artefact exports one read-only [`ModelDescriptor`] and three functions with the C ABI; the descriptor carries
+//! a [`Signature`] as JSON. Generated code writes no globals and calls nothing but the [`Pool`] it is given; all
+//! memory belongs to the caller. This is version [`ABI_VERSION`] of the contract; SPEC.md states it for other languages.
+
+mod abi;
+mod footer;
+mod signature;
+mod status;
+
+pub use abi::{
+    ABI_VERSION, ALIGNMENT, ArenaBytesFn, Call, Kernel, ModelDescriptor, OutputShapesFn,
+    ParallelFor, Pool, PredictFn,
+};
+pub use footer::{FOOTER_BYTES, WeightsFooter};
+pub use signature::{
+    Extent, ImageInput, Layout, Resize, Signature, SymbolDecl, TensorDecl, WeightsDecl,
+    WeightsLocation,
+};
+pub use status::Status;
