@@ -1,1 +1,3 @@
 //! Kiln.
+
+pub mod backend;

@@ -1,0 +1,3 @@
+//! Backends: structured kernels become machine code here, one folder per kind of machine.
+
+pub mod cpu;
