@@ -1,3 +1,5 @@
 //! Kiln.
 
+pub mod frontend;
+
 pub mod backend;

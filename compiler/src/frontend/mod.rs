@@ -1,0 +1,3 @@
+//! Frontends: what a user has (a model file) becomes a module of the graph IR.
+
+pub mod onnx;
