@@ -1,1 +1,3 @@
-//! Kiln.
+//! What a program compiled by Kiln links.
+
+pub mod threads;
