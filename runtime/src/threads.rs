@@ -108,10 +108,7 @@ impl ThreadPool {
             stop: AtomicBool::new(false),
             n_parked: AtomicUsize::new(0),
             workers: threads.len() as i64 + 1,
-            sleepers: threads
-                .iter()
-                .map(|handle| Sleeper { parked: AtomicBool::new(false), thread: Mutex::new(Some(handle.thread().clone())) })
-                .collect(),
+            sleepers: threads.iter().map(|handle| Sleeper { parked: AtomicBool::new(false), thread: handle.thread().clone() }).collect(),
         });
         *started.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&shared));
         go.store(true, Ordering::Release);

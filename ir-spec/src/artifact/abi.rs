@@ -17,13 +17,7 @@ pub type Kernel = unsafe extern "C" fn(args: *const c_void, worker: i64, begin: 
 ///
 /// How the range is split must not change results. A chunk never waits for another chunk. A kernel that calls
 /// `parallel_for` again gets the whole range inline, under its own worker number.
-pub type ParallelFor = unsafe extern "C" fn(
-    data: *mut c_void,
-    tasks: i64,
-    grain: i64,
-    kernel: Kernel,
-    args: *const c_void,
-);
+pub type ParallelFor = unsafe extern "C" fn(data: *mut c_void, tasks: i64, grain: i64, kernel: Kernel, args: *const c_void);
 
 /// `kiln_pool`: how generated code runs loops in parallel. A null pool means: sequentially, as worker 0.
 #[repr(C)]
@@ -70,8 +64,7 @@ pub struct Call {
 pub type PredictFn = unsafe extern "C" fn(call: *const Call) -> i32;
 
 /// Writes the arena size in bytes for these symbols and that many workers: 0 or a [`super::Status`] code.
-pub type ArenaBytesFn =
-    unsafe extern "C" fn(dims: *const i64, threads: i64, bytes: *mut i64) -> i32;
+pub type ArenaBytesFn = unsafe extern "C" fn(dims: *const i64, threads: i64, bytes: *mut i64) -> i32;
 
 /// Writes all outputs' dims, concatenated in order: 0 or a [`super::Status`] code.
 pub type OutputShapesFn = unsafe extern "C" fn(dims: *const i64, shapes: *mut i64) -> i32;

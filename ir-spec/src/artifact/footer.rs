@@ -45,11 +45,7 @@ impl WeightsFooter {
         }
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(&footer[24..56]);
-        Some(WeightsFooter {
-            offset: word(8),
-            bytes: word(16),
-            sha256,
-        })
+        Some(WeightsFooter { offset: word(8), bytes: word(16), sha256 })
     }
 }
 
@@ -59,11 +55,7 @@ mod tests {
 
     #[test]
     fn decodes_what_it_encodes_and_nothing_else() {
-        let footer = WeightsFooter {
-            offset: 4096,
-            bytes: 12,
-            sha256: [7; 32],
-        };
+        let footer = WeightsFooter { offset: 4096, bytes: 12, sha256: [7; 32] };
         let mut bytes = footer.encode();
         assert_eq!(WeightsFooter::decode(&bytes), Some(footer));
         bytes[0] = b'k';

@@ -191,9 +191,7 @@ impl<'de> Deserialize<'de> for Extent {
                 Ok(Extent::Fixed(n))
             }
             fn visit_u64<E: de::Error>(self, n: u64) -> Result<Extent, E> {
-                i64::try_from(n)
-                    .map(Extent::Fixed)
-                    .map_err(|_| E::custom("a size beyond 63 bits"))
+                i64::try_from(n).map(Extent::Fixed).map_err(|_| E::custom("a size beyond 63 bits"))
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Extent, E> {
                 Ok(Extent::Expression(text.to_owned()))
