@@ -3,9 +3,7 @@
 //! The builder knows types from the registers it is given and panics, at the generator's own line, when
 //! they do not fit: that is a bug of the generator, never of a user's model.
 
-use super::ir::{
-    Binary, Block, Compare, Convert, Inst, Loop, Reg, Scratch, Stmt, TileProgram, Unary,
-};
+use super::ir::{Binary, Block, Compare, Convert, Inst, Loop, Reg, Scratch, Stmt, TileProgram, Unary};
 use super::types::{Lane, Mem, Type};
 
 /// Writes one [`TileProgram`].
@@ -46,20 +44,9 @@ macro_rules! convert {
 impl Builder {
     /// A program with `params` scalar `I64` parameters; kernels have four: args pointer, worker, begin, end.
     pub fn new(name: impl Into<String>, params: u32) -> Builder {
-        let params: Vec<Reg> = (0..params)
-            .map(|index| Reg {
-                index,
-                ty: Type::I64,
-            })
-            .collect();
+        let params: Vec<Reg> = (0..params).map(|index| Reg { index, ty: Type::I64 }).collect();
         Builder {
-            program: TileProgram {
-                name: name.into(),
-                registers: params.len() as u32,
-                params,
-                scratch: vec![],
-                body: vec![],
-            },
+            program: TileProgram { name: name.into(), registers: params.len() as u32, params, scratch: vec![], body: vec![] },
             open: vec![vec![]],
         }
     }
@@ -67,19 +54,12 @@ impl Builder {
     /// The parameters: `let [args, worker, begin, end] = b.params();`. Panics when the count differs.
     #[track_caller]
     pub fn params<const N: usize>(&self) -> [Reg; N] {
-        self.program.params[..]
-            .try_into()
-            .expect("tile: the number of parameters differs from the one given to Builder::new")
+        self.program.params[..].try_into().expect("tile: the number of parameters differs from the one given to Builder::new")
     }
 
     /// The finished program.
     pub fn finish(mut self) -> TileProgram {
-        assert_eq!(
-            self.open.len(),
-            1,
-            "tile: finish inside a loop or branch of {}",
-            self.program.name
-        );
+        assert_eq!(self.open.len(), 1, "tile: finish inside a loop or branch of {}", self.program.name);
         self.program.body = self.open.pop().unwrap_or_default();
         self.program
     }
@@ -105,27 +85,14 @@ impl Builder {
 
     /// The address of fresh stack memory, alive until the program returns; not initialised.
     pub fn scratch(&mut self, size_bytes: u32, align_bytes: u32) -> Reg {
-        self.program.scratch.push(Scratch {
-            size_bytes,
-            align_bytes,
-        });
-        self.emit(
-            Type::I64,
-            Inst::Scratch(self.program.scratch.len() as u32 - 1),
-        )
+        self.program.scratch.push(Scratch { size_bytes, align_bytes });
+        self.emit(Type::I64, Inst::Scratch(self.program.scratch.len() as u32 - 1))
     }
 
     /// `ty.lanes` consecutive elements from `address + offset` bytes, converted as [`Mem`] says.
     #[track_caller]
     pub fn load(&mut self, mem: Mem, ty: Type, address: Reg, offset: i32) -> Reg {
-        self.emit(
-            ty,
-            Inst::Load {
-                mem,
-                address,
-                offset,
-            },
-        )
+        self.emit(ty, Inst::Load { mem, address, offset })
     }
 
     /// One element from `address + offset` in every lane.
@@ -137,72 +104,32 @@ impl Builder {
 
     /// Elements `stride` bytes apart (scalar `I64`), the first at `address + offset`.
     #[track_caller]
-    pub fn load_strided(
-        &mut self,
-        mem: Mem,
-        ty: Type,
-        address: Reg,
-        offset: i32,
-        stride: Reg,
-    ) -> Reg {
-        self.emit(
-            ty,
-            Inst::LoadStrided {
-                mem,
-                address,
-                offset,
-                stride,
-            },
-        )
+    pub fn load_strided(&mut self, mem: Mem, ty: Type, address: Reg, offset: i32, stride: Reg) -> Reg {
+        self.emit(ty, Inst::LoadStrided { mem, address, offset, stride })
     }
 
     /// Elements at `address + offset + indices[lane]` bytes; `indices` are `I64`.
     #[track_caller]
     pub fn gather(&mut self, mem: Mem, ty: Type, address: Reg, offset: i32, indices: Reg) -> Reg {
-        self.emit(
-            ty,
-            Inst::Gather {
-                mem,
-                address,
-                offset,
-                indices,
-            },
-        )
+        self.emit(ty, Inst::Gather { mem, address, offset, indices })
     }
 
     /// Consecutive elements to `address + offset` bytes, converted as [`Mem`] says.
     #[track_caller]
     pub fn store(&mut self, mem: Mem, value: Reg, address: Reg, offset: i32) {
-        self.push(Stmt::Store {
-            mem,
-            value,
-            address,
-            offset,
-        });
+        self.push(Stmt::Store { mem, value, address, offset });
     }
 
     /// Elements to addresses `stride` bytes apart (scalar `I64`), in ascending order of lanes.
     #[track_caller]
     pub fn store_strided(&mut self, mem: Mem, value: Reg, address: Reg, offset: i32, stride: Reg) {
-        self.push(Stmt::StoreStrided {
-            mem,
-            value,
-            address,
-            offset,
-            stride,
-        });
+        self.push(Stmt::StoreStrided { mem, value, address, offset, stride });
     }
 
     /// Elements to `address + offset + indices[lane]` bytes, in ascending order of lanes.
     #[track_caller]
     pub fn scatter(&mut self, mem: Mem, value: Reg, address: Reg, offset: i32, indices: Reg) {
-        self.push(Stmt::Scatter {
-            mem,
-            value,
-            address,
-            offset,
-            indices,
-        });
+        self.push(Stmt::Scatter { mem, value, address, offset, indices });
     }
 
     // ---- lanes -------------------------------------------------------------------------------------
@@ -228,27 +155,14 @@ impl Builder {
     /// The vector with lane `lane` replaced.
     #[track_caller]
     pub fn insert(&mut self, vector: Reg, lane: u32, scalar: Reg) -> Reg {
-        self.emit(
-            vector.ty,
-            Inst::Insert {
-                vector,
-                lane,
-                scalar,
-            },
-        )
+        self.emit(vector.ty, Inst::Insert { vector, lane, scalar })
     }
 
     /// The lower half of the lanes.
     #[track_caller]
     pub fn low_half(&mut self, vector: Reg) -> Reg {
         let half = vector.ty.times(vector.ty.lanes / 2);
-        self.emit(
-            half,
-            Inst::Half {
-                vector,
-                high: false,
-            },
-        )
+        self.emit(half, Inst::Half { vector, high: false })
     }
 
     /// The upper half of the lanes.
@@ -266,11 +180,7 @@ impl Builder {
 
     /// All lanes combined by a fixed tree: lane `l` with lane `l + lanes/2`, then the halves of that, and
     /// so on to a scalar. The tree depends on the lane count only, so every emitter gives the same bits.
-    pub fn reduce_lanes(
-        &mut self,
-        vector: Reg,
-        combine: impl Fn(&mut Builder, Reg, Reg) -> Reg,
-    ) -> Reg {
+    pub fn reduce_lanes(&mut self, vector: Reg, combine: impl Fn(&mut Builder, Reg, Reg) -> Reg) -> Reg {
         let mut value = vector;
         while value.ty.lanes > 1 {
             let (low, high) = (self.low_half(value), self.high_half(value));
@@ -454,13 +364,7 @@ impl Builder {
     // ---- control -----------------------------------------------------------------------------------
 
     /// `for i in start..end step step { body }`: nothing carried.
-    pub fn for_each(
-        &mut self,
-        start: Reg,
-        end: Reg,
-        step: i64,
-        body: impl FnOnce(&mut Builder, Reg),
-    ) {
+    pub fn for_each(&mut self, start: Reg, end: Reg, step: i64, body: impl FnOnce(&mut Builder, Reg)) {
         self.loop_carrying(start, end, step, &[], |b, i, _| {
             body(b, i);
             vec![]
@@ -478,10 +382,7 @@ impl Builder {
         init: &[Reg],
         body: impl FnOnce(&mut Builder, Reg, &[Reg]) -> Vec<Reg>,
     ) -> Vec<Reg> {
-        assert!(
-            start.ty == Type::I64 && end.ty == Type::I64 && step > 0,
-            "tile: loop bounds are scalar i64 and the step is above zero"
-        );
+        assert!(start.ty == Type::I64 && end.ty == Type::I64 && step > 0, "tile: loop bounds are scalar i64 and the step is above zero");
         let index = self.fresh(Type::I64);
         let carried: Vec<Reg> = init.iter().map(|r| self.fresh(r.ty)).collect();
         self.open.push(vec![]);
@@ -489,17 +390,7 @@ impl Builder {
         let body = self.open.pop().expect("pushed above");
         assert_same_types(init, &yields);
         let results: Vec<Reg> = init.iter().map(|r| self.fresh(r.ty)).collect();
-        self.push(Stmt::Loop(Loop {
-            index,
-            start,
-            end,
-            step,
-            init: init.to_vec(),
-            carried,
-            body,
-            yields,
-            results: results.clone(),
-        }));
+        self.push(Stmt::Loop(Loop { index, start, end, step, init: init.to_vec(), carried, body, yields, results: results.clone() }));
         results
     }
 
@@ -523,11 +414,7 @@ impl Builder {
         then: impl FnOnce(&mut Builder) -> Vec<Reg>,
         otherwise: impl FnOnce(&mut Builder) -> Vec<Reg>,
     ) -> Vec<Reg> {
-        assert_eq!(
-            condition.ty,
-            Type::MASK,
-            "tile: an `if` takes a scalar mask"
-        );
+        assert_eq!(condition.ty, Type::MASK, "tile: an `if` takes a scalar mask");
         self.open.push(vec![]);
         let then_values = then(self);
         let then_block = self.open.pop().expect("pushed above");
@@ -569,19 +456,12 @@ impl Builder {
         if let Some(why) = stmt.type_error() {
             panic!("tile: {}: {why}", self.program.name);
         }
-        self.open
-            .last_mut()
-            .expect("a block is always open")
-            .push(stmt);
+        self.open.last_mut().expect("a block is always open").push(stmt);
     }
 }
 
 #[track_caller]
 fn assert_same_types(a: &[Reg], b: &[Reg]) {
     let types = |regs: &[Reg]| regs.iter().map(|r| r.ty).collect::<Vec<_>>();
-    assert_eq!(
-        types(a),
-        types(b),
-        "tile: values of a loop or branch change type"
-    );
+    assert_eq!(types(a), types(b), "tile: values of a loop or branch change type");
 }

@@ -337,12 +337,8 @@ impl Inst {
             | Inst::Extract(a, _)
             | Inst::Half { vector: a, .. }
             | Inst::Load { address: a, .. } => vec![a],
-            Inst::LoadStrided {
-                address, stride, ..
-            } => vec![address, stride],
-            Inst::Gather {
-                address, indices, ..
-            } => vec![address, indices],
+            Inst::LoadStrided { address, stride, .. } => vec![address, stride],
+            Inst::Gather { address, indices, .. } => vec![address, indices],
             Inst::Binary(_, a, b) | Inst::Compare(_, a, b) | Inst::Concat(a, b) => vec![a, b],
             Inst::Insert { vector, scalar, .. } => vec![vector, scalar],
             Inst::Fma(a, b, c) | Inst::Select(a, b, c) => vec![a, b, c],
@@ -358,42 +354,27 @@ impl Inst {
             Inst::Float(_) => says(lane.is_float(), "float constants are floats"),
             Inst::Scratch(_) => says(result == Type::I64, "a scratch address is i64"),
             Inst::Splat(a) => says(a.ty == result.element(), "splat repeats one lane"),
-            Inst::Load { mem, address, .. } => says(
-                mem.fits(lane) && address.ty == Type::I64,
-                "load: memory type does not fit the lane, or the address is no i64",
-            ),
-            Inst::LoadStrided {
-                mem,
-                address,
-                stride,
-                ..
-            } => says(
+            Inst::Load { mem, address, .. } => {
+                says(mem.fits(lane) && address.ty == Type::I64, "load: memory type does not fit the lane, or the address is no i64")
+            }
+            Inst::LoadStrided { mem, address, stride, .. } => says(
                 mem.fits(lane) && address.ty == Type::I64 && stride.ty == Type::I64,
                 "strided load: memory type does not fit the lane, or address or stride is no i64",
             ),
-            Inst::Gather {
-                mem,
-                address,
-                indices,
-                ..
-            } => says(
-                mem.fits(lane)
-                    && address.ty == Type::I64
-                    && indices.ty == result.with_lane(Lane::I64),
+            Inst::Gather { mem, address, indices, .. } => says(
+                mem.fits(lane) && address.ty == Type::I64 && indices.ty == result.with_lane(Lane::I64),
                 "gather: memory type does not fit the lane, or address or indices are no i64",
             ),
-            Inst::Unary(op, a) => says(
-                a.ty == result && op.accepts(lane),
-                "operand differs from the result, or the lane does not have this operation",
-            ),
+            Inst::Unary(op, a) => {
+                says(a.ty == result && op.accepts(lane), "operand differs from the result, or the lane does not have this operation")
+            }
             Inst::Binary(op, a, b) => says(
                 a.ty == result && b.ty == result && op.accepts(lane),
                 "operands differ from the result, or the lane does not have this operation",
             ),
-            Inst::Fma(a, b, c) => says(
-                [a, b, c].iter().all(|r| r.ty == result) && lane.is_float(),
-                "fma takes three floats of the result's type",
-            ),
+            Inst::Fma(a, b, c) => {
+                says([a, b, c].iter().all(|r| r.ty == result) && lane.is_float(), "fma takes three floats of the result's type")
+            }
             Inst::Compare(op, a, b) => says(
                 a.ty == b.ty && result == a.ty.mask() && op.accepts(a.ty.lane),
                 "compare takes two values of one type and gives its mask",
@@ -402,30 +383,13 @@ impl Inst {
                 mask.ty == result.mask() && a.ty == result && b.ty == result,
                 "select takes a mask and two values of the result's type",
             ),
-            Inst::Convert(op, a) => says(
-                a.ty.lanes == result.lanes && op.accepts(a.ty.lane, lane),
-                "no such conversion",
-            ),
-            Inst::Extract(a, at) => says(
-                result == a.ty.element() && at < a.ty.lanes,
-                "extract gives one existing lane",
-            ),
-            Inst::Insert {
-                vector,
-                lane: at,
-                scalar,
-            } => says(
-                vector.ty == result && scalar.ty == result.element() && at < result.lanes,
-                "insert replaces one existing lane",
-            ),
-            Inst::Half { vector, .. } => says(
-                vector.ty == result.times(result.lanes * 2),
-                "a half has half of the lanes",
-            ),
-            Inst::Concat(a, b) => says(
-                a.ty == b.ty && result == a.ty.times(a.ty.lanes * 2),
-                "concat doubles the lanes of two equal types",
-            ),
+            Inst::Convert(op, a) => says(a.ty.lanes == result.lanes && op.accepts(a.ty.lane, lane), "no such conversion"),
+            Inst::Extract(a, at) => says(result == a.ty.element() && at < a.ty.lanes, "extract gives one existing lane"),
+            Inst::Insert { vector, lane: at, scalar } => {
+                says(vector.ty == result && scalar.ty == result.element() && at < result.lanes, "insert replaces one existing lane")
+            }
+            Inst::Half { vector, .. } => says(vector.ty == result.times(result.lanes * 2), "a half has half of the lanes"),
+            Inst::Concat(a, b) => says(a.ty == b.ty && result == a.ty.times(a.ty.lanes * 2), "concat doubles the lanes of two equal types"),
         }
     }
 }
@@ -437,54 +401,26 @@ impl Stmt {
         let says = |ok: bool, rule: &str| (!ok).then(|| rule.to_string());
         match self {
             Stmt::Let { result, inst } => inst.type_error(result.ty),
-            Stmt::Store {
-                mem,
-                value,
-                address,
-                ..
-            } => says(
+            Stmt::Store { mem, value, address, .. } => says(
                 mem.fits(value.ty.lane) && address.ty == Type::I64,
                 "store: memory type does not fit the lane, or the address is no i64",
             ),
-            Stmt::StoreStrided {
-                mem,
-                value,
-                address,
-                stride,
-                ..
-            } => says(
+            Stmt::StoreStrided { mem, value, address, stride, .. } => says(
                 mem.fits(value.ty.lane) && address.ty == Type::I64 && stride.ty == Type::I64,
                 "strided store: memory type does not fit the lane, or address or stride is no i64",
             ),
-            Stmt::Scatter {
-                mem,
-                value,
-                address,
-                indices,
-                ..
-            } => says(
-                mem.fits(value.ty.lane)
-                    && address.ty == Type::I64
-                    && indices.ty == value.ty.with_lane(Lane::I64),
+            Stmt::Scatter { mem, value, address, indices, .. } => says(
+                mem.fits(value.ty.lane) && address.ty == Type::I64 && indices.ty == value.ty.with_lane(Lane::I64),
                 "scatter: memory type does not fit the lane, or address or indices are no i64",
             ),
             Stmt::Loop(l) => says(
                 [l.index, l.start, l.end].iter().all(|r| r.ty == Type::I64)
                     && l.step > 0
-                    && [&l.carried, &l.yields, &l.results]
-                        .iter()
-                        .all(|regs| types(regs) == types(&l.init)),
+                    && [&l.carried, &l.yields, &l.results].iter().all(|regs| types(regs) == types(&l.init)),
                 "loop: bounds are i64, the step is above zero, carried values keep their types",
             ),
-            Stmt::If {
-                condition,
-                then,
-                otherwise,
-                results,
-            } => says(
-                condition.ty == Type::MASK
-                    && types(&then.1) == types(results)
-                    && types(&otherwise.1) == types(results),
+            Stmt::If { condition, then, otherwise, results } => says(
+                condition.ty == Type::MASK && types(&then.1) == types(results) && types(&otherwise.1) == types(results),
                 "if: the condition is a scalar mask, both blocks give the results' types",
             ),
         }
@@ -497,9 +433,7 @@ impl Unary {
         match self {
             Unary::Neg | Unary::Abs => lane != Lane::Mask,
             Unary::Not => !lane.is_float(),
-            Unary::Sqrt | Unary::Ceil | Unary::Floor | Unary::Trunc | Unary::Nearest => {
-                lane.is_float()
-            }
+            Unary::Sqrt | Unary::Ceil | Unary::Floor | Unary::Trunc | Unary::Nearest => lane.is_float(),
             Unary::RoundF16 | Unary::RoundBF16 => lane == Lane::F32,
         }
     }
@@ -513,9 +447,7 @@ impl Binary {
             Add | Sub | Mul => lane != Lane::Mask,
             Div | Minimum | Maximum | MinOrSecond | MaxOrSecond => lane.is_float(),
             And | Or | Xor => !lane.is_float(),
-            DivS | DivU | RemS | RemU | Shl | ShrS | ShrU | MinS | MinU | MaxS | MaxU => {
-                lane.is_int()
-            }
+            DivS | DivU | RemS | RemU | Shl | ShrS | ShrU | MinS | MinU | MaxS | MaxU => lane.is_int(),
         }
     }
 }
@@ -535,19 +467,12 @@ impl Convert {
     /// Whether the conversion exists between these lanes.
     pub fn accepts(self, from: Lane, to: Lane) -> bool {
         match self {
-            Convert::ExtendS | Convert::ExtendU => {
-                from.is_int() && to.is_int() && from.bits() < to.bits()
-            }
+            Convert::ExtendS | Convert::ExtendU => from.is_int() && to.is_int() && from.bits() < to.bits(),
             Convert::Wrap => from.is_int() && to.is_int() && from.bits() > to.bits(),
             Convert::IntToFloatS | Convert::IntToFloatU => from.is_int() && to.is_float(),
             Convert::FloatToIntS | Convert::FloatToIntU => from.is_float() && to.is_int(),
             Convert::FloatToFloat => from.is_float() && to.is_float() && from != to,
-            Convert::Bitcast => {
-                from != to
-                    && from != Lane::Mask
-                    && to != Lane::Mask
-                    && from.same_width_int() == to.same_width_int()
-            }
+            Convert::Bitcast => from != to && from != Lane::Mask && to != Lane::Mask && from.same_width_int() == to.same_width_int(),
         }
     }
 }

@@ -102,18 +102,12 @@ impl Type {
 
     /// The same lane kind, `lanes` of them: `Type::F32.times(4)`.
     pub const fn times(self, lanes: u32) -> Type {
-        Type {
-            lane: self.lane,
-            lanes,
-        }
+        Type { lane: self.lane, lanes }
     }
 
     /// The same lane count of another lane kind.
     pub const fn with_lane(self, lane: Lane) -> Type {
-        Type {
-            lane,
-            lanes: self.lanes,
-        }
+        Type { lane, lanes: self.lanes }
     }
 
     /// One lane of this type.

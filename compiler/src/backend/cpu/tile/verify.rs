@@ -19,10 +19,7 @@ pub fn verify(program: &TileProgram) -> Vec<String> {
     }
     for &param in &program.params {
         if param.ty != Type::I64 {
-            check.error(format!(
-                "parameter %{} is {}, not i64",
-                param.index, param.ty
-            ));
+            check.error(format!("parameter %{} is {}, not i64", param.index, param.ty));
         }
         check.define(param);
     }
@@ -59,14 +56,8 @@ impl Check<'_> {
 
     fn use_of(&mut self, reg: Reg, by: &str) {
         match self.visible.get(reg.index as usize).copied().flatten() {
-            None => self.error(format!(
-                "{by} uses %{}, which is not defined there",
-                reg.index
-            )),
-            Some(ty) if ty != reg.ty => self.error(format!(
-                "{by} uses %{} as {}, but it is {ty}",
-                reg.index, reg.ty
-            )),
+            None => self.error(format!("{by} uses %{}, which is not defined there", reg.index)),
+            Some(ty) if ty != reg.ty => self.error(format!("{by} uses %{} as {}, but it is {ty}", reg.index, reg.ty)),
             Some(_) => {}
         }
     }
@@ -110,18 +101,7 @@ impl Check<'_> {
                 self.use_of(*value, "a store");
                 self.use_of(*address, "a store");
             }
-            Stmt::StoreStrided {
-                value,
-                address,
-                stride: third,
-                ..
-            }
-            | Stmt::Scatter {
-                value,
-                address,
-                indices: third,
-                ..
-            } => {
+            Stmt::StoreStrided { value, address, stride: third, .. } | Stmt::Scatter { value, address, indices: third, .. } => {
                 for reg in [value, address, third] {
                     self.use_of(*reg, "a store");
                 }
@@ -130,20 +110,13 @@ impl Check<'_> {
                 for &reg in [l.start, l.end].iter().chain(&l.init) {
                     self.use_of(reg, "a loop");
                 }
-                let entry: Vec<Reg> = std::iter::once(l.index)
-                    .chain(l.carried.iter().copied())
-                    .collect();
+                let entry: Vec<Reg> = std::iter::once(l.index).chain(l.carried.iter().copied()).collect();
                 self.scope(&l.body, &entry, &l.yields);
                 for &reg in &l.results {
                     self.define(reg);
                 }
             }
-            Stmt::If {
-                condition,
-                then,
-                otherwise,
-                results,
-            } => {
+            Stmt::If { condition, then, otherwise, results } => {
                 self.use_of(*condition, "an if");
                 self.scope(&then.0, &[], &then.1);
                 self.scope(&otherwise.0, &[], &otherwise.1);

@@ -1,0 +1,250 @@
+//! Operator attributes as data, so that the text form, substitution of dims and documentation need no code per operator.
+
+use crate::{DType, Dim, Graph};
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// The value of an attribute.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Attr {
+    /// A dim or an integer.
+    Dim(Dim),
+    /// A floating-point number.
+    Real(f64),
+    /// `true` or `false`.
+    Bool(bool),
+    /// A bare word: an element type, a mode.
+    Word(String),
+    /// Several values.
+    List(Vec<Attr>),
+    /// A region: the body of a scan.
+    Graph(Arc<Graph>),
+}
+
+/// Attributes by name, as the parser found them.
+pub type AttrMap = BTreeMap<String, Attr>;
+
+/// What `op!` derives for every operator.
+pub trait Attributes: Sized {
+    /// Names and values in declaration order.
+    fn to_attrs(&self) -> Vec<(&'static str, Attr)>;
+    /// Takes its attributes out of the map. Errors: a missing attribute or one of another kind.
+    fn from_attrs(attrs: &mut AttrMap) -> Result<Self, String>;
+    /// Applies `f` to every dim inside.
+    fn map_dims(&mut self, f: &mut dyn FnMut(&Dim) -> Dim);
+}
+
+/// A Rust type that can be an attribute.
+pub trait AttrValue: Sized {
+    /// As data.
+    fn to_attr(&self) -> Attr;
+    /// From data. Errors: what was expected.
+    fn from_attr(attr: Attr) -> Result<Self, String>;
+    /// Applies `f` to every dim inside.
+    fn map_dims(&mut self, f: &mut dyn FnMut(&Dim) -> Dim);
+}
+
+/// An `f64` attribute, compared and hashed by its bits.
+#[derive(Clone, Copy, Debug)]
+pub struct Real(pub f64);
+
+impl PartialEq for Real {
+    fn eq(&self, other: &Real) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
+}
+
+impl Eq for Real {}
+
+impl Hash for Real {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.to_bits().hash(state);
+    }
+}
+
+impl From<f64> for Real {
+    fn from(value: f64) -> Real {
+        Real(value)
+    }
+}
+
+impl AttrValue for Dim {
+    fn to_attr(&self) -> Attr {
+        Attr::Dim(self.clone())
+    }
+    fn from_attr(attr: Attr) -> Result<Self, String> {
+        match attr {
+            Attr::Dim(d) => Ok(d),
+            other => Err(format!("expected a dim, found {other:?}")),
+        }
+    }
+    fn map_dims(&mut self, f: &mut dyn FnMut(&Dim) -> Dim) {
+        *self = f(self);
+    }
+}
+
+macro_rules! integer_attr {
+    ($($ty:ty),*) => {$(
+        impl AttrValue for $ty {
+            fn to_attr(&self) -> Attr {
+                Attr::Dim(Dim::from(i64::try_from(*self).unwrap_or(i64::MAX)))
+            }
+            fn from_attr(attr: Attr) -> Result<Self, String> {
+                match &attr {
+                    Attr::Dim(d) => d.as_const().and_then(|c| <$ty>::try_from(c).ok()).ok_or_else(|| format!("expected a constant {}, found {d}", stringify!($ty))),
+                    other => Err(format!("expected an integer, found {other:?}")),
+                }
+            }
+            fn map_dims(&mut self, _: &mut dyn FnMut(&Dim) -> Dim) {}
+        }
+    )*};
+}
+integer_attr!(usize, i64, u32);
+
+impl AttrValue for Real {
+    fn to_attr(&self) -> Attr {
+        Attr::Real(self.0)
+    }
+    fn from_attr(attr: Attr) -> Result<Self, String> {
+        match attr {
+            Attr::Real(r) => Ok(Real(r)),
+            Attr::Dim(d) => d.as_const().map(|c| Real(c as f64)).ok_or_else(|| format!("expected a number, found {d}")),
+            other => Err(format!("expected a number, found {other:?}")),
+        }
+    }
+    fn map_dims(&mut self, _: &mut dyn FnMut(&Dim) -> Dim) {}
+}
+
+impl AttrValue for bool {
+    fn to_attr(&self) -> Attr {
+        Attr::Bool(*self)
+    }
+    fn from_attr(attr: Attr) -> Result<Self, String> {
+        match attr {
+            Attr::Bool(b) => Ok(b),
+            other => Err(format!("expected true or false, found {other:?}")),
+        }
+    }
+    fn map_dims(&mut self, _: &mut dyn FnMut(&Dim) -> Dim) {}
+}
+
+impl AttrValue for DType {
+    fn to_attr(&self) -> Attr {
+        Attr::Word(self.name().to_string())
+    }
+    fn from_attr(attr: Attr) -> Result<Self, String> {
+        match &attr {
+            Attr::Word(w) => DType::from_name(w).ok_or_else(|| format!("no element type `{w}`")),
+            other => Err(format!("expected an element type, found {other:?}")),
+        }
+    }
+    fn map_dims(&mut self, _: &mut dyn FnMut(&Dim) -> Dim) {}
+}
+
+impl AttrValue for Arc<Graph> {
+    fn to_attr(&self) -> Attr {
+        Attr::Graph(self.clone())
+    }
+    fn from_attr(attr: Attr) -> Result<Self, String> {
+        match attr {
+            Attr::Graph(g) => Ok(g),
+            other => Err(format!("expected a region, found {other:?}")),
+        }
+    }
+    fn map_dims(&mut self, f: &mut dyn FnMut(&Dim) -> Dim) {
+        *self = Arc::new(Graph::map_dims(self, f));
+    }
+}
+
+impl<T: AttrValue> AttrValue for Vec<T> {
+    fn to_attr(&self) -> Attr {
+        Attr::List(self.iter().map(T::to_attr).collect())
+    }
+    fn from_attr(attr: Attr) -> Result<Self, String> {
+        match attr {
+            Attr::List(items) => items.into_iter().map(T::from_attr).collect(),
+            other => Err(format!("expected a list, found {other:?}")),
+        }
+    }
+    fn map_dims(&mut self, f: &mut dyn FnMut(&Dim) -> Dim) {
+        self.iter_mut().for_each(|item| item.map_dims(f));
+    }
+}
+
+impl<T: AttrValue> AttrValue for Option<T> {
+    fn to_attr(&self) -> Attr {
+        match self {
+            Some(value) => value.to_attr(),
+            None => Attr::Word("none".into()),
+        }
+    }
+    fn from_attr(attr: Attr) -> Result<Self, String> {
+        match attr {
+            Attr::Word(w) if w == "none" => Ok(None),
+            other => T::from_attr(other).map(Some),
+        }
+    }
+    fn map_dims(&mut self, f: &mut dyn FnMut(&Dim) -> Dim) {
+        if let Some(value) = self {
+            value.map_dims(f);
+        }
+    }
+}
+
+/// Declares an operator's struct; its fields are its attributes.
+#[macro_export]
+macro_rules! op {
+    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident: $ty:ty),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+        pub struct $name { $($(#[$field_meta])* pub $field: $ty),* }
+        impl $crate::attr::Attributes for $name {
+            fn to_attrs(&self) -> Vec<(&'static str, $crate::attr::Attr)> {
+                vec![$((stringify!($field), $crate::attr::AttrValue::to_attr(&self.$field))),*]
+            }
+            #[allow(unused_variables)]
+            fn from_attrs(attrs: &mut $crate::attr::AttrMap) -> Result<Self, String> {
+                $(let $field = match attrs.remove(stringify!($field)) {
+                    Some(attr) => $crate::attr::AttrValue::from_attr(attr).map_err(|e| format!("attribute `{}`: {e}", stringify!($field)))?,
+                    None => return Err(format!("attribute `{}` is missing", stringify!($field))),
+                };)*
+                Ok($name { $($field),* })
+            }
+            #[allow(unused_variables)]
+            fn map_dims(&mut self, f: &mut dyn FnMut(&$crate::Dim) -> $crate::Dim) {
+                $($crate::attr::AttrValue::map_dims(&mut self.$field, f);)*
+            }
+        }
+    };
+}
+
+/// Declares a mode: an enum whose values are bare words in the text form.
+#[macro_export]
+macro_rules! mode {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum $name { $($(#[$variant_meta])* $variant),* }
+        impl $name {
+            /// Every value, in declaration order.
+            pub const ALL: &[$name] = &[$($name::$variant),*];
+            /// The word in the text form.
+            pub const fn word(self) -> &'static str {
+                match self { $($name::$variant => $word),* }
+            }
+        }
+        impl $crate::attr::AttrValue for $name {
+            fn to_attr(&self) -> $crate::attr::Attr {
+                $crate::attr::Attr::Word(self.word().to_string())
+            }
+            fn from_attr(attr: $crate::attr::Attr) -> Result<Self, String> {
+                match &attr {
+                    $($crate::attr::Attr::Word(w) if w == $word => Ok($name::$variant),)*
+                    other => Err(format!("expected one of {}, found {other:?}", [$($word),*].join(", "))),
+                }
+            }
+            fn map_dims(&mut self, _: &mut dyn FnMut(&$crate::Dim) -> $crate::Dim) {}
+        }
+    };
+}

@@ -1,0 +1,172 @@
+//! Builds graphs from Rust: typed, broadcasting like NumPy, and each node remembers the line that made it.
+//!
+//! A type error here is a mistake in Rust code and panics with the operator, its operands and the caller's line; code that
+//! builds from user input uses [`Builder::try_op`].
+
+use crate::graph::Origin;
+use crate::ops::{self, Facts, Op, TypeError};
+use crate::{DType, Dim, Graph, Tensor, TensorType, Value};
+use std::panic::Location;
+use std::sync::Arc;
+
+/// Adds nodes to a graph.
+pub struct Builder<'g> {
+    /// The graph under construction.
+    pub graph: &'g mut Graph,
+    origin: Option<Arc<Origin>>,
+}
+
+impl<'g> Builder<'g> {
+    /// A builder whose nodes remember the Rust line that made them.
+    pub fn new(graph: &'g mut Graph) -> Builder<'g> {
+        Builder { graph, origin: None }
+    }
+
+    /// A builder whose nodes come from one place in a model.
+    pub fn from_origin(graph: &'g mut Graph, origin: Option<Arc<Origin>>) -> Builder<'g> {
+        Builder { graph, origin }
+    }
+
+    /// The type of a value.
+    pub fn ty(&self, value: Value) -> TensorType {
+        self.graph.ty(value).clone()
+    }
+
+    /// The shape of a value.
+    pub fn shape(&self, value: Value) -> Vec<Dim> {
+        self.graph.ty(value).shape.clone()
+    }
+
+    /// The element type of a value.
+    pub fn dtype(&self, value: Value) -> DType {
+        self.graph.ty(value).dtype
+    }
+
+    /// Applies an operator to operands that may be ill-typed. Errors: the type rule's.
+    #[track_caller]
+    pub fn try_op(&mut self, op: impl Into<Op>, x: &[Value]) -> Result<Vec<Value>, TypeError> {
+        let origin = self.origin.clone().or_else(|| Some(here()));
+        self.graph.add(op.into(), x, origin)
+    }
+
+    /// Applies an operator with several results.
+    #[track_caller]
+    pub fn ops(&mut self, op: impl Into<Op>, x: &[Value]) -> Vec<Value> {
+        let op = op.into();
+        match self.try_op(op.clone(), x) {
+            Ok(results) => results,
+            Err(e) => {
+                let types: Vec<String> = x.iter().map(|v| self.ty(*v).to_string()).collect();
+                panic!("{} on ({}): {e}", op.name(), types.join(", "))
+            }
+        }
+    }
+
+    /// Applies an operator with one result.
+    #[track_caller]
+    pub fn op(&mut self, op: impl Into<Op>, x: &[Value]) -> Value {
+        self.ops(op, x)[0]
+    }
+
+    /// A constant tensor.
+    pub fn constant(&mut self, tensor: Tensor) -> Value {
+        self.graph.add_constant(tensor)
+    }
+
+    /// A scalar constant.
+    pub fn scalar(&mut self, dtype: DType, value: f64) -> Value {
+        self.constant(Tensor::scalar(dtype, value))
+    }
+
+    /// A constant of the type and shape of `x`, every element `value`.
+    #[track_caller]
+    pub fn like(&mut self, x: Value, value: f64) -> Value {
+        let scalar = self.scalar(self.dtype(x), value);
+        self.broadcast_to(scalar, &self.shape(x))
+    }
+
+    /// Broadcasts to a shape; nothing if it has it already.
+    #[track_caller]
+    pub fn broadcast_to(&mut self, x: Value, shape: &[Dim]) -> Value {
+        if self.graph.ty(x).shape == shape { x } else { self.op(ops::Broadcast { shape: shape.to_vec() }, &[x]) }
+    }
+
+    /// The shape that shapes broadcast to. Errors: `label` when they never do.
+    pub fn broadcast_shape(&mut self, shapes: &[Vec<Dim>], label: &'static str) -> Result<Vec<Dim>, TypeError> {
+        let ranges = self.graph.symbols.clone();
+        let mut facts = Facts::new(&ranges);
+        let rank = shapes.iter().map(Vec::len).max().unwrap_or(0);
+        let mut result = vec![Dim::ONE; rank];
+        for shape in shapes {
+            for (to, from) in result[rank - shape.len()..].iter_mut().zip(shape) {
+                *to = facts.broadcast(to, from, label, "broadcast")?;
+            }
+        }
+        let guards = facts.into_guards("broadcast", self.origin.as_deref());
+        self.graph.guards.extend(guards);
+        Ok(result)
+    }
+
+    /// Broadcasts values to their common shape. Errors: `label` when they never broadcast.
+    #[track_caller]
+    pub fn try_broadcast_all(&mut self, x: &[Value], label: &'static str) -> Result<Vec<Value>, TypeError> {
+        let shapes: Vec<Vec<Dim>> = x.iter().map(|v| self.shape(*v)).collect();
+        let shape = self.broadcast_shape(&shapes, label)?;
+        Ok(x.iter().map(|v| self.broadcast_to(*v, &shape)).collect())
+    }
+
+    #[track_caller]
+    fn elementwise(&mut self, op: impl Into<Op>, x: &[Value]) -> Value {
+        match self.try_broadcast_all(x, "broadcast_c2") {
+            Ok(x) => self.op(op, &x),
+            Err(e) => panic!("{e}"),
+        }
+    }
+
+    /// Another shape for the same elements; nothing if it has it already.
+    #[track_caller]
+    pub fn reshape(&mut self, x: Value, shape: &[Dim]) -> Value {
+        if self.graph.ty(x).shape == shape { x } else { self.op(ops::Reshape { shape: shape.to_vec() }, &[x]) }
+    }
+
+    /// Inserts axes of size 1, so that they are at `axes` of the result.
+    #[track_caller]
+    pub fn unsqueeze(&mut self, x: Value, axes: &[usize]) -> Value {
+        let mut shape = self.shape(x);
+        let mut axes = axes.to_vec();
+        axes.sort_unstable();
+        for axis in axes {
+            shape.insert(axis, Dim::ONE);
+        }
+        self.reshape(x, &shape)
+    }
+
+    /// The product of two matrices, `[m, k] × [k, n]`.
+    #[track_caller]
+    pub fn matmul(&mut self, a: Value, b: Value) -> Value {
+        self.op(ops::Dot::matrix(), &[a, b])
+    }
+}
+
+#[track_caller]
+fn here() -> Arc<Origin> {
+    let place = Location::caller();
+    Arc::new(Origin { text: format!("{}:{}", place.file(), place.line()) })
+}
+
+macro_rules! methods {
+    ($($(#[$meta:meta])* $method:ident($($x:ident),+) => $op:expr;)*) => {
+        impl Builder<'_> {
+            $($(#[$meta])*
+            #[track_caller]
+            pub fn $method(&mut self, $($x: Value),+) -> Value {
+                self.elementwise($op, &[$($x),+])
+            })*
+        }
+    };
+}
+
+methods! {
+    /// a + b
+    add(a, b) => ops::Add {};
+}

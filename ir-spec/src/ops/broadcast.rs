@@ -1,0 +1,72 @@
+//! `broadcast`: repeats a tensor along new leading axes and along axes of size 1, as NumPy does.
+//!
+//! Shapes: `x: [d0, ..]` → `shape`, where the axes of `x` align with the last axes of `shape`.
+//! Constraints: (C0) one operand. (C1) `rank(x) ≤ rank(shape)`. (C2) each dim of `x` is 1 or that of `shape`.
+
+use super::shape::operands;
+use super::{Example, Facts, Gradient, Meaning, Operator, TypeError};
+use crate::op;
+use crate::tensor::{indices, ravel};
+use crate::{Builder, Dim, Proof, Tensor, TensorType, Value};
+
+op! {
+    /// See the head of this file.
+    pub struct Broadcast {
+        /// The resulting shape.
+        pub shape: Vec<Dim>,
+    }
+}
+
+impl Operator for Broadcast {
+    fn infer(&self, x: &[TensorType], facts: &mut Facts) -> Result<Vec<TensorType>, TypeError> {
+        operands(x, 1, "broadcast_c0")?;
+        let Some(new) = self.shape.len().checked_sub(x[0].rank()) else {
+            return Err(TypeError::new("broadcast_c1", format!("{} has more axes than the result's {}", x[0], self.shape.len())));
+        };
+        for (from, to) in x[0].shape.iter().zip(&self.shape[new..]) {
+            // A dim `bcast(from, _)` is what `from` broadcasts to by construction.
+            if !from.is(1) && from != to && from.bcast(to) != *to {
+                if facts.ranges.provably_equal(from, to) == Proof::No && facts.ranges.provably_equal(from, &Dim::ONE) == Proof::No {
+                    return Err(TypeError::new("broadcast_c2", format!("{from} does not broadcast to {to} in {} → {:?}", x[0], self.shape)));
+                }
+                facts.broadcast(from, to, "broadcast_c2", "broadcast")?;
+                facts.at_most(from, to, "broadcast_c2", "broadcast")?;
+            }
+        }
+        Ok(vec![x[0].with_shape(self.shape.clone())])
+    }
+
+    fn eval(&self, x: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        let shape = super::constants(&self.shape)?;
+        let (size, new) = (x[0].dtype().size_bytes(), shape.len() - x[0].rank());
+        let mut bytes = Vec::new();
+        for index in indices(&shape) {
+            let from: Vec<usize> = index[new..].iter().zip(x[0].shape()).map(|(&i, &d)| if d == 1 { 0 } else { i }).collect();
+            let at = ravel(&from, x[0].shape()) * size;
+            bytes.extend_from_slice(&x[0].bytes()[at..at + size]);
+        }
+        Ok(vec![Tensor::from_vec(x[0].dtype(), shape, bytes)])
+    }
+
+    fn vjp(&self, _: &mut Builder, _: &[Value], _: &[Value], _: &[Option<Value>]) -> Gradient {
+        Gradient::NotYet
+    }
+
+    fn expand(&self, _: &mut Builder, _: &[Value]) -> Meaning {
+        Meaning::Primitive
+    }
+
+    fn examples() -> Vec<Example> {
+        let to = |shape: &[i64]| Broadcast { shape: shape.iter().map(|&d| Dim::from(d)).collect() };
+        vec![
+            Example::accepted(to(&[2, 3]), &["f32[3]"]),
+            Example::accepted(to(&[4, 2, 3]), &["i64[2, 1]"]),
+            Example::accepted(to(&[0, 3]), &["bool[1, 3]"]),
+            Example::accepted(Broadcast { shape: vec![Dim::symbol("n"), Dim::from(3)] }, &["f32[n, 1]"]),
+            Example::accepted(Broadcast { shape: vec![Dim::symbol("m").bcast(&Dim::symbol("n"))] }, &["f32[n]"]),
+            Example::rejected("broadcast_c0", to(&[2]), &[]),
+            Example::rejected("broadcast_c1", to(&[2]), &["f32[2, 2]"]),
+            Example::rejected("broadcast_c2", to(&[2]), &["f32[3]"]),
+        ]
+    }
+}

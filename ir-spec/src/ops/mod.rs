@@ -1,0 +1,192 @@
+//! The operator table: one file per operator, one row here. Everything else (parser, printer, interpreter, laws, OPS.md)
+//! loops over this table and needs no code per operator.
+
+mod elementwise;
+mod facts;
+pub mod shape;
+
+pub use facts::{Facts, TypeError};
+
+use crate::attr::{Attr, AttrMap, Attributes};
+use crate::{Builder, DType, Dim, Tensor, TensorType, Value};
+
+/// What an operator's gradient is.
+#[derive(Clone, Debug)]
+pub enum Gradient {
+    /// Gradient of the loss by each operand; `None` where it does not depend on it.
+    Operands(Vec<Option<Value>>),
+    /// Differentiate the expansion instead.
+    ThroughExpansion,
+    /// Zero almost everywhere or undefined, and why.
+    Stops(&'static str),
+    /// Not written yet; training refuses the operator by name.
+    NotYet,
+}
+
+/// What an operator is made of.
+#[derive(Clone, Debug)]
+pub enum Meaning {
+    /// Nothing simpler: the compiler lowers it.
+    Primitive,
+    /// These values, built from simpler operators.
+    Composite(Vec<Value>),
+}
+
+/// One operator: its meaning in one file.
+pub trait Operator: Attributes {
+    /// Types of the results. Conditions on symbolic dims go through `facts`. Errors: by label, `softmax_c1`.
+    fn infer(&self, x: &[TensorType], facts: &mut Facts) -> Result<Vec<TensorType>, TypeError>;
+    /// Reference semantics: obvious loops, never fast, always right. All dims in attributes are constants here and
+    /// the operands have passed `infer`. Errors: what only values can show (an index out of range).
+    fn eval(&self, x: &[Tensor]) -> Result<Vec<Tensor>, String>;
+    /// Gradient, given operands, results and the gradients of the results.
+    fn vjp(&self, b: &mut Builder, x: &[Value], y: &[Value], dy: &[Option<Value>]) -> Gradient;
+    /// Expansion into simpler operators.
+    fn expand(&self, b: &mut Builder, x: &[Value]) -> Meaning;
+    /// Small typed uses that feed every suite: accepted ones, symbolic ones, and one rejected for each constraint (Cn).
+    fn examples() -> Vec<Example>;
+}
+
+/// A use of an operator for the suites: it types (then every law is tested on it) or is rejected by a named constraint.
+#[derive(Clone, Debug)]
+pub struct Example {
+    /// The operator with attributes.
+    pub op: Op,
+    /// Operand types, dims may be symbolic.
+    pub inputs: Vec<TensorType>,
+    /// Values an integer operand may take, inclusive; for floats the interval random values are drawn from.
+    /// `None`: any value, special ones included.
+    pub values: Vec<Option<(f64, f64)>>,
+    /// The label it is rejected with, if it is.
+    pub rejected: Option<&'static str>,
+}
+
+impl Example {
+    /// An accepted use; operand types as text: `"f32[n, 3]"`.
+    pub fn accepted(op: impl Into<Op>, inputs: &[&str]) -> Example {
+        let inputs: Vec<TensorType> = inputs.iter().map(|t| parse_type(t)).collect();
+        Example { op: op.into(), values: vec![None; inputs.len()], inputs, rejected: None }
+    }
+
+    /// A use that the constraint `label` rejects.
+    pub fn rejected(label: &'static str, op: impl Into<Op>, inputs: &[&str]) -> Example {
+        Example { rejected: Some(label), ..Example::accepted(op, inputs) }
+    }
+
+    /// Draws operand `position` from `low..=high`.
+    pub fn with_values(mut self, position: usize, low: f64, high: f64) -> Example {
+        self.values[position] = Some((low, high));
+        self
+    }
+}
+
+fn parse_type(text: &str) -> TensorType {
+    crate::types::parse_tensor_type(text).unwrap_or_else(|e| panic!("type `{text}` of an example: {e}"))
+}
+
+macro_rules! ops {
+    ($($(#[$meta:meta])* $module:ident => $name:ident),* $(,)?) => {
+        $(pub mod $module;)*
+        $(pub use $module::$name;)*
+
+        /// Every operator.
+        #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+        pub enum Op { $(#[doc = concat!("`", stringify!($module), "`")] $name($name)),* }
+
+        $(impl From<$name> for Op {
+            fn from(op: $name) -> Op { Op::$name(op) }
+        })*
+
+        impl Op {
+            /// Every operator's name, in table order.
+            pub const NAMES: &[&str] = &[$(stringify!($module)),*];
+
+            /// Its name in the text form.
+            pub fn name(&self) -> &'static str {
+                match self { $(Op::$name(_) => stringify!($module)),* }
+            }
+
+            /// See [`Operator::infer`].
+            pub fn infer(&self, x: &[TensorType], facts: &mut Facts) -> Result<Vec<TensorType>, TypeError> {
+                match self { $(Op::$name(op) => op.infer(x, facts)),* }
+            }
+
+            /// See [`Operator::eval`].
+            pub fn eval(&self, x: &[Tensor]) -> Result<Vec<Tensor>, String> {
+                match self { $(Op::$name(op) => op.eval(x)),* }
+            }
+
+            /// See [`Operator::vjp`].
+            pub fn vjp(&self, b: &mut Builder, x: &[Value], y: &[Value], dy: &[Option<Value>]) -> Gradient {
+                match self { $(Op::$name(op) => op.vjp(b, x, y, dy)),* }
+            }
+
+            /// See [`Operator::expand`].
+            pub fn expand(&self, b: &mut Builder, x: &[Value]) -> Meaning {
+                match self { $(Op::$name(op) => op.expand(b, x)),* }
+            }
+
+            /// Attribute names and values.
+            pub fn to_attrs(&self) -> Vec<(&'static str, Attr)> {
+                match self { $(Op::$name(op) => op.to_attrs()),* }
+            }
+
+            /// The operator of that name with these attributes. Errors: no such operator, or what is wrong with an attribute.
+            pub fn from_attrs(name: &str, attrs: &mut AttrMap) -> Result<Op, String> {
+                match name {
+                    $(stringify!($module) => $name::from_attrs(attrs).map(Op::$name),)*
+                    _ => Err(format!("no operator `{name}`")),
+                }
+            }
+
+            /// Applies `f` to every dim in its attributes.
+            pub fn map_dims(&mut self, f: &mut dyn FnMut(&Dim) -> Dim) {
+                match self { $(Op::$name(op) => op.map_dims(f)),* }
+            }
+
+            /// The examples of every operator: `(name, example)`.
+            pub fn all_examples() -> Vec<(&'static str, Example)> {
+                let mut all = Vec::new();
+                $(all.extend($name::examples().into_iter().map(|e| (stringify!($module), e)));)*
+                all
+            }
+
+            /// Each operator's name with the header of its file, from which OPS.md is made.
+            pub fn all_docs() -> Vec<(&'static str, String)> {
+                vec![$((stringify!($module), header(include_str!(concat!(stringify!($module), ".rs"))))),*]
+            }
+        }
+    };
+}
+
+fn header(source: &str) -> String {
+    source
+        .lines()
+        .take_while(|l| l.starts_with("//!"))
+        .map(|l| l.trim_start_matches("//!").trim_start_matches(' '))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+// The only list of operators, by subject.
+ops! {
+    // Arithmetic, element by element
+    add => Add,
+    // Movement
+    broadcast => Broadcast,
+    reshape => Reshape,
+    // Contractions
+    dot => Dot,
+    // Composites
+    relu => Relu,
+}
+
+/// Constant dims as sizes, for reference evaluation. Errors: one is symbolic, negative or too large.
+pub fn constants(dims: &[Dim]) -> Result<Vec<usize>, String> {
+    dims.iter().map(|d| d.as_const().and_then(|c| usize::try_from(c).ok()).ok_or_else(|| format!("{d} is not a size"))).collect()
+}
+
+/// True for element types that arithmetic is defined on.
+pub fn is_number(dtype: DType) -> bool {
+    dtype != DType::Bool
+}
