@@ -1,5 +1,6 @@
 //! Kiln.
 
 pub mod frontend;
+pub mod kernel;
 
 pub mod backend;
