@@ -141,6 +141,12 @@ impl<'g> Builder<'g> {
         self.reshape(x, &shape)
     }
 
+    /// The same values in another element type; nothing if they have it already.
+    #[track_caller]
+    pub fn cast(&mut self, x: Value, dtype: DType) -> Value {
+        if self.dtype(x) == dtype { x } else { self.op(ops::Cast { dtype }, &[x]) }
+    }
+
     /// The product of two matrices, `[m, k] × [k, n]`.
     #[track_caller]
     pub fn matmul(&mut self, a: Value, b: Value) -> Value {
@@ -167,6 +173,108 @@ macro_rules! methods {
 }
 
 methods! {
+    /// −a
+    neg(a) => ops::Neg {};
+    /// |a|
+    abs(a) => ops::Abs {};
+    /// −1, 0 or 1 by the sign of a
+    sign(a) => ops::Sign {};
+    /// ⌈a⌉
+    ceil(a) => ops::Ceil {};
+    /// ⌊a⌋
+    floor(a) => ops::Floor {};
+    /// a towards zero
+    trunc(a) => ops::Trunc {};
+    /// a to the nearest integer, halves to even
+    round(a) => ops::Round {};
+    /// √a
+    sqrt(a) => ops::Sqrt {};
+    /// 1 / a
+    reciprocal(a) => ops::Reciprocal {};
+    /// eᵃ
+    exp(a) => ops::Exp {};
+    /// eᵃ − 1
+    expm1(a) => ops::Expm1 {};
+    /// ln a
+    log(a) => ops::Log {};
+    /// ln(1 + a)
+    log1p(a) => ops::Log1p {};
+    /// sin a
+    sin(a) => ops::Sin {};
+    /// cos a
+    cos(a) => ops::Cos {};
+    /// tan a
+    tan(a) => ops::Tan {};
+    /// asin a
+    asin(a) => ops::Asin {};
+    /// acos a
+    acos(a) => ops::Acos {};
+    /// atan a
+    atan(a) => ops::Atan {};
+    /// sinh a
+    sinh(a) => ops::Sinh {};
+    /// cosh a
+    cosh(a) => ops::Cosh {};
+    /// tanh a
+    tanh(a) => ops::Tanh {};
+    /// asinh a
+    asinh(a) => ops::Asinh {};
+    /// acosh a
+    acosh(a) => ops::Acosh {};
+    /// atanh a
+    atanh(a) => ops::Atanh {};
+    /// erf a
+    erf(a) => ops::Erf {};
+    /// ¬a, of truth values
+    not(a) => ops::Not {};
+    /// every bit of a flipped
+    bit_not(a) => ops::BitNot {};
+    /// Where a is NaN.
+    is_nan(a) => ops::IsNan {};
     /// a + b
     add(a, b) => ops::Add {};
+    /// a − b
+    sub(a, b) => ops::Sub {};
+    /// a · b
+    mul(a, b) => ops::Mul {};
+    /// a / b
+    div(a, b) => ops::Div {};
+    /// a − b·trunc(a / b)
+    rem(a, b) => ops::Rem {};
+    /// aᵇ
+    pow(a, b) => ops::Pow {};
+    /// The smaller.
+    min(a, b) => ops::Min {};
+    /// The larger.
+    max(a, b) => ops::Max {};
+    /// a ∧ b, of truth values
+    and(a, b) => ops::And {};
+    /// a ∨ b, of truth values
+    or(a, b) => ops::Or {};
+    /// a ≠ b, of truth values
+    xor(a, b) => ops::Xor {};
+    /// Conjunction of each bit.
+    bit_and(a, b) => ops::BitAnd {};
+    /// Disjunction of each bit.
+    bit_or(a, b) => ops::BitOr {};
+    /// Exclusive or of each bit.
+    bit_xor(a, b) => ops::BitXor {};
+    /// Bits of a moved up by b.
+    shift_left(a, b) => ops::ShiftLeft {};
+    /// Bits of a moved down by b.
+    shift_right(a, b) => ops::ShiftRight {};
+    /// a = b
+    equal(a, b) => ops::Equal {};
+    /// a ≠ b
+    not_equal(a, b) => ops::NotEqual {};
+    /// a < b
+    less(a, b) => ops::Less {};
+    /// a ≤ b
+    less_equal(a, b) => ops::LessEqual {};
+    /// a > b
+    greater(a, b) => ops::Greater {};
+    /// a ≥ b
+    greater_equal(a, b) => ops::GreaterEqual {};
+    /// condition ? a : b
+    select(condition, a, b) => ops::Select {};
 }

@@ -27,7 +27,10 @@ impl Operator for Broadcast {
             // A dim `bcast(from, _)` is what `from` broadcasts to by construction.
             if !from.is(1) && from != to && from.bcast(to) != *to {
                 if facts.ranges.provably_equal(from, to) == Proof::No && facts.ranges.provably_equal(from, &Dim::ONE) == Proof::No {
-                    return Err(TypeError::new("broadcast_c2", format!("{from} does not broadcast to {to} in {} → {:?}", x[0], self.shape)));
+                    return Err(TypeError::new(
+                        "broadcast_c2",
+                        format!("{from} does not broadcast to {to} in {} → {:?}", x[0], self.shape),
+                    ));
                 }
                 facts.broadcast(from, to, "broadcast_c2", "broadcast")?;
                 facts.at_most(from, to, "broadcast_c2", "broadcast")?;

@@ -118,7 +118,10 @@ impl Operator for Dot {
             Example::accepted(Dot::matrix(), &["i32[2, 3]", "i32[3, 2]"]),
             Example::accepted(batched.clone(), &["f64[2, 3, 5]", "f64[4, 2, 5]"]),
             Example::accepted(Dot { a_batch: vec![], b_batch: vec![], a_contract: vec![], b_contract: vec![] }, &["f32[3]", "f32[2]"]),
-            Example::accepted(Dot { a_batch: vec![], b_batch: vec![], a_contract: vec![0, 2], b_contract: vec![1, 0] }, &["f32[2, 3, 4]", "f32[4, 2]"]),
+            Example::accepted(
+                Dot { a_batch: vec![], b_batch: vec![], a_contract: vec![0, 2], b_contract: vec![1, 0] },
+                &["f32[2, 3, 4]", "f32[4, 2]"],
+            ),
             Example::rejected("dot_c0", Dot::matrix(), &["f32[2, 2]"]),
             Example::rejected("dot_c1", Dot::matrix(), &["f32[2, 2]", "f64[2, 2]"]),
             Example::rejected("dot_c2", Dot { b_contract: vec![], ..Dot::matrix() }, &["f32[2, 2]", "f32[2, 2]"]),

@@ -1,6 +1,7 @@
 //! The operator table: one file per operator, one row here. Everything else (parser, printer, interpreter, laws, OPS.md)
 //! loops over this table and needs no code per operator.
 
+mod arithmetic;
 mod elementwise;
 mod facts;
 pub mod shape;
@@ -170,8 +171,63 @@ fn header(source: &str) -> String {
 
 // The only list of operators, by subject.
 ops! {
-    // Arithmetic, element by element
+    // Of one operand, element by element
+    neg => Neg,
+    abs => Abs,
+    sign => Sign,
+    ceil => Ceil,
+    floor => Floor,
+    trunc => Trunc,
+    round => Round,
+    sqrt => Sqrt,
+    reciprocal => Reciprocal,
+    exp => Exp,
+    expm1 => Expm1,
+    log => Log,
+    log1p => Log1p,
+    sin => Sin,
+    cos => Cos,
+    tan => Tan,
+    asin => Asin,
+    acos => Acos,
+    atan => Atan,
+    sinh => Sinh,
+    cosh => Cosh,
+    tanh => Tanh,
+    asinh => Asinh,
+    acosh => Acosh,
+    atanh => Atanh,
+    erf => Erf,
+    not => Not,
+    bit_not => BitNot,
+    is_nan => IsNan,
+    is_inf => IsInf,
+    // Of two operands, element by element
     add => Add,
+    sub => Sub,
+    mul => Mul,
+    div => Div,
+    rem => Rem,
+    pow => Pow,
+    min => Min,
+    max => Max,
+    and => And,
+    or => Or,
+    xor => Xor,
+    bit_and => BitAnd,
+    bit_or => BitOr,
+    bit_xor => BitXor,
+    shift_left => ShiftLeft,
+    shift_right => ShiftRight,
+    // Comparisons, choice, conversion
+    equal => Equal,
+    not_equal => NotEqual,
+    less => Less,
+    less_equal => LessEqual,
+    greater => Greater,
+    greater_equal => GreaterEqual,
+    select => Select,
+    cast => Cast,
     // Movement
     broadcast => Broadcast,
     reshape => Reshape,

@@ -18,7 +18,12 @@ op! {
 impl Operator for Reshape {
     fn infer(&self, x: &[TensorType], facts: &mut Facts) -> Result<Vec<TensorType>, TypeError> {
         operands(x, 1, "reshape_c0")?;
-        facts.equal(&x[0].elements(), &Dim::product(&self.shape), "reshape_c1", format_args!("elements of {} and of {:?}", x[0], self.shape))?;
+        facts.equal(
+            &x[0].elements(),
+            &Dim::product(&self.shape),
+            "reshape_c1",
+            format_args!("elements of {} and of {:?}", x[0], self.shape),
+        )?;
         Ok(vec![x[0].with_shape(self.shape.clone())])
     }
 

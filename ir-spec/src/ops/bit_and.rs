@@ -1,0 +1,11 @@
+//! `bit_and`: conjunction of each bit.
+//!
+//! Shapes: `a: [..]`, `b`: same → same.
+//! Constraints: (C0) two operands. (C1) both of one integer element type. (C2) same shape.
+
+use super::elementwise::binary;
+
+binary! {
+    BitAnd, "bit_and", on(Int), int(|a, b, _| a & b);
+    stops("it is defined on integers"),
+}

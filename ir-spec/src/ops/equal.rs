@@ -1,0 +1,9 @@
+//! `equal`: equality, element by element.   y = (a = b)
+//!
+//! Shapes: `a: [..]`, `b`: same → same, of element type `bool`.   NaN equals nothing; −0 equals +0.
+//! Constraints: (C0) two operands. (C1) one element type. (C2) same shape.
+//! Source: IEEE 754-2019 §5.11 for floats.
+
+use super::elementwise::compare;
+
+compare! { Equal, "equal", on(Any), |a, b| a == b }
