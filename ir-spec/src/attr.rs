@@ -22,11 +22,27 @@ pub enum Attr {
     Graph(Arc<Graph>),
 }
 
+impl Attr {
+    /// What it is, in a few words, for messages.
+    pub fn describe(&self) -> String {
+        match self {
+            Attr::Dim(d) => format!("`{d}`"),
+            Attr::Real(r) => format!("`{r:?}`"),
+            Attr::Bool(b) => format!("`{b}`"),
+            Attr::Word(w) => format!("`{w}`"),
+            Attr::List(_) => "a list".to_string(),
+            Attr::Graph(_) => "a region".to_string(),
+        }
+    }
+}
+
 /// Attributes by name, as the parser found them.
 pub type AttrMap = BTreeMap<String, Attr>;
 
 /// What `op!` derives for every operator.
 pub trait Attributes: Sized {
+    /// Names and Rust types in declaration order.
+    const NAMES: &'static [(&'static str, &'static str)];
     /// Names and values in declaration order.
     fn to_attrs(&self) -> Vec<(&'static str, Attr)>;
     /// Takes its attributes out of the map. Errors: a missing attribute or one of another kind.
@@ -76,7 +92,9 @@ impl AttrValue for Dim {
     fn from_attr(attr: Attr) -> Result<Self, String> {
         match attr {
             Attr::Dim(d) => Ok(d),
-            other => Err(format!("expected a dim, found {other:?}")),
+            // The text form cannot tell a symbol alone from a mode.
+            Attr::Word(w) => Ok(Dim::symbol(&w)),
+            other => Err(format!("expected a dim, found {}", other.describe())),
         }
     }
     fn map_dims(&mut self, f: &mut dyn FnMut(&Dim) -> Dim) {
@@ -93,7 +111,7 @@ macro_rules! integer_attr {
             fn from_attr(attr: Attr) -> Result<Self, String> {
                 match &attr {
                     Attr::Dim(d) => d.as_const().and_then(|c| <$ty>::try_from(c).ok()).ok_or_else(|| format!("expected a constant {}, found {d}", stringify!($ty))),
-                    other => Err(format!("expected an integer, found {other:?}")),
+                    other => Err(format!("expected an integer, found {}", other.describe())),
                 }
             }
             fn map_dims(&mut self, _: &mut dyn FnMut(&Dim) -> Dim) {}
@@ -110,7 +128,7 @@ impl AttrValue for Real {
         match attr {
             Attr::Real(r) => Ok(Real(r)),
             Attr::Dim(d) => d.as_const().map(|c| Real(c as f64)).ok_or_else(|| format!("expected a number, found {d}")),
-            other => Err(format!("expected a number, found {other:?}")),
+            other => Err(format!("expected a number, found {}", other.describe())),
         }
     }
     fn map_dims(&mut self, _: &mut dyn FnMut(&Dim) -> Dim) {}
@@ -123,7 +141,7 @@ impl AttrValue for bool {
     fn from_attr(attr: Attr) -> Result<Self, String> {
         match attr {
             Attr::Bool(b) => Ok(b),
-            other => Err(format!("expected true or false, found {other:?}")),
+            other => Err(format!("expected true or false, found {}", other.describe())),
         }
     }
     fn map_dims(&mut self, _: &mut dyn FnMut(&Dim) -> Dim) {}
@@ -136,7 +154,7 @@ impl AttrValue for DType {
     fn from_attr(attr: Attr) -> Result<Self, String> {
         match &attr {
             Attr::Word(w) => DType::from_name(w).ok_or_else(|| format!("no element type `{w}`")),
-            other => Err(format!("expected an element type, found {other:?}")),
+            other => Err(format!("expected an element type, found {}", other.describe())),
         }
     }
     fn map_dims(&mut self, _: &mut dyn FnMut(&Dim) -> Dim) {}
@@ -149,7 +167,7 @@ impl AttrValue for Arc<Graph> {
     fn from_attr(attr: Attr) -> Result<Self, String> {
         match attr {
             Attr::Graph(g) => Ok(g),
-            other => Err(format!("expected a region, found {other:?}")),
+            other => Err(format!("expected a region, found {}", other.describe())),
         }
     }
     fn map_dims(&mut self, f: &mut dyn FnMut(&Dim) -> Dim) {
@@ -164,7 +182,7 @@ impl<T: AttrValue> AttrValue for Vec<T> {
     fn from_attr(attr: Attr) -> Result<Self, String> {
         match attr {
             Attr::List(items) => items.into_iter().map(T::from_attr).collect(),
-            other => Err(format!("expected a list, found {other:?}")),
+            other => Err(format!("expected a list, found {}", other.describe())),
         }
     }
     fn map_dims(&mut self, f: &mut dyn FnMut(&Dim) -> Dim) {
@@ -200,6 +218,7 @@ macro_rules! op {
         #[derive(Clone, PartialEq, Eq, Hash, Debug)]
         pub struct $name { $($(#[$field_meta])* pub $field: $ty),* }
         impl $crate::attr::Attributes for $name {
+            const NAMES: &'static [(&'static str, &'static str)] = &[$((stringify!($field), stringify!($ty))),*];
             fn to_attrs(&self) -> Vec<(&'static str, $crate::attr::Attr)> {
                 vec![$((stringify!($field), $crate::attr::AttrValue::to_attr(&self.$field))),*]
             }
@@ -241,7 +260,7 @@ macro_rules! mode {
             fn from_attr(attr: $crate::attr::Attr) -> Result<Self, String> {
                 match &attr {
                     $($crate::attr::Attr::Word(w) if w == $word => Ok($name::$variant),)*
-                    other => Err(format!("expected one of {}, found {other:?}", [$($word),*].join(", "))),
+                    other => Err(format!("expected one of {}, found {}", [$($word),*].join(", "), other.describe())),
                 }
             }
             fn map_dims(&mut self, _: &mut dyn FnMut(&$crate::Dim) -> $crate::Dim) {}

@@ -51,6 +51,32 @@ impl Diagnostic {
     }
 }
 
+/// The candidate spelled most like `word`, if one is close enough to be what was meant.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > 64 {
+        return None;
+    }
+    let limit = 1 + word.chars().count() / 4;
+    let distances = candidates.into_iter().filter(|c| c.len() <= 128).map(|c| (edit_distance(word, c), c));
+    distances.filter(|(d, _)| *d <= limit).min_by_key(|(d, _)| *d).map(|(_, c)| c)
+}
+
+/// Levenshtein distance: insertions, deletions and substitutions.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error[{}]: {}", self.code, self.message)?;
@@ -65,3 +91,17 @@ impl fmt::Display for Diagnostic {
 }
 
 impl std::error::Error for Diagnostic {}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn a_slip_of_the_finger_is_recognised() {
+        let ops = ["add", "dot", "softmax", "log_softmax"];
+        assert_eq!(nearest("sofmax", ops), Some("softmax"));
+        assert_eq!(nearest("Add", ops), Some("add"));
+        assert_eq!(nearest("convolution", ops), None);
+        assert_eq!(nearest("", ops), None);
+    }
+}

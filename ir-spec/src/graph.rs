@@ -147,9 +147,33 @@ impl Graph {
     ///
     /// Errors: the operator's type rule, by label.
     pub fn add(&mut self, op: Op, inputs: &[Value], origin: Option<Arc<Origin>>) -> Result<Vec<Value>, TypeError> {
+        self.add_declared(op, inputs, None, origin)
+    }
+
+    /// The same where the result types were declared: each must be provably the inferred one, and is kept as it was written.
+    ///
+    /// Errors: the operator's type rule; `declared_type` when a declared type is another one.
+    pub fn add_declared(
+        &mut self,
+        op: Op,
+        inputs: &[Value],
+        declared: Option<Vec<TensorType>>,
+        origin: Option<Arc<Origin>>,
+    ) -> Result<Vec<Value>, TypeError> {
         let types: Vec<TensorType> = inputs.iter().map(|v| self.ty(*v).clone()).collect();
         let mut facts = Facts::new(&self.symbols);
-        let results = op.infer(&types, &mut facts)?;
+        let mut results = op.infer(&types, &mut facts)?;
+        if let Some(declared) = declared {
+            for (declared, inferred) in declared.iter().zip(&results) {
+                if !declared.provably_equal(inferred, &self.symbols) {
+                    return Err(TypeError::new("declared_type", format!("declared {declared}, but the result is {inferred}")));
+                }
+            }
+            if declared.len() != results.len() {
+                return Err(TypeError::new("declared_type", format!("declared {} results, there are {}", declared.len(), results.len())));
+            }
+            results = declared;
+        }
         let guards = facts.into_guards(op.name(), origin.as_deref());
         self.guards.extend(guards);
         let count = results.len() as u32;

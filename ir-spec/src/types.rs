@@ -1,6 +1,6 @@
 //! Types of values: an element type and a shape whose dims may be symbolic.
 
-use crate::{DType, Dim};
+use crate::{DType, Dim, Proof, Ranges};
 use std::fmt;
 
 /// The type of a tensor value: `f32[batch, 3, 224, 224]`. Rank is static, dims may be symbolic.
@@ -36,6 +36,12 @@ impl TensorType {
     /// The shape as constants, if every dim is one.
     pub fn fixed_shape(&self) -> Option<Vec<usize>> {
         self.shape.iter().map(|d| d.as_const().and_then(|c| usize::try_from(c).ok())).collect()
+    }
+
+    /// True if both are the same type for every value of the symbols.
+    pub fn provably_equal(&self, other: &TensorType, ranges: &Ranges) -> bool {
+        let same = |(a, b): (&Dim, &Dim)| ranges.provably_equal(a, b) == Proof::Yes;
+        self.dtype == other.dtype && self.rank() == other.rank() && self.shape.iter().zip(&other.shape).all(same)
     }
 
     /// The same shape with another element type.

@@ -12,7 +12,7 @@ mod normal;
 mod parse;
 mod prove;
 
-pub use parse::parse_dim;
+pub use parse::{DimError, parse_dim, parse_dim_prefix};
 pub use prove::{Proof, Range, Ranges};
 
 use normal::Poly;

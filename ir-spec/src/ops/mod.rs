@@ -132,6 +132,14 @@ macro_rules! ops {
                 match self { $(Op::$name(op) => op.to_attrs()),* }
             }
 
+            /// Attribute names and Rust types of the operator of that name, in declaration order.
+            pub fn attribute_names(name: &str) -> Option<&'static [(&'static str, &'static str)]> {
+                match name {
+                    $(stringify!($module) => Some(<$name as Attributes>::NAMES),)*
+                    _ => None,
+                }
+            }
+
             /// The operator of that name with these attributes. Errors: no such operator, or what is wrong with an attribute.
             pub fn from_attrs(name: &str, attrs: &mut AttrMap) -> Result<Op, String> {
                 match name {
