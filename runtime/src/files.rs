@@ -1,0 +1,97 @@
+//! Files: written beside their place and renamed, and errors that name them.
+
+use kiln_ir::Diagnostic;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// A diagnostic about `path`: `cannot read in.npz: No such file or directory`.
+pub fn file_error(what: &str, path: &Path, error: &io::Error) -> Diagnostic {
+    // The operating system's text without Rust's "(os error 2)".
+    let text = error.to_string();
+    let reason = text.split(" (os error").next().unwrap_or_default();
+    Diagnostic::new("file", format!("cannot {what} {}: {reason}", path.display()))
+}
+
+/// Lets `content` write a file that appears under `path` only when it is complete.
+///
+/// What is no regular file (a pipe, `/dev/stdout`) is written directly.
+/// Errors: `file`, with the system's reason; the unfinished file is removed.
+pub fn write_whole(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Diagnostic> {
+    let failed = |error: &io::Error| file_error("write", path, error);
+    // Follow a link to what it stands for, so that renaming does not replace the link.
+    let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs::metadata(&place).is_ok_and(|found| !found.is_file()) {
+        let file = File::options().write(true).open(&place).map_err(|error| failed(&error))?;
+        return fill(file, content).map_err(|error| failed(&error));
+    }
+    let beside = beside(&place);
+    let outcome = File::create(&beside).and_then(|file| fill(file, content)).and_then(|()| fs::rename(&beside, &place));
+    outcome.map_err(|error| {
+        // Best effort: the first error is the one worth telling.
+        let _ = fs::remove_file(&beside);
+        failed(&error)
+    })
+}
+
+fn fill(file: File, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut writer = BufWriter::with_capacity(1 << 16, file);
+    content(&mut writer)?;
+    writer.flush()
+}
+
+/// A name in the same directory, hence on the same file system, that no other process uses.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.part", std::process::id()));
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A directory of its own for one test, removed when dropped.
+    pub(crate) struct Scratch(pub PathBuf);
+
+    impl Scratch {
+        pub(crate) fn new(name: &str) -> Scratch {
+            let path = std::env::temp_dir().join(format!("kiln-runtime-{}-{name}", std::process::id()));
+            fs::create_dir_all(&path).expect("a temporary directory");
+            Scratch(path)
+        }
+
+        pub(crate) fn file(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let scratch = Scratch::new("failed-write");
+        let path = scratch.file("out.bin");
+        write_whole(&path, |w| w.write_all(b"old")).expect("writes");
+        let error = write_whole(&path, |w| w.write_all(b"half").and(Err(io::Error::other("stopped")))).expect_err("fails");
+        assert_eq!(error.message, format!("cannot write {}: stopped", path.display()));
+        assert_eq!(fs::read(&path).expect("still there"), b"old");
+        assert_eq!(fs::read_dir(&scratch.0).expect("readable").count(), 1);
+    }
+
+    #[test]
+    fn a_missing_directory_and_a_full_device_are_errors() {
+        let scratch = Scratch::new("no-directory");
+        assert!(write_whole(&scratch.file("no/such/file"), |_| Ok(())).is_err());
+        if Path::new("/dev/full").exists() {
+            let error = write_whole(Path::new("/dev/full"), |w| w.write_all(b"x")).expect_err("full");
+            assert_eq!(error.message, "cannot write /dev/full: No space left on device");
+        }
+    }
+}

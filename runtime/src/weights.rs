@@ -1,0 +1,198 @@
+//! Where a model's weights are, and that they are the ones it was compiled with.
+//!
+//! Loading checks their size only, as reading hundreds of megabytes would cost more than the answer;
+//! [`Weights::verify`] compares the digest.
+
+use crate::files::file_error;
+use kiln_ir::Diagnostic;
+use kiln_ir::artifact::{ALIGNMENT, FOOTER_BYTES, ModelDescriptor, WeightsDecl, WeightsFooter, WeightsLocation};
+use memmap2::{Mmap, MmapOptions};
+use sha2::{Digest, Sha256};
+use std::ffi::c_void;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::{env, ptr, slice};
+
+/// Weights, ready for use. Nothing is read before generated code touches it.
+pub enum Weights {
+    /// In the object itself, which knows where.
+    Embedded,
+    /// A file, or the tail of the executable, mapped read-only.
+    Mapped(Mmap),
+}
+
+impl Weights {
+    /// Finds the weights where the signature says, or in `given` instead.
+    ///
+    /// Errors: `file`; `weights` when they are missing, or of another size than the model's.
+    pub fn find(descriptor: &ModelDescriptor, declared: &WeightsDecl, given: Option<&Path>) -> Result<Weights, Diagnostic> {
+        if let Some(path) = given {
+            return map_file(path, declared);
+        }
+        match &declared.location {
+            _ if declared.bytes == 0 => Ok(Weights::Embedded),
+            WeightsLocation::Embedded if descriptor.weights.is_null() => {
+                Err(Diagnostic::new("weights", "the artefact should embed its weights, but holds none").help("compile the model again"))
+            }
+            WeightsLocation::Embedded => Ok(Weights::Embedded),
+            WeightsLocation::Tail => map_tail(&own_executable(), declared),
+            WeightsLocation::External(name) => {
+                let beside = env::current_exe().ok().and_then(|exe| exe.parent().map(|directory| directory.join(name)));
+                let path = beside.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(name));
+                map_file(&path, declared)
+                    .map_err(|error| error.help(format!("keep {name} beside the executable, or say where it is with --weights FILE")))
+            }
+        }
+    }
+
+    /// What `Call::weights` wants: null for embedded weights.
+    pub fn as_ptr(&self) -> *const c_void {
+        match self {
+            Weights::Embedded => ptr::null(),
+            Weights::Mapped(map) => map.as_ptr().cast(),
+        }
+    }
+
+    /// Reads all weights and compares their digest with the signature's.
+    ///
+    /// Errors: `weights` when it differs.
+    pub fn verify(&self, descriptor: &ModelDescriptor, declared: &WeightsDecl) -> Result<(), Diagnostic> {
+        let bytes: &[u8] = match self {
+            Weights::Mapped(map) => map,
+            Weights::Embedded if descriptor.weights.is_null() => &[],
+            // SAFETY: the descriptor's constant data, which lives as long as the program.
+            Weights::Embedded => unsafe { slice::from_raw_parts(descriptor.weights, descriptor.weights_bytes as usize) },
+        };
+        let digest = hexadecimal(&Sha256::digest(bytes));
+        if digest == declared.sha256.to_ascii_lowercase() {
+            return Ok(());
+        }
+        let message = format!("the weights have SHA-256 {digest}, the model was compiled with {}", declared.sha256);
+        Err(Diagnostic::new("weights", message).help("the file was damaged or belongs to another model; copy or compile it again"))
+    }
+}
+
+fn map_file(path: &Path, declared: &WeightsDecl) -> Result<Weights, Diagnostic> {
+    let file = File::open(path).map_err(|error| file_error("read", path, &error))?;
+    let length = file.metadata().map_err(|error| file_error("read", path, &error))?.len();
+    if length != declared.bytes {
+        let message = format!("{} has {length} bytes, the model's weights have {}", path.display(), declared.bytes);
+        return Err(Diagnostic::new("weights", message));
+    }
+    if length == 0 {
+        return Ok(Weights::Embedded);
+    }
+    map(&file, 0, length).map_err(|error| file_error("map", path, &error))
+}
+
+fn map_tail(path: &Path, declared: &WeightsDecl) -> Result<Weights, Diagnostic> {
+    let failed = |error: io::Error| file_error("read weights from", path, &error);
+    let cut = |what: &str| {
+        let message = format!("{}: {what}", path.display());
+        Diagnostic::new("weights", message).help("the file was cut or stripped after it was compiled; copy or compile it again")
+    };
+    let mut file = File::open(path).map_err(failed)?;
+    let length = file.seek(SeekFrom::End(0)).map_err(failed)?;
+    let mut footer = [0; FOOTER_BYTES];
+    let at = length.checked_sub(FOOTER_BYTES as u64).ok_or_else(|| cut("no weights at its end"))?;
+    file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut footer)).map_err(failed)?;
+    let footer = WeightsFooter::decode(&footer).ok_or_else(|| cut("no weights at its end"))?;
+    if footer.bytes != declared.bytes || hexadecimal(&footer.sha256) != declared.sha256.to_ascii_lowercase() {
+        return Err(cut("the weights at its end belong to another model"));
+    }
+    if footer.offset.checked_add(footer.bytes).is_none_or(|end| end > at) || !footer.offset.is_multiple_of(ALIGNMENT as u64) {
+        return Err(cut("the weights at its end are cut"));
+    }
+    map(&file, footer.offset, footer.bytes).map_err(failed)
+}
+
+fn map(file: &File, offset: u64, bytes: u64) -> io::Result<Weights> {
+    let len = usize::try_from(bytes).map_err(|_| io::Error::other("too large for this machine"))?;
+    // SAFETY: the map is only read, by generated code that takes any bytes for weights. Whoever changes the file while
+    // the program runs gets other answers, or the signal that every mapped program gets.
+    let map = unsafe { MmapOptions::new().offset(offset).len(len).map(file)? };
+    Ok(Weights::Mapped(map))
+}
+
+/// The file this program was started from, also when it has been renamed since.
+fn own_executable() -> PathBuf {
+    let link = Path::new("/proc/self/exe");
+    if link.exists() { link.to_owned() } else { env::current_exe().unwrap_or_else(|_| link.to_owned()) }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake_model::descriptor;
+    use crate::files::tests::Scratch;
+    use std::fs;
+
+    fn declared(content: &[u8], location: WeightsLocation) -> WeightsDecl {
+        WeightsDecl { bytes: content.len() as u64, sha256: hexadecimal(&Sha256::digest(content)), location }
+    }
+
+    fn bytes(weights: &Weights) -> &[u8] {
+        match weights {
+            Weights::Mapped(map) => map,
+            Weights::Embedded => &[],
+        }
+    }
+
+    #[test]
+    fn a_given_file_is_mapped_checked_for_size_and_verified() {
+        let scratch = Scratch::new("weights-file");
+        let path = scratch.file("m.weights");
+        fs::write(&path, b"12345678").expect("writes");
+        let model = descriptor();
+        let right = declared(b"12345678", WeightsLocation::External("m.weights".into()));
+        let weights = Weights::find(&model, &right, Some(&path)).expect("maps");
+        assert_eq!(bytes(&weights), b"12345678");
+        weights.verify(&model, &right).expect("the same digest");
+        let other = declared(b"87654321", right.location.clone());
+        assert!(weights.verify(&model, &other).is_err());
+        let longer = declared(b"123456789", right.location);
+        let error = Weights::find(&model, &longer, Some(&path)).err().expect("another size");
+        assert_eq!(error.message, format!("{} has 8 bytes, the model's weights have 9", path.display()));
+    }
+
+    #[test]
+    fn a_tail_is_found_by_its_footer_and_cut_files_are_refused() {
+        let scratch = Scratch::new("weights-tail");
+        let path = scratch.file("program");
+        let content = [7; 100];
+        let declared = declared(&content, WeightsLocation::Tail);
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(&Sha256::digest(content));
+        let footer = WeightsFooter { offset: 4096, bytes: 100, sha256 }.encode();
+        let mut file = vec![0; 4096];
+        file.extend_from_slice(&content);
+        file.extend_from_slice(&footer);
+        fs::write(&path, &file).expect("writes");
+        let weights = map_tail(&path, &declared).expect("maps");
+        assert_eq!((bytes(&weights), weights.as_ptr() as usize % ALIGNMENT), (content.as_slice(), 0));
+        for length in [0, 10, 4096, file.len() - 1] {
+            fs::write(&path, &file[..length]).expect("writes");
+            assert!(map_tail(&path, &declared).is_err(), "cut at {length}");
+        }
+        fs::write(&path, [&file[..4096], &footer].concat()).expect("writes");
+        assert!(map_tail(&path, &declared).err().expect("cut").message.ends_with("the weights at its end are cut"));
+    }
+
+    #[test]
+    fn a_missing_external_file_says_what_to_do() {
+        let declared = declared(b"1", WeightsLocation::External("no-such.weights".into()));
+        let error = Weights::find(&descriptor(), &declared, None).err().expect("missing");
+        assert_eq!(error.message, "cannot read no-such.weights: No such file or directory");
+        assert!(error.help.is_some_and(|help| help.contains("--weights FILE")));
+    }
+}
