@@ -1,8 +1,10 @@
 //! The operator table: one file per operator, one row here. Everything else (parser, printer, interpreter, laws, OPS.md)
 //! loops over this table and needs no code per operator.
 
+mod activation;
 mod arithmetic;
 mod elementwise;
+mod expansion;
 mod facts;
 pub mod shape;
 
@@ -241,8 +243,24 @@ ops! {
     reshape => Reshape,
     // Contractions
     dot => Dot,
-    // Composites
+    // Composites: activation functions
     relu => Relu,
+    leaky_relu => LeakyRelu,
+    prelu => Prelu,
+    elu => Elu,
+    celu => Celu,
+    selu => Selu,
+    sigmoid => Sigmoid,
+    hard_sigmoid => HardSigmoid,
+    silu => Silu,
+    swish => Swish,
+    hard_swish => HardSwish,
+    mish => Mish,
+    softplus => Softplus,
+    softsign => Softsign,
+    thresholded_relu => ThresholdedRelu,
+    gelu => Gelu,
+    clip => Clip,
 }
 
 /// Constant dims as sizes, for reference evaluation. Errors: one is symbolic, negative or too large.

@@ -38,7 +38,7 @@ impl Operator for Relu {
 
     fn expand(&self, b: &mut Builder, x: &[Value]) -> Meaning {
         let zero = b.like(x[0], 0.0);
-        Meaning::Composite(vec![b.add(x[0], zero)])
+        Meaning::Composite(vec![b.max(x[0], zero)])
     }
 
     fn examples() -> Vec<Example> {

@@ -1,7 +1,7 @@
 //! Checks that many type rules share.
 
 use super::TypeError;
-use crate::TensorType;
+use crate::{Dim, TensorType};
 
 /// Errors with `label` unless there are `n` operands.
 pub fn operands(x: &[TensorType], n: usize, label: &'static str) -> Result<(), TypeError> {
@@ -32,4 +32,10 @@ pub fn distinct_axes(axes: &[usize], ty: &TensorType, label: &'static str) -> Re
         }
     }
     Ok(())
+}
+
+/// The shape after reducing `axes`: without them, or with size 1 there if `keep`.
+pub fn reduced(ty: &TensorType, axes: &[usize], keep: bool) -> Vec<Dim> {
+    let dims = ty.shape.iter().enumerate();
+    dims.filter(|(a, _)| keep || !axes.contains(a)).map(|(a, d)| if axes.contains(&a) { Dim::ONE } else { d.clone() }).collect()
 }
