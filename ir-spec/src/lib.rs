@@ -13,6 +13,7 @@ pub mod eval;
 pub mod graph;
 pub mod ops;
 pub mod tensor;
+pub mod text;
 pub mod types;
 
 pub use builder::Builder;
