@@ -432,6 +432,25 @@ impl Builder {
         results
     }
 
+    // ---- hoisting ----------------------------------------------------------------------------------
+
+    /// Number of the innermost open block: 0 is the function's body, each loop or branch inside adds one.
+    pub fn depth(&self) -> usize {
+        self.open.len() - 1
+    }
+
+    /// Emits at the present end of the enclosing block `depth`: before the loops and branches that are open inside it.
+    /// So a generator can compute what does not depend on a loop outside of it when it meets the first use.
+    #[track_caller]
+    pub fn hoisted<R>(&mut self, depth: usize, emit: impl FnOnce(&mut Builder) -> R) -> R {
+        assert!(depth < self.open.len(), "tile: block {depth} is not open");
+        let inside = self.open.split_off(depth + 1);
+        let result = emit(self);
+        assert_eq!(self.open.len(), depth + 1, "tile: a block stayed open in hoisted code");
+        self.open.extend(inside);
+        result
+    }
+
     // ---- inside ------------------------------------------------------------------------------------
 
     fn fresh(&mut self, ty: Type) -> Reg {
