@@ -131,8 +131,7 @@ impl Array {
 
 /// Bytes of an array; `None` on overflow. An axis of size 0 does not excuse others that overflow.
 pub(crate) fn byte_size(dtype: DType, shape: &[usize]) -> Option<usize> {
-    let positive = shape.iter().map(|&n| n.max(1));
-    let bytes = positive.fold(Some(dtype.size_bytes()), |product, n| product?.checked_mul(n));
+    let bytes = shape.iter().try_fold(dtype.size_bytes(), |product, &n| product.checked_mul(n.max(1)));
     bytes.filter(|&bytes| isize::try_from(bytes).is_ok()).map(|bytes| if shape.contains(&0) { 0 } else { bytes })
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn signature(inputs: &[(&str, DType, &[i64])], outputs: &[(&str, DTyp
 /// `x: f32[batch, 1, 2, 2]` → `p: f32[batch, 4]`, `total: f32[batch]`, for up to 100 pictures.
 ///
 /// Batch 13 violates its guard; a negative element is an index out of range in its node.
-pub(crate) fn descriptor() -> ModelDescriptor {
+pub(crate) fn classifier() -> Signature {
     let mut signature = signature(&[("x", DType::F32, &[-1, 1, 2, 2])], &[]);
     signature.symbols = vec![SymbolDecl { name: "batch".to_owned(), min: 1, max: Some(100) }];
     let batch = || Extent::Expression("batch".to_owned());
@@ -61,10 +61,15 @@ pub(crate) fn descriptor() -> ModelDescriptor {
     signature.guards = vec!["batch != 13".to_owned()];
     signature.nodes = vec!["lookup".to_owned()];
     signature.flops = Some(Extent::Fixed(8));
-    describe(&signature)
+    signature
 }
 
-/// The functions of [`descriptor`] under another signature.
+/// The classifier, ready to be loaded.
+pub(crate) fn descriptor() -> ModelDescriptor {
+    describe(&classifier())
+}
+
+/// The classifier's functions under another signature; inputs and outputs must have its shapes.
 pub(crate) fn describe(signature: &Signature) -> ModelDescriptor {
     let json = serde_json::to_vec(signature).expect("plain data").leak();
     ModelDescriptor {
@@ -105,7 +110,7 @@ unsafe extern "C" fn predict(call: *const Call) -> i32 {
             *call.detail = 0;
             return Status::Guard.code();
         }
-        if call.arena_bytes < batch * 16 || call.arena as usize % ALIGNMENT != 0 {
+        if call.arena_bytes < batch * 16 || !(call.arena as usize).is_multiple_of(ALIGNMENT) {
             return Status::Arena.code();
         }
         let x = std::slice::from_raw_parts((*call.inputs).cast::<f32>(), batch as usize * 4);

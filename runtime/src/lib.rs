@@ -1,9 +1,11 @@
 //! What a program compiled by Kiln links: threads, arrays and pictures in and out, its command line.
 //!
 //! Read in this order: [`model`] (a compiled model behind a safe interface) with [`weights`], [`cpu`], [`threads`] and
-//! [`memory`]; [`arrays`], [`npz`], [`npy`], [`pictures`] and [`files`] (data in and out).
+//! [`memory`]; [`arrays`], [`npz`], [`npy`], [`pictures`] and [`files`] (data in and out); [`bench`], [`report`] and
+//! [`program`] (the command line).
 
 pub mod arrays;
+pub mod bench;
 pub mod cpu;
 #[cfg(test)]
 mod fake_model;
@@ -13,6 +15,8 @@ pub mod model;
 pub mod npy;
 pub mod npz;
 pub mod pictures;
+pub mod program;
+pub mod report;
 pub mod threads;
 pub mod weights;
 mod zip;

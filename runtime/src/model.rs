@@ -18,6 +18,14 @@ pub struct Model {
     weights: Weights,
 }
 
+/// A symbol's value and the first axis that says so.
+#[derive(Clone, Copy)]
+struct SolvedAt {
+    size: i64,
+    input: usize,
+    axis: usize,
+}
+
 /// Memory for calls with certain sizes; calling again allocates nothing.
 pub struct Session<'a> {
     model: &'a Model,
@@ -28,6 +36,7 @@ pub struct Session<'a> {
     outputs: Vec<Array>,
     output_dims: Vec<i64>,
     planned_dims: Vec<i64>,
+    solved: Vec<Option<SolvedAt>>,
     input_addresses: Vec<*const c_void>,
     output_addresses: Vec<*mut c_void>,
 }
@@ -65,11 +74,21 @@ impl Model {
 
     /// Values of the symbols, in signature order, for inputs of these shapes.
     ///
-    /// Errors: `input_dtype`, `input_rank`, `input_shape`, `symbol_range`, each with the input's name and both sides.
+    /// Errors: `inputs`, `input_dtype`, `input_rank`, `input_shape`, `symbol_range`, each with the input's name and both sides.
     pub fn solve_symbols(&self, inputs: &[Array]) -> Result<Vec<i64>, Diagnostic> {
-        let symbols = &self.signature.symbols;
-        let mut solved: Vec<Option<(i64, String)>> = vec![None; symbols.len()];
-        for (decl, array) in self.signature.inputs.iter().zip(inputs) {
+        let mut solved = vec![None; self.signature.symbols.len()];
+        self.solve(inputs, &mut solved)?;
+        Ok(solved.iter().flatten().map(|place| place.size).collect())
+    }
+
+    /// Checks inputs and finds where each symbol gets its value; allocates only to report an error.
+    fn solve(&self, inputs: &[Array], solved: &mut [Option<SolvedAt>]) -> Result<(), Diagnostic> {
+        let Signature { symbols, inputs: decls, .. } = &self.signature;
+        if inputs.len() != decls.len() {
+            return Err(Diagnostic::new("inputs", format!("{} inputs given, the model takes {}", inputs.len(), decls.len())));
+        }
+        solved.fill(None);
+        for (input, (decl, array)) in decls.iter().zip(inputs).enumerate() {
             let wrong = |code: &str, text: String| {
                 Diagnostic::new(code, format!("input `{}`: {text}", decl.name)).at("the model takes", decl.to_string())
             };
@@ -90,31 +109,26 @@ impl Model {
                     Extent::Expression(name) => {
                         let index = symbols.iter().position(|symbol| symbol.name == *name);
                         let index = index.ok_or_else(|| wrong("signature", format!("axis {axis} is `{name}`, which is no symbol")))?;
-                        match &solved[index] {
-                            Some((value, place)) if *value != size => {
-                                let text = format!("axis {axis} ({name}) is {size}, but {place} is {value}");
-                                return Err(wrong("input_shape", text));
-                            }
-                            Some(_) => {}
-                            None => solved[index] = Some((size, format!("axis {axis} of input `{}`", decl.name))),
+                        let first = *solved[index].get_or_insert(SolvedAt { size, input, axis });
+                        if first.size != size {
+                            let place = format!("axis {} of input `{}` is {}", first.axis, decls[first.input].name, first.size);
+                            return Err(wrong("input_shape", format!("axis {axis} ({name}) is {size}, but {place}")));
                         }
                     }
                 }
             }
         }
-        let mut dims = Vec::with_capacity(symbols.len());
         for (symbol, solved) in symbols.iter().zip(solved) {
-            let Some((value, place)) = solved else {
+            let Some(SolvedAt { size, input, axis }) = *solved else {
                 return Err(Diagnostic::new("signature", format!("symbol `{}` stands alone on no axis of an input", symbol.name)));
             };
-            if value < symbol.min || symbol.max.is_some_and(|max| value > max) {
+            if size < symbol.min || symbol.max.is_some_and(|max| size > max) {
                 let allowed = symbol.max.map_or(format!("at least {}", symbol.min), |max| format!("from {} to {max}", symbol.min));
-                let message = format!("{place} ({}) is {value}; {allowed} is possible", symbol.name);
-                return Err(Diagnostic::new("symbol_range", message));
+                let place = format!("axis {axis} of input `{}` ({})", decls[input].name, symbol.name);
+                return Err(Diagnostic::new("symbol_range", format!("{place} is {size}; {allowed} is possible")));
             }
-            dims.push(value);
         }
-        Ok(dims)
+        Ok(())
     }
 
     /// Allocates what calls with these symbols need.
@@ -149,6 +163,7 @@ impl Model {
             outputs,
             output_dims: planned_dims.clone(),
             planned_dims,
+            solved: vec![None; dims.len()],
             input_addresses: Vec::with_capacity(self.signature.inputs.len()),
             output_addresses,
         })
@@ -185,11 +200,8 @@ impl Session<'_> {
     ///
     /// Errors: those of [`Model::solve_symbols`]; `session` for other sizes; what generated code reports.
     pub fn run(&mut self, inputs: &[Array]) -> Result<(), Diagnostic> {
-        if inputs.len() != self.model.signature.inputs.len() {
-            let message = format!("{} inputs given, the model takes {}", inputs.len(), self.model.signature.inputs.len());
-            return Err(Diagnostic::new("inputs", message));
-        }
-        if self.model.solve_symbols(inputs)? != self.dims {
+        self.model.solve(inputs, &mut self.solved)?;
+        if !self.solved.iter().zip(&self.dims).all(|(solved, &dim)| solved.is_some_and(|place| place.size == dim)) {
             return Err(Diagnostic::new("session", "the inputs have other sizes than this session was made for"));
         }
         self.input_addresses.clear();

@@ -129,15 +129,15 @@ mod tests {
     #[test]
     fn every_png_colour_type_becomes_8_bit_samples() {
         use png::{BitDepth, ColorType};
-        let cases: [(ColorType, BitDepth, &[u8], usize, &[u8]); 5] = [
-            (ColorType::Grayscale, BitDepth::One, &[0b0100_0000], 1, &[0, 255]),
-            (ColorType::Grayscale, BitDepth::Sixteen, &[1, 2, 3, 4], 1, &[1, 3]),
-            (ColorType::GrayscaleAlpha, BitDepth::Eight, &[1, 2, 3, 4], 2, &[1, 2, 3, 4]),
-            (ColorType::Rgb, BitDepth::Eight, &[1, 2, 3, 4, 5, 6], 3, &[1, 2, 3, 4, 5, 6]),
-            (ColorType::Rgba, BitDepth::Eight, &[1, 2, 3, 4, 5, 6, 7, 8], 4, &[1, 2, 3, 4, 5, 6, 7, 8]),
+        let cases = [
+            (ColorType::Grayscale, BitDepth::One, vec![0b0100_0000], 1, vec![0, 255]),
+            (ColorType::Grayscale, BitDepth::Sixteen, vec![1, 2, 3, 4], 1, vec![1, 3]),
+            (ColorType::GrayscaleAlpha, BitDepth::Eight, vec![1, 2, 3, 4], 2, vec![1, 2, 3, 4]),
+            (ColorType::Rgb, BitDepth::Eight, vec![1, 2, 3, 4, 5, 6], 3, vec![1, 2, 3, 4, 5, 6]),
+            (ColorType::Rgba, BitDepth::Eight, vec![1, 2, 3, 4, 5, 6, 7, 8], 4, vec![1, 2, 3, 4, 5, 6, 7, 8]),
         ];
         for (color, depth, data, components, samples) in cases {
-            let picture = decode_png(&png_bytes(color, depth, 2, 1, data)).expect("decodes");
+            let picture = decode_png(&png_bytes(color, depth, 2, 1, &data)).expect("decodes");
             assert_eq!((picture.width, picture.height, picture.components), (2, 1, components));
             assert_eq!(picture.samples, samples);
         }

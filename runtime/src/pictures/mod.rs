@@ -6,42 +6,48 @@ mod resample;
 pub use decode::{Picture, decode};
 
 use crate::arrays::Array;
-use kiln_ir::artifact::{Extent, ImageInput, Layout, Resize, Signature};
+use kiln_ir::artifact::{Extent, ImageInput, Layout, Resize, Signature, TensorDecl};
 use kiln_ir::{DType, Diagnostic};
 use resample::{Region, resample};
 
-/// How pictures become an input: declared, or guessed when exactly one input has rank 4 and 1 or 3 channels.
-///
-/// The guess scales floating-point inputs to 0..1 and leaves integers at 0..255, and stretches. `None` when there is
-/// no such input.
+/// How pictures become an input: as declared, or guessed when exactly one input could take them.
 pub fn image_input(signature: &Signature) -> Option<ImageInput> {
     if let Some(declared) = &signature.image {
         return Some(declared.clone());
     }
-    let mut candidates = signature.inputs.iter().filter_map(|input| {
-        let [_, second, _, fourth] = input.shape.as_slice() else { return None };
-        let channels = |extent: &Extent| match extent {
-            Extent::Fixed(1) => Some(1),
-            Extent::Fixed(3) => Some(3),
-            Extent::Fixed(_) | Extent::Expression(_) => None,
-        };
-        let first = channels(second).map(|n| (Layout::Nchw, n));
-        let (layout, channels) = first.or_else(|| channels(fourth).map(|n| (Layout::Nhwc, n)))?;
-        let scale = if input.dtype.is_float() { 1.0 / 255.0 } else { 1.0 };
-        Some(ImageInput {
-            input: input.name.clone(),
-            layout,
-            channels,
-            scale,
-            mean: Vec::new(),
-            std: Vec::new(),
-            resize: Resize::Stretch,
-            shorter_side: None,
-            invert: false,
-        })
-    });
+    let mut candidates = signature.inputs.iter().filter_map(guess);
     let only = candidates.next()?;
     candidates.next().is_none().then_some(only)
+}
+
+/// How pictures become this very input; `None` when it cannot take any.
+pub fn image_input_named(signature: &Signature, name: &str) -> Option<ImageInput> {
+    let declared = signature.image.as_ref().filter(|image| image.input == name);
+    declared.cloned().or_else(|| signature.inputs.iter().find(|input| input.name == name).and_then(guess))
+}
+
+/// An input of rank 4 with 1 or 3 channels takes pictures: floats scaled to 0..1, integers 0..255, stretched to fit.
+fn guess(input: &TensorDecl) -> Option<ImageInput> {
+    let [_, second, _, fourth] = input.shape.as_slice() else { return None };
+    let channels = |extent: &Extent| match extent {
+        Extent::Fixed(1) => Some(1),
+        Extent::Fixed(3) => Some(3),
+        Extent::Fixed(_) | Extent::Expression(_) => None,
+    };
+    let first = channels(second).map(|n| (Layout::Nchw, n));
+    let (layout, channels) = first.or_else(|| channels(fourth).map(|n| (Layout::Nhwc, n)))?;
+    let scale = if input.dtype.is_float() { 1.0 / 255.0 } else { 1.0 };
+    Some(ImageInput {
+        input: input.name.clone(),
+        layout,
+        channels,
+        scale,
+        mean: Vec::new(),
+        std: Vec::new(),
+        resize: Resize::Stretch,
+        shorter_side: None,
+        invert: false,
+    })
 }
 
 /// Makes one input tensor of these pictures, one per batch item; if there are fewer than the input's fixed batch,

@@ -1,0 +1,253 @@
+//! What a compiled program does: read inputs, run, say or write what came out.
+
+mod inputs;
+mod options;
+mod pictures;
+
+use crate::arrays::Array;
+use crate::bench::{Limits, Measurement, measure};
+use crate::files::file_error;
+use crate::model::{Model, read_signature};
+use crate::npz::write_npz;
+use crate::pictures::image_input;
+use crate::report::{RankedClass, Summary, rank, summarise};
+use crate::threads::{ThreadPool, default_workers};
+use kiln_ir::Diagnostic;
+use kiln_ir::artifact::{Extent, ModelDescriptor, Signature};
+use options::{Options, help};
+use serde::Serialize;
+use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Instant;
+
+/// Rows of a batch whose classes are printed; the rest is in the output file.
+const MAX_ROWS_PRINTED: usize = 10;
+
+/// Why a program ends without success.
+enum Failure {
+    /// The command line is wrong: exit status 2.
+    Usage(String),
+    /// Something else is: exit status 1.
+    Error(Diagnostic),
+}
+
+impl From<Diagnostic> for Failure {
+    fn from(error: Diagnostic) -> Failure {
+        Failure::Error(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// Only writing to standard output gives bare I/O errors here.
+    fn from(error: io::Error) -> Failure {
+        Failure::Error(file_error("write to", Path::new("standard output"), &error))
+    }
+}
+
+/// `main` of every compiled program.
+///
+/// # Safety
+/// `argv` holds `argc` C strings; `model` is a descriptor that Kiln compiled, with code and data that are never freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kiln_runtime_main(argc: c_int, argv: *const *const c_char, model: *const ModelDescriptor) -> c_int {
+    occupy_standard_streams();
+    let count = usize::try_from(argc).unwrap_or(0);
+    // SAFETY: the caller's promise.
+    let argument = |index: usize| OsStr::from_bytes(unsafe { CStr::from_ptr(*argv.add(index)) }.to_bytes()).to_owned();
+    let mut arguments = (0..count).map(argument);
+    let program = arguments.next().unwrap_or_else(|| OsString::from("model"));
+    // SAFETY: the caller's promise.
+    unsafe { run(&program, arguments, &*model, &mut io::stdout().lock(), &mut io::stderr().lock()) }
+}
+
+/// Gives a closed standard stream to `/dev/null`, lest the next opened file take its number and get our messages.
+fn occupy_standard_streams() {
+    while let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {
+        if null.as_raw_fd() > 2 {
+            break;
+        }
+        std::mem::forget(null);
+    }
+}
+
+/// Runs the program with these arguments and streams, and gives its exit status.
+///
+/// # Safety
+/// As [`kiln_runtime_main`].
+pub unsafe fn run(
+    program: &OsStr,
+    arguments: impl IntoIterator<Item = OsString>,
+    model: &ModelDescriptor,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> c_int {
+    let program = program.to_string_lossy();
+    // SAFETY: the caller's promise.
+    let outcome = Options::parse(arguments).map_err(Failure::Usage).and_then(|options| unsafe { execute(&program, &options, model, out) });
+    let (code, message) = match outcome.and_then(|()| Ok(out.flush()?)) {
+        Ok(()) => return 0,
+        Err(Failure::Usage(text)) => (2, format!("error: {text}\n  help: `{program} --help` says what is possible")),
+        Err(Failure::Error(error)) => (1, error.to_string()),
+    };
+    // If nobody can read the message, the exit status must do.
+    let _ = writeln!(err, "{message}");
+    code
+}
+
+unsafe fn execute(program: &str, options: &Options, descriptor: &ModelDescriptor, out: &mut dyn Write) -> Result<(), Failure> {
+    if options.help || options.version {
+        // SAFETY: the caller's promise.
+        let signature = unsafe { read_signature(descriptor)? };
+        let text = match options.help {
+            true => help(program, &signature, image_input(&signature).is_some()),
+            false => {
+                format!("{}, compiled by {} from a model with SHA-256 {}\n", signature.name, signature.compiler, signature.model_sha256)
+            }
+        };
+        return Ok(out.write_all(text.as_bytes())?);
+    }
+    // SAFETY: the caller's promise.
+    let model = unsafe { Model::load(descriptor, options.weights.as_deref())? };
+    let signature = model.signature();
+    let labels = match &options.labels {
+        Some(path) => Some(read_labels(path)?),
+        None => signature.labels.clone(),
+    };
+    if options.verify {
+        model.verify_weights()?;
+        if !options.json {
+            writeln!(out, "weights: {} bytes, digest as compiled", signature.weights.bytes)?;
+        }
+    }
+    let threads = options.threads.unwrap_or(usize::MAX).min(default_workers());
+    let given = inputs::are_given(options);
+    if given && !options.pictures.is_empty() {
+        return Err(Failure::Usage("give either pictures or inputs, not both".to_owned()));
+    }
+    let made_up = options.bench && !given && options.pictures.is_empty();
+    if !options.dims.is_empty() && !made_up {
+        return Err(Failure::Usage("--dim sizes made-up inputs: it goes with --bench and no inputs".to_owned()));
+    }
+    let pool = ThreadPool::new(threads);
+    if options.bench {
+        let inputs = match (made_up, options.pictures.is_empty()) {
+            (true, _) => inputs::make_up(options, signature)?,
+            (false, true) => inputs::read(options, signature)?,
+            (false, false) => pictures::read_first(&options.pictures, signature)?,
+        };
+        return time(options, &model, &pool, &inputs, out);
+    }
+    if !options.pictures.is_empty() {
+        return pictures::classify(options, &model, &pool, labels.as_deref(), out);
+    }
+    if !given && !signature.inputs.is_empty() {
+        if options.verify {
+            return Ok(());
+        }
+        let inputs: Vec<String> = signature.inputs.iter().map(|input| format!("\n  {input}")).collect();
+        return Err(Failure::Usage(format!("no inputs given; the model takes{}", inputs.concat())));
+    }
+    predict(options, &model, &pool, labels.as_deref(), out)
+}
+
+/// Runs once on arrays.
+fn predict(options: &Options, model: &Model, pool: &ThreadPool, labels: Option<&[String]>, out: &mut dyn Write) -> Result<(), Failure> {
+    let inputs = inputs::read(options, model.signature())?;
+    let mut session = model.session(&model.solve_symbols(&inputs)?, pool)?;
+    let begin = Instant::now();
+    session.run(&inputs)?;
+    let ms = begin.elapsed().as_secs_f64() * 1e3;
+    if let Some(path) = &options.output {
+        write_outputs(path, model.signature(), session.outputs())?;
+    }
+    let ranking = rank(session.outputs(), labels, options.top.unwrap_or(5));
+    if options.json {
+        #[derive(Serialize)]
+        struct Answer {
+            outputs: Vec<Summary>,
+            top: Option<Vec<Vec<RankedClass>>>,
+            ms: f64,
+        }
+        let outputs = summarise(model.signature(), session.outputs());
+        return print_json(out, &Answer { outputs, top: ranking.map(|ranking| ranking.rows), ms });
+    }
+    match ranking {
+        Some(ranking) => {
+            let name = &model.signature().outputs[ranking.output].name;
+            for (row, classes) in ranking.rows.iter().take(MAX_ROWS_PRINTED).enumerate() {
+                writeln!(out, "{name}[{row}]")?;
+                for class in classes {
+                    writeln!(out, "  {:<24} {:>10}", class.name(), class.confidence_text(ranking.is_distribution))?;
+                }
+            }
+            if ranking.rows.len() > MAX_ROWS_PRINTED {
+                writeln!(out, "and {} more rows", ranking.rows.len() - MAX_ROWS_PRINTED)?;
+            }
+        }
+        None => {
+            for summary in summarise(model.signature(), session.outputs()) {
+                writeln!(out, "{}", summary.text())?;
+            }
+        }
+    }
+    Ok(writeln!(out, "{ms:.3} ms")?)
+}
+
+/// Times repeated runs.
+fn time(options: &Options, model: &Model, pool: &ThreadPool, inputs: &[Array], out: &mut dyn Write) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Answer {
+        #[serde(flatten)]
+        measured: Measurement,
+        threads: usize,
+        arena_bytes: i64,
+        weight_bytes: u64,
+        gflops: Option<f64>,
+    }
+    let mut session = model.session(&model.solve_symbols(inputs)?, pool)?;
+    let limits = Limits { runs: options.runs.unwrap_or(1000), seconds: options.seconds.unwrap_or(3.0) };
+    let measured = measure(limits, || session.run(inputs))?;
+    if let Some(path) = &options.output {
+        write_outputs(path, model.signature(), session.outputs())?;
+    }
+    let flops = match model.signature().flops {
+        Some(Extent::Fixed(flops)) => Some(flops as f64),
+        Some(Extent::Expression(_)) | None => None,
+    };
+    let answer = Answer {
+        measured,
+        threads: pool.workers(),
+        arena_bytes: session.arena_bytes(),
+        weight_bytes: model.signature().weights.bytes,
+        gflops: flops.map(|flops| flops / measured.median_us / 1e3),
+    };
+    if options.json {
+        return print_json(out, &answer);
+    }
+    let Measurement { median_us, min_us, max_us, runs } = measured;
+    write!(out, "median {median_us:.1} µs, min {min_us:.1} µs, max {max_us:.1} µs over {runs} runs, {} threads", answer.threads)?;
+    if let Some(gflops) = answer.gflops {
+        write!(out, ", {gflops:.1} GFLOP/s")?;
+    }
+    Ok(writeln!(out)?)
+}
+
+fn write_outputs(path: &Path, signature: &Signature, outputs: &[Array]) -> Result<(), Diagnostic> {
+    write_npz(path, signature.outputs.iter().map(|output| output.name.as_str()).zip(outputs))
+}
+
+fn print_json(out: &mut dyn Write, value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value).map_err(io::Error::other)?;
+    Ok(writeln!(out, "{text}")?)
+}
+
+fn read_labels(path: &Path) -> Result<Vec<String>, Diagnostic> {
+    let text = std::fs::read(path).map_err(|error| file_error("read", path, &error))?;
+    Ok(String::from_utf8_lossy(&text).lines().map(|line| line.trim().to_owned()).collect())
+}
+
+#[cfg(test)]
+mod tests;

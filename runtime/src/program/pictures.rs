@@ -1,0 +1,149 @@
+//! Pictures on the command line: one answer each.
+
+use super::options::Options;
+use super::{Failure, print_json, write_outputs};
+use crate::arrays::Array;
+use crate::model::{Model, Session};
+use crate::pictures::{Picture, decode, image_input, to_input};
+use crate::report::{RankedClass, Ranking, Summary, rank, summarise};
+use crate::threads::ThreadPool;
+use kiln_ir::Diagnostic;
+use kiln_ir::artifact::{Extent, ImageInput, Layout, Signature};
+use serde::Serialize;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Runs the model on each picture (as many at a time as a fixed batch holds) and prints a line each.
+///
+/// The time printed is that of the network alone, divided by the pictures of its batch.
+pub fn classify(
+    options: &Options,
+    model: &Model,
+    pool: &ThreadPool,
+    labels: Option<&[String]>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let signature = model.signature();
+    let image = only_input(signature)?;
+    let batch = batch_size(&image, signature);
+    let width = options.pictures.iter().map(|path| path.to_string_lossy().chars().count()).max().unwrap_or(0);
+    let mut session: Option<Session> = None;
+    let mut kept: Vec<Vec<Array>> = Vec::new();
+    for paths in options.pictures.chunks(batch) {
+        let pictures: Vec<Picture> = paths.iter().map(|path| decode(path)).collect::<Result<_, _>>()?;
+        let inputs = [to_input(&pictures, &image, signature)?];
+        let dims = model.solve_symbols(&inputs)?;
+        let session = match &mut session {
+            Some(session) if session.dims() == dims => session,
+            other => other.insert(model.session(&dims, pool)?),
+        };
+        let begin = Instant::now();
+        session.run(&inputs)?;
+        let ms = begin.elapsed().as_secs_f64() * 1e3 / paths.len() as f64;
+        // One row per picture, else this is no classifier.
+        let ranking =
+            rank(session.outputs(), labels, options.top.unwrap_or(1)).filter(|ranking| ranking.rows.len() == inputs[0].shape()[0]);
+        let summaries = summarise(signature, session.outputs());
+        for (row, path) in paths.iter().enumerate() {
+            let classes = ranking.as_ref().map(|ranking| (ranking, ranking.rows[row].as_slice()));
+            let name = path.to_string_lossy();
+            if options.json {
+                let outputs = if classes.is_none() { Some(summaries.as_slice()) } else { None };
+                print_json(out, &Answer { picture: &name, top: classes.map(|(_, row)| row), outputs, ms })?;
+            } else {
+                let padding = width - name.chars().count();
+                writeln!(out, "{name}{:padding$}  {}  {ms:.3} ms", "", text(classes, &summaries))?;
+            }
+        }
+        if options.output.is_some() {
+            kept.push(
+                session.outputs().iter().map(|output| first_items(output, inputs[0].shape()[0], paths.len())).collect::<Result<_, _>>()?,
+            );
+        }
+    }
+    if let Some(path) = &options.output {
+        let outputs: Result<Vec<Array>, Diagnostic> =
+            (0..signature.outputs.len()).map(|index| concatenate(kept.iter().map(|o| &o[index]))).collect();
+        write_outputs(path, signature, &outputs?)?;
+    }
+    Ok(())
+}
+
+/// The input for the first batch of pictures.
+pub fn read_first(paths: &[PathBuf], signature: &Signature) -> Result<Vec<Array>, Failure> {
+    let image = only_input(signature)?;
+    let pictures: Vec<Picture> = paths.iter().take(batch_size(&image, signature)).map(|path| decode(path)).collect::<Result<_, _>>()?;
+    Ok(vec![to_input(&pictures, &image, signature)?])
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    picture: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top: Option<&'a [RankedClass]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outputs: Option<&'a [Summary]>,
+    ms: f64,
+}
+
+fn text(classes: Option<(&Ranking, &[RankedClass])>, summaries: &[Summary]) -> String {
+    match classes {
+        Some((ranking, classes)) => {
+            let classes: Vec<String> =
+                classes.iter().map(|class| format!("{:<12} {:>8}", class.name(), class.confidence_text(ranking.is_distribution))).collect();
+            classes.join("  ")
+        }
+        None => summaries.iter().map(Summary::text).collect::<Vec<_>>().join("; "),
+    }
+}
+
+fn only_input(signature: &Signature) -> Result<ImageInput, Failure> {
+    let image = image_input(signature).filter(|_| signature.inputs.len() == 1);
+    image.ok_or_else(|| {
+        let inputs: Vec<String> = signature.inputs.iter().map(|input| format!("\n  {input}")).collect();
+        let message = format!("this model does not take one picture; its inputs are{}", inputs.concat());
+        Failure::Error(Diagnostic::new("picture_input", message).help("give arrays with --inputs FILE.npz or --input NAME=FILE"))
+    })
+}
+
+/// Pictures per run: a fixed batch, else one by one.
+fn batch_size(image: &ImageInput, signature: &Signature) -> usize {
+    let declared = signature.inputs.iter().find(|input| input.name == image.input).and_then(|input| input.shape.first());
+    debug_assert!(matches!(image.layout, Layout::Nchw | Layout::Nhwc), "the batch is the first axis");
+    match declared {
+        Some(Extent::Fixed(n)) => usize::try_from(*n).unwrap_or(1).max(1),
+        Some(Extent::Expression(_)) | None => 1,
+    }
+}
+
+/// The first `wanted` of `items` along the first axis; an output without such an axis stays whole.
+fn first_items(output: &Array, items: usize, wanted: usize) -> Result<Array, Diagnostic> {
+    let mut shape = output.shape().to_vec();
+    if shape.first() == Some(&items) && items > 0 {
+        shape[0] = wanted.min(items);
+    }
+    let bytes = shape.iter().product::<usize>() * output.dtype().size_bytes();
+    Array::from_bytes(output.dtype(), shape, &output.bytes()[..bytes])
+}
+
+/// Puts arrays one behind the other along the first axis; scalars become a list.
+fn concatenate<'a>(arrays: impl Iterator<Item = &'a Array> + Clone) -> Result<Array, Diagnostic> {
+    let mut items = 0;
+    let mut first: Option<&Array> = None;
+    for array in arrays.clone() {
+        let same = first.is_none_or(|first| first.shape().get(1..) == array.shape().get(1..));
+        if !same {
+            let message = format!("outputs of different shapes do not go into one file: {:?}", array.shape());
+            return Err(Diagnostic::new("output", message).help("run the pictures one by one"));
+        }
+        first.get_or_insert(array);
+        items += array.shape().first().copied().unwrap_or(1);
+    }
+    let Some(first) = first else {
+        return Err(Diagnostic::new("output", "no outputs"));
+    };
+    let shape = [&[items], first.shape().get(1..).unwrap_or(&[])].concat();
+    let bytes: Vec<u8> = arrays.flat_map(|array| array.bytes().iter().copied()).collect();
+    Array::from_bytes(first.dtype(), shape, &bytes)
+}
