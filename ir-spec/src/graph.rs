@@ -373,6 +373,23 @@ impl Graph {
     }
 }
 
+/// Ways to break a graph, for the verifier's tests.
+#[cfg(test)]
+impl Graph {
+    pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.topology[id]
+    }
+
+    /// Makes another value the operand at `position`, with its edge.
+    pub(crate) fn redirect(&mut self, id: NodeId, position: u32, to: Value) {
+        use petgraph::visit::EdgeRef;
+        let old = self.topology.edges_directed(id, Direction::Incoming).find(|e| *e.weight() == position).map(|e| e.id());
+        old.and_then(|e| self.topology.remove_edge(e));
+        self.topology.add_edge(to.node, id, position);
+        self.topology[id].inputs[position as usize] = to;
+    }
+}
+
 /// Graphs are equal when their live parts are, node for node in [`Graph::order`], with the same interface.
 impl PartialEq for Graph {
     fn eq(&self, other: &Graph) -> bool {

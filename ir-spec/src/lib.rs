@@ -15,6 +15,7 @@ pub mod ops;
 pub mod tensor;
 pub mod text;
 pub mod types;
+pub mod verify;
 
 pub use builder::Builder;
 pub use diagnostic::{Diagnostic, Label};

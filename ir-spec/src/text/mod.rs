@@ -21,6 +21,7 @@ mod parse_attributes;
 mod print;
 
 pub use constants::{ConstantTable, Digest, INLINE_ELEMENTS};
+pub(crate) use names::is_word;
 pub use names::value_names;
 pub use parse::{parse_graph, parse_module};
 pub use print::{PrintOptions, Printed, print_graph, print_module};
