@@ -4,7 +4,7 @@
 //! builds from user input uses [`Builder::try_op`].
 
 use crate::graph::Origin;
-use crate::ops::{self, Facts, Op, TypeError};
+use crate::ops::{self, ArgKind, Facts, Op, ReduceKind, TypeError};
 use crate::{DType, Dim, Graph, Tensor, TensorType, Value};
 use std::panic::Location;
 use std::sync::Arc;
@@ -145,6 +145,111 @@ impl<'g> Builder<'g> {
     #[track_caller]
     pub fn cast(&mut self, x: Value, dtype: DType) -> Value {
         if self.dtype(x) == dtype { x } else { self.op(ops::Cast { dtype }, &[x]) }
+    }
+
+    /// The axes in another order; nothing if it is the one they have.
+    #[track_caller]
+    pub fn transpose(&mut self, x: Value, perm: &[usize]) -> Value {
+        if perm.iter().copied().eq(0..self.graph.ty(x).rank()) { x } else { self.op(ops::Transpose { perm: perm.to_vec() }, &[x]) }
+    }
+
+    /// `size` neighbouring elements of one axis from `start`; nothing if that is all of it.
+    #[track_caller]
+    pub fn slice_axis(&mut self, x: Value, axis: usize, start: &Dim, size: &Dim) -> Value {
+        let mut sizes = self.shape(x);
+        if start.is(0) && sizes[axis] == *size {
+            return x;
+        }
+        let mut starts = vec![Dim::ZERO; sizes.len()];
+        starts[axis] = start.clone();
+        sizes[axis] = size.clone();
+        self.slice(x, &starts, &sizes)
+    }
+
+    /// Neighbouring elements: `sizes` of them from `starts`, on every axis.
+    #[track_caller]
+    pub fn slice(&mut self, x: Value, starts: &[Dim], sizes: &[Dim]) -> Value {
+        self.op(ops::Slice { starts: starts.to_vec(), sizes: sizes.to_vec(), steps: vec![1; starts.len()] }, &[x])
+    }
+
+    /// More elements on every axis, of one value; negative amounts crop.
+    #[track_caller]
+    pub fn pad(&mut self, x: Value, low: &[Dim], high: &[Dim], value: f64) -> Value {
+        let value = self.scalar(self.dtype(x), value);
+        self.op(ops::Pad { low: low.to_vec(), high: high.to_vec(), mode: ops::PadMode::Constant }, &[x, value])
+    }
+
+    /// One after another along an axis; nothing for a single operand.
+    #[track_caller]
+    pub fn concat(&mut self, x: &[Value], axis: usize) -> Value {
+        if let [only] = x { *only } else { self.op(ops::Concat { axis }, x) }
+    }
+
+    /// Slices of an axis, chosen by index.
+    #[track_caller]
+    pub fn gather(&mut self, x: Value, indices: Value, axis: usize) -> Value {
+        self.op(ops::Gather { axis }, &[x, indices])
+    }
+
+    /// Each element's index along an axis.
+    #[track_caller]
+    pub fn iota(&mut self, dtype: DType, shape: &[Dim], axis: usize) -> Value {
+        self.op(ops::Iota { shape: shape.to_vec(), axis, dtype }, &[])
+    }
+
+    /// Sizes as an `i64` vector.
+    #[track_caller]
+    pub fn dims(&mut self, values: &[Dim]) -> Value {
+        self.op(ops::Dims { values: values.to_vec() }, &[])
+    }
+
+    /// Combines the elements along axes, which vanish or stay with size 1; nothing for no axes.
+    #[track_caller]
+    pub fn reduce(&mut self, kind: ReduceKind, x: Value, axes: &[usize], keep: bool) -> Value {
+        if axes.is_empty() { x } else { self.op(ops::Reduce { kind, axes: axes.to_vec(), keep }, &[x]) }
+    }
+
+    /// The sum along axes.
+    #[track_caller]
+    pub fn reduce_sum(&mut self, x: Value, axes: &[usize], keep: bool) -> Value {
+        self.reduce(ReduceKind::Sum, x, axes, keep)
+    }
+
+    /// The largest along axes.
+    #[track_caller]
+    pub fn reduce_max(&mut self, x: Value, axes: &[usize], keep: bool) -> Value {
+        self.reduce(ReduceKind::Max, x, axes, keep)
+    }
+
+    /// The smallest along axes.
+    #[track_caller]
+    pub fn reduce_min(&mut self, x: Value, axes: &[usize], keep: bool) -> Value {
+        self.reduce(ReduceKind::Min, x, axes, keep)
+    }
+
+    /// The product along axes.
+    #[track_caller]
+    pub fn reduce_prod(&mut self, x: Value, axes: &[usize], keep: bool) -> Value {
+        self.reduce(ReduceKind::Prod, x, axes, keep)
+    }
+
+    /// Where along an axis the first largest or smallest element is.
+    #[track_caller]
+    pub fn arg_reduce(&mut self, kind: ArgKind, x: Value, axis: usize, keep: bool) -> Value {
+        self.op(ops::ArgReduce { kind, axis, keep, last: false }, &[x])
+    }
+
+    /// The k largest along an axis, sorted, and where they were.
+    #[track_caller]
+    pub fn top_k(&mut self, x: Value, k: &Dim, axis: usize, largest: bool) -> (Value, Value) {
+        let results = self.ops(ops::TopK { k: k.clone(), axis, largest }, &[x]);
+        (results[0], results[1])
+    }
+
+    /// Whether elements are infinite, of either sign.
+    #[track_caller]
+    pub fn is_inf(&mut self, x: Value) -> Value {
+        self.op(ops::IsInf { positive: true, negative: true }, &[x])
     }
 
     /// The product of two matrices, `[m, k] × [k, n]`.

@@ -3,10 +3,10 @@
 //! Shapes: `x: [d0, ..]` → `shape`, where the axes of `x` align with the last axes of `shape`.
 //! Constraints: (C0) one operand. (C1) `rank(x) ≤ rank(shape)`. (C2) each dim of `x` is 1 or that of `shape`.
 
+use super::offsets::{offsets, pick, strides};
 use super::shape::operands;
 use super::{Example, Facts, Gradient, Meaning, Operator, TypeError};
 use crate::op;
-use crate::tensor::{indices, ravel};
 use crate::{Builder, Dim, Proof, Tensor, TensorType, Value};
 
 op! {
@@ -41,18 +41,28 @@ impl Operator for Broadcast {
 
     fn eval(&self, x: &[Tensor]) -> Result<Vec<Tensor>, String> {
         let shape = super::constants(&self.shape)?;
-        let (size, new) = (x[0].dtype().size_bytes(), shape.len() - x[0].rank());
-        let mut bytes = Vec::new();
-        for index in indices(&shape) {
-            let from: Vec<usize> = index[new..].iter().zip(x[0].shape()).map(|(&i, &d)| if d == 1 { 0 } else { i }).collect();
-            let at = ravel(&from, x[0].shape()) * size;
-            bytes.extend_from_slice(&x[0].bytes()[at..at + size]);
-        }
-        Ok(vec![Tensor::from_vec(x[0].dtype(), shape, bytes)])
+        let new = shape.len() - x[0].rank();
+        let repeated = |(d, stride): (&usize, usize)| if *d == 1 { 0 } else { stride as isize };
+        let steps: Vec<isize> = std::iter::repeat_n(0, new).chain(x[0].shape().iter().zip(strides(x[0].shape())).map(repeated)).collect();
+        let positions = offsets(&shape, &steps, 0);
+        Ok(vec![pick(&x[0], shape, &positions)])
     }
 
-    fn vjp(&self, _: &mut Builder, _: &[Value], _: &[Value], _: &[Option<Value>]) -> Gradient {
-        Gradient::NotYet
+    fn vjp(&self, b: &mut Builder, x: &[Value], _: &[Value], dy: &[Option<Value>]) -> Gradient {
+        let Some(dy) = dy[0] else { return Gradient::Operands(vec![None]) };
+        let from = b.shape(x[0]);
+        let new = self.shape.len() - from.len();
+        let mut axes: Vec<usize> = (0..new).collect();
+        for (i, (d, to)) in from.iter().zip(&self.shape[new..]).enumerate() {
+            match (d == to, d.is(1)) {
+                (true, _) => {}
+                (false, true) => axes.push(new + i),
+                // Whether this axis is repeated depends on sizes known at run time only.
+                (false, false) => return Gradient::NotYet,
+            }
+        }
+        let sum = b.reduce_sum(dy, &axes, false);
+        Gradient::Operands(vec![Some(b.reshape(sum, &from))])
     }
 
     fn expand(&self, _: &mut Builder, _: &[Value]) -> Meaning {

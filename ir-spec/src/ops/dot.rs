@@ -6,10 +6,11 @@
 //! (C3) batch and contracting axes are distinct axes of their operand. (C4) paired axes have equal sizes.
 //! Source: StableHLO `dot_general`.
 
+use super::arithmetic::{Arithmetic, with_arithmetic};
+use super::offsets::axis_offsets;
 use super::shape::{distinct_axes, operands, same_dtype};
-use super::{Example, Facts, Gradient, Meaning, Operator, TypeError};
+use super::{Example, Facts, Gradient, Meaning, Operator, Transpose, TypeError};
 use crate::op;
-use crate::tensor::{indices, ravel};
 use crate::{Builder, DType, Tensor, TensorType, Value};
 
 op! {
@@ -62,47 +63,30 @@ impl Operator for Dot {
     }
 
     fn eval(&self, x: &[Tensor]) -> Result<Vec<Tensor>, String> {
-        let (a, b) = (&x[0], &x[1]);
-        let a_free = Dot::free_axes(a.rank(), &self.a_batch, &self.a_contract);
-        let b_free = Dot::free_axes(b.rank(), &self.b_batch, &self.b_contract);
-        let sizes = |axes: &[usize], t: &Tensor| axes.iter().map(|&i| t.shape()[i]).collect::<Vec<_>>();
-        let (batch, m, n) = (sizes(&self.a_batch, a), sizes(&a_free, a), sizes(&b_free, b));
-        let k = sizes(&self.a_contract, a);
-        let float = a.dtype().is_float();
-        let (af, bf) = if float { (a.floats(), b.floats()) } else { (vec![], vec![]) };
-        let (ai, bi) = if float { (vec![], vec![]) } else { (a.ints(), b.ints()) };
-        let (mut floats, mut ints) = (Vec::new(), Vec::new());
-        let (mut at, mut bt) = (vec![0; a.rank()], vec![0; b.rank()]);
-        let put = |index: &mut [usize], axes: &[usize], values: &[usize]| axes.iter().zip(values).for_each(|(&x, &v)| index[x] = v);
-        for p in indices(&batch) {
-            for i in indices(&m) {
-                for j in indices(&n) {
-                    put(&mut at, &self.a_batch, &p);
-                    put(&mut bt, &self.b_batch, &p);
-                    put(&mut at, &a_free, &i);
-                    put(&mut bt, &b_free, &j);
-                    let (mut fsum, mut isum) = (0f64, 0i128);
-                    for q in indices(&k) {
-                        put(&mut at, &self.a_contract, &q);
-                        put(&mut bt, &self.b_contract, &q);
-                        let (u, v) = (ravel(&at, a.shape()), ravel(&bt, b.shape()));
-                        if float {
-                            fsum += af[u] * bf[v];
-                        } else {
-                            // Wraps like the element type does: the low bits do not depend on the high ones.
-                            isum = isum.wrapping_add(ai[u].wrapping_mul(bi[v]));
-                        }
-                    }
-                    if float { floats.push(fsum) } else { ints.push(isum) }
-                }
-            }
-        }
-        let shape = [batch, m, n].concat();
-        Ok(vec![if float { Tensor::from_floats(a.dtype(), shape, floats) } else { Tensor::from_ints(a.dtype(), shape, ints) }])
+        Ok(vec![with_arithmetic!(x[0].dtype(), evaluate(self, &x[0], &x[1]))])
     }
 
-    fn vjp(&self, _: &mut Builder, _: &[Value], _: &[Value], _: &[Option<Value>]) -> Gradient {
-        Gradient::NotYet
+    fn vjp(&self, b: &mut Builder, x: &[Value], _: &[Value], dy: &[Option<Value>]) -> Gradient {
+        let Some(dy) = dy[0] else { return Gradient::Operands(vec![None, None]) };
+        let (a_rank, b_rank) = (b.ty(x[0]).rank(), b.ty(x[1]).rank());
+        let batch = self.a_batch.len();
+        let a_free = Dot::free_axes(a_rank, &self.a_batch, &self.a_contract);
+        let b_free = Dot::free_axes(b_rank, &self.b_batch, &self.b_contract);
+        // In dy the batch axes come first, then the free axes of a, then those of b.
+        let (a_end, b_end) = (batch + a_free.len(), batch + a_free.len() + b_free.len());
+        let by_a = Dot {
+            a_batch: (0..batch).collect(),
+            b_batch: self.b_batch.clone(),
+            a_contract: (a_end..b_end).collect(),
+            b_contract: b_free.clone(),
+        };
+        let da = b.op(by_a, &[dy, x[1]]);
+        let da = restore(b, da, &self.a_batch, &a_free, &self.a_contract, &self.b_contract);
+        let by_b =
+            Dot { a_batch: (0..batch).collect(), b_batch: self.a_batch.clone(), a_contract: (batch..a_end).collect(), b_contract: a_free };
+        let db = b.op(by_b, &[dy, x[0]]);
+        let db = restore(b, db, &self.b_batch, &b_free, &self.b_contract, &self.a_contract);
+        Gradient::Operands(vec![Some(da), Some(db)])
     }
 
     fn expand(&self, _: &mut Builder, _: &[Value]) -> Meaning {
@@ -129,4 +113,33 @@ impl Operator for Dot {
             Example::rejected("dot_c4", Dot::matrix(), &["f32[2, 3]", "f32[2, 3]"]),
         ]
     }
+}
+
+/// Brings the gradient of an operand into the order of its axes. It has the batch axes, the free axes, then the contracting axes
+/// in the order in which the other operand has them.
+fn restore(b: &mut Builder, gradient: Value, batch: &[usize], free: &[usize], contract: &[usize], other_contract: &[usize]) -> Value {
+    let mut contracted: Vec<(usize, usize)> = other_contract.iter().copied().zip(contract.iter().copied()).collect();
+    contracted.sort_unstable();
+    let axes: Vec<usize> = batch.iter().chain(free).copied().chain(contracted.into_iter().map(|(_, axis)| axis)).collect();
+    b.transpose(gradient, &Transpose::inverse(&axes))
+}
+
+fn evaluate<T: Arithmetic>(op: &Dot, a: &Tensor, b: &Tensor) -> Tensor {
+    let a_free = Dot::free_axes(a.rank(), &op.a_batch, &op.a_contract);
+    let b_free = Dot::free_axes(b.rank(), &op.b_batch, &op.b_contract);
+    let (a_values, b_values) = (T::read(a), T::read(b));
+    let (a_batch, b_batch) = (axis_offsets(a.shape(), &op.a_batch), axis_offsets(b.shape(), &op.b_batch));
+    let (a_rows, b_rows) = (axis_offsets(a.shape(), &a_free), axis_offsets(b.shape(), &b_free));
+    let (a_terms, b_terms) = (axis_offsets(a.shape(), &op.a_contract), axis_offsets(b.shape(), &op.b_contract));
+    let mut results = Vec::with_capacity(a_batch.len() * a_rows.len() * b_rows.len());
+    for (p, q) in a_batch.iter().zip(&b_batch) {
+        for i in &a_rows {
+            for j in &b_rows {
+                let terms = a_terms.iter().zip(&b_terms);
+                results.push(terms.fold(T::ZERO, |sum, (k, l)| sum.plus(a_values[p + i + k].times(b_values[q + j + l]))));
+            }
+        }
+    }
+    let sizes = |axes: &[usize], t: &Tensor| axes.iter().map(|&i| t.shape()[i]).collect::<Vec<_>>();
+    T::write(a.dtype(), [sizes(&op.a_batch, a), sizes(&a_free, a), sizes(&b_free, b)].concat(), results)
 }

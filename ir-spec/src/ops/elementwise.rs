@@ -46,15 +46,30 @@ impl On {
 
 /// What the operators of one operand share. Constraints: (C0) one operand; (C1) of an element type in the class.
 pub(crate) struct UnaryFamily {
-    pub labels: [&'static str; 2],
-    pub on: On,
-    /// The result's element type, if it is not that of the operand.
-    pub to: Option<DType>,
-    pub float: fn(f64) -> f64,
-    pub int: fn(i128, DType) -> i128,
+    labels: [&'static str; 2],
+    on: On,
+    to: Option<DType>,
+    float: fn(f64) -> f64,
+    int: fn(i128, DType) -> i128,
 }
 
 impl UnaryFamily {
+    pub(crate) const fn new(labels: [&'static str; 2], on: On) -> UnaryFamily {
+        UnaryFamily { labels, on, to: None, float: |_| excluded(), int: |_, _| excluded() }
+    }
+    /// The result's element type, if it is not that of the operand.
+    pub(crate) const fn to(self, dtype: DType) -> UnaryFamily {
+        UnaryFamily { to: Some(dtype), ..self }
+    }
+    /// The value for a float.
+    pub(crate) const fn float(self, float: fn(f64) -> f64) -> UnaryFamily {
+        UnaryFamily { float, ..self }
+    }
+    /// The value for an integer of a type.
+    pub(crate) const fn int(self, int: fn(i128, DType) -> i128) -> UnaryFamily {
+        UnaryFamily { int, ..self }
+    }
+
     pub(crate) fn infer(&self, x: &[TensorType]) -> Result<Vec<TensorType>, TypeError> {
         operands(x, 1, self.labels[0])?;
         self.on.check(&x[0], self.labels[1])?;
@@ -85,15 +100,30 @@ impl UnaryFamily {
 /// What the operators of two operands share. Constraints: (C0) two operands; (C1) of one element type, in the class;
 /// (C2) and of one shape.
 pub(crate) struct BinaryFamily {
-    pub labels: [&'static str; 3],
-    pub on: On,
-    /// The result's element type, if it is not that of the operands.
-    pub to: Option<DType>,
-    pub float: fn(f64, f64) -> f64,
-    pub int: fn(i128, i128, DType) -> i128,
+    labels: [&'static str; 3],
+    on: On,
+    to: Option<DType>,
+    float: fn(f64, f64) -> f64,
+    int: fn(i128, i128, DType) -> i128,
 }
 
 impl BinaryFamily {
+    pub(crate) const fn new(labels: [&'static str; 3], on: On) -> BinaryFamily {
+        BinaryFamily { labels, on, to: None, float: |_, _| excluded(), int: |_, _, _| excluded() }
+    }
+    /// The result's element type, if it is not that of the operands.
+    pub(crate) const fn to(self, dtype: DType) -> BinaryFamily {
+        BinaryFamily { to: Some(dtype), ..self }
+    }
+    /// The value for floats.
+    pub(crate) const fn float(self, float: fn(f64, f64) -> f64) -> BinaryFamily {
+        BinaryFamily { float, ..self }
+    }
+    /// The value for integers of a type.
+    pub(crate) const fn int(self, int: fn(i128, i128, DType) -> i128) -> BinaryFamily {
+        BinaryFamily { int, ..self }
+    }
+
     pub(crate) fn infer(&self, x: &[TensorType], facts: &mut Facts) -> Result<Vec<TensorType>, TypeError> {
         operands(x, 2, self.labels[0])?;
         same_dtype(&x[0], &x[1], self.labels[1])?;
@@ -129,9 +159,9 @@ impl BinaryFamily {
     }
 }
 
-/// Arithmetic that a type class excludes.
-pub(crate) fn excluded(name: &str) -> ! {
-    unreachable!("the type rule of `{name}` excludes this element type")
+/// Arithmetic on element types outside the class.
+fn excluded() -> ! {
+    unreachable!("the type rule excludes this element type")
 }
 
 /// The operator whose semantics a [`UnaryFamily`] gives.
@@ -144,20 +174,9 @@ macro_rules! unary {
             pub struct $name {}
         }
         impl $name {
-            const FAMILY: $crate::ops::elementwise::UnaryFamily = $crate::ops::elementwise::UnaryFamily {
-                labels: [concat!($word, "_c0"), concat!($word, "_c1")],
-                on: $crate::ops::elementwise::On::$on,
-                $(to: Some($crate::DType::$to),)?
-                $(float: $float,)?
-                $(int: $int,)?
-                ..$crate::ops::elementwise::UnaryFamily {
-                    labels: [""; 2],
-                    on: $crate::ops::elementwise::On::$on,
-                    to: None,
-                    float: |_| $crate::ops::elementwise::excluded($word),
-                    int: |_, _| $crate::ops::elementwise::excluded($word),
-                }
-            };
+            const FAMILY: $crate::ops::elementwise::UnaryFamily =
+                $crate::ops::elementwise::UnaryFamily::new([concat!($word, "_c0"), concat!($word, "_c1")], $crate::ops::elementwise::On::$on)
+                    $(.to($crate::DType::$to))? $(.float($float))? $(.int($int))?;
         }
         impl $crate::ops::Operator for $name {
             fn infer(&self, x: &[$crate::TensorType], _: &mut $crate::ops::Facts) -> Result<Vec<$crate::TensorType>, $crate::ops::TypeError> {
@@ -215,20 +234,9 @@ macro_rules! binary {
             pub struct $name {}
         }
         impl $name {
-            const FAMILY: $crate::ops::elementwise::BinaryFamily = $crate::ops::elementwise::BinaryFamily {
-                labels: [concat!($word, "_c0"), concat!($word, "_c1"), concat!($word, "_c2")],
-                on: $crate::ops::elementwise::On::$on,
-                $(to: Some($crate::DType::$to),)?
-                $(float: $float,)?
-                $(int: $int,)?
-                ..$crate::ops::elementwise::BinaryFamily {
-                    labels: [""; 3],
-                    on: $crate::ops::elementwise::On::$on,
-                    to: None,
-                    float: |_, _| $crate::ops::elementwise::excluded($word),
-                    int: |_, _, _| $crate::ops::elementwise::excluded($word),
-                }
-            };
+            const FAMILY: $crate::ops::elementwise::BinaryFamily =
+                $crate::ops::elementwise::BinaryFamily::new([concat!($word, "_c0"), concat!($word, "_c1"), concat!($word, "_c2")], $crate::ops::elementwise::On::$on)
+                    $(.to($crate::DType::$to))? $(.float($float))? $(.int($int))?;
         }
         impl $crate::ops::Operator for $name {
             fn infer(&self, x: &[$crate::TensorType], facts: &mut $crate::ops::Facts) -> Result<Vec<$crate::TensorType>, $crate::ops::TypeError> {

@@ -93,6 +93,11 @@ impl<'a> Facts<'a> {
         Ok(())
     }
 
+    /// Requires what the guards of a region require.
+    pub fn require_all<'g>(&mut self, guards: impl IntoIterator<Item = &'g Guard>) {
+        self.unproved.extend(guards.into_iter().map(|g| (g.left.clone(), g.relation, g.right.clone())));
+    }
+
     /// The conditions as guards that name the operator.
     pub fn into_guards(self, op: &str, origin: Option<&Origin>) -> Vec<Guard> {
         let why = match origin {

@@ -6,9 +6,18 @@ mod arithmetic;
 mod elementwise;
 mod expansion;
 mod facts;
+mod indexing;
+mod offsets;
 pub mod shape;
+mod sliding;
 
+pub use arg_reduce::ArgKind;
+pub use cumulative::CumulativeKind;
 pub use facts::{Facts, TypeError};
+pub use indexing::ScatterReduction;
+pub use pad::PadMode;
+pub use reduce::ReduceKind;
+pub use window_reduce::WindowKind;
 
 use crate::attr::{Attr, AttrMap, Attributes};
 use crate::{Builder, DType, Dim, Tensor, TensorType, Value};
@@ -241,8 +250,30 @@ ops! {
     // Movement
     broadcast => Broadcast,
     reshape => Reshape,
+    transpose => Transpose,
+    slice => Slice,
+    pad => Pad,
+    concat => Concat,
+    gather => Gather,
+    gather_elements => GatherElements,
+    gather_nd => GatherNd,
+    scatter_elements => ScatterElements,
+    scatter_nd => ScatterNd,
+    // Sources
+    iota => Iota,
+    dims => Dims,
+    // Reductions
+    reduce => Reduce,
+    arg_reduce => ArgReduce,
+    cumulative => Cumulative,
+    window_reduce => WindowReduce,
+    window_arg_max => WindowArgMax,
+    top_k => TopK,
     // Contractions
     dot => Dot,
+    conv => Conv,
+    // Loops
+    scan => Scan,
     // Composites: activation functions
     relu => Relu,
     leaky_relu => LeakyRelu,
@@ -266,6 +297,16 @@ ops! {
 /// Constant dims as sizes, for reference evaluation. Errors: one is symbolic, negative or too large.
 pub fn constants(dims: &[Dim]) -> Result<Vec<usize>, String> {
     dims.iter().map(|d| d.as_const().and_then(|c| usize::try_from(c).ok()).ok_or_else(|| format!("{d} is not a size"))).collect()
+}
+
+/// The result types of an operator whose operands have constant dims, for reference evaluation. Errors: the type rule's.
+pub(crate) fn inferred_types(op: &impl Operator, x: &[TensorType]) -> Result<Vec<TensorType>, String> {
+    op.infer(x, &mut Facts::new(&crate::Ranges::default())).map_err(|e| e.to_string())
+}
+
+/// The shape of its first result as sizes. Errors: the type rule's.
+pub(crate) fn inferred_shape(op: &impl Operator, x: &[TensorType]) -> Result<Vec<usize>, String> {
+    constants(&inferred_types(op, x)?[0].shape)
 }
 
 /// True for element types that arithmetic is defined on.

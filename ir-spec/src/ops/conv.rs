@@ -1,0 +1,170 @@
+//! `conv`: convolution as neural networks mean it (cross-correlation), with groups, dilations and inserted zeros.
+//! y[n, o, p] = Σ_c Σ_k x[n, c, (p·stride + k·dilation − low) / lhs_dilation] · w[o, c, k], over the c of the group of o
+//!
+//! Shapes: `x: [N, C, d..]`, `w: [O, C/groups, k..]` → `[N, O, ⌊(low + s + high − ((k − 1)·dilation + 1)) / stride⌋ + 1, ..]`
+//! with s = (d − 1)·lhs_dilation + 1. Padding, and positions between elements that lhs_dilation moves apart, count as zeros;
+//! negative padding crops. Summed in the canonical order of SPEC.md; integers wrap.
+//! Constraints: (C0) two operands. (C1) one numeric element type. (C2) equal ranks of at least 3. (C3) a stride, dilation, lhs_dilation
+//! and paddings for each spatial axis, the former at least 1. (C4) `groups` ≥ 1 divides O, and C = groups · w's second axis.
+//! (C5) the kernel is not empty and fits into the padded axis.
+//! Source: Dumoulin & Visin 2016, A guide to convolution arithmetic; StableHLO `convolution`.
+
+use super::arithmetic::{Arithmetic, with_arithmetic};
+use super::shape::{operands, same_dtype};
+use super::sliding::Sliding;
+use super::{Example, Facts, Gradient, Meaning, Operator, TypeError};
+use crate::op;
+use crate::tensor::indices;
+use crate::{Builder, Dim, Tensor, TensorType, Value};
+
+op! {
+    /// See the head of this file.
+    pub struct Conv {
+        /// Input positions between neighbouring windows.
+        pub strides: Vec<usize>,
+        /// Input positions between neighbouring elements of the kernel.
+        pub dilations: Vec<usize>,
+        /// Positions between neighbouring elements of the input.
+        pub lhs_dilations: Vec<usize>,
+        /// Zeros before each spatial axis; negative crops.
+        pub low: Vec<Dim>,
+        /// Zeros after each spatial axis; negative crops.
+        pub high: Vec<Dim>,
+        /// Into how many groups channels are divided.
+        pub groups: usize,
+    }
+}
+
+impl Conv {
+    /// Unit strides and dilations, no padding, one group, over `rank` spatial axes.
+    pub fn plain(rank: usize) -> Conv {
+        let ones = vec![1; rank];
+        Conv {
+            strides: ones.clone(),
+            dilations: ones.clone(),
+            lhs_dilations: ones,
+            low: vec![Dim::ZERO; rank],
+            high: vec![Dim::ZERO; rank],
+            groups: 1,
+        }
+    }
+
+    fn sliding(&self) -> Sliding<'_> {
+        Sliding { strides: &self.strides, dilations: &self.dilations, lhs_dilations: &self.lhs_dilations, low: &self.low, high: &self.high }
+    }
+}
+
+impl Operator for Conv {
+    fn infer(&self, x: &[TensorType], facts: &mut Facts) -> Result<Vec<TensorType>, TypeError> {
+        operands(x, 2, "conv_c0")?;
+        let (x, w) = (&x[0], &x[1]);
+        same_dtype(x, w, "conv_c1")?;
+        if !super::is_number(x.dtype) {
+            return Err(TypeError::new("conv_c1", format!("is not defined on {x}")));
+        }
+        if x.rank() != w.rank() || x.rank() < 3 {
+            return Err(TypeError::new("conv_c2", format!("takes [N, C, spatial..] and [O, C/groups, kernel..], got {x} and {w}")));
+        }
+        self.sliding().check(x.rank() - 2, "conv_c3")?;
+        if self.lhs_dilations.len() != x.rank() - 2 {
+            return Err(TypeError::new("conv_c3", format!("{} lhs_dilations for {} spatial axes", self.lhs_dilations.len(), x.rank() - 2)));
+        }
+        if self.groups == 0 {
+            return Err(TypeError::new("conv_c4", "groups is 0"));
+        }
+        let groups = Dim::from(self.groups);
+        facts.equal(
+            &x.shape[1],
+            &(&w.shape[1] * &groups),
+            "conv_c4",
+            format_args!("channels of {x} and {} groups of those of {w}", self.groups),
+        )?;
+        facts.equal(
+            &w.shape[0].modulo(&groups),
+            &Dim::ZERO,
+            "conv_c4",
+            format_args!("output channels of {w} left over by {} groups", self.groups),
+        )?;
+        let output = self.sliding().infer(&x.shape[2..], &w.shape[2..], x, facts, "conv_c5")?;
+        Ok(vec![x.with_shape([&[x.shape[0].clone(), w.shape[0].clone()][..], &output].concat())])
+    }
+
+    fn eval(&self, x: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        let types: Vec<TensorType> = x.iter().map(Tensor::ty).collect();
+        let shape = super::inferred_shape(self, &types)?;
+        Ok(vec![with_arithmetic!(x[0].dtype(), evaluate(self, &x[0], &x[1], shape))?])
+    }
+
+    fn vjp(&self, _: &mut Builder, _: &[Value], _: &[Value], _: &[Option<Value>]) -> Gradient {
+        Gradient::NotYet
+    }
+
+    fn expand(&self, _: &mut Builder, _: &[Value]) -> Meaning {
+        Meaning::Primitive
+    }
+
+    fn examples() -> Vec<Example> {
+        let padded = |low: &[i64], high: &[i64]| Conv {
+            low: low.iter().map(|&d| Dim::from(d)).collect(),
+            high: high.iter().map(|&d| Dim::from(d)).collect(),
+            ..Conv::plain(low.len())
+        };
+        let line = Conv::plain(1);
+        vec![
+            Example::accepted(padded(&[1, 1], &[1, 1]), &["f32[n, 3, 7, 5]", "f32[4, 3, 3, 3]"]),
+            Example::accepted(Conv { strides: vec![2, 3], ..padded(&[0, 2], &[1, 0]) }, &["f32[2, 3, h, 9]", "f32[5, 3, 3, 2]"]),
+            Example::accepted(
+                Conv { groups: 2, dilations: vec![2, 1], ..padded(&[2, 0], &[2, 1]) },
+                &["f64[1, 4, 6, 5]", "f64[6, 2, 3, 2]"],
+            ),
+            Example::accepted(Conv { groups: 3, ..line.clone() }, &["f16[2, 3, 9]", "f16[3, 1, 4]"]),
+            Example::accepted(Conv { lhs_dilations: vec![2, 3], ..padded(&[1, -1], &[2, 0]) }, &["f32[1, 2, 4, 3]", "f32[3, 2, 3, 2]"]),
+            Example::accepted(Conv { strides: vec![2], lhs_dilations: vec![3], ..padded(&[2], &[2]) }, &["f32[1, 2, n]", "f32[3, 2, 2]"]),
+            Example::accepted(padded(&[1, 0, 1], &[0, 0, 1]), &["f32[1, 2, 3, 4, 3]", "f32[2, 2, 2, 3, 3]"]),
+            Example::accepted(line.clone(), &["i8[1, 2, 5]", "i8[3, 2, 3]"]),
+            Example::accepted(line.clone(), &["u64[1, 2, 5]", "u64[3, 2, 3]"]),
+            Example::accepted(line.clone(), &["f32[1, 0, 5]", "f32[3, 0, 3]"]),
+            Example::accepted(line.clone(), &["f32[0, 2, 5]", "f32[3, 2, 3]"]),
+            Example::rejected("conv_c0", line.clone(), &["f32[1, 2, 5]"]),
+            Example::rejected("conv_c1", line.clone(), &["f32[1, 2, 5]", "f64[3, 2, 3]"]),
+            Example::rejected("conv_c1", line.clone(), &["bool[1, 2, 5]", "bool[3, 2, 3]"]),
+            Example::rejected("conv_c2", line.clone(), &["f32[1, 2, 5]", "f32[3, 2, 3, 3]"]),
+            Example::rejected("conv_c2", Conv::plain(0), &["f32[1, 2]", "f32[3, 2]"]),
+            Example::rejected("conv_c3", Conv::plain(2), &["f32[1, 2, 5]", "f32[3, 2, 3]"]),
+            Example::rejected("conv_c3", Conv { strides: vec![0], ..line.clone() }, &["f32[1, 2, 5]", "f32[3, 2, 3]"]),
+            Example::rejected("conv_c3", Conv { lhs_dilations: vec![], ..line.clone() }, &["f32[1, 2, 5]", "f32[3, 2, 3]"]),
+            Example::rejected("conv_c4", line.clone(), &["f32[1, 2, 5]", "f32[3, 3, 3]"]),
+            Example::rejected("conv_c4", Conv { groups: 2, ..line.clone() }, &["f32[1, 4, 5]", "f32[3, 2, 3]"]),
+            Example::rejected("conv_c4", Conv { groups: 0, ..line.clone() }, &["f32[1, 4, 5]", "f32[3, 2, 3]"]),
+            Example::rejected("conv_c5", line.clone(), &["f32[1, 2, 2]", "f32[3, 2, 3]"]),
+            Example::rejected("conv_c5", line, &["f32[1, 2, 2]", "f32[3, 2, 0]"]),
+        ]
+    }
+}
+
+/// Kernel element by kernel element, each spread over whole planes: obvious, and fast enough for real networks.
+fn evaluate<T: Arithmetic>(op: &Conv, x: &Tensor, w: &Tensor, shape: Vec<usize>) -> Result<Tensor, String> {
+    let (xs, ws) = (T::read(x), T::read(w));
+    let (input, kernel, output) = (&x.shape()[2..], &w.shape()[2..], &shape[2..]);
+    let product = |sizes: &[usize]| sizes.iter().product::<usize>();
+    let (input_plane, kernel_size, output_plane) = (product(input), product(kernel), product(output));
+    let (batch, channels, outputs, per_group) = (x.shape()[0], x.shape()[1], w.shape()[0], w.shape()[1]);
+    let mut y = vec![T::ZERO; product(&shape)];
+    for (k, element) in indices(kernel).enumerate() {
+        let pairs = op.sliding().pairs(&element, input, output)?;
+        for n in 0..batch {
+            for o in 0..outputs {
+                let group = o / (outputs / op.groups);
+                let sums = &mut y[(n * outputs + o) * output_plane..][..output_plane];
+                for c in 0..per_group {
+                    let weight = ws[(o * per_group + c) * kernel_size + k];
+                    let plane = &xs[(n * channels + group * per_group + c) * input_plane..][..input_plane];
+                    for &(p, i) in &pairs {
+                        sums[p] = sums[p].plus(weight.times(plane[i]));
+                    }
+                }
+            }
+        }
+    }
+    Ok(T::write(x.dtype(), shape, y))
+}
