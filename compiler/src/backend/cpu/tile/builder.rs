@@ -385,9 +385,7 @@ impl Builder {
         assert!(start.ty == Type::I64 && end.ty == Type::I64 && step > 0, "tile: loop bounds are scalar i64 and the step is above zero");
         let index = self.fresh(Type::I64);
         let carried: Vec<Reg> = init.iter().map(|r| self.fresh(r.ty)).collect();
-        self.open.push(vec![]);
-        let yields = body(self, index, &carried);
-        let body = self.open.pop().expect("pushed above");
+        let (body, yields) = self.aside(|b| body(b, index, &carried));
         assert_same_types(init, &yields);
         let results: Vec<Reg> = init.iter().map(|r| self.fresh(r.ty)).collect();
         self.push(Stmt::Loop(Loop { index, start, end, step, init: init.to_vec(), carried, body, yields, results: results.clone() }));
@@ -415,12 +413,8 @@ impl Builder {
         otherwise: impl FnOnce(&mut Builder) -> Vec<Reg>,
     ) -> Vec<Reg> {
         assert_eq!(condition.ty, Type::MASK, "tile: an `if` takes a scalar mask");
-        self.open.push(vec![]);
-        let then_values = then(self);
-        let then_block = self.open.pop().expect("pushed above");
-        self.open.push(vec![]);
-        let otherwise_values = otherwise(self);
-        let otherwise_block = self.open.pop().expect("pushed above");
+        let (then_block, then_values) = self.aside(then);
+        let (otherwise_block, otherwise_values) = self.aside(otherwise);
         assert_same_types(&then_values, &otherwise_values);
         let results: Vec<Reg> = then_values.iter().map(|r| self.fresh(r.ty)).collect();
         self.push(Stmt::If {
@@ -452,6 +446,33 @@ impl Builder {
     }
 
     // ---- inside ------------------------------------------------------------------------------------
+
+    /// A builder for the same program with its body still to be written: how passes rewrite programs.
+    pub(super) fn rewriting(program: &TileProgram) -> Builder {
+        Builder { program: TileProgram { body: vec![], ..program.clone() }, open: vec![vec![]] }
+    }
+
+    /// The statements that `write` emits, kept out of the block being written.
+    pub(super) fn aside<T>(&mut self, write: impl FnOnce(&mut Builder) -> T) -> (Block, T) {
+        self.open_block();
+        let value = write(self);
+        (self.close_block(), value)
+    }
+
+    /// Starts a block: statements go into it until [`Builder::close_block`].
+    pub(super) fn open_block(&mut self) {
+        self.open.push(vec![]);
+    }
+
+    /// The statements since [`Builder::open_block`].
+    pub(super) fn close_block(&mut self) -> Block {
+        self.open.pop().expect("a block was opened")
+    }
+
+    /// Appends a finished statement.
+    pub(super) fn append(&mut self, stmt: Stmt) {
+        self.open.last_mut().expect("a block is always open").push(stmt);
+    }
 
     fn fresh(&mut self, ty: Type) -> Reg {
         let index = self.program.registers;

@@ -1,7 +1,9 @@
 //! Tile programs: the one low-level language between structured kernels and CPU machine code.
 //!
 //! A *tile program* is one leaf function in structured SSA: straight-line scalar and vector code inside
-//! counted loops and `if`s. Generators write it with [`Builder`]; [`verify`](verify::verify) checks it.
+//! counted loops and `if`s. Generators write it with [`Builder`]; [`verify`](verify::verify) checks it;
+//! it prints as text; [`eval`](eval::eval) runs it obviously and slowly, the oracle of every emitter;
+//! [`clif`] turns it into Cranelift functions and machine code.
 //!
 //! ```
 //! use kiln::backend::cpu::tile::{Builder, Mem, Type, verify::verify};
@@ -24,8 +26,14 @@
 //! assert_eq!(verify(&program), Vec::<String>::new());
 //! ```
 
+#[cfg(test)]
+mod agreement;
 mod builder;
+pub mod clif;
+pub mod eval;
+pub mod expand;
 mod ir;
+mod print;
 mod types;
 pub mod verify;
 

@@ -1,0 +1,144 @@
+//! Tests: compiled tile programs give the evaluator's bits, on every x86-64 level this machine can run, at both
+//! optimisation levels, and they compile for aarch64. NaNs agree as NaNs: which one it is, is the machine's own.
+
+mod native;
+mod operations;
+mod random;
+
+use super::eval::{Memory, eval};
+use super::types::Mem;
+use super::{TileProgram, clif, verify::verify};
+use native::{Level, Native};
+
+/// One stored vector in the output region.
+struct Output {
+    offset: usize,
+    mem: Mem,
+    lanes: usize,
+    /// What to print when it differs.
+    label: String,
+}
+
+/// Runs `program(input, output)` everywhere and compares what it stored.
+fn check(program: &TileProgram, input: &[u8], output_bytes: usize, outputs: &[Output]) {
+    assert_eq!(verify(program), Vec::<String>::new(), "{program}");
+    for level in Level::all() {
+        let mut memory = Memory::new();
+        let (from, to) = (memory.add(input.to_vec()), memory.add(vec![0; output_bytes]));
+        eval(program, &[from, to], &mut memory, level.is_fma_fused()).unwrap_or_else(|e| panic!("{e} in\n{program}"));
+        let expected = memory.region(to);
+        for opt_level in ["none", "speed"] {
+            let code = clif::compile(program, &*level.isa(opt_level));
+            if !level.runs_here() {
+                continue;
+            }
+            let native = Native::new(&code.bytes);
+            let mut got = vec![0; output_bytes];
+            native.call(&[input.as_ptr() as i64, got.as_mut_ptr() as i64]);
+            for output in outputs {
+                for lane in 0..output.lanes {
+                    let size = output.mem.size_bytes() as usize;
+                    let at = output.offset + lane * size;
+                    let (e, g) = (&expected[at..at + size], &got[at..at + size]);
+                    assert!(
+                        e == g || (is_nan(output.mem, e) && is_nan(output.mem, g)),
+                        "{} lane {lane} on {level:?}, opt_level {opt_level}: expected {e:02x?}, got {g:02x?} in\n{program}",
+                        output.label
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn is_nan(mem: Mem, bytes: &[u8]) -> bool {
+    match mem {
+        Mem::F16 => half::f16::from_le_bytes(bytes.try_into().expect("2 bytes")).is_nan(),
+        Mem::BF16 => half::bf16::from_le_bytes(bytes.try_into().expect("2 bytes")).is_nan(),
+        Mem::F32 => f32::from_le_bytes(bytes.try_into().expect("4 bytes")).is_nan(),
+        Mem::F64 => f64::from_le_bytes(bytes.try_into().expect("8 bytes")).is_nan(),
+        _ => false,
+    }
+}
+
+/// Small fixed generator of random numbers (xorshift64*): tests repeat exactly.
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(super) fn bits(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub(super) fn below(&mut self, n: usize) -> usize {
+        (self.bits() >> 33) as usize % n
+    }
+
+    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+}
+
+/// Bits of values where operations change their mind, as often as random ones.
+fn special_bits(random: &mut Random, mem: Mem) -> u64 {
+    let float = random.pick(&[
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        -0.5,
+        1.5,
+        2.5,
+        -2.5,
+        0.3,
+        -0.7,
+        8388607.5,
+        4503599627370495.5,
+        1e10,
+        -1e10,
+        2147483648.0,
+        4294967295.0,
+        9.3e18,
+        -9.3e18,
+        1.9e19,
+        65504.0,
+        65519.9,
+        65520.0,
+        6e-8,
+        3e-8,
+        2.9e-8,
+        6.1e-5,
+        1e-40,
+        1e-320,
+        1e38,
+        3.5e38,
+        1e300,
+        127.5,
+        255.5,
+        -128.9,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::NAN,
+    ]);
+    let small = random.below(1 << 20) as f64 / 1024.0 - 512.0;
+    let float = random.pick(&[float, small]);
+    let int = random
+        .pick(&[0, 1, -1, 2, 7, 8, 31, 63, 100, 127, 128, 255, i64::MIN, i64::MAX, 1 << 31, 1 << 15, -128])
+        .wrapping_shr(random.pick(&[0, 0, 32, 48, 56])) as u64;
+    let bits = random.bits();
+    match mem {
+        Mem::Bool => bits & 1,
+        Mem::F16 => random.pick(&[u64::from(half::f16::from_f64(float).to_bits()), bits]),
+        Mem::BF16 => random.pick(&[u64::from(half::bf16::from_f64(float).to_bits()), bits]),
+        Mem::F32 => random.pick(&[u64::from((float as f32).to_bits()), bits]),
+        Mem::F64 => random.pick(&[float.to_bits(), bits]),
+        _ => random.pick(&[int, bits]),
+    }
+}
