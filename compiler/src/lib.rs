@@ -4,3 +4,5 @@ pub mod frontend;
 pub mod kernel;
 
 pub mod backend;
+
+pub mod runtime_object;

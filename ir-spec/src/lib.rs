@@ -27,6 +27,7 @@ pub mod tensor;
 pub mod text;
 #[cfg(feature = "programs")]
 pub mod types;
+#[cfg(feature = "programs")]
 pub mod verify;
 
 #[cfg(feature = "programs")]
