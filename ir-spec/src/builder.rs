@@ -27,6 +27,11 @@ impl<'g> Builder<'g> {
         Builder { graph, origin }
     }
 
+    /// A builder of a region that a node of this graph will hold; its nodes come from the same place.
+    pub fn region<'r>(&self, region: &'r mut Graph) -> Builder<'r> {
+        Builder { graph: region, origin: self.origin.clone() }
+    }
+
     /// The type of a value.
     pub fn ty(&self, value: Value) -> TensorType {
         self.graph.ty(value).clone()

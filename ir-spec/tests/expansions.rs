@@ -57,17 +57,21 @@ fn tolerance(dtype: DType) -> f64 {
     }
 }
 
-fn compare(name: &str, example: &Example, expected: &Tensor, got: &Tensor) {
-    assert_eq!((expected.dtype(), expected.shape()), (got.dtype(), got.shape()), "{name}: {example:?}");
-    for (i, (a, b)) in expected.floats().into_iter().zip(got.floats()).enumerate() {
-        let close = a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance(expected.dtype()) * a.abs().max(1.0);
-        assert!(close, "{name}[{i}]: eval {a}, expansion {b}\n{:?}", example.op);
+fn difference(expected: &Tensor, got: &Tensor) -> Option<String> {
+    if (expected.dtype(), expected.shape()) != (got.dtype(), got.shape()) {
+        return Some(format!("{} from eval, {} from the expansion", expected.ty(), got.ty()));
     }
+    let pairs = expected.floats().into_iter().zip(got.floats()).enumerate();
+    let far = |(_, (a, b)): &(usize, (f64, f64))| {
+        !(a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance(expected.dtype()) * a.abs().max(1.0))
+    };
+    pairs.into_iter().find(far).map(|(i, (a, b))| format!("element {i}: eval {a}, expansion {b}"))
 }
 
 #[test]
 fn expansion_equals_eval() {
     let mut random = Random(7);
+    let mut failures = Vec::new();
     for (name, example) in Op::all_examples().into_iter().filter(|(_, e)| e.rejected.is_none()) {
         let direct = graph(&example, |b, x| b.ops(example.op.clone(), x));
         let mut primitive = false;
@@ -82,7 +86,9 @@ fn expansion_equals_eval() {
             continue;
         }
         for ((_, v), (_, w)) in direct.outputs().iter().zip(through.outputs()) {
-            assert_eq!(direct.ty(*v), through.ty(*w), "{name}: {:?} expands to another type", example.op);
+            if direct.ty(*v) != through.ty(*w) {
+                failures.push(format!("{name} {:?}: is {}, expands to {}", example.op, direct.ty(*v), through.ty(*w)));
+            }
         }
         let mut ran = 0;
         for sizes in [[1, 1, 1, 1], [2, 2, 2, 2], [5, 5, 5, 5], [4, 3, 6, 5], [2, 7, 3, 0]] {
@@ -100,17 +106,27 @@ fn expansion_equals_eval() {
             let expected = match evaluate(&module, &direct, &inputs) {
                 Ok(values) => values,
                 Err(e) if e.code == "guard" => continue,
-                Err(e) => panic!("{name} {:?}: {e:?}", example.op),
+                Err(e) => {
+                    failures.push(format!("{name} {:?}: {}", example.op, e.message));
+                    break;
+                }
             };
             ran += 1;
             let got = match evaluate(&module, &through, &inputs) {
                 Ok(values) => values,
-                Err(e) => panic!("{name} {:?}: expansion: {e:?}", example.op),
+                Err(e) => {
+                    failures.push(format!("{name} {:?}: expansion: {}", example.op, e.message));
+                    break;
+                }
             };
-            expected.iter().zip(&got).for_each(|(a, b)| compare(name, &example, a, b));
+            let differences = expected.iter().zip(&got).enumerate().filter_map(|(i, (a, b))| Some((i, difference(a, b)?)));
+            failures.extend(differences.map(|(i, d)| format!("{name} {:?} {sizes:?} result {i}: {d}", example.op)));
         }
-        assert!(ran > 0, "{name} {:?}: no sizes fit", example.op);
+        if ran == 0 {
+            failures.push(format!("{name} {:?}: no sizes fit", example.op));
+        }
     }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 
 #[test]

@@ -8,15 +8,22 @@ mod expansion;
 mod facts;
 mod indexing;
 mod offsets;
+mod recurrent;
+mod reference;
 pub mod shape;
 mod sliding;
 
 pub use arg_reduce::ArgKind;
+pub use attention::AttentionScores;
 pub use cumulative::CumulativeKind;
 pub use facts::{Facts, TypeError};
+pub use gelu::GeluKind;
 pub use indexing::ScatterReduction;
+pub use nll_loss::LossReduction;
 pub use pad::PadMode;
+pub use recurrent::Activation;
 pub use reduce::ReduceKind;
+pub use resize::{CoordinateMode, NearestMode, ResizeMode};
 pub use window_reduce::WindowKind;
 
 use crate::attr::{Attr, AttrMap, Attributes};
@@ -292,6 +299,32 @@ ops! {
     thresholded_relu => ThresholdedRelu,
     gelu => Gelu,
     clip => Clip,
+    // Composites: reductions, normalisations, sampling
+    mean => Mean,
+    log_sum_exp => LogSumExp,
+    softmax => Softmax,
+    log_softmax => LogSoftmax,
+    layer_norm => LayerNorm,
+    rms_norm => RmsNorm,
+    batch_norm => BatchNorm,
+    instance_norm => InstanceNorm,
+    group_norm => GroupNorm,
+    mean_variance_norm => MeanVarianceNorm,
+    lp_norm => LpNorm,
+    lrn => Lrn,
+    avg_pool => AvgPool,
+    resize => Resize,
+    // Composites: indices, masks, losses
+    one_hot => OneHot,
+    trilu => Trilu,
+    nll_loss => NllLoss,
+    softmax_cross_entropy => SoftmaxCrossEntropy,
+    // Composites: sequences
+    rotary_embedding => RotaryEmbedding,
+    attention => Attention,
+    rnn => Rnn,
+    gru => Gru,
+    lstm => Lstm,
 }
 
 /// Constant dims as sizes, for reference evaluation. Errors: one is symbolic, negative or too large.

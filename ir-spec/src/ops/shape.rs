@@ -1,7 +1,7 @@
 //! Checks that many type rules share.
 
-use super::TypeError;
-use crate::{Dim, TensorType};
+use super::{Facts, TypeError};
+use crate::TensorType;
 
 /// Errors with `label` unless there are `n` operands.
 pub fn operands(x: &[TensorType], n: usize, label: &'static str) -> Result<(), TypeError> {
@@ -34,8 +34,29 @@ pub fn distinct_axes(axes: &[usize], ty: &TensorType, label: &'static str) -> Re
     Ok(())
 }
 
-/// The shape after reducing `axes`: without them, or with size 1 there if `keep`.
-pub fn reduced(ty: &TensorType, axes: &[usize], keep: bool) -> Vec<Dim> {
-    let dims = ty.shape.iter().enumerate();
-    dims.filter(|(a, _)| keep || !axes.contains(a)).map(|(a, d)| if axes.contains(&a) { Dim::ONE } else { d.clone() }).collect()
+/// Errors with `label` unless `from` broadcasts to the shape of `to`, trailing axes aligned.
+pub fn broadcasts_to(from: &TensorType, to: &TensorType, facts: &mut Facts, label: &'static str) -> Result<(), TypeError> {
+    let Some(new) = to.rank().checked_sub(from.rank()) else {
+        return Err(TypeError::new(label, format!("{from} has more axes than {to}")));
+    };
+    for (a, b) in from.shape.iter().zip(&to.shape[new..]) {
+        if a.is(1) || a == b {
+            continue;
+        }
+        if b.is(1) {
+            facts.equal(a, b, label, format_args!("{from} against {to}"))?;
+        } else {
+            facts.broadcast(a, b, label, format_args!("{from} against {to}"))?;
+            facts.at_most(a, b, label, format_args!("{from} against {to}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Errors with `label` unless `vector` has one axis as long as axis 1 of `x`.
+pub fn channel_vector(vector: &TensorType, x: &TensorType, facts: &mut Facts, label: &'static str) -> Result<(), TypeError> {
+    if vector.rank() != 1 {
+        return Err(TypeError::new(label, format!("expected one value per channel of {x}, got {vector}")));
+    }
+    facts.equal(&vector.shape[0], &x.shape[1], label, format_args!("{vector} for the channels of {x}"))
 }
