@@ -4,10 +4,10 @@ use super::role::{Role, Root, combine_of, role};
 use super::value::{Failure, KernelBuilder};
 use super::{Cutter, Place, Region, view};
 use crate::kernel::{
-    Axis, BinaryFn, Body, Bound, Combine, CompareFn, ExprId, ExprKind, Keep, Kernel, Nest, Reduction, Stage, Store, UnaryFn,
+    Access, Exprs, Axis, BinaryFn, Body, Bound, Combine, CompareFn, ExprId, ExprKind, Keep, Kernel, Nest, Reduction, Stage, Store, UnaryFn,
 };
 use kiln_ir::ops::*;
-use kiln_ir::{DType, Diagnostic, Dim, NodeId, Value};
+use kiln_ir::{DType, Diagnostic, Dim, NodeId, Symbol, TensorType, Value};
 use std::collections::BTreeMap;
 
 /// The indices of axes as dims.
@@ -207,18 +207,12 @@ impl Cutter {
         })?;
         for (value, sorted) in results.into_iter().zip(sorted) {
             // The first k of the sorted axis; copied only where a caller wants them contiguous.
+            region.places.insert(value, sorted);
             if let Some(place) = wanted.remove(&value) {
-                region.places.insert(value, sorted);
-                self.store_value_from_place(region, value, place)?;
-            } else {
-                region.places.insert(value, sorted);
+                self.store_value(region, value, place)?;
             }
         }
         Ok(())
-    }
-
-    fn store_value_from_place(&mut self, region: &mut Region, value: Value, place: Place) -> Result<(), Diagnostic> {
-        self.build(region, |region, checked| map(region, value, &place, checked))
     }
 }
 
@@ -251,9 +245,20 @@ fn sweep(parallel: Vec<Axis>, stores: Vec<Store>) -> Body {
     Body::Nest(Nest { parallel, stages: vec![Stage::Sweep { axes: Vec::new(), stores }], serial: false })
 }
 
+/// Copies an array between two places.
+pub(super) fn copy(from: &Place, to: &Place, ty: &TensorType) -> Kernel {
+    let mut exprs = Exprs::default();
+    let parallel: Vec<Axis> = ty.shape.iter().enumerate().map(|(i, d)| Axis { index: Symbol::new(&format!("$i{i}")), extent: d.clone() }).collect();
+    let index = dims(&parallel);
+    let access = Access { buffer: from.buffer, offset: from.offset(&index), bounds: Vec::new(), otherwise: None };
+    let value = exprs.add(ty.dtype, ExprKind::Load(access));
+    let store = Store { buffer: to.buffer, offset: to.offset(&index), value, combine: None };
+    Kernel { name: "copy state".into(), origins: Vec::new(), exprs, body: sweep(parallel, vec![store]) }
+}
+
 /// An element-wise kernel; with reductions fused into it, a row kernel.
 fn map(region: &Region, value: Value, place: &Place, checked: usize) -> Built {
-    let fused = region.plan.fused_into(value.node, &region.graph.order());
+    let fused = region.plan.fused_into(value.node);
     let mut b = KernelBuilder::new(region, checked);
     let shape = &region.graph.ty(value).shape;
     let Some(first) = fused.first() else {
@@ -360,7 +365,7 @@ fn reduce(region: &Region, head: Value, op: &Reduce, value: Value, place: &Place
     let mut b = KernelBuilder::new(region, checked);
     let operand = region.graph.node(head.node).inputs[0];
     let mut rows = Rows::new(&mut b, &region.graph.ty(operand).shape, &op.axes);
-    let fused = region.plan.fused_into(value.node, &region.graph.order());
+    let fused = region.plan.fused_into(value.node);
     rows.reductions(region, &mut b, &fused)?;
     rows.reduction(region, &mut b, head, combine_of(op.kind), Keep::Value, op.keep)?;
     rows.store(b, value, place, op.keep)
@@ -431,10 +436,6 @@ fn window_arg_max(region: &Region, head: Value, op: &WindowArgMax, value: Value,
     let element = b.exprs.add(DType::I64, ExprKind::Index(plane));
     let index = dims(&parallel);
     b.touch(head.node);
-    if head != value {
-        // An epilogue behind a position is rare: it sees the plane position through a plain temporary.
-        return Err(Failure::Unsupported(Diagnostic::new("window_arg_max", "an epilogue behind window_arg_max is not supported")));
-    }
     let store = Store { buffer: place.buffer, offset: place.offset(&index), value: element, combine: None };
     let stages = vec![stage, Stage::Sweep { axes: Vec::new(), stores: vec![store] }];
     Ok(b.finish(value, Body::Nest(Nest { parallel, stages, serial: false })))

@@ -28,6 +28,8 @@ pub struct Plan {
     fused: BTreeMap<NodeId, NodeId>,
     /// Element-wise nodes behind a head, up to and with the stored one.
     in_chain: BTreeSet<NodeId>,
+    /// Position of each node in the graph's order.
+    position: BTreeMap<NodeId, usize>,
 }
 
 impl Plan {
@@ -120,8 +122,10 @@ impl Plan {
     }
 
     /// The reductions computed inside the kernel of `root`, operands before users.
-    pub fn fused_into(&self, root: NodeId, order: &[NodeId]) -> Vec<NodeId> {
-        order.iter().copied().filter(|id| self.fused.get(id) == Some(&root)).collect()
+    pub fn fused_into(&self, root: NodeId) -> Vec<NodeId> {
+        let mut found: Vec<NodeId> = self.fused.iter().filter(|(_, kernel)| **kernel == root).map(|(id, _)| *id).collect();
+        found.sort_by_key(|id| self.position.get(id));
+        found
     }
 }
 
@@ -166,7 +170,7 @@ pub fn plan(graph: &Graph) -> Result<Plan, Diagnostic> {
     let users: BTreeMap<NodeId, Vec<NodeId>> =
         order.iter().map(|id| (*id, graph.users(*id).into_iter().map(|(u, _)| u).filter(|u| live.contains(u)).collect())).collect();
     let outputs: BTreeSet<NodeId> = graph.outputs().iter().map(|(_, v)| v.node).collect();
-    let mut plan = Plan::default();
+    let mut plan = Plan { position: order.iter().enumerate().map(|(i, id)| (*id, i)).collect(), ..Plan::default() };
     plan.find_heads(graph, &order, &users, &outputs)?;
     let work = inlined_work(graph, &order, &mut plan);
     for &id in &order {
@@ -231,8 +235,10 @@ fn must_store(graph: &Graph, id: NodeId, users: &[NodeId], work: u32, outputs: &
 
 fn takes_epilogue(root: &Root) -> bool {
     match root {
-        Root::Reduce(_) | Root::ArgReduce(_) | Root::WindowReduce(_) | Root::WindowArgMax(_) | Root::Dot(_) | Root::Conv(_) => true,
-        Root::Dims(_)
+        Root::Reduce(_) | Root::ArgReduce(_) | Root::WindowReduce(_) | Root::Dot(_) | Root::Conv(_) => true,
+        // The position in the plane is computed behind the reduction already.
+        Root::WindowArgMax(_)
+        | Root::Dims(_)
         | Root::Concat(_)
         | Root::Cumulative(_)
         | Root::ScatterElements(_)

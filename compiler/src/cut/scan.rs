@@ -58,7 +58,7 @@ impl Cutter {
         ranges.set_index(index.clone(), extent.clone());
         let mut steps = self.function(body, inside, outputs, ranges)?;
         for (from, to, ty) in updates {
-            steps.push(Step::Run(super::nest::copy(&from, &to, &ty, &region.ranges)));
+            steps.push(Step::Run(super::nest::copy(&from, &to, &ty)));
         }
         region.steps.push(Step::Loop { index, extent, body: steps });
         Ok(())

@@ -17,7 +17,7 @@ pub enum Failure {
 }
 
 /// A value that is an accumulator of the kernel at one index.
-struct Bound1 {
+struct Held {
     index: Vec<Dim>,
     expr: ExprId,
 }
@@ -33,7 +33,7 @@ pub struct KernelBuilder<'r, 'g> {
     pub exprs: Exprs,
     /// Size symbols, enclosing loop indices and the kernel's own indices.
     pub ranges: Ranges,
-    accumulators: BTreeMap<Value, Bound1>,
+    accumulators: BTreeMap<Value, Held>,
     memo: HashMap<ElementKey, ExprId>,
     touched: BTreeSet<NodeId>,
     indices: usize,
@@ -74,8 +74,18 @@ impl<'r, 'g> KernelBuilder<'r, 'g> {
     pub fn bind_accumulator(&mut self, value: Value, index: Vec<Dim>, dtype: DType, number: u32) -> ExprId {
         let expr = self.exprs.add(dtype, ExprKind::Accumulator(number));
         self.touched.insert(value.node);
-        self.accumulators.insert(value, Bound1 { index, expr });
+        self.accumulators.insert(value, Held { index, expr });
         expr
+    }
+
+    /// Declares that the kernel holds `value` at `index` as accumulator 0 of dtype `sum`, rounded to `dtype`.
+    pub fn bind_sum(&mut self, value: Value, index: Vec<Dim>, dtype: DType, sum: DType) {
+        let mut expr = self.exprs.add(sum, ExprKind::Accumulator(0));
+        if sum != dtype {
+            expr = self.exprs.add(dtype, ExprKind::Cast(expr));
+        }
+        self.touched.insert(value.node);
+        self.accumulators.insert(value, Held { index, expr });
     }
 
     /// Notes that the kernel computes this node.
