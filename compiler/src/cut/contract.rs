@@ -15,7 +15,14 @@ fn accumulator_dtype(dtype: DType) -> DType {
 }
 
 /// Binds the sum to `head` at `index`, rounded to the head's dtype, and stores the end of the epilogue.
-fn epilogue(b: &mut KernelBuilder, region: &Region, head: Value, index: Vec<Dim>, value: Value, place: &Place) -> Result<Vec<Store>, Failure> {
+fn epilogue(
+    b: &mut KernelBuilder,
+    region: &Region,
+    head: Value,
+    index: Vec<Dim>,
+    value: Value,
+    place: &Place,
+) -> Result<Vec<Store>, Failure> {
     let dtype = region.graph.ty(head).dtype;
     b.bind_sum(head, index.clone(), dtype, accumulator_dtype(dtype));
     let element = b.element(value, &index)?;

@@ -53,7 +53,10 @@ fn row_major_strides(shape: &[Dim]) -> Vec<Dim> {
 
 /// Cuts one function. Errors: an operator that kernels cannot express, by name.
 pub fn cut(module: &Module, function: &str) -> Result<Program, Diagnostic> {
-    let graph = module.functions.get(function).ok_or_else(|| Diagnostic::new("no_function", format!("no function `{function}` in {}", module.name)))?;
+    let graph = module
+        .functions
+        .get(function)
+        .ok_or_else(|| Diagnostic::new("no_function", format!("no function `{function}` in {}", module.name)))?;
     let mut program = Program {
         name: function.to_string(),
         symbols: graph.symbols.clone(),

@@ -4,7 +4,7 @@ use super::role::{Role, Root, combine_of, role};
 use super::value::{Failure, KernelBuilder};
 use super::{Cutter, Place, Region, view};
 use crate::kernel::{
-    Access, Exprs, Axis, BinaryFn, Body, Bound, Combine, CompareFn, ExprId, ExprKind, Keep, Kernel, Nest, Reduction, Stage, Store, UnaryFn,
+    Access, Axis, BinaryFn, Body, Bound, Combine, CompareFn, ExprId, ExprKind, Exprs, Keep, Kernel, Nest, Reduction, Stage, Store, UnaryFn,
 };
 use kiln_ir::ops::*;
 use kiln_ir::{DType, Diagnostic, Dim, NodeId, Symbol, TensorType, Value};
@@ -19,13 +19,7 @@ type Built = Result<(Kernel, Vec<String>), Failure>;
 
 impl Cutter {
     /// Makes the kernels of a root and stores its results.
-    pub(super) fn root(
-        &mut self,
-        region: &mut Region,
-        id: NodeId,
-        op: &Op,
-        wanted: &mut BTreeMap<Value, Place>,
-    ) -> Result<(), Diagnostic> {
+    pub(super) fn root(&mut self, region: &mut Region, id: NodeId, op: &Op, wanted: &mut BTreeMap<Value, Place>) -> Result<(), Diagnostic> {
         let value = Value { node: id, result: 0 };
         let head = region.plan.head(id);
         let head_op = match &region.graph.node(head).kind {
@@ -197,8 +191,12 @@ impl Cutter {
             let mut to = mine.clone();
             to[op.axis] = Dim::from(rank.symbol());
             let position = b.exprs.add(DType::I64, ExprKind::Index(mine[op.axis].clone()));
-            let stores = [(&sorted[0], c), (&sorted[1], position)]
-                .map(|(place, value)| Store { buffer: place.buffer, offset: place.offset(&to), value, combine: None });
+            let stores = [(&sorted[0], c), (&sorted[1], position)].map(|(place, value)| Store {
+                buffer: place.buffer,
+                offset: place.offset(&to),
+                value,
+                combine: None,
+            });
             let stages = vec![
                 Stage::Reduce { axes: vec![other], reductions: vec![reduction] },
                 Stage::Sweep { axes: Vec::new(), stores: stores.to_vec() },
@@ -228,11 +226,8 @@ fn comes_before(b: &mut KernelBuilder, a: ExprId, c: ExprId, i: &Dim, j: &Dim, l
     if dtype.is_float() {
         let (na, nc) = (bool(ExprKind::Unary(UnaryFn::IsNan, a)), bool(ExprKind::Unary(UnaryFn::IsNan, c)));
         let (not_na, not_nc) = (bool(ExprKind::Unary(UnaryFn::Not, na)), bool(ExprKind::Unary(UnaryFn::Not, nc)));
-        let nan_beats = if largest {
-            bool(ExprKind::Binary(BinaryFn::And, na, not_nc))
-        } else {
-            bool(ExprKind::Binary(BinaryFn::And, not_na, nc))
-        };
+        let nan_beats =
+            if largest { bool(ExprKind::Binary(BinaryFn::And, na, not_nc)) } else { bool(ExprKind::Binary(BinaryFn::And, not_na, nc)) };
         beats = bool(ExprKind::Binary(BinaryFn::Or, beats, nan_beats));
         let both = bool(ExprKind::Binary(BinaryFn::And, na, nc));
         ties = bool(ExprKind::Binary(BinaryFn::Or, ties, both));
@@ -248,7 +243,8 @@ fn sweep(parallel: Vec<Axis>, stores: Vec<Store>) -> Body {
 /// Copies an array between two places.
 pub(super) fn copy(from: &Place, to: &Place, ty: &TensorType) -> Kernel {
     let mut exprs = Exprs::default();
-    let parallel: Vec<Axis> = ty.shape.iter().enumerate().map(|(i, d)| Axis { index: Symbol::new(&format!("$i{i}")), extent: d.clone() }).collect();
+    let parallel: Vec<Axis> =
+        ty.shape.iter().enumerate().map(|(i, d)| Axis { index: Symbol::new(&format!("$i{i}")), extent: d.clone() }).collect();
     let index = dims(&parallel);
     let access = Access { buffer: from.buffer, offset: from.offset(&index), bounds: Vec::new(), otherwise: None };
     let value = exprs.add(ty.dtype, ExprKind::Load(access));

@@ -261,7 +261,7 @@ fn reads_many_times(graph: &Graph, user_op: &Op, user: NodeId, operand: NodeId) 
             | Root::ScatterElements(_)
             | Root::ScatterNd(_) => false,
         },
-        Role::View(View::Broadcast(_) | View::Gather(_) | View::GatherElements(_) | View::GatherNd(_)) => {
+        Role::View(View::Broadcast | View::Gather(_) | View::GatherElements(_) | View::GatherNd(_)) => {
             let (from, to) = (graph.node(operand).types[0].elements(), graph.node(user).types[0].elements());
             // A single element (a scale, an epsilon) is loop-invariant wherever it is used.
             !from.is(1) && from != to
@@ -276,13 +276,7 @@ fn cheap_generator(op: &Op) -> bool {
 }
 
 /// Fuses a reduction into the one element-wise kernel that uses it, when that kernel runs over the same rows.
-fn fuse_reductions(
-    graph: &Graph,
-    order: &[NodeId],
-    users: &BTreeMap<NodeId, Vec<NodeId>>,
-    outputs: &BTreeSet<NodeId>,
-    plan: &mut Plan,
-) {
+fn fuse_reductions(graph: &Graph, order: &[NodeId], users: &BTreeMap<NodeId, Vec<NodeId>>, outputs: &BTreeSet<NodeId>, plan: &mut Plan) {
     for &id in order.iter().rev() {
         let head = plan.head(id);
         let Some(axes) = row_axes(graph, head) else { continue };

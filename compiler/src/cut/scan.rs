@@ -7,7 +7,13 @@ use kiln_ir::{Diagnostic, Dim, NodeId, Value};
 use std::collections::BTreeMap;
 
 impl Cutter {
-    pub(super) fn scan(&mut self, region: &mut Region, id: NodeId, op: &Scan, wanted: &mut BTreeMap<Value, Place>) -> Result<(), Diagnostic> {
+    pub(super) fn scan(
+        &mut self,
+        region: &mut Region,
+        id: NodeId,
+        op: &Scan,
+        wanted: &mut BTreeMap<Value, Place>,
+    ) -> Result<(), Diagnostic> {
         let graph = region.graph;
         let inputs = graph.node(id).inputs.clone();
         let (carried, rest) = inputs.split_at(op.carried);

@@ -2,7 +2,7 @@
 
 use super::role::{Role, View, role};
 use super::{Place, Region, origins, value_name, view};
-use crate::kernel::{Access, Axis, Body, Bound, CompareFn, BinaryFn, ExprId, ExprKind, Exprs, Kernel, Scalar};
+use crate::kernel::{Access, Axis, BinaryFn, Body, Bound, CompareFn, ExprId, ExprKind, Exprs, Kernel, Scalar};
 use kiln_ir::graph::NodeKind;
 use kiln_ir::ops::{Gather, GatherElements, GatherNd, Pad};
 use kiln_ir::{DType, Diagnostic, Dim, NodeId, Ranges, Symbol, Tensor, Value};
@@ -146,9 +146,7 @@ impl<'r, 'g> KernelBuilder<'r, 'g> {
             Role::Unary(f) => ExprKind::Unary(f, self.at(x[0], index, bounds)?),
             Role::Binary(f) => ExprKind::Binary(f, self.at(x[0], index, bounds)?, self.at(x[1], index, bounds)?),
             Role::Compare(f) => ExprKind::Compare(f, self.at(x[0], index, bounds)?, self.at(x[1], index, bounds)?),
-            Role::Select => {
-                ExprKind::Select(self.at(x[0], index, bounds)?, self.at(x[1], index, bounds)?, self.at(x[2], index, bounds)?)
-            }
+            Role::Select => ExprKind::Select(self.at(x[0], index, bounds)?, self.at(x[1], index, bounds)?, self.at(x[2], index, bounds)?),
             Role::Cast => ExprKind::Cast(self.at(x[0], index, bounds)?),
             Role::Iota(op) => {
                 let position = self.exprs.add(DType::I64, ExprKind::Index(index[op.axis].simplify(&self.ranges)));
@@ -171,8 +169,8 @@ impl<'r, 'g> KernelBuilder<'r, 'g> {
         let shape = &graph.ty(value).shape;
         let from = match view {
             View::Transpose(op) => view::transpose(&op.perm, index),
-            View::Broadcast(_) => view::broadcast(&operand, shape, index, &self.ranges),
-            View::Reshape(_) => view::reshape(&operand, shape, index, &self.ranges),
+            View::Broadcast => view::broadcast(&operand, shape, index, &self.ranges),
+            View::Reshape => view::reshape(&operand, shape, index, &self.ranges),
             View::Slice(op) => view::slice(&op.starts, &op.steps, index),
             View::Pad(op) => return self.pad(op, x, &operand, index, bounds),
             View::Gather(op) => self.gather(op, value, x, &operand, index, bounds)?,
@@ -310,7 +308,9 @@ impl<'r, 'g> KernelBuilder<'r, 'g> {
         let points = indices.rank() - 1;
         let Some(width) = indices.shape[points].as_const() else {
             let place = value_name(self.region.graph, value);
-            return Err(Failure::Unsupported(Diagnostic::new("gather_nd", "the last dim of the indices must be a constant").at(place, "used here")));
+            return Err(Failure::Unsupported(
+                Diagnostic::new("gather_nd", "the last dim of the indices must be a constant").at(place, "used here"),
+            ));
         };
         let mut from = index[..op.batch_axes].to_vec();
         for component in 0..width {
