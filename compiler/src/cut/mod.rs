@@ -17,6 +17,9 @@ mod scan;
 mod value;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 use crate::kernel::{Buffer, BufferId, BufferKind, Kernel, Program, Step};
 use kiln_ir::graph::{NodeKind, Origin};
 use kiln_ir::{Diagnostic, Dim, Graph, Module, Ranges, Symbol, Value};
