@@ -1,6 +1,5 @@
 //! Kiln.
 
-pub mod cut;
 pub mod frontend;
 pub mod kernel;
 

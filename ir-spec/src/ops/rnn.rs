@@ -47,7 +47,6 @@ impl Rnn {
             alphas: &self.alphas,
             betas: &self.betas,
             clip: self.clip,
-            clipped: 1,
             reverse: self.reverse,
             has_lengths: self.has_lengths,
             has_peepholes: false,

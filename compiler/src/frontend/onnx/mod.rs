@@ -1,18 +1,30 @@
-//! The ONNX frontend: file → messages → tensors and attributes.
+//! The ONNX frontend: file → messages → tensors and attributes → graph.
 //!
 //! Reading order: [`wire_scan`] (is the file well formed and of sane size), [`proto`] (the messages), [`load`] (open,
-//! map, decode), [`external`] and [`tensor`] (weights as bytes), [`attributes`] (typed access to node attributes).
+//! map, decode), [`external`] and [`tensor`] (weights as bytes), [`attributes`] (typed access to node attributes);
+//! then [`import`] (walks the graph), [`inputs`], [`order`], [`functions`], [`operand`] and [`symbolic`] (what is known
+//! of a value), [`context`] (what an operator's import sees), [`registry`] and [`ops`] (the operators, by subject).
 //!
 //! Nothing here trusts the file: every size is checked before it is used, and every refusal is a
 //! [`Diagnostic`](kiln_ir::Diagnostic) that names the place.
 
 pub mod attributes;
+pub mod context;
 pub mod external;
+pub mod functions;
+pub mod import;
+pub mod inputs;
 pub mod load;
+pub mod operand;
+pub mod ops;
+pub mod order;
 pub mod proto;
+pub mod registry;
+pub mod symbolic;
 pub mod tensor;
 pub mod wire_scan;
 
 pub use attributes::Attributes;
+pub use import::{Options, import, import_model};
 pub use load::{Model, load};
 pub use tensor::TensorData;

@@ -3,7 +3,7 @@
 use super::external::ExternalFiles;
 use super::proto::TensorProto;
 use bytes::Bytes;
-use kiln_ir::{DType, Diagnostic};
+use kiln_ir::{DType, Diagnostic, Tensor};
 
 /// A constant tensor: row-major little-endian elements, usually a slice of the mapped file.
 ///
@@ -47,6 +47,12 @@ impl TensorData {
                 .help("the model is damaged: export it again"));
         }
         Ok(TensorData { dtype, shape, bytes: normalised(dtype, bytes) })
+    }
+
+    /// The same as a tensor of the IR, sharing the bytes. Errors: `onnx_tensor_data`.
+    pub fn to_tensor(&self) -> Result<Tensor, Diagnostic> {
+        let owner = std::sync::Arc::new(self.bytes.clone());
+        Tensor::from_bytes(self.dtype, self.shape.clone(), owner, 0).map_err(|e| Diagnostic::new("onnx_tensor_data", e))
     }
 
     /// The elements as integers, for `i64`, `i32` and the other integer types and `bool`; `None` for floating types.
