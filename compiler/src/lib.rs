@@ -1,5 +1,6 @@
 //! Kiln.
 
+pub mod cut;
 pub mod frontend;
 pub mod kernel;
 

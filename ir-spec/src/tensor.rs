@@ -43,8 +43,8 @@ impl Tensor {
         let mut bytes = Vec::new();
         for v in values {
             match dtype {
-                DType::F16 => bytes.extend(f16::from_f64(v).to_le_bytes()),
-                DType::BF16 => bytes.extend(bf16::from_f64(v).to_le_bytes()),
+                DType::F16 => bytes.extend(f16::from_f32(to_odd_f32(v)).to_le_bytes()),
+                DType::BF16 => bytes.extend(bf16::from_f32(to_odd_f32(v)).to_le_bytes()),
                 DType::F32 => bytes.extend((v as f32).to_le_bytes()),
                 DType::F64 => bytes.extend(v.to_le_bytes()),
                 DType::Bool => bytes.push(u8::from(v != 0.0)),
@@ -61,10 +61,15 @@ impl Tensor {
 
     /// Integer elements, wrapped to `dtype`; for floating types converted with rounding.
     pub fn from_ints(dtype: DType, shape: Vec<usize>, values: impl IntoIterator<Item = i128>) -> Tensor {
+        let mut bytes = Vec::new();
+        if dtype == DType::F32 {
+            // Not by way of f64, which would round twice.
+            values.into_iter().for_each(|v| bytes.extend((v as f32).to_le_bytes()));
+            return Tensor::from_vec(dtype, shape, bytes);
+        }
         if dtype.is_float() {
             return Tensor::from_floats(dtype, shape, values.into_iter().map(|v| v as f64));
         }
-        let mut bytes = Vec::new();
         for v in values {
             push_int(dtype, v, &mut bytes);
         }
@@ -199,6 +204,18 @@ pub fn indices(shape: &[usize]) -> impl Iterator<Item = Vec<usize>> + '_ {
     (0..shape.iter().product::<usize>()).map(|p| unravel(p, shape))
 }
 
+/// `v` as an f32 whose last bit says whether anything was cut off, so that rounding it on to 16 bits is the same as rounding `v`
+/// itself once. (Rounding to the nearest f32 first could make a tie, or miss one.)
+fn to_odd_f32(v: f64) -> f32 {
+    let nearest = v as f32;
+    let back = f64::from(nearest);
+    if !v.is_finite() || back == v {
+        return nearest;
+    }
+    let towards_zero = if back.abs() > v.abs() { f32::from_bits(nearest.to_bits() - 1) } else { nearest };
+    f32::from_bits(towards_zero.to_bits() | 1)
+}
+
 fn push_int(dtype: DType, v: i128, bytes: &mut Vec<u8>) {
     match dtype {
         DType::Bool => bytes.push(u8::from(v != 0)),
@@ -236,5 +253,36 @@ impl fmt::Debug for Tensor {
         let floats = self.floats();
         f.debug_list().entries(floats.iter().take(16)).finish()?;
         if floats.len() > 16 { write!(f, " … {} more", floats.len() - 16) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sixteen_bit_floats_are_rounded_once() {
+        let round = |dtype, v: f64| Tensor::scalar(dtype, v).floats()[0];
+        let tiny = 2f64.powi(-40);
+        // Halfway between neighbours goes to the even one, a little more goes up, a little less down.
+        for (dtype, step) in [(DType::F16, 2f64.powi(-10)), (DType::BF16, 2f64.powi(-7))] {
+            assert_eq!(round(dtype, 1.0 + step / 2.0), 1.0);
+            assert_eq!(round(dtype, 1.0 + step / 2.0 + tiny), 1.0 + step);
+            assert_eq!(round(dtype, -1.0 - step / 2.0 - tiny), -1.0 - step);
+            assert_eq!(round(dtype, 1.0 + 1.5 * step - tiny), 1.0 + step);
+        }
+        assert_eq!(round(DType::F16, 65520.0 - 1e-6), 65504.0);
+        assert_eq!(round(DType::F16, 65520.0), f64::INFINITY);
+        assert_eq!(round(DType::F16, 1e300), f64::INFINITY);
+        assert_eq!(round(DType::BF16, 1e-300), 0.0);
+        assert_eq!(round(DType::F16, 2f64.powi(-25) + 2f64.powi(-60)), 2f64.powi(-24));
+        assert!(round(DType::F16, f64::NAN).is_nan());
+    }
+
+    #[test]
+    fn large_integers_become_floats_by_one_rounding() {
+        // Halfway between two f32 neighbours and one more: f64 would lose the one.
+        let v = (1i128 << 62) + (1i128 << 38) + 1;
+        assert_eq!(Tensor::from_ints(DType::F32, vec![], [v]).floats()[0], ((1i128 << 62) + (1i128 << 39)) as f64);
     }
 }

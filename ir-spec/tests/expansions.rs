@@ -26,7 +26,7 @@ impl Random {
             let values: Vec<f64> = (0..count)
                 .map(|_| match range {
                     Some((low, high)) => low + (high - low) * self.unit(),
-                    None if self.next() % 4 == 0 => special[self.next() as usize % special.len()],
+                    None if self.next().is_multiple_of(4) => special[self.next() as usize % special.len()],
                     None => (self.unit() - 0.5) * 20.0,
                 })
                 .collect();

@@ -49,6 +49,7 @@ impl Gru {
             alphas: &self.alphas,
             betas: &self.betas,
             clip: self.clip,
+            clipped: 2,
             reverse: self.reverse,
             has_lengths: self.has_lengths,
             has_peepholes: false,

@@ -5,7 +5,7 @@
 //! Shapes: `x: [time, batch, features]`, `w: [4·hidden, features]`, `r: [4·hidden, hidden]`, `bias: [8·hidden]` = Wb, Rb,
 //! `h0` and `c0: [batch, hidden]`, `lengths: [batch]` integers if `has_lengths`, `peepholes: [3·hidden]` = Pi, Po, Pf if
 //! `has_peepholes` (0 otherwise) → outputs `[time, batch, hidden]`, last h and last c `[batch, hidden]`.
-//! Lengths, `reverse`, `clip` and 16-bit floats as in `rnn`; `clip` bounds what enters the function h too.
+//! Lengths, `reverse`, `clip` and 16-bit floats as in `rnn`; `clip` bounds what enters f and g, not h, as in ONNX Runtime.
 //! Constraints: (C0) six operands and those the attributes announce. (C1) one floating element type, `lengths` are integers.
 //! (C2) the ranks above. (C3) the sizes above. (C4) three activation functions f, g, h with their alpha and beta; `clip` is positive.
 //! Source: Hochreiter & Schmidhuber 1997, Gers & Schmidhuber 2000 (peepholes); ONNX LSTM-22.
@@ -28,7 +28,7 @@ op! {
         pub alphas: Vec<Real>,
         /// Their betas.
         pub betas: Vec<Real>,
-        /// Bound of what enters an activation function.
+        /// Bound of what enters f and g.
         pub clip: Option<Real>,
         /// Whether the forget gate is what the input gate leaves.
         pub input_forget: bool,
@@ -52,6 +52,7 @@ impl Lstm {
             alphas: &self.alphas,
             betas: &self.betas,
             clip: self.clip,
+            clipped: 2,
             reverse: self.reverse,
             has_lengths: self.has_lengths,
             has_peepholes: self.has_peepholes,

@@ -145,6 +145,8 @@ pub(super) struct Layer<'a> {
     pub alphas: &'a [Real],
     pub betas: &'a [Real],
     pub clip: Option<Real>,
+    /// How many of the places `clip` concerns, from the first on.
+    pub clipped: usize,
     pub reverse: bool,
     pub has_lengths: bool,
     pub has_peepholes: bool,
@@ -211,7 +213,7 @@ impl Layer<'_> {
     /// The activation function at a place of the cell, after clipping.
     pub fn activate(&self, place: usize, v: f64) -> f64 {
         let v = match self.clip {
-            Some(c) if !v.is_nan() => v.clamp(-c.0, c.0),
+            Some(c) if place < self.clipped && !v.is_nan() => v.clamp(-c.0, c.0),
             _ => v,
         };
         self.activations[place].value(self.alphas[place].0, self.betas[place].0, v)
@@ -219,7 +221,7 @@ impl Layer<'_> {
 
     /// The same in the expansion.
     pub fn build_activation(&self, b: &mut Builder, place: usize, x: Value) -> Value {
-        let clipped = self.clip.map_or(x, |c| {
+        let clipped = self.clip.filter(|_| place < self.clipped).map_or(x, |c| {
             let (low, high) = (b.like(x, -c.0), b.like(x, c.0));
             let above = b.max(x, low);
             b.min(above, high)

@@ -1,0 +1,149 @@
+//! How many kernels graphs become.
+
+use super::cut;
+use crate::kernel::{Body, Program, Stage, Step};
+use kiln_ir::ops::{Cast, Conv, Dot, Scan};
+use kiln_ir::types::parse_tensor_type;
+use kiln_ir::{Builder, Dim, Graph, Module, Value};
+use std::sync::Arc;
+
+fn program(inputs: &[&str], build: impl FnOnce(&mut Builder, &[Value]) -> Vec<Value>) -> Program {
+    let mut graph = Graph::new();
+    let x: Vec<Value> =
+        inputs.iter().enumerate().map(|(i, ty)| graph.add_input(format!("x{i}"), parse_tensor_type(ty).unwrap())).collect();
+    let y = build(&mut Builder::new(&mut graph), &x);
+    for (i, value) in y.into_iter().enumerate() {
+        graph.add_output(format!("y{i}"), value);
+    }
+    let mut module = Module::default();
+    module.functions.insert("predict".into(), graph);
+    cut(&module, "predict").unwrap()
+}
+
+fn shape_of(step: &Step) -> String {
+    match step {
+        Step::Loop { body, .. } => format!("loop {{ {} }}", body.iter().map(shape_of).collect::<Vec<_>>().join("; ")),
+        Step::Run(kernel) => match &kernel.body {
+            Body::Contract(_) => "contract".into(),
+            Body::Nest(nest) => {
+                let stages = nest.stages.iter().map(|s| match s {
+                    Stage::Reduce { .. } => "reduce",
+                    Stage::Sweep { axes, .. } if axes.is_empty() => "store",
+                    Stage::Sweep { .. } => "sweep",
+                    Stage::Running { .. } => "running",
+                });
+                stages.collect::<Vec<_>>().join("+")
+            }
+        },
+    }
+}
+
+fn shape(program: &Program) -> Vec<String> {
+    program.steps.iter().map(shape_of).collect()
+}
+
+#[test]
+fn convolution_takes_bias_activation_and_residual_along() {
+    let p = program(&["f32[n, 3, h, w]", "f32[8, 3, 3, 3]", "f32[8]", "f32[n, 8, h - 2, w - 2]"], |b, x| {
+        let op = Conv {
+            strides: vec![1, 1],
+            dilations: vec![1, 1],
+            lhs_dilations: vec![1, 1],
+            low: vec![Dim::ZERO; 2],
+            high: vec![Dim::ZERO; 2],
+            groups: 1,
+        };
+        let y = b.op(op, &[x[0], x[1]]);
+        let bias = b.unsqueeze(x[2], &[1, 2]);
+        let y = b.add(y, bias);
+        let y = b.add(y, x[3]);
+        let zero = b.like(y, 0.0);
+        vec![b.max(y, zero)]
+    });
+    assert_eq!(shape(&p), ["contract"]);
+}
+
+#[test]
+fn softmax_is_one_row_kernel() {
+    let p = program(&["f32[b, 10]"], |b, x| {
+        let max = b.reduce_max(x[0], &[1], true);
+        let shifted = b.sub(x[0], max);
+        let e = b.exp(shifted);
+        let sum = b.reduce_sum(e, &[1], true);
+        vec![b.div(e, sum)]
+    });
+    assert_eq!(shape(&p), ["reduce+reduce+sweep"]);
+}
+
+#[test]
+fn layer_norm_is_one_row_kernel_in_front_of_a_dot() {
+    let p = program(&["f32[b, t, 64]", "f32[64, 32]", "f32[64]"], |b, x| {
+        let scale = b.scalar(kiln_ir::DType::F32, 1.0 / 64.0);
+        let sum = b.reduce_sum(x[0], &[2], true);
+        let mean = b.mul(sum, scale);
+        let centred = b.sub(x[0], mean);
+        let squared = b.mul(centred, centred);
+        let sum = b.reduce_sum(squared, &[2], true);
+        let variance = b.mul(sum, scale);
+        let deviation = b.sqrt(variance);
+        let y = b.div(centred, deviation);
+        let y = b.mul(y, x[2]);
+        vec![b.op(Dot { a_batch: vec![], b_batch: vec![], a_contract: vec![2], b_contract: vec![0] }, &[y, x[1]])]
+    });
+    assert_eq!(shape(&p), ["reduce+reduce+sweep", "contract"]);
+}
+
+#[test]
+fn a_reduction_needed_at_another_index_gets_its_own_kernel() {
+    // The sums of rows are transposed before they meet the elements, so the row kernel does not hold them.
+    let p = program(&["f32[4, 4]"], |b, x| {
+        let sum = b.reduce_sum(x[0], &[1], true);
+        let turned = b.transpose(sum, &[1, 0]);
+        vec![b.sub(x[0], turned)]
+    });
+    assert_eq!(shape(&p), ["reduce+store", "store"]);
+}
+
+#[test]
+fn movement_makes_no_kernels_of_its_own() {
+    let p = program(&["f32[b, t, 12]", "f32[b, t, 12]"], |b, x| {
+        let shape = b.shape(x[0]);
+        let heads = b.reshape(x[0], &[shape[0].clone(), shape[1].clone(), Dim::from(3), Dim::from(4)]);
+        let heads = b.transpose(heads, &[0, 2, 1, 3]);
+        let other = b.reshape(x[1], &[shape[0].clone(), shape[1].clone(), Dim::from(3), Dim::from(4)]);
+        let other = b.transpose(other, &[0, 2, 1, 3]);
+        vec![b.op(Dot { a_batch: vec![0, 1], b_batch: vec![0, 1], a_contract: vec![3], b_contract: vec![3] }, &[heads, other])]
+    });
+    assert_eq!(shape(&p), ["contract"]);
+}
+
+#[test]
+fn a_scan_is_a_loop_whose_state_is_copied_at_the_end_of_a_turn() {
+    let mut body = Graph::new();
+    let h = body.add_input("h", parse_tensor_type("f32[b, 8]").unwrap());
+    let x = body.add_input("x", parse_tensor_type("f32[b, 8]").unwrap());
+    let mut b = Builder::new(&mut body);
+    let sum = b.add(h, x);
+    let next = b.tanh(sum);
+    body.add_output("h", next);
+    body.add_output("y", next);
+    let p = program(&["f32[b, 8]", "f32[t, b, 8]"], |b, x| {
+        b.ops(Scan { body: Arc::new(body), carried: 1, scanned: 1, reverse: false }, &[x[0], x[1]])
+    });
+    assert_eq!(shape(&p), ["store", "loop { store; store; store }"]);
+}
+
+#[test]
+fn steps_on_parameters_alone_are_prepared() {
+    let mut graph = Graph::new();
+    let x = graph.add_input("x", parse_tensor_type("f32[n, 8]").unwrap());
+    let w = graph.add_parameter("w", parse_tensor_type("f16[8, 4]").unwrap());
+    let mut b = Builder::new(&mut graph);
+    let w = b.op(Cast { dtype: kiln_ir::DType::F32 }, &[w]);
+    let y = b.matmul(x, w);
+    graph.add_output("y", y);
+    let mut module = Module::default();
+    module.functions.insert("predict".into(), graph);
+    let p = cut(&module, "predict").unwrap();
+    assert_eq!((p.prepare.len(), p.steps.len()), (1, 1));
+}

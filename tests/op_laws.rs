@@ -1,0 +1,159 @@
+//! Laws that hold for every operator, looped over the table: no operator has tests of its own here.
+
+use kiln_ir::attr::AttrMap;
+use kiln_ir::eval::evaluate;
+use kiln_ir::{Module, Op};
+use kiln_tests::compare::{Tolerance, difference};
+use kiln_tests::instances::{self, Instance};
+use kiln_tests::samples::{Fill, Random};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Ordinary values once, special ones several times, as each draw meets a few of their combinations.
+const FILLS: [Fill; 5] = [Fill::Ordinary, Fill::Special, Fill::Special, Fill::Special, Fill::Special];
+
+/// Collects failures, so that one run shows them all.
+#[derive(Default)]
+struct Failures(Vec<String>);
+
+impl Failures {
+    fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push(what());
+        }
+    }
+
+    fn report(self) {
+        let shown: Vec<&str> = self.0.iter().take(40).map(String::as_str).collect();
+        assert!(self.0.is_empty(), "{} failures, the first:\n{}", self.0.len(), shown.join("\n"));
+    }
+}
+
+#[test]
+fn names_are_unique() {
+    assert_eq!(Op::NAMES.iter().collect::<BTreeSet<_>>().len(), Op::NAMES.len());
+}
+
+#[test]
+fn rejected_examples_are_rejected_with_their_label() {
+    let mut failures = Failures::default();
+    for (name, example) in Op::all_examples() {
+        if let Some(label) = example.rejected {
+            let found = instances::function(&example).map(|_| ());
+            let what = || format!("{name} {:?} on {:?}: expected {label}, found {found:?}", example.op, example.inputs);
+            failures.check(matches!(&found, Err((l, _)) if *l == label), what);
+        }
+    }
+    failures.report();
+}
+
+#[test]
+fn every_documented_constraint_has_a_rejected_example_and_the_reverse() {
+    let mut failures = Failures::default();
+    let mut rejected: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for (name, example) in Op::all_examples() {
+        rejected.entry(name).or_default().extend(example.rejected.map(str::to_string));
+    }
+    for (name, docs) in Op::all_docs() {
+        failures.check(docs.starts_with(&format!("`{name}`: ")), || format!("{name}: its header does not begin with its name"));
+        let documented: BTreeSet<String> = (0..20).filter(|n| docs.contains(&format!("(C{n})"))).map(|n| format!("{name}_c{n}")).collect();
+        let examples = rejected.remove(name).unwrap_or_default();
+        failures.check(documented == examples, || format!("{name}: documented {documented:?}, examples for {examples:?}"));
+    }
+    failures.report();
+}
+
+#[test]
+fn attributes_round_trip() {
+    let mut failures = Failures::default();
+    for (name, example) in Op::all_examples() {
+        let mut attrs: AttrMap = example.op.to_attrs().into_iter().map(|(name, attr)| (name.to_string(), attr)).collect();
+        let found = Op::from_attrs(name, &mut attrs);
+        failures.check(found.as_ref() == Ok(&example.op), || format!("{name}: {:?} came back as {found:?}", example.op));
+        failures.check(attrs.is_empty(), || format!("{name}: {attrs:?} is left over"));
+        let mut same = example.op.clone();
+        same.map_dims(&mut Clone::clone);
+        failures.check(same == example.op, || format!("{name}: mapping dims to themselves changes {:?}", example.op));
+    }
+    failures.report();
+}
+
+#[test]
+fn evaluation_gives_the_inferred_types() {
+    let mut failures = Failures::default();
+    let mut evaluated: BTreeSet<String> = BTreeSet::new();
+    let mut examples: BTreeSet<String> = BTreeSet::new();
+    let mut random = Random::new(1);
+    for instance in instances::all() {
+        let example = format!("{:?} on {:?}", instance.example.op, instance.example.inputs);
+        examples.insert(example.clone());
+        if !instance.guards_hold() {
+            continue;
+        }
+        evaluated.insert(example);
+        for fill in FILLS {
+            let inputs = instance.inputs(fill, &mut random);
+            match evaluate(&Module::default(), &instance.graph, &inputs) {
+                Ok(results) => {
+                    let found: Vec<_> = results.iter().map(|t| (t.dtype(), t.shape().to_vec())).collect();
+                    failures.check(found == expected_types(&instance), || {
+                        format!("{instance}: {found:?}, expected {:?}", expected_types(&instance))
+                    });
+                }
+                Err(e) => failures.check(false, || format!("{instance}: {}", e.message)),
+            }
+        }
+    }
+    for example in examples.difference(&evaluated) {
+        failures.check(false, || format!("no size satisfies the guards of {example}"));
+    }
+    failures.report();
+}
+
+fn expected_types(instance: &Instance) -> Vec<(kiln_ir::DType, Vec<usize>)> {
+    let types = instance.graph.outputs().iter().map(|(_, v)| instance.graph.ty(*v));
+    types.map(|ty| (ty.dtype, instance.sizes_of(&ty.shape))).collect()
+}
+
+#[test]
+fn sizes_that_break_a_guard_are_refused() {
+    let mut failures = Failures::default();
+    let mut random = Random::new(2);
+    for instance in instances::all().iter().filter(|i| !i.guards_hold()) {
+        let inputs = instance.inputs(Fill::Ordinary, &mut random);
+        let found = evaluate(&Module::default(), &instance.graph, &inputs);
+        failures.check(matches!(&found, Err(e) if e.code == "guard"), || format!("{instance}: {found:?}"));
+    }
+    failures.report();
+}
+
+#[test]
+fn expansion_means_what_evaluation_does() {
+    let mut failures = Failures::default();
+    let mut random = Random::new(3);
+    for instance in instances::all() {
+        let Some(expanded) = instances::expanded(&instance.example) else { continue };
+        let types = |g: &kiln_ir::Graph| g.outputs().iter().map(|(_, v)| g.ty(*v).clone()).collect::<Vec<_>>();
+        let expanded = instances::bind_undefined(&expanded, &instance.symbols);
+        failures
+            .check(types(&expanded) == types(&instance.graph), || format!("{instance}: the expansion has types {:?}", types(&expanded)));
+        if !instance.guards_hold() {
+            continue;
+        }
+        for fill in FILLS {
+            let inputs = instance.inputs(fill, &mut random);
+            let whole = evaluate(&Module::default(), &instance.graph, &inputs);
+            let parts = evaluate(&Module::default(), &expanded, &inputs);
+            match (whole, parts) {
+                (Ok(whole), Ok(parts)) => {
+                    for (i, (whole, part)) in whole.iter().zip(&parts).enumerate() {
+                        let found = difference(part, whole, Tolerance::of_expansion(whole.dtype()));
+                        failures
+                            .check(found.is_none(), || format!("{instance}: result {i}, {}; inputs {inputs:?}", found.unwrap_or_default()));
+                    }
+                }
+                (whole, parts) => failures.check(false, || format!("{instance}: {whole:?} and {parts:?}")),
+            }
+        }
+    }
+    failures.report();
+}
