@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 fn program(inputs: &[&str], build: impl FnOnce(&mut Builder, &[Value]) -> Vec<Value>) -> Program {
     let mut graph = Graph::new();
-    let x: Vec<Value> =
-        inputs.iter().enumerate().map(|(i, ty)| graph.add_input(format!("x{i}"), parse_tensor_type(ty).unwrap())).collect();
+    let x: Vec<Value> = inputs.iter().enumerate().map(|(i, ty)| graph.add_input(format!("x{i}"), parse_tensor_type(ty).unwrap())).collect();
     let y = build(&mut Builder::new(&mut graph), &x);
     for (i, value) in y.into_iter().enumerate() {
         graph.add_output(format!("y{i}"), value);

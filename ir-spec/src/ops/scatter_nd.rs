@@ -10,7 +10,7 @@
 use super::arithmetic::with_arithmetic;
 use super::gather_nd::{tuple_length, tuple_positions};
 use super::indexing::{ScatterReduction, integers};
-use super::scatter_elements::{reducible, scatter};
+use super::scatter_elements::{reducible, replacement_gradient, scatter};
 use super::shape::{operands, same_dtype};
 use super::{Example, Facts, GatherNd, Gradient, Meaning, Operator, TypeError};
 use crate::op;
@@ -44,14 +44,13 @@ impl Operator for ScatterNd {
 
     fn vjp(&self, b: &mut Builder, x: &[Value], _: &[Value], dy: &[Option<Value>]) -> Gradient {
         let Some(dy) = dy[0] else { return Gradient::Operands(vec![None; 3]) };
-        let by_update = b.op(GatherNd { batch_axes: 0 }, &[dy, x[1]]);
+        let gather = GatherNd { batch_axes: 0 };
         match self.reduction {
-            ScatterReduction::Add => Gradient::Operands(vec![Some(dy), None, Some(by_update)]),
-            ScatterReduction::None => {
-                let zeros = b.like(x[2], 0.0);
-                let kept = b.op(self.clone(), &[dy, x[1], zeros]);
-                Gradient::Operands(vec![Some(kept), None, Some(by_update)])
+            ScatterReduction::Add => {
+                let by_update = b.op(gather, &[dy, x[1]]);
+                Gradient::Operands(vec![Some(dy), None, Some(by_update)])
             }
+            ScatterReduction::None => replacement_gradient(b, self.clone().into(), gather.into(), x, dy),
             ScatterReduction::Mul | ScatterReduction::Max | ScatterReduction::Min => Gradient::NotYet,
         }
     }

@@ -57,7 +57,9 @@ impl Sliding<'_> {
             };
             let padded = &self.low[axis] + spread + &self.high[axis];
             let extent = (size - Dim::ONE) * Dim::from(self.dilations[axis]) + Dim::ONE;
-            facts.at_most(&extent, &padded, label, format_args!("window on spatial axis {axis} of {x} padded"))?;
+            // A window of one element also fits an empty axis: zero times.
+            let least = if extent.is(1) { &Dim::ZERO } else { &extent };
+            facts.at_most(least, &padded, label, format_args!("window on spatial axis {axis} of {x} padded"))?;
             output.push((padded - extent).floor_div(&Dim::from(self.strides[axis])) + Dim::ONE);
         }
         Ok(output)
