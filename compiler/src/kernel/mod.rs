@@ -12,6 +12,7 @@
 //!
 //! [`Step::Loop`] repeats steps with a loop index in scope: recurrent scans.
 
+pub mod eval;
 mod expr;
 
 pub use expr::{Access, BinaryFn, Bound, CompareFn, Expr, ExprId, ExprKind, Exprs, Scalar, UnaryFn};

@@ -1,7 +1,7 @@
 //! Tests: compiled tile programs give the evaluator's bits, on every x86-64 level this machine can run, at both
 //! optimisation levels, and they compile for aarch64. NaNs agree as NaNs: which one it is, is the machine's own.
 
-mod native;
+pub(crate) mod native;
 mod operations;
 mod random;
 
@@ -62,25 +62,25 @@ fn is_nan(mem: Mem, bytes: &[u8]) -> bool {
 }
 
 /// Small fixed generator of random numbers (xorshift64*): tests repeat exactly.
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Random {
+    pub(crate) fn new(seed: u64) -> Random {
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub(super) fn bits(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.bits() >> 33) as usize % n
     }
 
-    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 }

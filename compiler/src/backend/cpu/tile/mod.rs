@@ -27,7 +27,7 @@
 //! ```
 
 #[cfg(test)]
-mod agreement;
+pub(crate) mod agreement;
 mod builder;
 pub mod clif;
 pub mod eval;

@@ -1,0 +1,145 @@
+//! Structured kernels to tile programs.
+//!
+//! [`lower`] writes one function per kernel. What it computes is fixed by the kernel; how, by memory access: the vectorised index,
+//! tiles and panels are chosen here and never change a bit of the results.
+//!
+//! Read in this order: [`context`] (scopes and hoisting), [`offsets`] (index arithmetic), [`expr`] and [`access`] (values and
+//! memory), [`nest`] with [`plan`], [`stage`], [`reduce`], [`fold`] (nests), [`contract`] with [`tile`] (contractions).
+
+mod access;
+mod context;
+mod dot;
+mod expr;
+mod fold;
+mod isa;
+mod nest;
+mod offsets;
+mod ops;
+mod plan;
+mod reduce;
+mod rewrite;
+mod stage;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+pub use isa::VectorIsa;
+
+use super::tile::{Builder, TileProgram};
+use crate::kernel::{Body, BufferId, Kernel, Program, Stage, Step};
+use context::Context;
+use kiln_ir::{Dim, Symbol};
+use nest::{Tasks, Work};
+use std::collections::BTreeSet;
+
+/// A kernel as a function `fn(args: *const i64, worker, begin, end)` that computes tasks `begin..end`.
+///
+/// `args[i]` is the value of `self.args[i]`. How the tasks are split among calls does not change results. Equal programs with
+/// different `args` are one function: names of indices, buffers and kernels are not part of the program.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LoweredKernel {
+    /// The function, named `kernel`.
+    pub program: TileProgram,
+    /// What the function is passed, in order.
+    pub args: Vec<Arg>,
+    /// How many tasks there are.
+    pub tasks: Dim,
+    /// Rough scalar operations of one task: how many tasks are worth a thread's while.
+    pub work_per_task: Dim,
+    /// Scratch of each worker, in bytes; 0 when the function takes no [`Arg::WorkerScratch`].
+    pub worker_scratch_bytes: Dim,
+    /// Whether Cranelift's mid-end pays: not for unrolled tiles, which it spreads over too many registers.
+    pub optimise: bool,
+}
+
+/// One argument of a kernel's function, as an i64.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Arg {
+    /// Address of a buffer's first element.
+    Buffer(BufferId),
+    /// Value of a size symbol or of the index of an enclosing [`Step::Loop`].
+    Symbol(Symbol),
+    /// Address of the i64 that a failed [`CheckedIndex`](crate::kernel::ExprKind::CheckedIndex) sets to its node + 1.
+    ErrorCell,
+    /// Address of all workers' scratch, 64-byte aligned; each worker's part is `worker_scratch_bytes` rounded up to 64.
+    WorkerScratch,
+}
+
+/// Lowers one kernel of `program`.
+pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKernel {
+    let canonical = rewrite::canonical(kernel, &program.symbol_order);
+    let mut sizes = program.symbols.clone();
+    let loops = enclosing_loops(program);
+    for (name, original) in &canonical.loop_indices {
+        if let Some((_, extent)) = loops.iter().find(|(index, _)| index == original) {
+            sizes.set_index(name.clone(), extent.clone());
+        }
+    }
+    let kernel = rewrite::merge_axes(canonical.kernel, &sizes);
+    let stored = stored(&kernel);
+    let mut b = Builder::new("kernel", 4);
+    let mut emit = |kernel: &Kernel, body: &mut dyn FnMut(&mut Context, &mut Builder) -> Lowering| {
+        let ranges = rewrite::ranges_of(kernel, &sizes);
+        let mut cx = Context::new(program, isa, kernel.exprs.clone(), ranges, canonical.loop_indices.clone(), &stored, &b);
+        let lowering = body(&mut cx, &mut b);
+        (lowering, cx.args)
+    };
+    let (lowering, args) = match &kernel.body {
+        Body::Nest(nest) => {
+            let works: Vec<Work> = nest.stages.iter().cloned().map(Work::Stage).collect();
+            emit(&kernel, &mut |cx, b| Lowering {
+                tasks: nest::lower_nest(cx, b, &nest.parallel, &works, nest.serial),
+                worker_scratch_bytes: Dim::ZERO,
+                optimise: true,
+            })
+        }
+        Body::Contract(_) => panic!("lower: contractions"),
+    };
+    LoweredKernel {
+        program: b.finish(),
+        args,
+        tasks: lowering.tasks.count,
+        work_per_task: lowering.tasks.work,
+        worker_scratch_bytes: lowering.worker_scratch_bytes,
+        optimise: lowering.optimise,
+    }
+}
+
+/// What lowering a body yields besides code.
+struct Lowering {
+    tasks: Tasks,
+    worker_scratch_bytes: Dim,
+    optimise: bool,
+}
+
+/// Every loop index of the program with its extent.
+fn enclosing_loops(program: &Program) -> Vec<(Symbol, Dim)> {
+    fn visit(steps: &[Step], found: &mut Vec<(Symbol, Dim)>) {
+        for step in steps {
+            if let Step::Loop { index, extent, body } = step {
+                found.push((index.clone(), extent.clone()));
+                visit(body, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    visit(&program.prepare, &mut found);
+    visit(&program.steps, &mut found);
+    found
+}
+
+/// The buffers that a kernel writes.
+fn stored(kernel: &Kernel) -> BTreeSet<BufferId> {
+    match &kernel.body {
+        Body::Nest(nest) => nest
+            .stages
+            .iter()
+            .flat_map(|stage| match stage {
+                Stage::Reduce { .. } => vec![],
+                Stage::Sweep { stores, .. } => stores.iter().map(|s| s.buffer).collect(),
+                Stage::Running { store, .. } => vec![store.buffer],
+            })
+            .collect(),
+        Body::Contract(c) => c.stores.iter().map(|s| s.buffer).collect(),
+    }
+}

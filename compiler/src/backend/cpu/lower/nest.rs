@@ -1,0 +1,112 @@
+//! Nests: parallel points become tasks, stages become loops.
+//!
+//! Tasks are the parallel points except those along the vectorised axis, which a task runs through in blocks.
+
+use super::context::Context;
+use super::plan::{self, Mode};
+use super::tasks::for_each_task;
+use crate::backend::cpu::tile::{Builder, Reg};
+use crate::kernel::{Axis, ExprId, Stage};
+use kiln_ir::{Dim, Symbol};
+
+/// What happens at one parallel point.
+pub(super) enum Work {
+    /// A stage of a nest.
+    Stage(Stage),
+    /// The canonical sum of products of a contraction, without panels: makes the next accumulator.
+    Dot { axes: Vec<Axis>, lhs: ExprId, rhs: ExprId },
+}
+
+/// How a kernel is split into tasks.
+pub(super) struct Tasks {
+    /// How many.
+    pub count: Dim,
+    /// Rough scalar operations of one.
+    pub work: Dim,
+}
+
+/// Elements along the vectorised axis that one task takes, where there are many: a multiple of every lane count.
+const BLOCK: i64 = 2048;
+
+/// Emits a nest.
+pub(super) fn lower_nest(cx: &mut Context, b: &mut Builder, parallel: &[Axis], works: &[Work], serial: bool) -> Tasks {
+    let lanes = lanes(cx, works);
+    let mode = if serial { Mode::Scalar } else { plan::choose(cx, parallel, works, lanes) };
+    let work = Dim::sum(&works.iter().map(|w| work_of(cx, w)).collect::<Vec<_>>());
+    if serial {
+        for_each_task(cx, b, &[], |cx, b| {
+            super::stage::over(cx, b, parallel, &[], &mut |cx, b, _| {
+                run(cx, b, works, None);
+                vec![]
+            });
+        });
+        return Tasks { count: Dim::ONE, work: Dim::product(parallel.iter().map(|a| &a.extent)) * work };
+    }
+    match mode {
+        Mode::Scalar | Mode::Inner => {
+            let lanes = (mode == Mode::Inner).then_some(lanes);
+            for_each_task(cx, b, parallel, |cx, b| run(cx, b, works, lanes));
+            Tasks { count: Dim::product(parallel.iter().map(|a| &a.extent)), work }
+        }
+        Mode::Parallel(place) => {
+            let axis = &parallel[place];
+            let mut digits = parallel.to_vec();
+            let blocked = axis.extent.as_const().is_none_or(|n| n > 2 * BLOCK);
+            let block = Axis { index: Symbol::new("$block"), extent: axis.extent.ceil_div(&Dim::from(BLOCK)) };
+            if blocked {
+                digits.remove(place);
+                digits.push(block.clone());
+            } else {
+                digits.remove(place);
+            }
+            for_each_task(cx, b, &digits, |cx, b| {
+                let (start, end) = if blocked {
+                    let start = Dim::from(block.index.clone()) * Dim::from(BLOCK);
+                    (start.clone(), (start + Dim::from(BLOCK)).minimum(&axis.extent))
+                } else {
+                    (Dim::ZERO, axis.extent.clone())
+                };
+                super::stage::along_axis(cx, b, axis, (&start, &end), lanes, &mut |cx, b| run(cx, b, works, None));
+            });
+            let along = if blocked { Dim::from(BLOCK).minimum(&axis.extent) } else { axis.extent.clone() };
+            Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work: work * along }
+        }
+    }
+}
+
+/// The stages at one point (or at one point per lane).
+fn run(cx: &mut Context, b: &mut Builder, works: &[Work], lanes: Option<u32>) {
+    let before = std::mem::take(&mut cx.accumulators);
+    for work in works {
+        super::stage::emit(cx, b, work, lanes);
+        cx.next_stage();
+    }
+    cx.accumulators = before;
+}
+
+/// Lanes by the widest element that is loaded, stored or combined.
+fn lanes(cx: &Context, works: &[Work]) -> u32 {
+    let mut widest = 1;
+    for work in works {
+        let mut todo = work.roots();
+        let mut seen = std::collections::BTreeSet::new();
+        while let Some(id) = todo.pop() {
+            if seen.insert(id) {
+                let dtype = cx.exprs.get(id).dtype;
+                widest = widest.max(super::ops::lane_of(dtype).bits().div_ceil(8));
+                todo.extend(cx.exprs.operands(id));
+            }
+        }
+    }
+    cx.isa.lanes(widest)
+}
+
+fn work_of(cx: &Context, work: &Work) -> Dim {
+    let each = super::expr::cost(&cx.exprs, &work.roots()) + work.stores().len() as i64;
+    Dim::product(work.axes().iter().map(|a| &a.extent)) * Dim::from(each.max(1))
+}
+
+/// Registers of several states in a row.
+pub(super) fn flat(states: &[Vec<Reg>]) -> Vec<Reg> {
+    states.iter().flatten().copied().collect()
+}
