@@ -16,10 +16,8 @@ use kiln_ir::Diagnostic;
 use kiln_ir::artifact::{Extent, ModelDescriptor, Signature};
 use options::{Options, help};
 use serde::Serialize;
-use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
+use std::ffi::{OsStr, OsString, c_char, c_int};
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -54,17 +52,35 @@ impl From<io::Error> for Failure {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kiln_runtime_main(argc: c_int, argv: *const *const c_char, model: *const ModelDescriptor) -> c_int {
     occupy_standard_streams();
-    let count = usize::try_from(argc).unwrap_or(0);
     // SAFETY: the caller's promise.
-    let argument = |index: usize| OsStr::from_bytes(unsafe { CStr::from_ptr(*argv.add(index)) }.to_bytes()).to_owned();
-    let mut arguments = (0..count).map(argument);
+    let mut arguments = unsafe { arguments(argc, argv) }.into_iter();
     let program = arguments.next().unwrap_or_else(|| OsString::from("model"));
     // SAFETY: the caller's promise.
     unsafe { run(&program, arguments, &*model, &mut io::stdout().lock(), &mut io::stderr().lock()) }
 }
 
+/// The arguments of C's `main`.
+///
+/// # Safety
+/// `argv` holds `argc` C strings.
+#[cfg(unix)]
+unsafe fn arguments(argc: c_int, argv: *const *const c_char) -> Vec<OsString> {
+    use std::{ffi::CStr, os::unix::ffi::OsStrExt};
+    // SAFETY: the caller's promise.
+    let argument = |index| OsStr::from_bytes(unsafe { CStr::from_ptr(*argv.add(index)) }.to_bytes()).to_owned();
+    (0..usize::try_from(argc).unwrap_or(0)).map(argument).collect()
+}
+
+/// The arguments as the system keeps them: those of C's `main` have lost what is not in the code page.
+#[cfg(not(unix))]
+unsafe fn arguments(_argc: c_int, _argv: *const *const c_char) -> Vec<OsString> {
+    std::env::args_os().collect()
+}
+
 /// Gives a closed standard stream to `/dev/null`, lest the next opened file take its number and get our messages.
+#[cfg(unix)]
 fn occupy_standard_streams() {
+    use std::os::fd::AsRawFd;
     while let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {
         if null.as_raw_fd() > 2 {
             break;
@@ -72,6 +88,10 @@ fn occupy_standard_streams() {
         std::mem::forget(null);
     }
 }
+
+/// Elsewhere a closed stream's handle is not given to the next file.
+#[cfg(not(unix))]
+fn occupy_standard_streams() {}
 
 /// Runs the program with these arguments and streams, and gives its exit status.
 ///
