@@ -106,3 +106,21 @@ fn evaluate<T: Arithmetic>(op: &ArgReduce, x: &Tensor) -> Tensor {
     let shape = Reduce::shape(x.shape(), &[op.axis], op.keep, 1);
     Tensor::from_ints(DType::I64, shape, rest.into_iter().map(position))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_nan_wins_and_ties_go_to_the_chosen_end() {
+        let place = |x: &[f32], kind, last| {
+            let op = ArgReduce { kind, axis: 0, keep: false, last };
+            crate::Op::from(op).eval(&[Tensor::f32(&[x.len()], x)]).expect("it computes")[0].ints()[0]
+        };
+        let ties = [1.0, 3.0, 3.0, 1.0];
+        let (max, min) = (ArgKind::Max, ArgKind::Min);
+        assert_eq!([place(&ties, max, false), place(&ties, max, true), place(&ties, min, false), place(&ties, min, true)], [1, 2, 0, 3]);
+        let nans = [1.0, f32::NAN, 5.0, f32::NAN];
+        assert_eq!([place(&nans, max, false), place(&nans, min, false), place(&nans, min, true)], [1, 1, 3]);
+    }
+}

@@ -59,3 +59,18 @@ impl Operator for Cast {
         examples
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_saturate_integers_wrap_and_nan_is_true() {
+        let cast = |x: &Tensor, dtype| crate::Op::from(Cast { dtype }).eval(std::slice::from_ref(x)).expect("it computes")[0].ints();
+        let floats = Tensor::f32(&[6], &[f32::NAN, f32::INFINITY, -1e30, 2.9, -2.9, -0.0]);
+        assert_eq!(cast(&floats, DType::I8), [0, 127, -128, 2, -2, 0]);
+        assert_eq!(cast(&floats, DType::U64), [0, i128::from(u64::MAX), 0, 2, 0, 0]);
+        assert_eq!(cast(&floats, DType::Bool), [1, 1, 1, 1, 1, 0]);
+        assert_eq!(cast(&Tensor::i64(&[3], &[300, -1, i64::MIN]), DType::U8), [44, 255, 0]);
+    }
+}

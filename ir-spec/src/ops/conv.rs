@@ -151,7 +151,7 @@ fn evaluate<T: Arithmetic>(op: &Conv, x: &Tensor, w: &Tensor, shape: Vec<usize>)
     let (batch, channels, outputs, per_group) = (x.shape()[0], x.shape()[1], w.shape()[0], w.shape()[1]);
     let mut y = vec![T::ZERO; product(&shape)];
     for (k, element) in indices(kernel).enumerate() {
-        let pairs = op.sliding().pairs(&element, input, output)?;
+        let runs = runs(&op.sliding().pairs(&element, input, output)?);
         for n in 0..batch {
             for o in 0..outputs {
                 let group = o / (outputs / op.groups);
@@ -159,12 +159,67 @@ fn evaluate<T: Arithmetic>(op: &Conv, x: &Tensor, w: &Tensor, shape: Vec<usize>)
                 for c in 0..per_group {
                     let weight = ws[(o * per_group + c) * kernel_size + k];
                     let plane = &xs[(n * channels + group * per_group + c) * input_plane..][..input_plane];
-                    for &(p, i) in &pairs {
-                        sums[p] = sums[p].plus(weight.times(plane[i]));
+                    for &(p, i, length) in &runs {
+                        let terms = sums[p..p + length].iter_mut().zip(&plane[i..i + length]);
+                        terms.for_each(|(sum, x)| *sum = sum.plus(weight.times(*x)));
                     }
                 }
             }
         }
     }
     Ok(T::write(x.dtype(), shape, y))
+}
+
+/// Pairs of positions joined, where both go on by one, to `(first result position, first input position, length)`.
+fn runs(pairs: &[(usize, usize)]) -> Vec<(usize, usize, usize)> {
+    let mut runs: Vec<(usize, usize, usize)> = Vec::new();
+    for &(p, i) in pairs {
+        match runs.last_mut() {
+            Some((first, input, length)) if *first + *length == p && *input + *length == i => *length += 1,
+            _ => runs.push((p, i, 1)),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Op;
+
+    fn conv(op: &Conv, x: &Tensor, w: &Tensor) -> Vec<f64> {
+        Op::from(op.clone()).eval(&[x.clone(), w.clone()]).expect("it computes")[0].floats()
+    }
+
+    #[test]
+    fn known_values_with_strides_padding_and_dilation() {
+        let (x, w) = (Tensor::f32(&[1, 1, 5], &[1.0, 2.0, 3.0, 4.0, 5.0]), Tensor::f32(&[1, 1, 2], &[10.0, 1.0]));
+        assert_eq!(conv(&Conv::plain(1), &x, &w), [12.0, 23.0, 34.0, 45.0]);
+        assert_eq!(conv(&Conv { dilations: vec![3], ..Conv::plain(1) }, &x, &w), [14.0, 25.0]);
+        assert_eq!(conv(&Conv { strides: vec![2], low: vec![Dim::ONE], ..Conv::plain(1) }, &x, &w), [1.0, 23.0, 45.0]);
+        assert_eq!(conv(&Conv { low: vec![Dim::from(-1)], high: vec![Dim::from(-2)], ..Conv::plain(1) }, &x, &w), [23.0]);
+        assert_eq!(conv(&Conv { lhs_dilations: vec![2], high: vec![Dim::ONE], ..Conv::plain(1) }, &x, &w)[..4], [10.0, 2.0, 20.0, 3.0]);
+    }
+
+    #[test]
+    fn groups_see_their_own_channels() {
+        let (x, w) = (Tensor::f32(&[1, 4, 1], &[1.0, 2.0, 3.0, 4.0]), Tensor::f32(&[2, 2, 1], &[1.0, 10.0, 100.0, 1000.0]));
+        assert_eq!(conv(&Conv { groups: 2, ..Conv::plain(1) }, &x, &w), [21.0, 4300.0]);
+    }
+
+    #[test]
+    fn inserted_zeros_give_the_transposed_convolution() {
+        // ⟨conv(x, w), y⟩ = ⟨x, conv′(y, w flipped)⟩: the definition of a transpose.
+        let values = |n: usize| (0..n).map(|i| ((i * 7 + 3) % 11) as f32).collect::<Vec<_>>();
+        let (x, w, y) = (values(9), values(3), values(4));
+        let forward = Conv { strides: vec![2], low: vec![Dim::ONE], ..Conv::plain(1) };
+        let back = Conv { lhs_dilations: vec![2], low: vec![Dim::ONE], high: vec![Dim::from(2)], ..Conv::plain(1) };
+        let flipped: Vec<f32> = w.iter().rev().copied().collect();
+        let there = conv(&forward, &Tensor::f32(&[1, 1, 9], &x), &Tensor::f32(&[1, 1, 3], &w));
+        let here = conv(&back, &Tensor::f32(&[1, 1, 4], &y), &Tensor::f32(&[1, 1, 3], &flipped));
+        let product = |a: &[f64], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * f64::from(*b)).sum::<f64>();
+        assert_eq!((there.len(), here.len()), (4, 8));
+        // The last element of x lies behind the last window, so the transposed result ends before it.
+        assert_eq!(product(&there, &y), product(&here, &x[..8]));
+    }
 }

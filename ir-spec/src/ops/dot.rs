@@ -133,11 +133,15 @@ fn evaluate<T: Arithmetic>(op: &Dot, a: &Tensor, b: &Tensor) -> Tensor {
     let (a_terms, b_terms) = (axis_offsets(a.shape(), &op.a_contract), axis_offsets(b.shape(), &op.b_contract));
     let mut results = Vec::with_capacity(a_batch.len() * a_rows.len() * b_rows.len());
     for (p, q) in a_batch.iter().zip(&b_batch) {
+        // All columns of a term side by side, whatever the layout of b: the inner loop then walks memory in order.
+        let b_matrix: Vec<T> = b_terms.iter().flat_map(|l| b_rows.iter().map(move |j| (j, l))).map(|(j, l)| b_values[q + j + l]).collect();
         for i in &a_rows {
-            for j in &b_rows {
-                let terms = a_terms.iter().zip(&b_terms);
-                results.push(terms.fold(T::ZERO, |sum, (k, l)| sum.plus(a_values[p + i + k].times(b_values[q + j + l]))));
+            let mut sums = vec![T::ZERO; b_rows.len()];
+            for (k, b_row) in a_terms.iter().zip(b_matrix.chunks_exact(b_rows.len().max(1))) {
+                let factor = a_values[p + i + k];
+                sums.iter_mut().zip(b_row).for_each(|(sum, b)| *sum = sum.plus(factor.times(*b)));
             }
+            results.extend(sums);
         }
     }
     let sizes = |axes: &[usize], t: &Tensor| axes.iter().map(|&i| t.shape()[i]).collect::<Vec<_>>();

@@ -150,3 +150,22 @@ impl Pad {
         Some(inside as usize)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_those_of_numpy() {
+        let padded = |low: i64, high: i64, mode| {
+            let op = Pad { low: vec![Dim::from(low)], high: vec![Dim::from(high)], mode };
+            let x = [Tensor::i64(&[3], &[1, 2, 3]), Tensor::i64(&[], &[9])];
+            crate::Op::from(op).eval(&x).expect("it computes")[0].ints()
+        };
+        assert_eq!(padded(2, 1, PadMode::Constant), [9, 9, 1, 2, 3, 9]);
+        assert_eq!(padded(-1, 1, PadMode::Constant), [2, 3, 9]);
+        assert_eq!(padded(2, 1, PadMode::Edge), [1, 1, 1, 2, 3, 3]);
+        assert_eq!(padded(5, 3, PadMode::Reflect), [2, 1, 2, 3, 2, 1, 2, 3, 2, 1, 2]);
+        assert_eq!(padded(4, 2, PadMode::Wrap), [3, 1, 2, 3, 1, 2, 3, 1, 2]);
+    }
+}

@@ -46,3 +46,18 @@ fn integer_power(base: i128, exponent: i128) -> i128 {
     }
     power
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tensor;
+
+    #[test]
+    fn integers_wrap_and_negative_exponents_vanish() {
+        let power = |a: i64, b: i64| {
+            crate::Op::from(Pow {}).eval(&[Tensor::i64(&[], &[a]), Tensor::i64(&[], &[b])]).expect("it computes")[0].ints()[0]
+        };
+        assert_eq!([power(3, 4), power(0, 0), power(2, 63), power(2, 64)], [81, 1, i128::from(i64::MIN), 0]);
+        assert_eq!([power(2, -1), power(1, -5), power(-1, -5), power(-1, -4), power(0, -1)], [0, 1, -1, 1, 0]);
+    }
+}

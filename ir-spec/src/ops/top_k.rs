@@ -105,3 +105,18 @@ fn evaluate<T: Arithmetic>(op: &TopK, k: usize, x: &Tensor) -> Vec<Tensor> {
 fn ascending<T: Arithmetic>(a: T, b: T) -> Ordering {
     a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nan_is_largest_and_ties_keep_their_order() {
+        let x = Tensor::f32(&[6], &[1.0, f32::NAN, 3.0, -0.0, 3.0, 0.0]);
+        let places = |largest| {
+            crate::Op::from(TopK { k: Dim::from(6), axis: 0, largest }).eval(std::slice::from_ref(&x)).expect("it computes")[1].ints()
+        };
+        assert_eq!(places(true), [1, 2, 4, 0, 3, 5]);
+        assert_eq!(places(false), [3, 5, 0, 2, 4, 1]);
+    }
+}

@@ -109,3 +109,21 @@ fn evaluate<T: Arithmetic>(op: &WindowArgMax, x: &Tensor, shape: &[usize]) -> Re
     }
     Ok(Tensor::i64(shape, &results))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_of_the_unpadded_plane() {
+        let op = WindowArgMax {
+            window: vec![2, 2],
+            strides: vec![2, 2],
+            dilations: vec![1, 1],
+            low: vec![Dim::ONE; 2],
+            high: vec![Dim::ZERO; 2],
+        };
+        let x = Tensor::f32(&[3, 3], &[1.0, 2.0, 2.0, 4.0, 5.0, 5.0, f32::NAN, 9.0, f32::NAN]);
+        assert_eq!(crate::Op::from(op).eval(&[x]).expect("it computes")[0].ints(), [0, 1, 6, 8]);
+    }
+}
