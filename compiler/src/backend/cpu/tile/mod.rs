@@ -33,6 +33,7 @@ pub mod clif;
 pub mod eval;
 pub mod expand;
 mod ir;
+pub mod math;
 mod print;
 mod types;
 pub mod verify;

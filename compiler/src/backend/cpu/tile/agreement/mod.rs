@@ -1,5 +1,6 @@
 //! Tests: compiled tile programs give the evaluator's bits, on every x86-64 level this machine can run, at both
 //! optimisation levels, and they compile for aarch64. NaNs agree as NaNs: which one it is, is the machine's own.
+//! [`clif::compile`] refuses relocations, so each case also shows that no libcall is left.
 
 pub(crate) mod native;
 mod operations;
@@ -8,7 +9,7 @@ mod random;
 use super::eval::{Memory, eval};
 use super::types::Mem;
 use super::{TileProgram, clif, verify::verify};
-use native::{Level, Native};
+pub(super) use native::{Level, Native};
 
 /// One stored vector in the output region.
 struct Output {
