@@ -43,7 +43,8 @@ fn build_library(workspace: &Path, target_dir: &Path) -> PathBuf {
     let mut cargo = Command::new(variable("CARGO"));
     cargo.current_dir(workspace);
     cargo.args(["rustc", "--package", "kiln-runtime", "--lib", "--crate-type", "staticlib", "--profile", "artifact", "--target", &target]);
-    cargo.arg("--target-dir").arg(target_dir);
+    // Both, as a shared build directory would have a lock as well.
+    cargo.arg("--target-dir").arg(target_dir).env("CARGO_BUILD_BUILD_DIR", target_dir);
     // Settings of the outer build that must not change these bytes, nor run clippy on them.
     for name in ["RUSTC_WORKSPACE_WRAPPER", "RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_INCREMENTAL"] {
         cargo.env_remove(name);
