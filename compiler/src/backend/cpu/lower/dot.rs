@@ -67,7 +67,7 @@ pub(super) fn dot(cx: &mut Context, b: &mut Builder, axes: &[Axis], lhs: ExprId,
             let none = neutral(b, ty);
             let first = cx.index(b, &Dim::ZERO);
             let end = cx.index(b, &axis.extent.maximum(&Dim::ONE));
-            let chunk = Symbol::new("$chunk");
+            let chunk = Symbol::new("#chunk");
             cx.ranges.set_index(chunk.clone(), axis.extent.maximum(&Dim::ONE));
             cx.counted(b, &chunk, first, end, DEPTH_CHUNK, &[none], |cx, b, total| {
                 let from = cx.index(b, &Dim::from(chunk.clone()));

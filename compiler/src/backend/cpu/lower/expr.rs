@@ -136,7 +136,7 @@ impl Context<'_> {
     /// 0, 1, 2, … in i64 lanes.
     fn lane_numbers(&mut self, b: &mut Builder, lanes: u32) -> Reg {
         // Remembered under a name that no index has.
-        let name = Dim::symbol(&format!("$lanes{lanes}"));
+        let name = Dim::symbol(&format!("#lanes{lanes}"));
         self.remembered_dim(b, &name, 0, |_, b| {
             let mut vector = b.int(Type::I64.times(lanes), 0);
             for lane in 1..lanes {

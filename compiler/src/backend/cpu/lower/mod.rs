@@ -8,6 +8,7 @@
 
 mod access;
 mod context;
+mod contract;
 mod dot;
 mod expr;
 mod fold;
@@ -22,6 +23,7 @@ mod stage;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod tile;
 
 pub use isa::VectorIsa;
 
@@ -29,7 +31,7 @@ use super::tile::{Builder, TileProgram};
 use crate::kernel::{Body, BufferId, Kernel, Program, Stage, Step};
 use context::Context;
 use kiln_ir::{Dim, Symbol};
-use nest::{Tasks, Work};
+use nest::Work;
 use std::collections::BTreeSet;
 
 /// A kernel as a function `fn(args: *const i64, worker, begin, end)` that computes tasks `begin..end`.
@@ -75,41 +77,28 @@ pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKern
             sizes.set_index(name.clone(), extent.clone());
         }
     }
-    let kernel = rewrite::merge_axes(canonical.kernel, &sizes);
+    let mut kernel = rewrite::merge_axes(canonical.kernel, &sizes);
     let stored = stored(&kernel);
+    let form = matches!(kernel.body, Body::Contract(_)).then(|| contract::form(&mut kernel, program, isa, &sizes));
+    let ranges = rewrite::ranges_of(&kernel, &sizes);
     let mut b = Builder::new("kernel", 4);
-    let mut emit = |kernel: &Kernel, body: &mut dyn FnMut(&mut Context, &mut Builder) -> Lowering| {
-        let ranges = rewrite::ranges_of(kernel, &sizes);
-        let mut cx = Context::new(program, isa, kernel.exprs.clone(), ranges, canonical.loop_indices.clone(), &stored, &b);
-        let lowering = body(&mut cx, &mut b);
-        (lowering, cx.args)
-    };
-    let (lowering, args) = match &kernel.body {
-        Body::Nest(nest) => {
-            let works: Vec<Work> = nest.stages.iter().cloned().map(Work::Stage).collect();
-            emit(&kernel, &mut |cx, b| Lowering {
-                tasks: nest::lower_nest(cx, b, &nest.parallel, &works, nest.serial),
-                worker_scratch_bytes: Dim::ZERO,
-                optimise: true,
-            })
+    let mut cx = Context::new(program, isa, kernel.exprs.clone(), ranges, canonical.loop_indices, &stored, &b);
+    let (tasks, optimise, worker_scratch_bytes) = match (&form, &kernel.body) {
+        (Some(form), _) => {
+            let tasks = contract::lower_contract(form, &mut cx, &mut b);
+            match form {
+                contract::Form::Nest { .. } => (tasks, true, Dim::ZERO),
+                contract::Form::Tiles(tiles) => (tasks, false, tiles.scratch_bytes()),
+            }
         }
-        Body::Contract(_) => panic!("lower: contractions"),
+        (None, Body::Nest(nest)) => {
+            let works: Vec<Work> = nest.stages.iter().cloned().map(Work::Stage).collect();
+            (nest::lower_nest(&mut cx, &mut b, &nest.parallel, &works, nest.serial), true, Dim::ZERO)
+        }
+        (None, Body::Contract(_)) => panic!("lower: a contraction without a form"),
     };
-    LoweredKernel {
-        program: b.finish(),
-        args,
-        tasks: lowering.tasks.count,
-        work_per_task: lowering.tasks.work,
-        worker_scratch_bytes: lowering.worker_scratch_bytes,
-        optimise: lowering.optimise,
-    }
-}
-
-/// What lowering a body yields besides code.
-struct Lowering {
-    tasks: Tasks,
-    worker_scratch_bytes: Dim,
-    optimise: bool,
+    let args = cx.args;
+    LoweredKernel { program: b.finish(), args, tasks: tasks.count, work_per_task: tasks.work, worker_scratch_bytes, optimise }
 }
 
 /// Every loop index of the program with its extent.

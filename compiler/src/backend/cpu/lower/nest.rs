@@ -52,7 +52,7 @@ pub(super) fn lower_nest(cx: &mut Context, b: &mut Builder, parallel: &[Axis], w
             let axis = &parallel[place];
             let mut digits = parallel.to_vec();
             let blocked = axis.extent.as_const().is_none_or(|n| n > 2 * BLOCK);
-            let block = Axis { index: Symbol::new("$block"), extent: axis.extent.ceil_div(&Dim::from(BLOCK)) };
+            let block = Axis { index: Symbol::new("#block"), extent: axis.extent.ceil_div(&Dim::from(BLOCK)) };
             if blocked {
                 digits.remove(place);
                 digits.push(block.clone());

@@ -1,6 +1,6 @@
 //! Rewrites a kernel's indices before it is lowered, without changing what it computes.
 //!
-//!     parallel i < 6, j < 7: y[7*i + j] = f(x[7*i + j])      →      parallel $0 < 42: y[$0] = f(x[$0])
+//!     parallel i < 6, j < 7: y[7*i + j] = f(x[7*i + j])      →      parallel #0 < 42: y[#0] = f(x[#0])
 //!
 //! [`canonical`] renames indices by position, so that equal kernels of different layers become equal programs.
 //! [`merge_axes`] drops axes of extent 1 and joins neighbours that memory does not tell apart.
@@ -18,21 +18,21 @@ pub(super) struct Canonical {
     pub loop_indices: BTreeMap<Symbol, Symbol>,
 }
 
-/// Renames indices to `$0`, `$1`, … in order of declaration, and the loop indices around the kernel to `$t0`, …
+/// Renames indices to `#0`, `#1`, … in order of declaration, and the loop indices around the kernel to `#t0`, …
 pub(super) fn canonical(kernel: &Kernel, sizes: &[Symbol]) -> Canonical {
     let mut kernel = kernel.clone();
     let mut names: BTreeMap<Symbol, Symbol> = BTreeMap::new();
     for axis in axes_mut(&mut kernel.body) {
         // Stages may share an index, and with it expressions.
-        let next = Symbol::new(&format!("${}", names.len()));
+        let next = Symbol::new(&format!("#{}", names.len()));
         axis.index = names.entry(axis.index.clone()).or_insert(next).clone();
     }
     let mut loop_indices = BTreeMap::new();
     for dim in dims(&kernel) {
         dim.visit_symbols(&mut |s| {
-            let is_renamed = s.name().starts_with('$') || names.contains_key(s);
+            let is_renamed = s.name().starts_with('#') || names.contains_key(s);
             if !is_renamed && !sizes.contains(s) && ExprId::of_symbol(s).is_none() {
-                let name = Symbol::new(&format!("$t{}", loop_indices.len()));
+                let name = Symbol::new(&format!("#t{}", loop_indices.len()));
                 names.insert(s.clone(), name.clone());
                 loop_indices.insert(name, s.clone());
             }

@@ -1,6 +1,7 @@
 //! Tests: lowered kernels give the bits of the kernel interpreter, in the tile evaluator (which refuses every access outside a
 //! buffer) and as machine code, however the tasks are split.
 
+mod contracts;
 mod machine;
 mod nests;
 mod random;

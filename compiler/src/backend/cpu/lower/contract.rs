@@ -1,0 +1,450 @@
+//! Contractions: panels of the right operand against rows of the left one, in register tiles.
+//!
+//!     task (batch, panel, block of rows):   pack what cannot be read in place;   for each tile of rows:   sums ← Σ lhs · panel;   epilogue
+//!
+//! Rows and columns are flattened to one index each. A *panel* is `panel_columns` neighbouring columns as `[depth][column]`: a
+//! prepared buffer already holds it, anything else is packed into the worker's scratch by evaluating its expression, so the image
+//! columns of a convolution are only ever an expression with bounds. Rows are read where they lie when depth is a plain stride.
+//!
+//! Which tile an element falls into never changes its bits: each is one chain of multiply-adds per chunk of depth.
+
+use super::context::{Base, Context};
+use super::dot::sum_dtype;
+use super::expr::cost;
+use super::nest::{self, Tasks, Work};
+use super::ops::{cast, lane_of, memory_of};
+use super::rewrite::{flatten, merge_axes, ranges_of, row_major, unravelled};
+use super::stage::over;
+use super::tasks::for_each_task;
+use super::tile::{Epilogue, Left, Tile};
+use super::{Arg, VectorIsa};
+use crate::backend::cpu::tile::{Builder, Reg};
+use crate::kernel::{Access, Axis, Body, Bound, BufferKind, Contract, DEPTH_CHUNK, ExprId, ExprKind, Exprs, Kernel, Program, Stage};
+use kiln_ir::{DType, Dim, Ranges, Symbol};
+
+/// Rows that one task takes where there are more: enough to pay for packing, few enough to stay in the second-level cache.
+const ROW_BLOCK: i64 = 64;
+/// As [`ROW_BLOCK`], where each task packs its own panel.
+const PACKED_ROW_BLOCK: i64 = 256;
+/// Panels that one task takes where it packs its rows.
+const PANEL_GROUP: i64 = 8;
+
+/// A contraction in the form that is emitted.
+pub(super) enum Form {
+    /// Without panels: for operands that are used once.
+    Nest { parallel: Vec<Axis>, works: Vec<Work> },
+    /// With panels.
+    Tiles(Box<Tiles>),
+}
+
+/// A contraction by panels and rows.
+pub(super) struct Tiles {
+    batch: Vec<Axis>,
+    row: Axis,
+    column: Axis,
+    depth: Vec<Axis>,
+    lhs: ExprId,
+    rhs: ExprId,
+    stores: Vec<crate::kernel::Store>,
+    dtype: DType,
+    panel_columns: i64,
+    rhs_in_place: Option<Plain>,
+    lhs_in_place: Option<Plain>,
+}
+
+/// An operand that is a plain load: its offset without depth, and what one step of depth adds.
+#[derive(Clone)]
+struct Plain {
+    access: Access,
+    offset: Dim,
+    step: Dim,
+}
+
+/// Chooses the form and brings the kernel into it. The kernel's expressions and ranges are then those to emit with.
+pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, sizes: &Ranges) -> Form {
+    let Body::Contract(contract) = kernel.body.clone() else { panic!("lower: not a contraction") };
+    let rows = Dim::product(contract.rows.iter().map(|a| &a.extent));
+    let is_prepared = |id: ExprId| match &kernel.exprs.get(id).kind {
+        ExprKind::Load(access) => program.buffer(access.buffer).kind == BufferKind::Prepared,
+        _ => false,
+    };
+    if rows.is(1) && !is_prepared(contract.rhs) {
+        return nest_form(kernel, contract, sizes);
+    }
+    let dtype = sum_dtype(kernel.exprs.get(contract.lhs).dtype);
+    let panel_columns = isa.panel_columns(dtype);
+    let row = flattened(kernel, |c| &mut c.rows, "#row", sizes);
+    let column = flattened(kernel, |c| &mut c.columns, "#column", sizes);
+    let contract = body_mut(kernel).clone();
+    let rhs_in_place = prepared_panels(kernel, program, &contract, &column, panel_columns, sizes);
+    if rhs_in_place.is_none() && column.extent.as_const().is_none_or(|n| n % panel_columns != 0) {
+        guard_columns(kernel, &column);
+    }
+    let contract = body_mut(kernel).clone();
+    let lhs_in_place = plain_rows(kernel, &contract, sizes);
+    Form::Tiles(Box::new(Tiles {
+        batch: contract.batch,
+        row,
+        column,
+        depth: contract.depth,
+        lhs: contract.lhs,
+        rhs: contract.rhs,
+        stores: contract.stores,
+        dtype,
+        panel_columns,
+        rhs_in_place,
+        lhs_in_place,
+    }))
+}
+
+fn body_mut(kernel: &mut Kernel) -> &mut Contract {
+    match &mut kernel.body {
+        Body::Contract(contract) => contract,
+        Body::Nest(_) => panic!("lower: not a contraction"),
+    }
+}
+
+/// Each output element on its own, along whatever axis suits memory.
+fn nest_form(kernel: &mut Kernel, contract: Contract, sizes: &Ranges) -> Form {
+    let points = Dim::product(contract.depth.iter().map(|a| &a.extent));
+    if contract.depth.len() > 1 && points.as_const().is_none_or(|n| n > DEPTH_CHUNK) {
+        flattened(kernel, |c| &mut c.depth, "#depth", sizes);
+    }
+    let contract = body_mut(kernel).clone();
+    // As one list, rows of a batch may merge with columns.
+    let parallel = [contract.batch.clone(), contract.rows.clone(), contract.columns.clone()].concat();
+    let merged = Contract { batch: parallel, rows: vec![], columns: vec![], ..contract };
+    kernel.body = Body::Contract(merged);
+    *kernel = merge_axes(kernel.clone(), sizes);
+    let Contract { batch: parallel, depth: axes, lhs, rhs, stores, .. } = body_mut(kernel).clone();
+    let works = vec![Work::Dot { axes, lhs, rhs }, Work::Stage(Stage::Sweep { axes: vec![], stores })];
+    Form::Nest { parallel, works }
+}
+
+/// Joins a list of the contraction's axes into one.
+fn flattened(kernel: &mut Kernel, list: impl Fn(&mut Contract) -> &mut Vec<Axis>, name: &str, sizes: &Ranges) -> Axis {
+    let axes = list(body_mut(kernel)).clone();
+    let index = Symbol::new(name);
+    let joined = flatten(kernel, &axes, &index, sizes);
+    *list(body_mut(kernel)) = vec![joined.clone()];
+    joined
+}
+
+/// A load without bounds whose offset no expression takes part in.
+fn plain_load(exprs: &Exprs, id: ExprId) -> Option<Access> {
+    let ExprKind::Load(access) = &exprs.get(id).kind else { return None };
+    let gathers = access.offset.symbols().iter().any(|s| ExprId::of_symbol(s).is_some());
+    (access.bounds.is_empty() && !gathers).then(|| access.clone())
+}
+
+/// The offset as a linear function of the position in depth.
+fn linear_in_depth(offset: &Dim, depth: &[Axis], ranges: &Ranges) -> Option<(Dim, Dim)> {
+    let position = Symbol::new("#depth");
+    let mut ranges = ranges.clone();
+    ranges.set_index(position.clone(), Dim::product(depth.iter().map(|a| &a.extent)));
+    let parts = unravelled(&Dim::from(position.clone()), depth);
+    let flat = offset.substitute(&|s| parts.get(s).cloned()).simplify(&ranges);
+    flat.linear_in(&position)
+}
+
+/// The left operand, if each row's elements are a constant stride apart.
+fn plain_rows(kernel: &Kernel, contract: &Contract, sizes: &Ranges) -> Option<Plain> {
+    let access = plain_load(&kernel.exprs, contract.lhs)?;
+    let (step, offset) = linear_in_depth(&access.offset, &contract.depth, &ranges_of(kernel, sizes))?;
+    Some(Plain { access, offset, step })
+}
+
+/// The right operand, if it lies in a prepared buffer of panels, the last of them padded.
+fn prepared_panels(
+    kernel: &Kernel,
+    program: &Program,
+    contract: &Contract,
+    column: &Axis,
+    panel_columns: i64,
+    sizes: &Ranges,
+) -> Option<Plain> {
+    let access = plain_load(&kernel.exprs, contract.rhs)?;
+    let buffer = program.buffer(access.buffer);
+    if buffer.kind != BufferKind::Prepared || !buffer.shape.last()?.is(panel_columns) {
+        return None;
+    }
+    let (panel, lane) = (Symbol::new("#panel"), Symbol::new("#lane"));
+    let mut ranges = ranges_of(kernel, sizes);
+    ranges.set_index(panel.clone(), column.extent.ceil_div(&Dim::from(panel_columns)));
+    ranges.set_index(lane.clone(), Dim::from(panel_columns));
+    let split = Dim::from(panel) * Dim::from(panel_columns) + Dim::from(lane.clone());
+    let offset = access.offset.substitute(&|s| (*s == column.index).then(|| split.clone())).simplify(&ranges);
+    let (step, rest) = linear_in_depth(&offset, &contract.depth, &ranges)?;
+    let (along, offset) = rest.linear_in(&lane)?;
+    (along.is(1) && step.is(panel_columns)).then_some(Plain { access, offset, step })
+}
+
+/// Bounds every load of the right operand that varies by column to existing columns: panels may reach beyond the last one.
+fn guard_columns(kernel: &mut Kernel, column: &Axis) {
+    let contract = body_mut(kernel).clone();
+    let mut copies: Vec<ExprId> = Vec::new();
+    let bound = Bound { index: Dim::from(column.index.clone()), extent: column.extent.clone() };
+    for i in 0..=contract.rhs.0 {
+        let expr = kernel.exprs.get(ExprId(i)).clone();
+        let copy = |e: &ExprId| copies[e.0 as usize];
+        let dim = |d: &Dim| d.substitute(&|s| ExprId::of_symbol(s).map(|id| Dim::from(copies[id.0 as usize].symbol())));
+        let kind = match expr.kind {
+            ExprKind::Load(mut access) => {
+                let depends = expr_symbols(&kernel.exprs, ExprId(i)).contains(&column.index);
+                access.offset = dim(&access.offset);
+                access.otherwise = access.otherwise.as_ref().map(copy);
+                for b in &mut access.bounds {
+                    *b = Bound { index: dim(&b.index), extent: dim(&b.extent) };
+                }
+                if depends {
+                    access.bounds.push(bound.clone());
+                    if access.otherwise.is_none() {
+                        access.otherwise = Some(kernel.exprs.constant(expr.dtype, 0.0));
+                    }
+                }
+                ExprKind::Load(access)
+            }
+            ExprKind::Index(d) => ExprKind::Index(dim(&d)),
+            ExprKind::Unary(f, a) => ExprKind::Unary(f, copy(&a)),
+            ExprKind::Binary(f, a, b) => ExprKind::Binary(f, copy(&a), copy(&b)),
+            ExprKind::Compare(f, a, b) => ExprKind::Compare(f, copy(&a), copy(&b)),
+            ExprKind::Select(c, a, b) => ExprKind::Select(copy(&c), copy(&a), copy(&b)),
+            ExprKind::Cast(a) => ExprKind::Cast(copy(&a)),
+            ExprKind::CheckedIndex { index, extent, node } => ExprKind::CheckedIndex { index: copy(&index), extent: dim(&extent), node },
+            kind @ (ExprKind::Constant(_) | ExprKind::Accumulator(_)) => kind,
+        };
+        let copy = kernel.exprs.add(expr.dtype, kind);
+        copies.push(copy);
+    }
+    body_mut(kernel).rhs = copies[contract.rhs.0 as usize];
+}
+
+/// The indices and sizes an expression depends on.
+fn expr_symbols(exprs: &Exprs, id: ExprId) -> std::collections::BTreeSet<Symbol> {
+    let mut found = std::collections::BTreeSet::new();
+    let mut todo = vec![id];
+    while let Some(id) = todo.pop() {
+        match &exprs.get(id).kind {
+            ExprKind::Index(d) => found.extend(d.symbols()),
+            ExprKind::Load(access) => {
+                found.extend(access.offset.symbols());
+                found.extend(access.bounds.iter().flat_map(|b| b.index.symbols()));
+            }
+            _ => {}
+        }
+        todo.extend(exprs.operands(id));
+    }
+    found
+}
+
+/// The scratch of one worker, as it is laid out.
+struct Scratch {
+    /// Element offset of the packed rows.
+    rows_at: Dim,
+    bytes: Dim,
+}
+
+impl Tiles {
+    fn panels(&self) -> Dim {
+        self.column.extent.ceil_div(&Dim::from(self.panel_columns))
+    }
+
+    fn points(&self) -> Dim {
+        Dim::product(self.depth.iter().map(|a| &a.extent))
+    }
+
+    /// Rows of one task, when they are split.
+    fn row_block(&self) -> Option<i64> {
+        let known = self.row.extent.as_const();
+        if self.rhs_in_place.is_some() {
+            return known.is_none_or(|n| n > ROW_BLOCK).then_some(ROW_BLOCK);
+        }
+        // Each task packs its panel again: many rows pay for it, but a few tasks are needed to share.
+        let others = Dim::product(self.batch.iter().map(|a| &a.extent)) * self.panels();
+        match (known, others.as_const()) {
+            (Some(rows), Some(others)) if others < 8 && rows >= 2 * ROW_BLOCK => Some(ROW_BLOCK),
+            (Some(rows), _) if rows <= PACKED_ROW_BLOCK => None,
+            _ => Some(PACKED_ROW_BLOCK),
+        }
+    }
+
+    fn scratch(&self) -> Scratch {
+        let panel = if self.rhs_in_place.is_some() { Dim::ZERO } else { self.points() * Dim::from(self.panel_columns) };
+        let rows = match (&self.lhs_in_place, self.row_block()) {
+            (Some(_), _) => Dim::ZERO,
+            (None, Some(block)) => self.points() * self.row.extent.minimum(&Dim::from(block)),
+            (None, None) => self.points() * &self.row.extent,
+        };
+        let bytes = (&panel + rows) * Dim::from(self.dtype.size_bytes());
+        Scratch { rows_at: panel, bytes }
+    }
+
+    /// Bytes of scratch that one worker needs.
+    pub(super) fn scratch_bytes(&self) -> Dim {
+        self.scratch().bytes
+    }
+
+    /// Emits the kernel.
+    pub(super) fn lower(&self, cx: &mut Context, b: &mut Builder) -> Tasks {
+        let [_, worker, _, _] = b.params();
+        let scratch = self.scratch();
+        let memory = (!scratch.bytes.is(0)).then(|| {
+            let all = cx.argument(b, Arg::WorkerScratch);
+            let bytes = cx.index(b, &(scratch.bytes.ceil_div(&Dim::from(64)) * Dim::from(64)));
+            let skipped = b.mul(worker, bytes);
+            b.add(all, skipped)
+        });
+        let (panel, block, group) = (Symbol::new("#panel"), Symbol::new("#rows"), Symbol::new("#panels"));
+        cx.ranges.set_index(panel.clone(), self.panels());
+        cx.ranges.set_index(self.column.index.clone(), self.panels() * Dim::from(self.panel_columns));
+        let rows = self.row_block();
+        let grouped = self.lhs_in_place.is_none();
+        let mut digits = self.batch.clone();
+        if grouped {
+            digits.push(Axis { index: group.clone(), extent: self.panels().ceil_div(&Dim::from(PANEL_GROUP)) });
+        } else {
+            digits.push(Axis { index: panel.clone(), extent: self.panels() });
+        }
+        if let Some(block_rows) = rows {
+            digits.push(Axis { index: block.clone(), extent: self.row.extent.ceil_div(&Dim::from(block_rows)) });
+        }
+        let (first_row, end_row) = match rows {
+            None => (Dim::ZERO, self.row.extent.clone()),
+            Some(n) => {
+                let first = Dim::from(block) * Dim::from(n);
+                (first.clone(), (first + Dim::from(n)).minimum(&self.row.extent))
+            }
+        };
+        for_each_task(cx, b, &digits, |cx, b| {
+            let left = match &self.lhs_in_place {
+                Some(plain) => Left {
+                    base: Base::Buffer(plain.access.buffer),
+                    offset: plain.offset.clone(),
+                    step: plain.step.clone(),
+                    dtype: cx.program.buffer(plain.access.buffer).dtype,
+                },
+                None => self.pack_rows(cx, b, memory, &scratch, &first_row, &end_row),
+            };
+            if !grouped {
+                return self.panel(cx, b, memory, &left, &first_row, &end_row);
+            }
+            let start = cx.index(b, &(Dim::from(group.clone()) * Dim::from(PANEL_GROUP)));
+            let end = cx.index(b, &(Dim::from(group.clone()) * Dim::from(PANEL_GROUP) + Dim::from(PANEL_GROUP)).minimum(&self.panels()));
+            cx.counted(b, &panel, start, end, 1, &[], |cx, b, _| {
+                self.panel(cx, b, memory, &left, &first_row, &end_row);
+                vec![]
+            });
+        });
+        let task_rows = rows.map_or(self.row.extent.clone(), |n| self.row.extent.minimum(&Dim::from(n)));
+        let task_panels = if grouped { self.panels().minimum(&Dim::from(PANEL_GROUP)) } else { Dim::ONE };
+        Tasks {
+            count: Dim::product(digits.iter().map(|a| &a.extent)),
+            work: task_rows * task_panels * self.points().maximum(&Dim::ONE) * Dim::from(self.panel_columns),
+        }
+    }
+
+    /// Copies the task's rows to scratch as `[row][depth]`.
+    fn pack_rows(&self, cx: &mut Context, b: &mut Builder, memory: Option<Reg>, scratch: &Scratch, first: &Dim, end: &Dim) -> Left {
+        let Some(memory) = memory else {
+            // No depth or no rows: nothing is ever read.
+            return Left { base: Base::Own(b.scratch(64, 64), cx.top()), offset: Dim::ZERO, step: Dim::ZERO, dtype: self.dtype };
+        };
+        let base = Base::Own(memory, 0);
+        let offset = (Dim::from(self.row.index.clone()) - first) * self.points() + &scratch.rows_at;
+        let (start, stop) = (cx.index(b, first), cx.index(b, end));
+        let Some((axis, outer)) = self.depth.split_last() else {
+            cx.counted(b, &self.row.index, start, stop, 1, &[], |cx, b, _| {
+                self.pack_one(cx, b, base, &offset);
+                vec![]
+            });
+            return Left { base, offset, step: Dim::ONE, dtype: self.dtype };
+        };
+        let lanes = cx.isa.lanes(4);
+        let to = &offset + row_major(&self.depth);
+        cx.counted(b, &self.row.index, start, stop, 1, &[], |cx, b, _| {
+            over(cx, b, outer, &[], &mut |cx, b, _| {
+                super::stage::along_axis(cx, b, axis, (&Dim::ZERO, &axis.extent), lanes, &mut |cx, b| self.pack_one(cx, b, base, &to));
+                vec![]
+            })
+        });
+        Left { base, offset, step: Dim::ONE, dtype: self.dtype }
+    }
+
+    fn pack_one(&self, cx: &mut Context, b: &mut Builder, base: Base, to: &Dim) {
+        let value = self.operand(cx, b, self.lhs);
+        match cx.lanes.clone() {
+            Some((_, lanes)) => {
+                let value = cx.widened(b, super::context::Value { reg: value, level: cx.top() }, lanes);
+                cx.store_vector(b, base, self.dtype, to, &Dim::ONE, value);
+            }
+            None => {
+                let to = cx.resolve(to);
+                let at = cx.address(b, base, &to, self.dtype.size_bytes() as u32);
+                b.store(memory_of(self.dtype), value, at.reg, at.offset);
+            }
+        }
+    }
+
+    /// An operand's value in the type of the sums.
+    fn operand(&self, cx: &mut Context, b: &mut Builder, id: ExprId) -> Reg {
+        let dtype = cx.exprs.get(id).dtype;
+        let value = cx.eval(b, id).reg;
+        if lane_of(dtype) == lane_of(self.dtype) { value } else { cast(b, dtype, self.dtype, value) }
+    }
+
+    /// One panel against the task's rows.
+    fn panel(&self, cx: &mut Context, b: &mut Builder, memory: Option<Reg>, left: &Left, first_row: &Dim, end_row: &Dim) {
+        let right = match (&self.rhs_in_place, memory) {
+            (Some(plain), _) => {
+                let offset = cx.resolve(&plain.offset);
+                cx.address(b, Base::Buffer(plain.access.buffer), &offset, self.dtype.size_bytes() as u32)
+            }
+            (None, Some(memory)) => {
+                self.pack_panel(cx, b, memory);
+                cx.address(b, Base::Own(memory, 0), &Dim::ZERO, 1)
+            }
+            (None, None) => super::offsets::Address { reg: b.scratch(64, 64), offset: 0 },
+        };
+        let sum_lanes = cx.isa.sum_lanes(self.dtype);
+        let epilogue = Epilogue {
+            stores: &self.stores,
+            row: &self.row,
+            column: &self.column,
+            first_column: Dim::symbol("#panel") * Dim::from(self.panel_columns),
+            lanes: sum_lanes,
+            is_cheap: cost(&cx.exprs, &self.stores.iter().map(|s| s.value).collect::<Vec<_>>()) <= 12,
+        };
+        let tile =
+            Tile { dtype: self.dtype, panel_columns: self.panel_columns, lanes: sum_lanes, points: self.points(), left, right, epilogue };
+        tile.rows(cx, b, first_row, end_row);
+    }
+
+    /// Evaluates the panel's columns into scratch as `[depth][column]`.
+    fn pack_panel(&self, cx: &mut Context, b: &mut Builder, memory: Reg) {
+        let lanes = cx.isa.lanes(4);
+        let base = Base::Own(memory, 0);
+        let position = row_major(&self.depth) * Dim::from(self.panel_columns);
+        let first = Dim::symbol("#panel") * Dim::from(self.panel_columns);
+        over(cx, b, &self.depth, &[], &mut |cx, b, _| {
+            for start in (0..self.panel_columns).step_by(lanes as usize) {
+                let column = &first + Dim::from(start);
+                cx.vectored(&self.column.index, column, lanes, |cx| {
+                    let value = self.operand(cx, b, self.rhs);
+                    let value = cx.widened(b, super::context::Value { reg: value, level: cx.top() }, lanes);
+                    let to = cx.resolve(&(&position + Dim::from(start)));
+                    let at = cx.address(b, base, &to, self.dtype.size_bytes() as u32);
+                    b.store(memory_of(self.dtype), value, at.reg, at.offset);
+                });
+            }
+            vec![]
+        });
+    }
+}
+
+/// Emits a contraction in either form.
+pub(super) fn lower_contract(form: &Form, cx: &mut Context, b: &mut Builder) -> Tasks {
+    match form {
+        Form::Nest { parallel, works } => nest::lower_nest(cx, b, parallel, works, false),
+        Form::Tiles(tiles) => tiles.lower(cx, b),
+    }
+}

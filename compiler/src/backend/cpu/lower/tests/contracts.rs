@@ -1,0 +1,116 @@
+//! Random contractions, and convolutions with padding, strides and groups.
+
+use super::check;
+use super::random::Maker;
+use crate::kernel::{Access, Axis, Body, Bound, BufferKind, Contract, ExprKind, Store};
+use kiln_ir::{DType, Dim};
+
+fn dim(axis: &Axis) -> Dim {
+    Dim::from(axis.index.clone())
+}
+
+/// The sum in its type, through a random epilogue, stored to a fresh output.
+fn epilogue(m: &mut Maker, axes: &[Axis], sum: DType) -> Vec<Store> {
+    let dtype = m.random.pick(&[sum, sum, DType::F32, DType::F16, DType::I32]);
+    let depth = m.random.below(3);
+    let value = if depth == 0 {
+        let sum = m.exprs.add(sum, ExprKind::Accumulator(0));
+        if dtype == m.exprs.get(sum).dtype { sum } else { m.exprs.add(dtype, ExprKind::Cast(sum)) }
+    } else {
+        m.expr(dtype, axes, &[sum], depth)
+    };
+    let (shape, offset) = m.target(axes);
+    let buffer = m.output(dtype, shape);
+    vec![Store { buffer, offset, value, combine: None }]
+}
+
+fn sum_dtype(dtype: DType) -> DType {
+    if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype }
+}
+
+#[test]
+fn random_contractions() {
+    for seed in 0..150 {
+        let mut m = Maker::new(10_000 + seed);
+        let some = |m: &mut Maker| m.random.pick(&[0, 1, 1, 2]);
+        let counts = [some(&mut m), some(&mut m), some(&mut m), some(&mut m)];
+        let batch = m.axes("b", counts[0].min(1), &[1, 2, 3]);
+        let rows = m.axes("r", counts[1], &[0, 1, 2, 3, 4, 7]);
+        let columns = m.axes("c", counts[2], &[1, 2, 5, 8, 16, 19]);
+        let depths = if m.random.below(8) == 0 { [40, 37, 23] } else { [1, 3, 8] };
+        let depth = m.axes("k", counts[3], &depths);
+        let dtype =
+            m.random.pick(&[DType::F32, DType::F32, DType::F32, DType::F64, DType::F16, DType::BF16, DType::I32, DType::U8, DType::I64]);
+        let plain = m.random.below(2) == 0;
+        let lhs = m.load(dtype, &[&batch[..], &rows, &depth].concat(), plain);
+        let plain = m.random.below(2) == 0;
+        let rhs = m.load(dtype, &[&batch[..], &columns, &depth].concat(), plain);
+        let stores = epilogue(&mut m, &[&batch[..], &rows, &columns].concat(), sum_dtype(dtype));
+        m.kernel(Body::Contract(Contract { batch, rows, columns, depth, lhs, rhs, stores }));
+        check(&m.program, &m.sizes, &m.given);
+    }
+}
+
+#[test]
+fn deep_sums() {
+    for (seed, k) in [511, 512, 513, 1024, 1027].into_iter().enumerate() {
+        for rows in [1, 3] {
+            let mut m = Maker::new(11_000 + seed as u64 + rows as u64);
+            let rows = m.axes("r", 1, &[rows]);
+            let columns = m.axes("c", 1, &[18]);
+            let depth = m.axes("k", 1, &[k]);
+            let lhs = m.load(DType::F32, &[&rows[..], &depth].concat(), true);
+            let rhs = m.load(DType::F32, &[&columns[..], &depth].concat(), true);
+            let stores = epilogue(&mut m, &[&rows[..], &columns].concat(), DType::F32);
+            m.kernel(Body::Contract(Contract { batch: vec![], rows, columns, depth, lhs, rhs, stores }));
+            check(&m.program, &m.sizes, &m.given);
+        }
+    }
+}
+
+#[test]
+fn convolutions() {
+    for seed in 0..40 {
+        let mut m = Maker::new(12_000 + seed);
+        let groups = m.random.pick(&[1, 1, 2, 4]);
+        let image = m.axes("n", 1, &[1, 2]);
+        let group = m.axes("g", 1, &[groups]);
+        let row = m.axes("o", 1, &[1, 1, 3, 8]);
+        let (stride, tap) = (m.random.pick(&[1, 1, 2]), m.random.pick(&[1, 3, 5]));
+        let channel = m.axes("k", 1, &[1, 1, 3, 5]);
+        let taps = [m.axes("u", 1, &[tap]), m.axes("v", 1, &[tap])].concat();
+        let spatial = [m.axes("y", 1, &[3, 7, 9]), m.axes("x", 1, &[1, 5, 14, 18, 33])].concat();
+        let low = Dim::from(tap / 2);
+        // Each spatial size as wide as windows reach, less padding on both sides.
+        let sizes: Vec<Dim> = spatial
+            .iter()
+            .map(|a| ((&a.extent - Dim::ONE) * Dim::from(stride) + Dim::from(tap) - &low * Dim::from(2)).maximum(&Dim::ONE))
+            .collect();
+        let input_channels = &group[0].extent * &channel[0].extent;
+        let input_shape = vec![image[0].extent.clone(), input_channels, sizes[0].clone(), sizes[1].clone()];
+        let weight_shape =
+            vec![&group[0].extent * &row[0].extent, channel[0].extent.clone(), taps[0].extent.clone(), taps[1].extent.clone()];
+        let x = m.input(DType::F32, input_shape.clone(), BufferKind::Input(0));
+        let w = m.input(DType::F32, weight_shape.clone(), BufferKind::Parameter("w".into()));
+        let offset = |shape: &[Dim], index: &[Dim]| shape.iter().zip(index).fold(Dim::ZERO, |o, (n, i)| o * n + i);
+        let out = dim(&group[0]) * &row[0].extent + dim(&row[0]);
+        let weight_at = offset(&weight_shape, &[out.clone(), dim(&channel[0]), dim(&taps[0]), dim(&taps[1])]);
+        let positions: Vec<Dim> = (0..2).map(|i| dim(&spatial[i]) * Dim::from(stride) + dim(&taps[i]) - &low).collect();
+        let input_channel = dim(&group[0]) * &channel[0].extent + dim(&channel[0]);
+        let input_at = offset(&input_shape, &[dim(&image[0]), input_channel, positions[0].clone(), positions[1].clone()]);
+        let bounds = positions.iter().zip(&sizes).map(|(p, n)| Bound { index: p.clone(), extent: n.clone() }).collect();
+        let lhs = m.exprs.add(DType::F32, ExprKind::Load(Access { buffer: w, offset: weight_at, bounds: vec![], otherwise: None }));
+        let zero = m.exprs.constant(DType::F32, 0.0);
+        let rhs = m.exprs.add(DType::F32, ExprKind::Load(Access { buffer: x, offset: input_at, bounds, otherwise: Some(zero) }));
+        let sum = m.exprs.add(DType::F32, ExprKind::Accumulator(0));
+        let output_shape =
+            vec![image[0].extent.clone(), &group[0].extent * &row[0].extent, spatial[0].extent.clone(), spatial[1].extent.clone()];
+        let to = offset(&output_shape, &[dim(&image[0]), out, dim(&spatial[0]), dim(&spatial[1])]);
+        let y = m.output(DType::F32, output_shape);
+        let stores = vec![Store { buffer: y, offset: to, value: sum, combine: None }];
+        let contract =
+            Contract { batch: [image, group].concat(), rows: row, columns: spatial, depth: [channel, taps].concat(), lhs, rhs, stores };
+        m.kernel(Body::Contract(contract));
+        check(&m.program, &m.sizes, &m.given);
+    }
+}
