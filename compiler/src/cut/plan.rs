@@ -173,9 +173,18 @@ pub fn plan(graph: &Graph) -> Result<Plan, Diagnostic> {
     let mut plan = Plan { position: order.iter().enumerate().map(|(i, id)| (*id, i)).collect(), ..Plan::default() };
     plan.find_heads(graph, &order, &users, &outputs)?;
     let work = inlined_work(graph, &order, &mut plan);
-    for &id in &order {
-        if plan.is_free(graph, id) && must_store(graph, id, &users[&id], work[&id], &outputs) {
-            plan.roots.insert(id);
+    let mut wanted = BTreeSet::new();
+    for &id in order.iter().rev() {
+        if plan.is_free(graph, id) && (wanted.contains(&id) || must_store(graph, id, &users[&id], work[&id], &outputs)) {
+            // What lies behind pure movement is stored in its place: that is where row kernels form.
+            match moved_operand(graph, id) {
+                Some(operand) => {
+                    wanted.insert(operand);
+                }
+                None => {
+                    plan.roots.insert(id);
+                }
+            }
         }
     }
     fuse_reductions(graph, &order, &users, &outputs, &mut plan);
@@ -267,6 +276,14 @@ fn reads_many_times(graph: &Graph, user_op: &Op, user: NodeId, operand: NodeId) 
             !from.is(1) && from != to
         }
         _ => false,
+    }
+}
+
+/// The operand of pure movement that keeps every element.
+fn moved_operand(graph: &Graph, id: NodeId) -> Option<NodeId> {
+    match role(operator(graph, id)?) {
+        Role::View(View::Transpose(_) | View::Reshape | View::Broadcast) => Some(graph.node(id).inputs[0].node),
+        _ => None,
     }
 }
 

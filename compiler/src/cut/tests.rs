@@ -146,3 +146,17 @@ fn steps_on_parameters_alone_are_prepared() {
     let p = cut(&module, "predict").unwrap();
     assert_eq!((p.prepare.len(), p.steps.len()), (1, 1));
 }
+
+#[test]
+fn rows_are_fused_also_when_movement_stands_between_them_and_a_dot() {
+    let p = program(&["f32[b, 4, 10]", "f32[10, 7]"], |b, x| {
+        let max = b.reduce_max(x[0], &[2], true);
+        let shifted = b.sub(x[0], max);
+        let e = b.exp(shifted);
+        let sum = b.reduce_sum(e, &[2], true);
+        let y = b.div(e, sum);
+        let y = b.reshape(y, &[Dim::symbol("b") * Dim::from(4), Dim::from(10)]);
+        vec![b.matmul(y, x[1])]
+    });
+    assert_eq!(shape(&p), ["reduce+reduce+sweep", "contract"]);
+}
