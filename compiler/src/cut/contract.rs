@@ -1,6 +1,6 @@
 //! Contractions: dots and convolutions as sums of products.
 
-use super::nest::dims;
+use super::nest::{dims, position};
 use super::value::{Failure, KernelBuilder};
 use super::{Place, Region};
 use crate::kernel::{Axis, Body, Bound, Contract, Kernel, Store};
@@ -44,7 +44,7 @@ pub fn dot(region: &Region, head: Value, op: &Dot, value: Value, place: &Place, 
         let mut index = vec![Dim::ZERO; rank];
         for (axes, values) in groups {
             for (&axis, value) in axes.iter().zip(values) {
-                index[axis] = Dim::from(value.index.clone());
+                index[axis] = position(value);
             }
         }
         b.element(operand, &index)
@@ -70,18 +70,17 @@ pub fn conv(region: &Region, head: Value, op: &Conv, value: Value, place: &Place
     let channel = b.axis(&group_channels);
     let taps = b.axes(&weight[2..]);
 
-    let at = |axis: &Axis| Dim::from(axis.index.clone());
-    let g = group.as_ref().map_or(Dim::ZERO, at);
-    let out_channel = &g * &group_outputs + at(&row);
-    let in_channel = &g * &group_channels + at(&channel);
-    let mut weight_index = vec![out_channel.clone(), at(&channel)];
+    let g = group.as_ref().map_or(Dim::ZERO, position);
+    let out_channel = &g * &group_outputs + position(&row);
+    let in_channel = &g * &group_channels + position(&channel);
+    let mut weight_index = vec![out_channel.clone(), position(&channel)];
     weight_index.extend(dims(&taps));
     let lhs = b.element(x[1], &weight_index)?;
 
-    let (mut input_index, mut bounds) = (vec![at(&image), in_channel], Vec::new());
+    let (mut input_index, mut bounds) = (vec![position(&image), in_channel], Vec::new());
     for (axis, (column, tap)) in columns.iter().zip(&taps).enumerate() {
         let (stride, dilation) = (Dim::from(op.strides[axis]), Dim::from(op.dilations[axis]));
-        let mut position = at(column) * stride + at(tap) * dilation - &op.low[axis];
+        let mut position = position(column) * stride + position(tap) * dilation - &op.low[axis];
         let extent = &input.shape[2 + axis];
         let step = op.lhs_dilations[axis];
         if step > 1 {
@@ -102,7 +101,7 @@ pub fn conv(region: &Region, head: Value, op: &Conv, value: Value, place: &Place
         b.guarded(x[0], &input_index, &[], bounds, zero)?
     };
 
-    let mut index = vec![at(&image), out_channel];
+    let mut index = vec![position(&image), out_channel];
     index.extend(dims(&columns));
     let stores = epilogue(&mut b, region, head, index, value, place)?;
     let batch = [Some(image), group].into_iter().flatten().collect();

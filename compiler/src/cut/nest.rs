@@ -10,9 +10,14 @@ use kiln_ir::ops::*;
 use kiln_ir::{DType, Diagnostic, Dim, NodeId, Symbol, TensorType, Value};
 use std::collections::BTreeMap;
 
+/// The index of an axis as a dim; an axis of one element is always at 0, which is how broadcasts see it.
+pub fn position(axis: &Axis) -> Dim {
+    if axis.extent.is(1) { Dim::ZERO } else { Dim::from(axis.index.clone()) }
+}
+
 /// The indices of axes as dims.
 pub fn dims(axes: &[Axis]) -> Vec<Dim> {
-    axes.iter().map(|a| Dim::from(a.index.clone())).collect()
+    axes.iter().map(position).collect()
 }
 
 type Built = Result<(Kernel, Vec<String>), Failure>;
@@ -182,7 +187,7 @@ impl Cutter {
             let mine = dims(&parallel);
             let other = b.axis(&ty.shape[op.axis]);
             let mut theirs = mine.clone();
-            theirs[op.axis] = Dim::from(other.index.clone());
+            theirs[op.axis] = position(&other);
             let (a, c) = (b.element(x, &theirs)?, b.element(x, &mine)?);
             let before = comes_before(&mut b, a, c, &theirs[op.axis], &mine[op.axis], op.largest);
             let one = b.exprs.add(DType::I64, ExprKind::Cast(before));

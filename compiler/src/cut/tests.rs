@@ -160,3 +160,12 @@ fn rows_are_fused_also_when_movement_stands_between_them_and_a_dot() {
     });
     assert_eq!(shape(&p), ["reduce+reduce+sweep", "contract"]);
 }
+
+#[test]
+fn rows_are_fused_over_axes_of_one_element() {
+    let p = program(&["f32[1, 4, 10]"], |b, x| {
+        let sum = b.reduce_sum(x[0], &[2], true);
+        vec![b.div(x[0], sum)]
+    });
+    assert_eq!(shape(&p), ["reduce+sweep"]);
+}
