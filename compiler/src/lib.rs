@@ -3,6 +3,8 @@
 pub mod cut;
 pub mod frontend;
 pub mod kernel;
+pub mod passes;
+pub mod pipeline;
 
 pub mod backend;
 

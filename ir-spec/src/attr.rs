@@ -39,10 +39,21 @@ impl Attr {
 /// Attributes by name, as the parser found them.
 pub type AttrMap = BTreeMap<String, Attr>;
 
+/// What is known of an attribute without its operator.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// Its documentation.
+    pub docs: &'static str,
+    /// See [`AttrValue::kind`].
+    pub kind: fn() -> String,
+}
+
 /// What `op!` derives for every operator.
 pub trait Attributes: Sized {
-    /// Names and Rust types in declaration order.
-    const NAMES: &'static [(&'static str, &'static str)];
+    /// Its attributes in declaration order.
+    const FIELDS: &'static [Field];
     /// Names and values in declaration order.
     fn to_attrs(&self) -> Vec<(&'static str, Attr)>;
     /// Takes its attributes out of the map. Errors: a missing attribute or one of another kind.
@@ -53,6 +64,8 @@ pub trait Attributes: Sized {
 
 /// A Rust type that can be an attribute.
 pub trait AttrValue: Sized {
+    /// What may stand in the text form: `dim`, `list of integer`, `one of constant, edge`.
+    fn kind() -> String;
     /// As data.
     fn to_attr(&self) -> Attr;
     /// From data. Errors: what was expected.
@@ -86,6 +99,9 @@ impl From<f64> for Real {
 }
 
 impl AttrValue for Dim {
+    fn kind() -> String {
+        "dim".into()
+    }
     fn to_attr(&self) -> Attr {
         Attr::Dim(self.clone())
     }
@@ -105,7 +121,10 @@ impl AttrValue for Dim {
 macro_rules! integer_attr {
     ($($ty:ty),*) => {$(
         impl AttrValue for $ty {
-            fn to_attr(&self) -> Attr {
+            fn kind() -> String {
+        "integer".into()
+    }
+    fn to_attr(&self) -> Attr {
                 Attr::Dim(Dim::from(i64::try_from(*self).unwrap_or(i64::MAX)))
             }
             fn from_attr(attr: Attr) -> Result<Self, String> {
@@ -121,6 +140,9 @@ macro_rules! integer_attr {
 integer_attr!(usize, i64, u32);
 
 impl AttrValue for Real {
+    fn kind() -> String {
+        "real".into()
+    }
     fn to_attr(&self) -> Attr {
         Attr::Real(self.0)
     }
@@ -135,6 +157,9 @@ impl AttrValue for Real {
 }
 
 impl AttrValue for bool {
+    fn kind() -> String {
+        "true or false".into()
+    }
     fn to_attr(&self) -> Attr {
         Attr::Bool(*self)
     }
@@ -148,6 +173,9 @@ impl AttrValue for bool {
 }
 
 impl AttrValue for DType {
+    fn kind() -> String {
+        "element type".into()
+    }
     fn to_attr(&self) -> Attr {
         Attr::Word(self.name().to_string())
     }
@@ -161,6 +189,9 @@ impl AttrValue for DType {
 }
 
 impl AttrValue for Arc<Graph> {
+    fn kind() -> String {
+        "region".into()
+    }
     fn to_attr(&self) -> Attr {
         Attr::Graph(self.clone())
     }
@@ -176,6 +207,9 @@ impl AttrValue for Arc<Graph> {
 }
 
 impl<T: AttrValue> AttrValue for Vec<T> {
+    fn kind() -> String {
+        format!("list of {}", T::kind())
+    }
     fn to_attr(&self) -> Attr {
         Attr::List(self.iter().map(T::to_attr).collect())
     }
@@ -191,6 +225,9 @@ impl<T: AttrValue> AttrValue for Vec<T> {
 }
 
 impl<T: AttrValue> AttrValue for Option<T> {
+    fn kind() -> String {
+        format!("{} or none", T::kind())
+    }
     fn to_attr(&self) -> Attr {
         match self {
             Some(value) => value.to_attr(),
@@ -213,12 +250,16 @@ impl<T: AttrValue> AttrValue for Option<T> {
 /// Declares an operator's struct; its fields are its attributes.
 #[macro_export]
 macro_rules! op {
-    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident: $ty:ty),* $(,)? }) => {
+    ($(#[$meta:meta])* pub struct $name:ident { $($(#[doc = $docs:literal])+ pub $field:ident: $ty:ty),* $(,)? }) => {
         $(#[$meta])*
         #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-        pub struct $name { $($(#[$field_meta])* pub $field: $ty),* }
+        pub struct $name { $($(#[doc = $docs])+ pub $field: $ty),* }
         impl $crate::attr::Attributes for $name {
-            const NAMES: &'static [(&'static str, &'static str)] = &[$((stringify!($field), stringify!($ty))),*];
+            const FIELDS: &'static [$crate::attr::Field] = &[$($crate::attr::Field {
+                name: stringify!($field),
+                docs: concat!($($docs),+),
+                kind: <$ty as $crate::attr::AttrValue>::kind,
+            }),*];
             fn to_attrs(&self) -> Vec<(&'static str, $crate::attr::Attr)> {
                 vec![$((stringify!($field), $crate::attr::AttrValue::to_attr(&self.$field))),*]
             }
@@ -254,7 +295,10 @@ macro_rules! mode {
             }
         }
         impl $crate::attr::AttrValue for $name {
-            fn to_attr(&self) -> $crate::attr::Attr {
+            fn kind() -> String {
+        format!("one of {}", [$($word),*].join(", "))
+    }
+    fn to_attr(&self) -> $crate::attr::Attr {
                 $crate::attr::Attr::Word(self.word().to_string())
             }
             fn from_attr(attr: $crate::attr::Attr) -> Result<Self, String> {

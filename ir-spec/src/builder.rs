@@ -108,7 +108,7 @@ impl<'g> Builder<'g> {
             }
         }
         let guards = facts.into_guards("broadcast", self.origin.as_deref());
-        self.graph.guards.extend(guards);
+        guards.into_iter().for_each(|guard| self.graph.require(guard));
         Ok(result)
     }
 

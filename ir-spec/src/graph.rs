@@ -79,6 +79,11 @@ pub struct Guard {
 }
 
 impl Guard {
+    /// Whether both state the same condition, for whatever reason.
+    pub fn same_condition(&self, other: &Guard) -> bool {
+        self.left == other.left && self.relation == other.relation && self.right == other.right
+    }
+
     /// Whether it holds under these symbol values; `None` when a side cannot be evaluated.
     pub fn holds(&self, f: &dyn Fn(&Symbol) -> Option<i64>) -> Option<bool> {
         let (l, r) = (self.left.evaluate(f)?, self.right.evaluate(f)?);
@@ -175,10 +180,19 @@ impl Graph {
             results = declared;
         }
         let guards = facts.into_guards(op.name(), origin.as_deref());
-        self.guards.extend(guards);
+        guards.into_iter().for_each(|guard| self.require(guard));
         let count = results.len() as u32;
         let first = self.insert(NodeKind::Op(op), inputs.to_vec(), results, origin);
         Ok((0..count).map(|result| Value { node: first.node, result }).collect())
+    }
+
+    /// Adds a guard, unless its condition is stated already; then the first reason stays.
+    pub fn require(&mut self, guard: Guard) {
+        let first = Guard { why: String::new(), ..guard.clone() };
+        let stated = self.guards.range(first..).next().is_some_and(|g| g.same_condition(&guard));
+        if !stated {
+            self.guards.insert(guard);
+        }
     }
 
     fn insert(&mut self, kind: NodeKind, inputs: Vec<Value>, types: Vec<TensorType>, origin: Option<Arc<Origin>>) -> Value {

@@ -14,7 +14,7 @@
 
 use crate::attr::Attr;
 use crate::dim::Symbol;
-use crate::graph::{Guard, Module, NodeKind, Parameter};
+use crate::graph::{Module, NodeKind, Parameter};
 use crate::ops::{Facts, Op};
 use crate::text::{is_word, value_names};
 use crate::{DType, Diagnostic, Graph, NodeId, Tensor, TensorType, Value};
@@ -107,7 +107,7 @@ impl Checker<'_> {
         let node = graph.node(id);
         let what = match &node.kind {
             NodeKind::Input(position) => format!("input {position}"),
-            NodeKind::Parameter(name) => format!("parameter `{name}`"),
+            NodeKind::Parameter(name) => format!("parameter {name}"),
             NodeKind::Constant(_) => "const".to_string(),
             NodeKind::Op(op) => op.name().to_string(),
         };
@@ -291,9 +291,8 @@ impl Checker<'_> {
             let message = format!("`{}` gives ({}), the node claims ({})", op.name(), list(&inferred), list(&node.types));
             errors.push(Diagnostic::new("declared_type", message).at(place(), "here"));
         }
-        let condition = |g: &Guard| (g.left.clone(), g.relation, g.right.clone());
         for needed in facts.into_guards(op.name(), None) {
-            if !graph.guards.iter().any(|g| condition(g) == condition(&needed)) {
+            if !graph.guards.iter().any(|g| g.same_condition(&needed)) {
                 errors.push(Diagnostic::new("guard_missing", format!("nothing checks that {needed}")).at(place(), "needed here"));
             }
         }

@@ -1,5 +1,8 @@
-//! What the test suites share: sample values, programs made from the operator table's examples, comparison.
+//! What the test suites share: checked-in texts, files of tests/files, sample values, programs made from the operator table's
+//! examples, comparison.
 
+pub mod bless;
 pub mod compare;
+pub mod filetest;
 pub mod instances;
 pub mod samples;

@@ -3,11 +3,11 @@
 /// A function of each element of one floating tensor. 16-bit floats are computed in f32.
 /// `eval` is the formula in f64, `expand` the same in primitives.
 macro_rules! activation {
-    ($name:ident { $($(#[$field_meta:meta])* $field:ident: $ty:ty),* $(,)? }, labels($c0:literal, $c1:literal),
+    ($name:ident { $($(#[doc = $docs:literal])+ $field:ident: $ty:ty),* $(,)? }, labels($c0:literal, $c1:literal),
      eval($eval:expr), expand($expand:expr), vjp($vjp:expr), examples($($example:expr),* $(,)?)) => {
         $crate::op! {
             /// See the head of this file.
-            pub struct $name { $($(#[$field_meta])* pub $field: $ty),* }
+            pub struct $name { $($(#[doc = $docs])+ pub $field: $ty),* }
         }
         impl $crate::ops::Operator for $name {
             fn infer(&self, x: &[$crate::TensorType], _: &mut $crate::ops::Facts) -> Result<Vec<$crate::TensorType>, $crate::ops::TypeError> {

@@ -7,6 +7,7 @@ mod elementwise;
 mod expansion;
 mod facts;
 mod indexing;
+mod markdown;
 mod offsets;
 mod recurrent;
 mod reference;
@@ -19,6 +20,7 @@ pub use cumulative::CumulativeKind;
 pub use facts::{Facts, TypeError};
 pub use gelu::GeluKind;
 pub use indexing::ScatterReduction;
+pub use markdown::ops_markdown;
 pub use nll_loss::LossReduction;
 pub use pad::PadMode;
 pub use recurrent::Activation;
@@ -26,7 +28,7 @@ pub use reduce::ReduceKind;
 pub use resize::{CoordinateMode, NearestMode, ResizeMode};
 pub use window_reduce::WindowKind;
 
-use crate::attr::{Attr, AttrMap, Attributes};
+use crate::attr::{Attr, AttrMap, Attributes, Field};
 use crate::{Builder, DType, Dim, Tensor, TensorType, Value};
 
 /// What an operator's gradient is.
@@ -150,10 +152,10 @@ macro_rules! ops {
                 match self { $(Op::$name(op) => op.to_attrs()),* }
             }
 
-            /// Attribute names and Rust types of the operator of that name, in declaration order.
-            pub fn attribute_names(name: &str) -> Option<&'static [(&'static str, &'static str)]> {
+            /// Attributes of the operator of that name, in declaration order.
+            pub fn attribute_fields(name: &str) -> Option<&'static [Field]> {
                 match name {
-                    $(stringify!($module) => Some(<$name as Attributes>::NAMES),)*
+                    $(stringify!($module) => Some(<$name as Attributes>::FIELDS),)*
                     _ => None,
                 }
             }

@@ -8,7 +8,7 @@ use crate::dim::{Range, Symbol};
 use crate::graph::{Guard, Origin, Parameter, Relation};
 use crate::ops::Op;
 use crate::{Diagnostic, Graph, Module, TensorType, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Regions and lists inside each other.
@@ -55,7 +55,6 @@ enum Local {
 struct Body {
     graph: Graph,
     locals: BTreeMap<Key, Local>,
-    guards: BTreeSet<Guard>,
 }
 
 impl<'a> Parser<'a> {
@@ -184,11 +183,6 @@ impl<'a> Parser<'a> {
                 (other, span) => return Err(self.cursor.unexpected("`%name = …`, `guard` or `return`", &other, span)),
             }
         }
-        // What was written as a guard keeps its reason; inference would state the same condition again in its own words.
-        let condition = |g: &Guard| (g.left.clone(), g.relation, g.right.clone());
-        let written: BTreeSet<_> = body.guards.iter().map(condition).collect();
-        body.graph.guards.retain(|g| !written.contains(&condition(g)));
-        body.graph.guards.extend(body.guards);
         Ok(body.graph)
     }
 
@@ -250,7 +244,7 @@ impl<'a> Parser<'a> {
         let right = self.cursor.dim()?;
         self.keyword("for")?;
         let why = self.cursor.text("what needs the guard, in quotes")?;
-        body.guards.insert(Guard { left, relation, right, why });
+        body.graph.guards.insert(Guard { left, relation, right, why });
         Ok(())
     }
 
@@ -389,15 +383,15 @@ impl<'a> Parser<'a> {
         }
         let origin = origin.map(|text| Arc::new(Origin { text }));
 
-        let Some(known) = Op::attribute_names(name) else {
+        let Some(known) = Op::attribute_fields(name) else {
             let error = self.cursor.error("unknown_op", format!("no operator `{name}`"), span, "not an operator");
             let near = nearest(name, Op::NAMES.iter().copied());
             self.mistake(near.map_or(error.clone(), |near| error.help(format!("did you mean `{near}`?"))))?;
             return Ok(None);
         };
         let op = Op::from_attrs(name, &mut attributes);
-        if let Some(unknown) = attributes.keys().find(|k| known.iter().all(|(n, _)| n != k)) {
-            let names: Vec<&str> = known.iter().map(|(n, _)| *n).collect();
+        if let Some(unknown) = attributes.keys().find(|k| known.iter().all(|f| f.name != *k)) {
+            let names: Vec<&str> = known.iter().map(|f| f.name).collect();
             let error = self.cursor.error("attribute", format!("`{name}` has no attribute `{unknown}`"), span, "this operator");
             self.mistake(error.help(match (nearest(unknown, names.iter().copied()), names.is_empty()) {
                 (Some(near), _) => format!("did you mean `{near}`?"),

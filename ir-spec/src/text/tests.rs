@@ -1,3 +1,5 @@
+//! Text reads back, mistakes are told where they are, and no text makes the parser panic.
+
 use super::*;
 use crate::ops::Op;
 use crate::{Builder, DType, Dim, Graph, Module, Tensor, TensorType};
@@ -225,4 +227,13 @@ fn names_are_stable_and_unique() {
     let names = value_names(&module.functions["predict"]);
     let unique: BTreeMap<&String, ()> = names.values().map(|n| (n, ())).collect();
     assert_eq!(unique.len(), names.len());
+}
+
+#[test]
+fn the_example_of_the_specification_is_as_printed() {
+    let specification = include_str!("../../SPEC.md");
+    let text = specification.split("```\n").find(|block| block.starts_with("module mlp {")).unwrap();
+    let module = parse_module("", text, &ConstantTable::new()).unwrap();
+    assert_eq!(module.to_string(), text);
+    crate::verify::verify_module(&module).unwrap();
 }

@@ -1,3 +1,5 @@
+//! The verifier finds what is broken in graphs that only tests can make.
+
 use super::*;
 use crate::dim::Range;
 use crate::graph::Node;

@@ -1,0 +1,139 @@
+//! The order of passes over graphs, and their runner: it verifies, times and stops where it is asked to. Passes do none of that.
+
+use crate::passes::{deduplicate, expand_composites, fold_constants, regions, remove_dead, simplify_movement};
+use kiln_ir::graph::Parameter;
+use kiln_ir::verify::verify_module;
+use kiln_ir::{Diagnostic, Graph, Module};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// A step over one graph: its name in `--after NAME`, and what it does.
+#[derive(Clone, Copy)]
+pub struct Pass(pub &'static str, pub fn(&Graph, &Context) -> Graph);
+
+/// All passes over graphs, in order.
+pub const PASSES: &[Pass] = &[
+    Pass("expand_composites", expand_composites::expand_composites),
+    Pass("fold_constants", fold_constants::fold_constants),
+    Pass("simplify_movement", simplify_movement::simplify_movement),
+    Pass("deduplicate", deduplicate::deduplicate),
+    Pass("remove_dead", remove_dead::remove_dead),
+];
+
+/// Choices that change what passes do. The target is not among them.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Composites that stay whole, by name, because a backend computes them directly.
+    pub keep: BTreeSet<&'static str>,
+    /// `None` switches constant folding off (`--no-fold`).
+    pub fold: Option<FoldBudget>,
+    /// Verify after every pass, not only in builds with assertions.
+    pub verify: bool,
+}
+
+/// How much constant folding may compute. What exceeds it is computed when the parameters are prepared, by compiled code.
+#[derive(Clone, Copy, Debug)]
+pub struct FoldBudget {
+    /// Multiply-adds, or elements read and written, of one node.
+    pub node_work: u64,
+    /// Bytes of all folded values of a graph together.
+    pub total_bytes: u64,
+    /// Whether values of parameters may be folded into the code.
+    pub parameters: bool,
+}
+
+impl Default for FoldBudget {
+    fn default() -> FoldBudget {
+        FoldBudget { node_work: 1 << 20, total_bytes: 16 << 20, parameters: true }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { keep: BTreeSet::new(), fold: Some(FoldBudget::default()), verify: false }
+    }
+}
+
+/// What a pass may know beside its graph.
+pub struct Context<'a> {
+    /// Choices.
+    pub config: &'a Config,
+    /// Parameters of the module.
+    pub parameters: &'a BTreeMap<String, Parameter>,
+}
+
+/// How long a pass took over all functions, and what it left.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// The pass.
+    pub pass: &'static str,
+    /// Wall time, without verification.
+    pub time: Duration,
+    /// Live nodes afterwards.
+    pub nodes: usize,
+}
+
+/// Runs every pass.
+///
+/// Errors: what the verifier finds in the module as given.
+pub fn run_passes(module: &Module, config: &Config) -> Result<(Module, Vec<Timing>), Vec<Diagnostic>> {
+    run(module, config, PASSES)
+}
+
+/// Runs the passes up to and including the one of that name, for `--emit graph --after NAME`.
+///
+/// Errors: no such pass; what the verifier finds in the module as given.
+pub fn run_passes_until(module: &Module, config: &Config, after: &str) -> Result<Module, Vec<Diagnostic>> {
+    let names = || PASSES.iter().map(|p| p.0);
+    match names().position(|n| n == after) {
+        Some(last) => run(module, config, &PASSES[..=last]).map(|(module, _)| module),
+        None => {
+            let error = Diagnostic::new("unknown_pass", format!("no pass `{after}`"));
+            Err(vec![error.help(match kiln_ir::diagnostic::nearest(after, names()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("in order: {}", names().collect::<Vec<_>>().join(", ")),
+            })])
+        }
+    }
+}
+
+/// Runs one pass alone. Panics if it breaks the module, which is our mistake.
+///
+/// Errors: what the verifier finds in the module as given.
+pub fn run(module: &Module, config: &Config, passes: &[Pass]) -> Result<(Module, Vec<Timing>), Vec<Diagnostic>> {
+    verify_module(module)?;
+    let mut module = module.clone();
+    let mut timings = Vec::new();
+    for Pass(name, pass) in passes {
+        let start = Instant::now();
+        let context = Context { config, parameters: &module.parameters };
+        let functions = module.functions.iter().map(|(n, g)| (n.clone(), regions::apply(g, &context, *pass))).collect();
+        module.functions = functions;
+        let time = start.elapsed();
+        timings.push(Timing { pass: name, time, nodes: module.functions.values().map(|g| g.order().len()).sum() });
+        if (config.verify || cfg!(debug_assertions))
+            && let Err(errors) = verify_module(&module)
+        {
+            let list: Vec<String> = errors.iter().map(Diagnostic::to_string).collect();
+            panic!("pass `{name}` broke the module:\n{}\n\n{module}", list.join("\n"));
+        }
+    }
+    Ok((module, timings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_pass_is_told_with_the_nearest() {
+        let error = run_passes_until(&Module::default(), &Config::default(), "fold_constant").unwrap_err();
+        assert_eq!(error[0].to_string(), "error[unknown_pass]: no pass `fold_constant`\n  help: did you mean `fold_constants`?");
+    }
+
+    #[test]
+    fn names_of_passes_are_unique() {
+        let names: BTreeSet<&str> = PASSES.iter().map(|p| p.0).collect();
+        assert_eq!(names.len(), PASSES.len());
+    }
+}
