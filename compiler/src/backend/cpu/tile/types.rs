@@ -69,7 +69,7 @@ impl Lane {
 pub const MAX_LANES: u32 = 64;
 
 /// The type of a register: `lanes` equal lanes. One lane is a scalar; more must be a power of two up to
-/// [`MAX_LANES`]. Any count works on any emitter (it uses as many machine registers as it takes), so that a
+/// 64. Any count works on any emitter (it uses as many machine registers as it takes), so that a
 /// kernel may keep one lane count through chains that mix 8-bit and 64-bit values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Type {

@@ -1,9 +1,11 @@
 //! Rewrites what an emitter's machine lacks into what it has, so that each sequence is written once for all
 //! emitters and is tested by the evaluator.
 //!
-//!     %y = fma %a, %b, %c      →      %t = mul %a, %b ; %y = add %t, %c        (no fused multiply-add)
-//!     %y = load.f16 [%p]       →      %h = load.u16 [%p] ; … integer steps …   (no f16 conversion)
-//!     %y: i32x4 = div_s …      →      one scalar division a lane               (no vector division)
+//! ```text
+//! %y = fma %a, %b, %c      →      %t = mul %a, %b ; %y = add %t, %c        (no fused multiply-add)
+//! %y = load.f16 [%p]       →      %h = load.u16 [%p] ; … integer steps …   (no f16 conversion)
+//! %y: i32x4 = div_s …      →      one scalar division a lane               (no vector division)
+//! ```
 //!
 //! Needs: a verified program.  Keeps: every bit of every value, but for `fma`, which then rounds twice.
 
