@@ -12,9 +12,11 @@
 //!
 //! [`Step::Loop`] repeats steps with a loop index in scope: recurrent scans.
 
+mod axes;
 pub mod eval;
 mod expr;
 
+pub use axes::{row_major, unravelled};
 pub use expr::{Access, BinaryFn, Bound, CompareFn, Expr, ExprId, ExprKind, Exprs, Scalar, UnaryFn};
 
 use kiln_ir::graph::{Guard, Origin};
@@ -264,6 +266,14 @@ pub struct Contract {
     pub rhs: ExprId,
     /// Epilogue: stores over batch, rows and columns; `Accumulator(0)` is the sum, in `lhs`'s dtype (f32 for f16 and bf16).
     pub stores: Vec<Store>,
+}
+
+/// Element type in which products and sums of `dtype` are kept.
+pub fn sum_dtype(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        _ => dtype,
+    }
 }
 
 /// Length of the chunks in which a contraction's depth is summed.

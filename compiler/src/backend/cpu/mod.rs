@@ -1,4 +1,5 @@
 //! The CPU backend.
 
 pub mod lower;
+pub mod schedule;
 pub mod tile;

@@ -9,9 +9,9 @@ pub use number::Number;
 
 use super::{
     Axis, Body, BufferId, BufferKind, Combine, Contract, DEPTH_CHUNK, ExprId, ExprKind, Keep, Kernel, Nest, Program, Reduction, Stage,
-    Step, Store,
+    Step, Store, sum_dtype,
 };
-use kiln_ir::{DType, Dim, Symbol, Tensor};
+use kiln_ir::{Dim, Symbol, Tensor};
 use number::{binary, cast, combine, compare, multiply_add, unary};
 use std::collections::BTreeMap;
 
@@ -293,14 +293,6 @@ impl Point<'_> {
                 }
             }
         })
-    }
-}
-
-/// f16 and bf16 are combined in f32.
-fn sum_dtype(dtype: DType) -> DType {
-    match dtype {
-        DType::F16 | DType::BF16 => DType::F32,
-        _ => dtype,
     }
 }
 

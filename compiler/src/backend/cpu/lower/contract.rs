@@ -9,17 +9,19 @@
 //! Which tile an element falls into never changes its bits: each is one chain of multiply-adds per chunk of depth.
 
 use super::context::{Base, Context};
-use super::dot::sum_dtype;
 use super::expr::cost;
 use super::nest::{self, Tasks, Work};
 use super::ops::{cast, lane_of, memory_of};
-use super::rewrite::{flatten, merge_axes, ranges_of, row_major, unravelled};
+use super::rewrite::{flatten, merge_axes, ranges_of};
 use super::stage::over;
 use super::tasks::for_each_task;
 use super::tile::{Epilogue, Left, Tile};
 use super::{Arg, VectorIsa};
 use crate::backend::cpu::tile::{Builder, Reg};
-use crate::kernel::{Access, Axis, Body, Bound, BufferKind, Contract, DEPTH_CHUNK, ExprId, ExprKind, Exprs, Kernel, Program, Stage};
+use crate::kernel::{
+    Access, Axis, Body, Bound, BufferKind, Contract, DEPTH_CHUNK, ExprId, ExprKind, Exprs, Kernel, Program, Stage, row_major, sum_dtype,
+    unravelled,
+};
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 
 /// Rows that one task takes where there are more: enough to pay for packing, few enough to stay in the second-level cache.
@@ -64,15 +66,15 @@ struct Plain {
 pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, sizes: &Ranges) -> Form {
     let Body::Contract(contract) = kernel.body.clone() else { panic!("lower: not a contraction") };
     let rows = Dim::product(contract.rows.iter().map(|a| &a.extent));
-    let is_prepared = |id: ExprId| match &kernel.exprs.get(id).kind {
-        ExprKind::Load(access) => program.buffer(access.buffer).kind == BufferKind::Prepared,
-        _ => false,
-    };
-    if rows.is(1) && !is_prepared(contract.rhs) {
-        return nest_form(kernel, contract, sizes);
-    }
     let dtype = sum_dtype(kernel.exprs.get(contract.lhs).dtype);
     let panel_columns = isa.panel_columns(dtype);
+    let has_panels = match &kernel.exprs.get(contract.rhs).kind {
+        ExprKind::Load(access) => is_panels(program, access, panel_columns),
+        _ => false,
+    };
+    if rows.is(1) && !has_panels {
+        return nest_form(kernel, contract, sizes);
+    }
     let row = flattened(kernel, |c| &mut c.rows, "#row", sizes);
     let column = flattened(kernel, |c| &mut c.columns, "#column", sizes);
     let contract = body_mut(kernel).clone();
@@ -154,6 +156,12 @@ fn plain_rows(kernel: &Kernel, contract: &Contract, sizes: &Ranges) -> Option<Pl
     Some(Plain { access, offset, step })
 }
 
+/// Whether the buffer is one of panels, as the schedule packs them.
+fn is_panels(program: &Program, access: &Access, panel_columns: i64) -> bool {
+    let buffer = program.buffer(access.buffer);
+    buffer.kind == BufferKind::Prepared && buffer.shape.last().is_some_and(|n| n.is(panel_columns))
+}
+
 /// The right operand, if it lies in a prepared buffer of panels, the last of them padded.
 fn prepared_panels(
     kernel: &Kernel,
@@ -164,8 +172,7 @@ fn prepared_panels(
     sizes: &Ranges,
 ) -> Option<Plain> {
     let access = plain_load(&kernel.exprs, contract.rhs)?;
-    let buffer = program.buffer(access.buffer);
-    if buffer.kind != BufferKind::Prepared || !buffer.shape.last()?.is(panel_columns) {
+    if !is_panels(program, &access, panel_columns) {
         return None;
     }
     let (panel, lane) = (Symbol::new("#panel"), Symbol::new("#lane"));

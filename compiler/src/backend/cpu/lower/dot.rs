@@ -7,19 +7,11 @@ use super::ops::lane_of;
 use super::reduce::at_point;
 use super::stage::over;
 use crate::backend::cpu::tile::{Builder, Reg, Type};
-use crate::kernel::{Axis, DEPTH_CHUNK, ExprId};
-use kiln_ir::{DType, Dim, Symbol};
+use crate::kernel::{Axis, DEPTH_CHUNK, ExprId, sum_dtype};
+use kiln_ir::{Dim, Symbol};
 
 /// Sums over at most so many points are written out.
 const UNROLLED_POINTS: i64 = 32;
-
-/// Element type in which products of `dtype` are summed.
-pub(super) fn sum_dtype(dtype: DType) -> DType {
-    match dtype {
-        DType::F16 | DType::BF16 => DType::F32,
-        _ => dtype,
-    }
-}
 
 /// `sum + lhs · rhs`, rounded once on floats.
 pub(super) fn multiply_add(b: &mut Builder, lhs: Reg, rhs: Reg, sum: Reg) -> Reg {

@@ -18,6 +18,7 @@ mod offsets;
 mod ops;
 mod plan;
 mod reduce;
+mod remainder;
 mod rewrite;
 mod stage;
 mod tasks;

@@ -2,7 +2,8 @@
 //!
 //! f16 and bf16 live in f32 registers and are rounded after every function that can leave their values.
 
-use crate::backend::cpu::tile::{Builder, Lane, Mem, Reg, Type};
+use super::remainder::remainder;
+use crate::backend::cpu::tile::{Builder, Lane, Mem, Reg, Type, math};
 use crate::kernel::{BinaryFn, CompareFn, Scalar, UnaryFn};
 use kiln_ir::DType;
 use kiln_ir::dtype::Class;
@@ -101,13 +102,33 @@ fn float_unary(b: &mut Builder, function: UnaryFn, dtype: DType, x: Reg) -> Reg 
 
 /// Functions whose results need rounding.
 fn rounding_unary(b: &mut Builder, function: UnaryFn, x: Reg) -> Reg {
+    use UnaryFn::*;
     match function {
-        UnaryFn::Sqrt => b.sqrt(x),
-        UnaryFn::Reciprocal => {
+        Sqrt => b.sqrt(x),
+        Reciprocal => {
             let one = b.float(x.ty, 1.0);
-            b.binary(crate::backend::cpu::tile::Binary::Div, one, x)
+            b.div(one, x)
         }
-        _ => panic!("lower: {function:?} has no polynomial yet"),
+        Exp => math::exp(b, x),
+        Expm1 => math::expm1(b, x),
+        Log => math::log(b, x),
+        Log1p => math::log1p(b, x),
+        Sin => math::sin(b, x),
+        Cos => math::cos(b, x),
+        Tan => math::tan(b, x),
+        Asin => math::asin(b, x),
+        Acos => math::acos(b, x),
+        Atan => math::atan(b, x),
+        Sinh => math::sinh(b, x),
+        Cosh => math::cosh(b, x),
+        Tanh => math::tanh(b, x),
+        Asinh => math::asinh(b, x),
+        Acosh => math::acosh(b, x),
+        Atanh => math::atanh(b, x),
+        Erf => math::erf(b, x),
+        Neg | Abs | Sign | Ceil | Floor | Trunc | Round | Not | BitNot | IsNan | IsInf { .. } => {
+            panic!("lower: {function:?} needs no rounding")
+        }
     }
 }
 
@@ -156,6 +177,8 @@ fn float_binary(b: &mut Builder, function: BinaryFn, dtype: DType, x: Reg, y: Re
         BinaryFn::Div => b.div(x, y),
         BinaryFn::Min => b.minimum(x, y),
         BinaryFn::Max => b.maximum(x, y),
+        BinaryFn::Pow => math::pow(b, x, y),
+        BinaryFn::Rem => remainder(b, x, y),
         _ => panic!("lower: {function:?} is not defined on {dtype}"),
     }
 }

@@ -4,10 +4,9 @@
 use super::context::{Context, Value};
 use super::fold::{Fold, ORDER_LANES};
 use super::nest::flat;
-use super::rewrite::row_major;
 use super::stage::{has_rest, over, whole_vectors};
 use crate::backend::cpu::tile::{Builder, Reg, Type};
-use crate::kernel::{Axis, Combine, ExprId, Keep, Reduction};
+use crate::kernel::{Axis, Combine, ExprId, Keep, Reduction, row_major};
 use kiln_ir::{Dim, Symbol};
 
 /// Reductions over at most so many points are written out.

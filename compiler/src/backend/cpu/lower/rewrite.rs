@@ -6,7 +6,7 @@
 //! [`merge_axes`] drops axes of extent 1 and joins neighbours that memory does not tell apart.
 //! [`flatten`] joins a list of axes in any case, with `floordiv` and `mod` where memory does tell them apart.
 
-use crate::kernel::{Access, Axis, Body, Bound, Expr, ExprId, ExprKind, Exprs, Kernel, Stage, Store};
+use crate::kernel::{Access, Axis, Body, Bound, Expr, ExprId, ExprKind, Exprs, Kernel, Stage, Store, unravelled};
 use kiln_ir::dim::Atom;
 use kiln_ir::{Dim, Ranges, Symbol};
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,24 +126,6 @@ pub(super) fn flatten(kernel: &mut Kernel, axes: &[Axis], index: &Symbol, sizes:
         d.substitute(&|s| parts.get(s).cloned()).simplify(&ranges)
     });
     joined
-}
-
-/// Each axis's index as quotient and remainder of a row-major position.
-pub(super) fn unravelled(position: &Dim, axes: &[Axis]) -> BTreeMap<Symbol, Dim> {
-    let mut left = position.clone();
-    let mut parts = BTreeMap::new();
-    for (place, axis) in axes.iter().enumerate().rev() {
-        // The outermost quotient needs no remainder: positions lie within the extent.
-        let part = if place == 0 { left.clone() } else { left.modulo(&axis.extent) };
-        left = left.floor_div(&axis.extent);
-        parts.insert(axis.index.clone(), part);
-    }
-    parts
-}
-
-/// The row-major position of the axes' indices.
-pub(super) fn row_major(axes: &[Axis]) -> Dim {
-    axes.iter().fold(Dim::ZERO, |position, axis| position * &axis.extent + Dim::from(axis.index.clone()))
 }
 
 /// What is known of sizes and of all indices of the kernel.

@@ -2,7 +2,7 @@
 
 use super::check;
 use super::random::Maker;
-use crate::kernel::{Access, Axis, Body, Bound, BufferKind, Contract, ExprKind, Store};
+use crate::kernel::{Access, Axis, Body, Bound, BufferKind, Contract, ExprKind, Store, sum_dtype};
 use kiln_ir::{DType, Dim};
 
 fn dim(axis: &Axis) -> Dim {
@@ -22,10 +22,6 @@ fn epilogue(m: &mut Maker, axes: &[Axis], sum: DType) -> Vec<Store> {
     let (shape, offset) = m.target(axes);
     let buffer = m.output(dtype, shape);
     vec![Store { buffer, offset, value, combine: None }]
-}
-
-fn sum_dtype(dtype: DType) -> DType {
-    if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype }
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod nests;
 mod random;
 
 use super::{VectorIsa, lower};
+use crate::backend::cpu::schedule::schedule;
 use crate::kernel::eval::Memory;
 use crate::kernel::{BufferId, BufferKind, Program, Step};
 use kiln_ir::{Symbol, Tensor};
@@ -17,6 +18,9 @@ use std::collections::BTreeMap;
 fn check(program: &Program, sizes: &BTreeMap<Symbol, i64>, given: &BTreeMap<BufferId, Tensor>) {
     let mut expected = Memory::new(program, sizes, given).unwrap_or_else(|e| panic!("{e}"));
     crate::kernel::eval::run(program, sizes, &mut expected).unwrap_or_else(|e| panic!("{e}"));
+    let mut scheduled = program.clone();
+    schedule(&mut scheduled, &VectorIsa::V128);
+    let (original, program) = (program, &scheduled);
     for split in [1, 3] {
         for native in [false, true] {
             let mut machine = if native { Machine::native() } else { Machine::evaluator() };
@@ -26,11 +30,11 @@ fn check(program: &Program, sizes: &BTreeMap<Symbol, i64>, given: &BTreeMap<Buff
             let mut symbols = sizes.clone();
             run(program, &program.prepare, &mut symbols, &mut machine, split);
             run(program, &program.steps, &mut symbols, &mut machine, split);
-            for (i, buffer) in program.buffers.iter().enumerate() {
+            for (i, buffer) in original.buffers.iter().enumerate() {
                 if !matches!(buffer.kind, BufferKind::Output(_)) {
                     continue;
                 }
-                let want = expected.tensor(program, BufferId(i as u32));
+                let want = expected.tensor(original, BufferId(i as u32));
                 let got = machine.read(i, &want);
                 assert_same(&buffer.name, &want, &got, &format!("native {native}, split {split}, sizes {sizes:?}\n{}", text(program)));
             }

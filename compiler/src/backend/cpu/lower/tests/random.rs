@@ -111,7 +111,8 @@ impl Maker {
             indices.push(index);
         }
         let offset = shape.iter().zip(&indices).fold(Dim::ZERO, |o, (n, i)| o * n + i);
-        let buffer = self.input(dtype, shape, BufferKind::Input(0));
+        let kind = if self.random.below(3) == 0 { BufferKind::Parameter("w".into()) } else { BufferKind::Input(0) };
+        let buffer = self.input(dtype, shape, kind);
         let otherwise = (!bounds.is_empty()).then(|| self.exprs.constant(dtype, 0.0));
         self.exprs.add(dtype, ExprKind::Load(Access { buffer, offset, bounds, otherwise }))
     }
@@ -174,6 +175,7 @@ impl Maker {
                 let (a, b) = (self.expr(dtype, axes, accumulators, depth - 1), self.expr(dtype, axes, accumulators, depth - 1));
                 let functions: &[BinaryFn] = match dtype {
                     DType::Bool => &[BinaryFn::And, BinaryFn::Or, BinaryFn::Xor],
+                    _ if dtype.is_float() && self.random.below(6) == 0 => &[BinaryFn::Rem],
                     _ if dtype.is_float() => &[BinaryFn::Add, BinaryFn::Sub, BinaryFn::Mul, BinaryFn::Div, BinaryFn::Min, BinaryFn::Max],
                     _ => &[BinaryFn::Add, BinaryFn::Sub, BinaryFn::Mul, BinaryFn::Div, BinaryFn::Rem, BinaryFn::Min, BinaryFn::Max],
                 };
