@@ -185,7 +185,7 @@ impl Context<'_, '_> {
     pub fn broadcast_shape(&mut self, shapes: &[Vec<Dim>]) -> Result<Vec<Dim>, Diagnostic> {
         let mut builder = Builder::from_origin(&mut self.importer.graph, Some(self.origin.clone()));
         let shape = builder.broadcast_shape(shapes, "broadcast_c2");
-        let shape = shape.map_err(|e| self.rejected("broadcast", &e))?;
+        let shape = shape.map_err(|e| Diagnostic::new(e.label, e.message))?;
         check_size(&shape)?;
         Ok(shape)
     }

@@ -14,7 +14,7 @@ use super::symbolic::ShapeNode;
 use super::tensor::TensorData;
 use kiln_ir::graph::{Origin, Parameter};
 use kiln_ir::ops;
-use kiln_ir::{DType, Diagnostic, Graph, Module, TensorType, Value};
+use kiln_ir::{DType, Diagnostic, Graph, Module, Tensor, TensorType, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::rc::Rc;
@@ -27,6 +27,8 @@ pub struct Options {
     pub dynamic: bool,
     /// Sizes by the name the model gives them, or by `INPUT_AXIS` for those without a name.
     pub dims: BTreeMap<String, i64>,
+    /// Inputs whose value is known now; they become constants and are inputs no more.
+    pub values: BTreeMap<String, Tensor>,
     /// The module's name; the file's stem when empty.
     pub name: String,
 }
@@ -114,6 +116,11 @@ impl Importer<'_> {
             }
             if scope.initializers.contains_key(name) {
                 scope.replaceable.push(name.to_string());
+                continue;
+            }
+            if let Some(tensor) = options.values.get(name) {
+                let id = self.add(Operand::constant(tensor.clone()));
+                scope.names.insert(name.to_string(), id);
                 continue;
             }
             let ty = sizes.input_type(input)?;

@@ -24,6 +24,9 @@ pub mod symbolic;
 pub mod tensor;
 pub mod wire_scan;
 
+#[cfg(test)]
+mod tests;
+
 pub use attributes::Attributes;
 pub use import::{Options, import, import_model};
 pub use load::{Model, load};

@@ -5,9 +5,10 @@ use super::functions::Functions;
 use super::load::canonical_domain;
 use super::ops;
 use super::order::{describe, needed_nodes};
-use super::proto::{GraphProto, NodeProto};
+use super::proto::{DimensionProto, DimensionValue, GraphProto, NodeProto, TypeValue};
+use super::tensor::dtype_name;
 use kiln_ir::{Diagnostic, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// One ONNX operator.
 pub struct Row {
@@ -78,7 +79,7 @@ pub fn unsupported(graph: &GraphProto, opsets: &BTreeMap<String, i64>, functions
     let outputs: Vec<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
     // A graph that cannot be sorted is reported by the import itself.
     let Ok(order) = needed_nodes(&graph.node, &outputs) else { return Vec::new() };
-    let mut search = Search { opsets, functions, seen: BTreeSet::new(), found: Vec::new() };
+    let mut search = Search { opsets, functions, declared: declared_types(graph), seen: BTreeSet::new(), found: Vec::new() };
     order.into_iter().for_each(|index| search.node(&graph.node[index]));
     search.found
 }
@@ -86,6 +87,8 @@ pub fn unsupported(graph: &GraphProto, opsets: &BTreeMap<String, i64>, functions
 struct Search<'a> {
     opsets: &'a BTreeMap<String, i64>,
     functions: &'a Functions,
+    /// Types of values as the file declares them; good enough for a message.
+    declared: HashMap<&'a str, String>,
     seen: BTreeSet<(String, String)>,
     found: Vec<Diagnostic>,
 }
@@ -113,16 +116,40 @@ impl Search<'_> {
         let shown = if domain.is_empty() { "ai.onnx" } else { domain };
         let version = self.opsets.get(domain).map_or_else(|| "no version given".to_string(), |v| format!("operator set {v}"));
         let what = format!("the operator {} of {shown} ({version}) is not supported", node.op_type);
+        let operand = |name: &String| match self.declared.get(name.as_str()) {
+            Some(ty) => format!("{name}: {ty}"),
+            None => name.clone(),
+        };
+        let operands: Vec<String> = node.input.iter().map(operand).collect();
         let error = Diagnostic::new("onnx_unsupported_op", what)
-            .at(format!("node {}", describe(node)), format!("applied to ({})", node.input.join(", ")));
+            .at(format!("node {}", describe(node)), format!("applied to ({})", operands.join(", ")));
         match nearest(&node.op_type, self.functions) {
             Some(name) => error.help(format!("the nearest supported operator is {name}")),
-            None => error,
+            None => error.help("express it by supported operators, or add a local function of that name to the model"),
         }
     }
 }
 
-/// The supported operator whose name is most like `name`.
+/// Element types and sizes of inputs, weights and annotated values.
+fn declared_types(graph: &GraphProto) -> HashMap<&str, String> {
+    let mut types = HashMap::new();
+    for tensor in &graph.initializer {
+        types.insert(tensor.name.as_str(), format!("{}{:?}", dtype_name(tensor.data_type), tensor.dims));
+    }
+    for info in graph.input.iter().chain(&graph.value_info) {
+        let Some(TypeValue::Tensor(tensor)) = info.r#type.as_ref().and_then(|t| t.value.as_ref()) else { continue };
+        let size = |d: &DimensionProto| match &d.value {
+            Some(DimensionValue::Size(size)) => size.to_string(),
+            Some(DimensionValue::Name(name)) => name.clone(),
+            None => "?".to_string(),
+        };
+        let sizes = tensor.shape.as_ref().map_or("..".to_string(), |s| s.dim.iter().map(size).collect::<Vec<_>>().join(", "));
+        types.insert(info.name.as_str(), format!("{}[{sizes}]", dtype_name(tensor.elem_type)));
+    }
+    types
+}
+
+/// The supported operator whose name is most like `name`; none when nothing is like it.
 fn nearest(name: &str, functions: &Functions) -> Option<String> {
     // Names come from files: distance to a very long one is neither cheap nor useful.
     if name.len() > 64 {
@@ -131,7 +158,10 @@ fn nearest(name: &str, functions: &Functions) -> Option<String> {
     let builtin = rows("").map(|row| row.name).chain(BUILT_IN);
     let mut candidates: Vec<&str> = builtin.chain(functions.names().map(|(_, name)| name)).collect();
     candidates.sort_unstable();
-    candidates.into_iter().filter(|c| c.len() <= 64).min_by_key(|candidate| edit_distance(name, candidate)).map(str::to_string)
+    let distances = candidates.into_iter().filter(|c| c.len() <= 64).map(|c| (edit_distance(name, c), c));
+    let (distance, best) = distances.min()?;
+    // With more than half of the letters changed it is another word.
+    (distance * 2 <= name.chars().count()).then(|| best.to_string())
 }
 
 /// Insertions, deletions and replacements that turn `a` into `b`, ignoring case. Source: Levenshtein 1965.
@@ -169,5 +199,6 @@ mod tests {
         let functions = Functions::collect(Vec::new()).expect("none");
         assert_eq!(nearest("MatMull", &functions).as_deref(), Some("MatMul"));
         assert_eq!(nearest("softmax", &functions).as_deref(), Some("Softmax"));
+        assert_eq!(nearest("Fancy", &functions), None);
     }
 }

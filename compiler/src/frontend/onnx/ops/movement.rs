@@ -163,7 +163,7 @@ fn tile(cx: &mut Context) -> Results {
     let shape = cx.shape(x);
     let repeats = if cx.opset < 6 {
         let (count, axis) = (cx.required_dims(1, "the number of tiles")?, cx.required_ints(2, "the axis")?);
-        let (&[ref count], &[axis]) = (count.as_slice(), axis.as_slice()) else {
+        let ([count], &[axis]) = (count.as_slice(), axis.as_slice()) else {
             return Err(cx.error("onnx_size", "Tile takes one number of tiles and one axis"));
         };
         let axis = cx.axis(axis, shape.len())?;

@@ -81,7 +81,7 @@ fn instance_norm(cx: &mut Context) -> Results {
 fn group_norm(cx: &mut Context) -> Results {
     let epsilon = real(cx, "epsilon", 1e-5)?;
     let groups = cx.attributes.required_int("num_groups")?;
-    let Some(groups) = usize::try_from(groups).ok().filter(|&g| g > 0) else {
+    let Some(groups) = usize::try_from(groups).ok().filter(|g| (1..1 << 31).contains(g)) else {
         return Err(cx.attributes.refuse("num_groups", format!("is {groups}, must be positive")));
     };
     let operands = cx.all_inputs()?;
@@ -160,7 +160,7 @@ fn rms_norm(cx: &mut Context) -> Results {
 
 fn local_response(cx: &mut Context) -> Results {
     let size = cx.attributes.required_int("size")?;
-    let Some(size) = usize::try_from(size).ok().filter(|&s| s > 0) else {
+    let Some(size) = usize::try_from(size).ok().filter(|s| (1..1 << 31).contains(s)) else {
         return Err(cx.attributes.refuse("size", format!("is {size}, must be positive")));
     };
     let (alpha, beta, bias) = (real(cx, "alpha", 1e-4)?, real(cx, "beta", 0.75)?, real(cx, "bias", 1.0)?);

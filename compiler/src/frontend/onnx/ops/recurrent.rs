@@ -13,6 +13,9 @@ pub const ROWS: &[Row] = &[
     row("RNN", 1, (3, 6), |cx| recurrent(cx, Kind::Rnn)),
 ];
 
+/// Sizes of a state that can be meant; larger ones overflow the sizes of weights.
+const STATE_SIZES: std::ops::Range<usize> = 1..1 << 31;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Rnn,
@@ -68,9 +71,14 @@ impl Attributes {
             other => return Err(cx.attributes.refuse("direction", format!("is {other:?}, must be forward, reverse or bidirectional"))),
         };
         let from_weight = || cx.shape(r).last().and_then(Dim::as_const);
-        let Some(hidden) = cx.attributes.int("hidden_size")?.or_else(from_weight).and_then(|h| usize::try_from(h).ok()).filter(|&h| h > 0)
+        let Some(hidden) = cx
+            .attributes
+            .int("hidden_size")?
+            .or_else(from_weight)
+            .and_then(|h| usize::try_from(h).ok())
+            .filter(|h| STATE_SIZES.contains(h))
         else {
-            return Err(cx.attributes.refuse("hidden_size", "is missing or not positive".to_string()));
+            return Err(cx.attributes.refuse("hidden_size", "is missing, not positive or too large".to_string()));
         };
         let names = match cx.attributes.strings("activations")? {
             Some(names) if names.len() != kind.activations().len() * directions.len() => {
