@@ -1,11 +1,19 @@
-//! Kiln.
+//! Kiln: neural networks become native code.
+//!
+//! [`frontend`] reads models into graphs, [`pipeline`] runs [`passes`] over them, [`cut`] makes structured kernels ([`kernel`]) of
+//! graphs, [`schedule`] plans them, [`backend`] makes code of them and [`artifact`] writes it. [`compile`] is the way through.
 
-pub mod cut;
 pub mod frontend;
-pub mod kernel;
 pub mod passes;
 pub mod pipeline;
 
+pub mod cut;
+pub mod kernel;
+pub mod schedule;
+
 pub mod backend;
 
+pub mod artifact;
+pub mod compile;
+mod parallel;
 pub mod runtime_object;

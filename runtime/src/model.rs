@@ -135,10 +135,10 @@ impl Model {
     ///
     /// Errors: `memory`; what the model's own checks refuse.
     pub fn session<'a>(&'a self, dims: &[i64], pool: &'a ThreadPool) -> Result<Session<'a>, Diagnostic> {
-        let mut arena_bytes = 0;
+        let mut arena_bytes = -1;
         // SAFETY: loaded from a descriptor that Kiln wrote; `dims` has one value per symbol.
         let status = unsafe { (self.descriptor.arena_bytes)(self.checked_dims(dims)?.as_ptr(), pool.workers() as i64, &mut arena_bytes) };
-        self.check(status, -1)?;
+        self.check(status, arena_bytes)?;
         let ranks: usize = self.signature.outputs.iter().map(|output| output.shape.len()).sum();
         let mut planned_dims = vec![0; ranks];
         // SAFETY: as above; `planned_dims` has one place per axis of every output.

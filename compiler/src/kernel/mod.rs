@@ -15,9 +15,11 @@
 mod axes;
 pub mod eval;
 mod expr;
+mod touch;
 
 pub use axes::{row_major, unravelled};
 pub use expr::{Access, BinaryFn, Bound, CompareFn, Expr, ExprId, ExprKind, Exprs, Scalar, UnaryFn};
+pub use touch::buffers_touched;
 
 use kiln_ir::graph::{Guard, Origin};
 use kiln_ir::{DType, Dim, Ranges, Symbol, Tensor};

@@ -63,7 +63,8 @@ pub struct Call {
 /// Runs the model: 0 or a [`super::Status`] code.
 pub type PredictFn = unsafe extern "C" fn(call: *const Call) -> i32;
 
-/// Writes the arena size in bytes for these symbols and that many workers: 0 or a [`super::Status`] code.
+/// Writes the arena size in bytes for these symbols and that many workers: 0 or a [`super::Status`] code, and then the
+/// failure's detail in place of the size.
 pub type ArenaBytesFn = unsafe extern "C" fn(dims: *const i64, threads: i64, bytes: *mut i64) -> i32;
 
 /// Writes all outputs' dims, concatenated in order: 0 or a [`super::Status`] code.

@@ -1,0 +1,89 @@
+//! The signature of a compiled model.
+
+use crate::kernel::{Body, BufferId, Program, Step};
+use kiln_ir::artifact::{ABI_VERSION, Extent, ImageInput, Signature, SymbolDecl, TensorDecl, WeightsDecl};
+use kiln_ir::{Diagnostic, Dim};
+use std::collections::BTreeMap;
+
+/// What a signature says besides the program.
+#[derive(Clone, Default, Debug)]
+pub struct ModelFacts {
+    /// Name of the model, fit for symbols.
+    pub name: String,
+    /// SHA-256 of the model file in hexadecimal, empty when there is none.
+    pub model_sha256: String,
+    /// Class names along the last axis of the first output.
+    pub labels: Option<Vec<String>>,
+    /// How pictures become an input.
+    pub image: Option<ImageInput>,
+}
+
+impl ModelFacts {
+    /// Facts of a model with this metadata: `kiln.labels` has one class name per line, `kiln.image` is an [`ImageInput`] as JSON.
+    ///
+    /// Errors: `metadata` when `kiln.image` is none.
+    pub fn new(name: &str, model_sha256: &str, metadata: &BTreeMap<String, String>) -> Result<ModelFacts, Diagnostic> {
+        let image = metadata.get("kiln.image").map(|text| serde_json::from_str(text)).transpose();
+        Ok(ModelFacts {
+            name: super::names::symbol_name(name),
+            model_sha256: model_sha256.to_string(),
+            labels: metadata.get("kiln.labels").map(|text| text.lines().map(str::to_owned).collect()),
+            image: image.map_err(|error| Diagnostic::new("metadata", format!("metadata `kiln.image` is unreadable: {error}")))?,
+        })
+    }
+}
+
+/// The signature of a program compiled for these CPU features.
+pub fn describe(program: &Program, facts: &ModelFacts, cpu: &[&str], weights: WeightsDecl) -> Signature {
+    let tensors = |list: &[(String, BufferId)]| {
+        let decl = |(name, id): &(String, BufferId)| {
+            let buffer = program.buffer(*id);
+            TensorDecl { name: name.clone(), dtype: buffer.dtype, shape: buffer.shape.iter().map(extent).collect() }
+        };
+        list.iter().map(decl).collect()
+    };
+    let symbol = |symbol: &kiln_ir::Symbol| {
+        let range = program.symbols.of_symbol(symbol);
+        SymbolDecl { name: symbol.name().to_string(), min: range.min, max: (range.max != i64::MAX).then_some(range.max) }
+    };
+    Signature {
+        abi_version: ABI_VERSION,
+        name: facts.name.clone(),
+        compiler: concat!("kiln ", env!("CARGO_PKG_VERSION")).to_string(),
+        model_sha256: facts.model_sha256.clone(),
+        cpu: cpu.iter().map(ToString::to_string).collect(),
+        symbols: program.symbol_order.iter().map(symbol).collect(),
+        inputs: tensors(&program.inputs),
+        outputs: tensors(&program.outputs),
+        guards: program.guards.iter().map(ToString::to_string).collect(),
+        nodes: program.checked_nodes.clone(),
+        weights,
+        data_dependent: false,
+        flops: Some(extent(&flops(&program.steps))),
+        labels: facts.labels.clone(),
+        image: facts.image.clone(),
+    }
+}
+
+fn extent(dim: &Dim) -> Extent {
+    match dim.as_const() {
+        Some(n) => Extent::Fixed(n),
+        None => Extent::Expression(dim.to_string()),
+    }
+}
+
+/// Floating-point operations of contractions, a multiply-add counted as two. Element-wise work is not counted.
+pub fn flops(steps: &[Step]) -> Dim {
+    let mut sum = Dim::ZERO;
+    for step in steps {
+        sum = sum
+            + match step {
+                Step::Loop { extent, body, .. } => flops(body) * extent,
+                Step::Run(kernel) => match &kernel.body {
+                    Body::Nest(_) => Dim::ZERO,
+                    Body::Contract(_) => Dim::product(kernel.extents()) * Dim::from(2),
+                },
+            };
+    }
+    sum
+}

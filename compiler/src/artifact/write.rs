@@ -1,0 +1,160 @@
+//! Writes a compiled model: which parts go where for each kind of artefact.
+
+use super::archive::write_archive;
+use super::describe::{ModelFacts, describe};
+use super::header::c_header;
+use super::link::{link_executable, link_shared};
+use super::output::{directory_beside, file_error, rename_into_place, write_file};
+use crate::backend::cpu::object::{ObjectParts, exported_symbols, model_object};
+use crate::backend::cpu::plan::ProgramPlan;
+use crate::backend::cpu::target::CpuTarget;
+use kiln_ir::Diagnostic;
+use kiln_ir::artifact::{Signature, WeightsDecl, WeightsFooter, WeightsLocation};
+use sha2::{Digest, Sha256};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// Weights up to this size are a section of an executable; larger ones follow it in the file, past the linker.
+const LARGEST_SECTION_BYTES: u64 = 8 << 20;
+
+/// Code reaches data relative to itself: larger weights must be a file of their own.
+const LARGEST_EMBEDDED_BYTES: u64 = 3 << 29;
+
+/// Weights in an executable's file start at a multiple of this, so that they can be mapped on any machine.
+const TAIL_ALIGNMENT: u64 = 1 << 16;
+
+/// Kinds of artefacts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ArtifactKind {
+    /// A program of its own.
+    Executable,
+    /// An object file and a header.
+    Object,
+    /// A static library and a header.
+    StaticLibrary,
+    /// A shared library and a header.
+    SharedLibrary,
+}
+
+/// Where weights go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum WeightsChoice {
+    /// Into the artefact.
+    #[default]
+    Embed,
+    /// Into a file beside it.
+    External,
+}
+
+/// A model ready to be written.
+pub struct ArtifactParts<'a> {
+    /// Its code to be.
+    pub plan: &'a ProgramPlan,
+    /// The CPU it is for.
+    pub target: &'a CpuTarget,
+    /// What its signature says besides.
+    pub facts: &'a ModelFacts,
+    /// The weights image.
+    pub weights: &'a [u8],
+}
+
+/// Files that were written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// The artefact.
+    pub artifact: PathBuf,
+    /// The header, for what C programs use.
+    pub header: Option<PathBuf>,
+    /// The weights, when they are a file of their own.
+    pub weights: Option<PathBuf>,
+}
+
+/// Writes an artefact and what belongs to it, each file all or nothing.
+///
+/// Errors: `file`, `linker`, `weights_too_large`.
+pub fn write_artifact(parts: &ArtifactParts, kind: ArtifactKind, choice: WeightsChoice, out: &Path) -> Result<Written, Diagnostic> {
+    let bytes = parts.weights.len() as u64;
+    let location = match (choice, kind) {
+        (WeightsChoice::External, _) if bytes > 0 => WeightsLocation::External(format!("{}.weights", parts.facts.name)),
+        (WeightsChoice::Embed, ArtifactKind::Executable) if bytes > LARGEST_SECTION_BYTES => WeightsLocation::Tail,
+        (WeightsChoice::Embed, _) if bytes > LARGEST_EMBEDDED_BYTES => {
+            let message = format!("{bytes} bytes of weights are too many to lie beside code");
+            return Err(Diagnostic::new("weights_too_large", message).help("write `--weights external`"));
+        }
+        (WeightsChoice::Embed | WeightsChoice::External, _) => WeightsLocation::Embedded,
+    };
+    let digest: [u8; 32] = Sha256::digest(parts.weights).into();
+    let decl = WeightsDecl { bytes, sha256: hexadecimal(&digest), location };
+    let signature = describe(&parts.plan.program, parts.facts, parts.target.features(), decl);
+    let embedded = (signature.weights.location == WeightsLocation::Embedded).then_some(parts.weights);
+    let mut written = Written { artifact: out.to_path_buf(), header: None, weights: None };
+    if let WeightsLocation::External(name) = &signature.weights.location {
+        let path = out.with_file_name(name);
+        write_file(&path, |file| file.write_all(parts.weights))?;
+        written.weights = Some(path);
+    }
+
+    let main = kind == ArtifactKind::Executable;
+    let object = model_object(parts.plan, parts.target, &ObjectParts { signature: &signature, weights: embedded, main });
+    let write_object = |file: &mut dyn Write| object.write_stream(file).map_err(io_error);
+    match kind {
+        ArtifactKind::Executable => link_executable(out, &write_object, |file| match signature.weights.location {
+            WeightsLocation::Tail => append_weights(file, parts.weights, digest),
+            WeightsLocation::Embedded | WeightsLocation::External(_) => Ok(()),
+        })?,
+        ArtifactKind::Object => write_file(out, write_object)?,
+        ArtifactKind::StaticLibrary => write_library(out, &format!("{}.o", signature.name), write_object)?,
+        ArtifactKind::SharedLibrary => link_shared(out, &write_object, &exported_symbols(&signature.name))?,
+    }
+    if kind != ArtifactKind::Executable {
+        written.header = Some(write_header(out, &signature)?);
+    }
+    Ok(written)
+}
+
+/// The header lies beside the artefact, under the model's name: programs include what they call.
+fn write_header(out: &Path, signature: &Signature) -> Result<PathBuf, Diagnostic> {
+    let path = out.with_file_name(format!("{}.h", signature.name));
+    write_file(&path, |file| file.write_all(c_header(signature).as_bytes()))?;
+    Ok(path)
+}
+
+fn write_library(out: &Path, member: &str, write_object: impl Fn(&mut dyn Write) -> io::Result<()>) -> Result<(), Diagnostic> {
+    let directory = directory_beside(out)?;
+    let library = directory.path().join("library");
+    let write = || {
+        let mut object = BufWriter::new(tempfile::tempfile_in(directory.path())?);
+        write_object(&mut object)?;
+        let object = object.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let mut archive = BufWriter::new(File::create(&library)?);
+        write_archive(&mut archive, &object, member)?;
+        archive.flush()
+    };
+    write().map_err(|error: io::Error| file_error("write", out, &error))?;
+    rename_into_place(&library, out)
+}
+
+/// Puts weights and their footer behind a program.
+fn append_weights(file: &mut File, weights: &[u8], sha256: [u8; 32]) -> io::Result<()> {
+    let end = file.seek(SeekFrom::End(0))?;
+    let offset = end.next_multiple_of(TAIL_ALIGNMENT);
+    file.write_all(&vec![0; (offset - end) as usize])?;
+    file.write_all(weights)?;
+    file.write_all(&WeightsFooter { offset, bytes: weights.len() as u64, sha256 }.encode())
+}
+
+fn io_error(error: Box<dyn std::error::Error>) -> io::Error {
+    match error.downcast::<io::Error>() {
+        Ok(error) => *error,
+        Err(error) => io::Error::other(error.to_string()),
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes anything");
+        text
+    })
+}

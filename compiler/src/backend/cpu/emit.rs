@@ -1,0 +1,125 @@
+//! Puts the functions of a planned program into a Cranelift module, in memory or in an object alike.
+//!
+//! Functions are declared and defined in the order of the plan, whatever thread compiled them, so equal programs give equal bytes.
+
+use super::entry::{self, EntryPlan, Exports, LaunchStep, WeightsSource};
+use super::plan::{KernelFunction, PreparePlan, ProgramPlan};
+use super::target::{CpuTarget, Optimise, Placement};
+use super::tile::clif;
+use crate::artifact::names::SymbolNames;
+use crate::parallel::map_in_parallel;
+use cranelift_codegen::Context;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::Function;
+use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
+use cranelift_module::{FuncId, Linkage, Module};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+/// Cranelift's view of a target, per optimisation.
+pub struct Isas {
+    none: OwnedTargetIsa,
+    speed: OwnedTargetIsa,
+}
+
+impl Isas {
+    /// Both views.
+    pub fn new(target: &CpuTarget, placement: Placement) -> Isas {
+        Isas { none: target.isa(Optimise::No, placement), speed: target.isa(Optimise::Yes, placement) }
+    }
+
+    /// The view for entry functions.
+    pub fn speed(&self) -> &OwnedTargetIsa {
+        &self.speed
+    }
+
+    fn of(&self, function: &KernelFunction) -> &dyn TargetIsa {
+        if function.optimise { &*self.speed } else { &*self.none }
+    }
+}
+
+/// Emits `m_predict` and its companions with the kernels they run.
+pub fn emit_main<M: Module>(module: &mut M, model: &str, plan: &ProgramPlan, isas: &Isas, weights: WeightsSource) -> Exports {
+    let kernels = define_kernels(module, plan, &plan.main, isas);
+    entry::emit_predict(module, model, &plan.program, &plan.main, &kernels, weights)
+}
+
+/// Emits `m_prepare` with the kernels it runs.
+pub fn emit_prepare<M: Module>(module: &mut M, model: &str, plan: &ProgramPlan, prepare: &PreparePlan, isas: &Isas) -> FuncId {
+    let kernels = define_kernels(module, plan, &prepare.entry, isas);
+    entry::emit_prepare(module, model, &plan.program, &prepare.entry, &kernels)
+}
+
+/// Compiles the kernels that an entry runs; their functions by number in the plan.
+fn define_kernels<M: Module>(module: &mut M, plan: &ProgramPlan, entry: &EntryPlan, isas: &Isas) -> BTreeMap<usize, FuncId> {
+    let numbers: Vec<usize> = used_by(entry).into_iter().collect();
+    let code = map_in_parallel(&numbers, |number| {
+        let function = &plan.functions[*number];
+        clif::compile(&function.program, isas.of(function))
+    });
+    let mut names = SymbolNames::default();
+    let mut ids = BTreeMap::new();
+    for (number, code) in numbers.into_iter().zip(code) {
+        let function = &plan.functions[number];
+        let signature = clif::signature(function.program.params.len(), isas.of(function));
+        let name = format!("layer.{}", names.unique(&function.name));
+        let defined = module.declare_function(&name, Linkage::Local, &signature).and_then(|id| {
+            module.define_function_bytes(id, u64::from(code.align_bytes), &code.bytes, &[])?;
+            Ok(id)
+        });
+        ids.insert(number, defined.unwrap_or_else(|error| panic!("emit: {name}: {error}")));
+    }
+    ids
+}
+
+/// Numbers of the kernel functions that an entry runs.
+fn used_by(entry: &EntryPlan) -> BTreeSet<usize> {
+    fn visit(steps: &[LaunchStep], found: &mut BTreeSet<usize>) {
+        for step in steps {
+            match step {
+                LaunchStep::Run(launch) => {
+                    found.insert(launch.function);
+                }
+                LaunchStep::Loop { body, .. } => visit(body, found),
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    visit(&entry.steps, &mut found);
+    found
+}
+
+/// Which text of the kernels is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listing {
+    /// Cranelift's intermediate form.
+    Clif,
+    /// Machine instructions, as Cranelift names them.
+    Assembly,
+}
+
+/// The kernels of the main steps as text.
+pub fn listing(plan: &ProgramPlan, isas: &Isas, listing: Listing) -> String {
+    let numbers: Vec<usize> = used_by(&plan.main).into_iter().collect();
+    let texts = map_in_parallel(&numbers, |number| {
+        let function = &plan.functions[*number];
+        let isa = isas.of(function);
+        let body = clif::lower(&function.program, isa);
+        match listing {
+            Listing::Clif => body.display().to_string(),
+            Listing::Assembly => assembly(body, isa),
+        }
+    });
+    let mut out = String::new();
+    for (number, text) in numbers.into_iter().zip(texts) {
+        writeln!(out, "; {}\n{text}", plan.functions[number].name).expect("a string takes anything");
+    }
+    out
+}
+
+fn assembly(function: Function, isa: &dyn TargetIsa) -> String {
+    let mut context = Context::for_function(function);
+    context.set_disasm(true);
+    let compiled = context.compile(isa, &mut ControlPlane::default()).unwrap_or_else(|error| panic!("emit: {:?}", error.inner));
+    compiled.vcode.clone().unwrap_or_default()
+}

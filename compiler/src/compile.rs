@@ -1,0 +1,73 @@
+//! The library's front door: a program in, a compiled model out.
+
+use crate::artifact::describe::{ModelFacts, describe};
+use crate::artifact::write::{ArtifactKind, ArtifactParts, WeightsChoice, Written, write_artifact};
+use crate::backend::cpu::emit::{self, Isas, Listing};
+use crate::backend::cpu::jit::Predictor;
+use crate::backend::cpu::lower::VectorIsa;
+use crate::backend::cpu::plan::{ProgramPlan, plan_program};
+use crate::backend::cpu::target::{CpuTarget, Placement};
+use crate::backend::cpu::weights::fill_weights;
+use crate::kernel::Program;
+use kiln_ir::Diagnostic;
+use kiln_ir::artifact::{WeightsDecl, WeightsLocation};
+use kiln_ir::graph::Parameter;
+use kiln_runtime::threads::ThreadPool;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A model whose kernels are lowered and whose memory is planned: ready to become code.
+pub struct Compiled {
+    plan: ProgramPlan,
+    parameters: BTreeMap<String, Parameter>,
+    target: CpuTarget,
+    facts: ModelFacts,
+}
+
+impl Compiled {
+    /// Plans a program that was cut from a graph.
+    ///
+    /// Errors: `arena_too_large`.
+    pub fn from_program(
+        program: Program,
+        parameters: BTreeMap<String, Parameter>,
+        target: CpuTarget,
+        facts: ModelFacts,
+    ) -> Result<Compiled, Diagnostic> {
+        let plan = plan_program(program, &VectorIsa::V128)?;
+        Ok(Compiled { plan, parameters, target, facts })
+    }
+
+    /// What will be emitted.
+    pub fn plan(&self) -> &ProgramPlan {
+        &self.plan
+    }
+
+    /// The model in the memory of this process. `pool` computes its weights.
+    ///
+    /// Errors: `cpu_host`, `parameter`, `memory`.
+    pub fn predictor(&self, pool: &ThreadPool) -> Result<Predictor, Diagnostic> {
+        let weights = fill_weights(&self.plan, &self.parameters, &self.target, pool)?;
+        let decl = WeightsDecl { bytes: self.plan.weights.bytes, sha256: String::new(), location: WeightsLocation::Embedded };
+        let signature = describe(&self.plan.program, &self.facts, self.target.features(), decl);
+        Predictor::new(&self.plan, &self.target, &signature, weights)
+    }
+
+    /// Writes the model. `pool` computes its weights.
+    ///
+    /// Errors: `parameter`, `memory`, and those of [`write_artifact`].
+    pub fn write(&self, kind: ArtifactKind, weights: WeightsChoice, out: &Path, pool: &ThreadPool) -> Result<Written, Diagnostic> {
+        let image = fill_weights(&self.plan, &self.parameters, &self.target, pool)?;
+        let bytes = &image.as_slice()[..self.plan.weights.bytes as usize];
+        let parts = ArtifactParts { plan: &self.plan, target: &self.target, facts: &self.facts, weights: bytes };
+        write_artifact(&parts, kind, weights, out)
+    }
+
+    /// The kernels as Cranelift's intermediate form or as instructions.
+    pub fn listing(&self, listing: Listing) -> String {
+        emit::listing(&self.plan, &Isas::new(&self.target, Placement::Object), listing)
+    }
+}
+
+#[cfg(test)]
+mod tests;

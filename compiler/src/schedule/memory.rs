@@ -1,0 +1,170 @@
+//! Where temporaries lie in the arena.
+//!
+//! Each buffer gets an offset such that no two that live at the same time overlap. Sizes are dims, so buffers are grouped by
+//! what they are multiples of: `4·batch·seq` and `12·batch·seq` are 4 and 12 times `batch·seq`. Inside a group, offsets are
+//! planned in that unit, the largest buffer first, each into the smallest gap it fits (best fit); groups lie one behind the
+//! other. Constant sizes are the group of the unit 1.
+//!
+//! Source for the order: Pisarchyk & Lee 2020, "Efficient Memory Management for Deep Neural Net Inference", §4.3 (greedy by size).
+
+use super::lifetime::{Lifetime, lifetimes};
+use crate::kernel::{BufferId, Program, Step};
+use kiln_ir::artifact::ALIGNMENT;
+use kiln_ir::{Diagnostic, Dim};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Constant sizes beyond this are refused: their sums must not overflow.
+const LARGEST_BYTES: i64 = 1 << 56;
+
+/// Offsets of temporaries from an aligned start.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ArenaPlan {
+    /// Byte offset of each buffer: a multiple of 64 for all sizes.
+    pub offsets: BTreeMap<BufferId, Dim>,
+    /// Bytes of all together.
+    pub bytes: Dim,
+}
+
+/// Plans those of `buffers` that the steps touch.
+///
+/// Errors: `arena_too_large` when a buffer's constant size is beyond any memory.
+pub fn plan_arena(program: &Program, steps: &[Step], buffers: &BTreeSet<BufferId>) -> Result<ArenaPlan, Diagnostic> {
+    let mut groups: BTreeMap<Dim, Vec<Request>> = BTreeMap::new();
+    for (id, lifetime) in lifetimes(steps) {
+        if buffers.contains(&id) {
+            let (unit, multiple) = split_multiple(&buffer_bytes(program, id)?);
+            let bytes = (multiple as u64).next_multiple_of(ALIGNMENT as u64) as i64;
+            groups.entry(unit).or_default().push(Request { id, lifetime, bytes });
+        }
+    }
+    let mut plan = ArenaPlan { offsets: BTreeMap::new(), bytes: Dim::ZERO };
+    for (unit, requests) in groups {
+        let (offsets, end) = best_fit(requests);
+        for (id, offset) in offsets {
+            plan.offsets.insert(id, &plan.bytes + &unit * Dim::from(offset));
+        }
+        plan.bytes = &plan.bytes + &unit * Dim::from(end);
+    }
+    Ok(plan)
+}
+
+/// Size of a buffer in bytes.
+///
+/// Errors: `arena_too_large`.
+pub fn buffer_bytes(program: &Program, id: BufferId) -> Result<Dim, Diagnostic> {
+    let buffer = program.buffer(id);
+    let bytes = buffer.elements() * Dim::from(buffer.dtype.size_bytes());
+    let largest = bytes.terms().iter().map(|term| term.coefficient.saturating_abs()).max().unwrap_or(0);
+    if largest > LARGEST_BYTES {
+        let shape: Vec<String> = buffer.shape.iter().map(Dim::to_string).collect();
+        let message = format!("`{}` is {}[{}], which is larger than any memory", buffer.name, buffer.dtype, shape.join(", "));
+        return Err(Diagnostic::new("arena_too_large", message));
+    }
+    Ok(bytes)
+}
+
+struct Request {
+    id: BufferId,
+    lifetime: Lifetime,
+    bytes: i64,
+}
+
+/// Offset of each request and the end of the last.
+fn best_fit(mut requests: Vec<Request>) -> (Vec<(BufferId, i64)>, i64) {
+    requests.sort_by_key(|r| (std::cmp::Reverse(r.bytes), r.lifetime.first, r.id));
+    // Placed requests by offset.
+    let mut placed: Vec<(i64, Request)> = Vec::new();
+    for request in requests {
+        let (mut end, mut best) = (0, None);
+        for (offset, other) in placed.iter().filter(|(_, other)| other.lifetime.overlaps(request.lifetime)) {
+            let gap = offset - end;
+            if gap >= request.bytes && best.is_none_or(|(smallest, _)| gap < smallest) {
+                best = Some((gap, end));
+            }
+            end = end.max(offset.saturating_add(other.bytes));
+        }
+        let offset = best.map_or(end, |(_, offset)| offset);
+        let at = placed.partition_point(|(other, _)| *other <= offset);
+        placed.insert(at, (offset, request));
+    }
+    let end = placed.iter().map(|(offset, request)| offset.saturating_add(request.bytes)).max().unwrap_or(0);
+    (placed.into_iter().map(|(offset, request)| (request.id, offset)).collect(), end)
+}
+
+/// `dim = unit · multiple` with the largest such multiple; a constant is a multiple of 1.
+fn split_multiple(dim: &Dim) -> (Dim, i64) {
+    if let Some(constant) = dim.as_const() {
+        return (Dim::ONE, constant.max(0));
+    }
+    let mut terms = dim.terms();
+    let multiple = terms.iter().fold(0, |divisor, term| greatest_common_divisor(divisor, term.coefficient.saturating_abs()));
+    terms.iter_mut().for_each(|term| term.coefficient /= multiple);
+    (Dim::from_terms(terms), multiple)
+}
+
+fn greatest_common_divisor(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::testing::{chain, looped};
+
+    /// Buffers of one plan that live together must not overlap, for these symbol values.
+    fn assert_sound(program: &Program, plan: &ArenaPlan, value: i64) {
+        let symbols = |_: &kiln_ir::Symbol| Some(value);
+        let alive = lifetimes(&program.steps);
+        let placed: Vec<(BufferId, i64, i64)> = (plan.offsets.iter())
+            .map(|(id, offset)| {
+                let bytes = buffer_bytes(program, *id).expect("small").evaluate(&symbols).expect("small");
+                (*id, offset.evaluate(&symbols).expect("small"), bytes)
+            })
+            .collect();
+        let total = plan.bytes.evaluate(&symbols).expect("small");
+        for (i, (a, at, bytes)) in placed.iter().enumerate() {
+            assert!(at % ALIGNMENT as i64 == 0 && at + bytes <= total);
+            for (b, other, size) in &placed[i + 1..] {
+                assert!(!alive[a].overlaps(alive[b]) || at + bytes <= *other || other + size <= *at, "{a:?} and {b:?} overlap");
+            }
+        }
+    }
+
+    #[test]
+    fn a_chain_needs_two_buffers_whatever_its_length() {
+        let program = chain(&[Dim::from(100), Dim::from(100), Dim::from(100), Dim::from(100), Dim::from(100)]);
+        let plan = plan_arena(&program, &program.steps, &(0..5).map(BufferId).collect()).expect("small");
+        assert_eq!(plan.bytes, Dim::from(2 * 448));
+        assert_sound(&program, &plan, 0);
+    }
+
+    #[test]
+    fn symbolic_sizes_share_memory_within_their_unit() {
+        let (n, m) = (Dim::symbol("n"), Dim::symbol("m"));
+        let sizes = [&n * Dim::from(32), &n * Dim::from(16), &m * &n, Dim::from(3), &n * Dim::from(32), &n + &m, &n * Dim::from(16)];
+        let program = chain(&sizes);
+        let plan = plan_arena(&program, &program.steps, &(0..7).map(BufferId).collect()).expect("small");
+        assert_eq!(plan.bytes.to_string(), "64*m + 64*m*n + 256*n + 64");
+        for value in [0, 1, 5, 1000] {
+            assert_sound(&program, &plan, value);
+        }
+    }
+
+    #[test]
+    fn what_a_loop_carries_keeps_its_place_through_the_loop() {
+        let program = looped();
+        let plan = plan_arena(&program, &program.steps, &(0..program.buffers.len() as u32).map(BufferId).collect()).expect("small");
+        assert_sound(&program, &plan, 4);
+        let state = lifetimes(&program.steps)[&BufferId(1)];
+        assert_eq!(state, Lifetime { first: 0, last: 4 });
+        let scratch = lifetimes(&program.steps)[&BufferId(2)];
+        assert_eq!(scratch, Lifetime { first: 1, last: 2 });
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused_by_name() {
+        let program = chain(&[Dim::from(i64::MAX), Dim::ONE]);
+        let error = plan_arena(&program, &program.steps, &[BufferId(0)].into()).expect_err("refused");
+        insta::assert_snapshot!(error, @"error[arena_too_large]: `b0` is f32[9223372036854775807], which is larger than any memory");
+    }
+}

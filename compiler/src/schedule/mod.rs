@@ -1,0 +1,7 @@
+//! Decisions that every backend takes the same way: what lives where in memory, and for how long.
+
+pub mod lifetime;
+pub mod memory;
+#[cfg(test)]
+mod testing;
+pub mod weights;
