@@ -1,2 +1,7 @@
-//! kiln.
-fn main() {}
+//! The command line of the compiler.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,329 @@
+//! What can be asked of the compiler.
+
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Compiles neural networks to small native programs.
+///
+/// A first session:
+///
+///   kiln inspect model.onnx                     what goes in, what comes out, what it costs
+///   kiln run model.onnx --input picture.png     run it once, here
+///   kiln compile model.onnx -o model            make an executable that needs nothing else
+///   ./model picture.png
+#[derive(Parser, Debug)]
+#[command(name = "kiln", version, verbatim_doc_comment, propagate_version = true)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    Compile(CompileArgs),
+    Run(RunArgs),
+    Bench(BenchArgs),
+    Test(TestArgs),
+    Inspect(InspectArgs),
+    Check(CheckArgs),
+}
+
+/// How a model is read.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct ModelArgs {
+    /// The model, an .onnx file
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+    /// Fix a size that the model leaves open (may be repeated)
+    #[arg(long = "dim", value_name = "NAME=SIZE", value_parser = dim)]
+    pub dims: Vec<(String, i64)>,
+}
+
+/// Compile a model to an executable, an object, a library, or a readable stage on the way
+///
+/// Examples:
+///
+///   kiln compile digits.onnx -o digits                      an executable: ./digits picture.png
+///   kiln compile digits.onnx -o digits.o --emit obj         an object file with a C interface and its header digits.h
+///   kiln compile bert.onnx -o bert --dim batch=1            with one size fixed
+///   kiln compile bert.onnx -o bert --weights external       weights in bert.weights beside it
+///   kiln compile net.onnx -o - --emit graph --after fold_constants
+#[derive(ClapArgs, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct CompileArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Where to write it; `-` is standard output (for text)
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// What to write
+    #[arg(long, value_enum, default_value_t = Emit::Exe)]
+    pub emit: Emit,
+    /// Print the graph as this pass leaves it (with --emit graph)
+    #[arg(long, value_name = "PASS")]
+    pub after: Option<String>,
+    /// The CPU to compile for
+    #[arg(long, value_enum, default_value_t = Cpu::Native)]
+    pub cpu: Cpu,
+    /// Where the weights go
+    #[arg(long, value_enum, default_value_t = Weights::Embed)]
+    pub weights: Weights,
+}
+
+/// What `compile` writes.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Emit {
+    /// Executable with its own command line
+    Exe,
+    /// Object file and C header
+    Obj,
+    /// Static library and C header
+    Lib,
+    /// Shared library and C header
+    Shared,
+    /// The graph as text
+    Graph,
+    /// The kernels as text
+    Kernels,
+    /// Cranelift's intermediate form
+    Clif,
+    /// Machine instructions
+    Asm,
+}
+
+/// The CPU that code is for.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cpu {
+    /// This machine's
+    Native,
+    /// Every CPU of this architecture
+    Baseline,
+    /// x86-64 with AVX2 and FMA
+    #[value(name = "x86-64-v3")]
+    X86V3,
+}
+
+/// Where weights go.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Weights {
+    /// Into the artefact
+    Embed,
+    /// Into a file beside it
+    External,
+}
+
+/// What computes.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Backend {
+    /// Compiled code
+    Cpu,
+    /// The reference interpreter: slow, and what everything else is compared with
+    Reference,
+}
+
+impl Backend {
+    /// The word on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Cpu => "cpu",
+            Backend::Reference => "reference",
+        }
+    }
+}
+
+/// Where inputs come from.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct InputArgs {
+    /// Inputs by name (arr_0, arr_1 …: by order); may be repeated
+    #[arg(long = "inputs", value_name = "FILE.npz")]
+    pub inputs: Vec<PathBuf>,
+    /// One input, from a .npy, .png or .jpg file (the name may be left out when there is one input); may be repeated
+    #[arg(short, long = "input", value_name = "NAME=FILE", value_parser = named_file)]
+    pub input: Vec<(String, PathBuf)>,
+}
+
+/// Run a model once, here
+///
+/// Examples:
+///
+///   kiln run digits.onnx seven.png three.png --labels names.txt
+///   kiln run bert.onnx --inputs in.npz --output out.npz
+///   kiln run net.onnx --input x=x.npy --input mask=mask.npy --backend reference
+#[derive(ClapArgs, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Pictures to classify, one answer each
+    #[arg(value_name = "PICTURE")]
+    pub pictures: Vec<PathBuf>,
+    #[command(flatten)]
+    pub inputs: InputArgs,
+    /// Write the outputs under their names
+    #[arg(short, long, value_name = "FILE.npz")]
+    pub output: Option<PathBuf>,
+    /// Threads at most
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// What computes
+    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+    pub backend: Backend,
+    /// Names of the classes, one a line
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// Print the K likeliest classes
+    #[arg(long, value_name = "K")]
+    pub top: Option<usize>,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Measure how fast a compiled model runs here
+///
+/// Inputs are made up unless some are given. Stops after N runs or S seconds, whichever comes first, after a warm-up.
+///
+/// Examples:
+///
+///   kiln bench resnet50.onnx --threads 1
+///   kiln bench bert.onnx --dim batch=8 --inputs in.npz --seconds 10 --json
+#[derive(ClapArgs, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub inputs: InputArgs,
+    /// Threads at most
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Timed runs at most
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub runs: u64,
+    /// Seconds at most
+    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
+    pub seconds: f64,
+    /// Answer with one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Run test cases: directories with model.onnx and test_data_set_*/input_*.pb, output_*.pb
+///
+/// A directory may also hold such directories. `tol.txt` in a case has its relative and absolute tolerance (else 1e-3 1e-7).
+/// The last line is `N passed, N failed, N skipped`; a failure that was not expected, or an expected one that passes, is an error.
+///
+/// A file of expected failures has one case a line, then words that say when it fails (none: always), then the cause:
+///
+///   test_cumsum_1d              # sums are not implemented
+///   test_range reference        # only with the reference interpreter
+///   test_tile cpu/dynamic       # only compiled, and only with symbolic sizes
+///
+/// Words are cpu, reference, static, dynamic and no-fold; `/` joins words that must all hold.
+///
+/// Examples:
+///
+///   kiln test cases/node
+///   kiln test cases/node/test_add cases/node/test_sub --dynamic --backend reference
+///   kiln test cases --expect-failures expected.txt --json
+#[derive(ClapArgs, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct TestArgs {
+    /// Case directories, or directories that hold some
+    #[arg(value_name = "DIR", required = true)]
+    pub directories: Vec<PathBuf>,
+    /// What computes
+    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+    pub backend: Backend,
+    /// Make every size of every input symbolic; the data say what it is
+    #[arg(long)]
+    pub dynamic: bool,
+    /// Fold no constants, so that compiled code computes everything
+    #[arg(long)]
+    pub no_fold: bool,
+    /// Cases that are known to fail
+    #[arg(long, value_name = "FILE")]
+    pub expect_failures: Option<PathBuf>,
+    /// Answer with one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Show a model: inputs, outputs, operators, parameters, work, memory and kernels
+///
+/// Examples:
+///
+///   kiln inspect model.onnx
+///   kiln inspect model.onnx --dim batch=1 --json
+#[derive(ClapArgs, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct InspectArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Answer with one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Compare compiled code with the reference interpreter or with given outputs, and find the first node that differs
+///
+/// Examples:
+///
+///   kiln check model.onnx                                     on made-up inputs
+///   kiln check model.onnx --inputs in.npz --expect out.npz    with outputs of another program
+///   kiln check model.onnx --dump-values values                and keep every value
+#[derive(ClapArgs, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub inputs: InputArgs,
+    /// What the outputs must be, by name; else the reference interpreter says
+    #[arg(long, value_name = "FILE.npz")]
+    pub expect: Option<PathBuf>,
+    /// Relative tolerance
+    #[arg(long, value_name = "R", default_value_t = 1e-3)]
+    pub rtol: f64,
+    /// Absolute tolerance
+    #[arg(long, value_name = "A", default_value_t = 1e-5)]
+    pub atol: f64,
+    /// Threads at most
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Write every intermediate value, compiled and reference, into this directory
+    #[arg(long, value_name = "DIR")]
+    pub dump_values: Option<PathBuf>,
+    /// Answer with one JSON object
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub json: bool,
+}
+
+fn dim(text: &str) -> Result<(String, i64), String> {
+    let wrong = || format!("expected NAME=SIZE, got `{text}`");
+    let (name, size) = text.split_once('=').ok_or_else(wrong)?;
+    let size = size.parse().ok().filter(|size| *size >= 0).ok_or_else(wrong)?;
+    Ok((name.to_string(), size))
+}
+
+fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').unwrap_or(("", text));
+    Ok((name.to_string(), PathBuf::from(path)))
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|s: &f64| *s >= 0.0).ok_or_else(|| format!("expected a number of seconds, got `{text}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Args;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Args::command().debug_assert();
+    }
+}

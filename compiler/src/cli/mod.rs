@@ -1,0 +1,52 @@
+//! The command line: arguments, one file per command, and the one place that renders diagnostics.
+//!
+//! Read in this order: [`args`] (what can be asked), [`failure`] and [`render`] (how it ends when it fails), [`engine`] (a model that
+//! runs on either backend), then the commands.
+
+mod agreement;
+mod args;
+mod cases;
+mod engine;
+mod expected_failures;
+mod failure;
+mod panics;
+mod render;
+mod test_cases;
+
+use args::{Args, Command};
+use clap::Parser;
+use failure::Failure;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Parses the arguments, does what they ask and says how it went: 0 success, 1 failure, 2 wrong usage.
+pub fn main() -> ExitCode {
+    panics::install();
+    let mut out = io::stdout().lock();
+    let code = run(std::env::args_os(), &mut out);
+    ExitCode::from(code)
+}
+
+fn run(arguments: impl Iterator<Item = OsString>, out: &mut dyn Write) -> u8 {
+    let args = match Args::try_parse_from(arguments) {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version come this way too, with exit code 0. If nobody can read the text, the exit code must do.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(2);
+        }
+    };
+    let outcome = dispatch(args.command, out).and_then(|()| Ok(out.flush()?));
+    match outcome {
+        Ok(()) => 0,
+        Err(failure) => render::failure(&failure),
+    }
+}
+
+fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
+    match command {
+        Command::Compile(_) | Command::Run(_) | Command::Bench(_) | Command::Inspect(_) | Command::Check(_) => todo!(),
+        Command::Test(args) => test_cases::test(&args, out),
+    }
+}
