@@ -42,8 +42,7 @@ fn search(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()
 fn entries(directory: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     let failed = |error: &std::io::Error| file_error("read", directory, error);
     let listed = std::fs::read_dir(directory).map_err(|error| failed(&error))?;
-    let mut paths: Vec<PathBuf> =
-        listed.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>().map_err(|error| failed(&error))?;
+    let mut paths: Vec<PathBuf> = listed.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>().map_err(|error| failed(&error))?;
     paths.sort();
     Ok(paths)
 }
@@ -123,4 +122,3 @@ fn in_order(directory: &Path, kind: &str, names: &[String]) -> Result<Vec<Tensor
     let named: Option<Vec<Tensor>> = names.iter().map(by_name).collect();
     Ok(named.unwrap_or_else(|| found.iter().take(names.len()).map(|(_, tensor)| tensor.clone()).collect()))
 }
-

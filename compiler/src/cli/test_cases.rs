@@ -69,16 +69,20 @@ pub fn test(args: &TestArgs, out: &mut dyn Write) -> Result<(), Failure> {
     holds.extend((!args.dynamic && !args.no_fold).then_some("static"));
 
     let mut reports = Vec::with_capacity(directories.len());
-    each_in_order(&directories, |directory| run_case(directory, args), |directory, (outcome, ms)| {
-        let case = directory.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let expected_failure = expected.cause(&case, &holds).map(str::to_owned);
-        let report = Report { case, directory: directory.display().to_string(), outcome, expected_failure, ms };
-        if !args.json {
-            print(&report, out)?;
-        }
-        reports.push(report);
-        Ok(())
-    })?;
+    each_in_order(
+        &directories,
+        |directory| run_case(directory, args),
+        |directory, (outcome, ms)| {
+            let case = directory.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let expected_failure = expected.cause(&case, &holds).map(str::to_owned);
+            let report = Report { case, directory: directory.display().to_string(), outcome, expected_failure, ms };
+            if !args.json {
+                print(&report, out)?;
+            }
+            reports.push(report);
+            Ok(())
+        },
+    )?;
     summarise(args.json, &reports, out)
 }
 

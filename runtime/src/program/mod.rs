@@ -1,7 +1,8 @@
 //! What a compiled program does: read inputs, run, say or write what came out.
 
-mod inputs;
-mod options;
+pub mod inputs;
+pub mod network;
+pub mod options;
 mod pictures;
 
 use crate::arrays::Array;
@@ -14,6 +15,7 @@ use crate::report::{RankedClass, Summary, rank, summarise};
 use crate::threads::{ThreadPool, default_workers};
 use kiln_ir::Diagnostic;
 use kiln_ir::artifact::{Extent, ModelDescriptor, Signature};
+use network::{Compiled, Network};
 use options::{Options, help};
 use serde::Serialize;
 use std::ffi::{OsStr, OsString, c_char, c_int};
@@ -25,7 +27,8 @@ use std::time::Instant;
 const MAX_ROWS_PRINTED: usize = 10;
 
 /// Why a program ends without success.
-enum Failure {
+#[derive(Debug)]
+pub enum Failure {
     /// The command line is wrong: exit status 2.
     Usage(String),
     /// Something else is: exit status 1.
@@ -132,10 +135,6 @@ unsafe fn execute(program: &str, options: &Options, descriptor: &ModelDescriptor
     // SAFETY: the caller's promise.
     let model = unsafe { Model::load(descriptor, options.weights.as_deref())? };
     let signature = model.signature();
-    let labels = match &options.labels {
-        Some(path) => Some(read_labels(path)?),
-        None => signature.labels.clone(),
-    };
     if options.verify {
         model.verify_weights()?;
         if !options.json {
@@ -160,30 +159,43 @@ unsafe fn execute(program: &str, options: &Options, descriptor: &ModelDescriptor
         };
         return time(options, &model, &pool, &inputs, out);
     }
-    if !options.pictures.is_empty() {
-        return pictures::classify(options, &model, &pool, labels.as_deref(), out);
+    if options.verify && !given && options.pictures.is_empty() {
+        return Ok(());
     }
-    if !given && !signature.inputs.is_empty() {
-        if options.verify {
-            return Ok(());
-        }
+    answer(options, &mut Compiled::new(&model, &pool), out)
+}
+
+/// Runs once on what the options name, arrays or pictures, and prints and writes what comes out.
+///
+/// Errors: usage when no inputs are given; inputs that cannot be read or do not fit; what fails while computing or writing.
+pub fn answer(options: &Options, network: &mut dyn Network, out: &mut dyn Write) -> Result<(), Failure> {
+    let labels = match &options.labels {
+        Some(path) => Some(read_labels(path)?),
+        None => network.signature().labels.clone(),
+    };
+    if !options.pictures.is_empty() {
+        return pictures::classify(options, network, labels.as_deref(), out);
+    }
+    let signature = network.signature();
+    if !inputs::are_given(options) && !signature.inputs.is_empty() {
         let inputs: Vec<String> = signature.inputs.iter().map(|input| format!("\n  {input}")).collect();
         return Err(Failure::Usage(format!("no inputs given; the model takes{}", inputs.concat())));
     }
-    predict(options, &model, &pool, labels.as_deref(), out)
+    predict(options, network, labels.as_deref(), out)
 }
 
 /// Runs once on arrays.
-fn predict(options: &Options, model: &Model, pool: &ThreadPool, labels: Option<&[String]>, out: &mut dyn Write) -> Result<(), Failure> {
-    let inputs = inputs::read(options, model.signature())?;
-    let mut session = model.session(&model.solve_symbols(&inputs)?, pool)?;
+fn predict(options: &Options, network: &mut dyn Network, labels: Option<&[String]>, out: &mut dyn Write) -> Result<(), Failure> {
+    let inputs = inputs::read(options, network.signature())?;
+    network.prepare(&inputs)?;
     let begin = Instant::now();
-    session.run(&inputs)?;
+    network.run(&inputs)?;
     let ms = begin.elapsed().as_secs_f64() * 1e3;
+    let (signature, outputs) = (network.signature(), network.outputs());
     if let Some(path) = &options.output {
-        write_outputs(path, model.signature(), session.outputs())?;
+        write_outputs(path, signature, outputs)?;
     }
-    let ranking = rank(session.outputs(), labels, options.top.unwrap_or(5));
+    let ranking = rank(outputs, labels, options.top.unwrap_or(5));
     if options.json {
         #[derive(Serialize)]
         struct Answer {
@@ -191,12 +203,12 @@ fn predict(options: &Options, model: &Model, pool: &ThreadPool, labels: Option<&
             top: Option<Vec<Vec<RankedClass>>>,
             ms: f64,
         }
-        let outputs = summarise(model.signature(), session.outputs());
+        let outputs = summarise(signature, outputs);
         return print_json(out, &Answer { outputs, top: ranking.map(|ranking| ranking.rows), ms });
     }
     match ranking {
         Some(ranking) => {
-            let name = &model.signature().outputs[ranking.output].name;
+            let name = &signature.outputs[ranking.output].name;
             for (row, classes) in ranking.rows.iter().take(MAX_ROWS_PRINTED).enumerate() {
                 writeln!(out, "{name}[{row}]")?;
                 for class in classes {
@@ -208,7 +220,7 @@ fn predict(options: &Options, model: &Model, pool: &ThreadPool, labels: Option<&
             }
         }
         None => {
-            for summary in summarise(model.signature(), session.outputs()) {
+            for summary in summarise(signature, outputs) {
                 writeln!(out, "{}", summary.text())?;
             }
         }

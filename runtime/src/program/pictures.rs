@@ -1,12 +1,11 @@
 //! Pictures on the command line: one answer each.
 
+use super::network::Network;
 use super::options::Options;
 use super::{Failure, print_json, write_outputs};
 use crate::arrays::Array;
-use crate::model::{Model, Session};
 use crate::pictures::{Picture, decode, image_input, to_input};
 use crate::report::{RankedClass, Ranking, Summary, rank, summarise};
-use crate::threads::ThreadPool;
 use kiln_ir::Diagnostic;
 use kiln_ir::artifact::{Extent, ImageInput, Layout, Signature};
 use serde::Serialize;
@@ -17,34 +16,23 @@ use std::time::Instant;
 /// Runs the model on each picture (as many at a time as a fixed batch holds) and prints a line each.
 ///
 /// The time printed is that of the network alone, divided by the pictures of its batch.
-pub fn classify(
-    options: &Options,
-    model: &Model,
-    pool: &ThreadPool,
-    labels: Option<&[String]>,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let signature = model.signature();
+pub fn classify(options: &Options, network: &mut dyn Network, labels: Option<&[String]>, out: &mut dyn Write) -> Result<(), Failure> {
+    let signature = &network.signature().clone();
     let image = only_input(signature)?;
     let batch = batch_size(&image, signature);
     let width = options.pictures.iter().map(|path| path.to_string_lossy().chars().count()).max().unwrap_or(0);
-    let mut session: Option<Session> = None;
     let mut kept: Vec<Vec<Array>> = Vec::new();
     for paths in options.pictures.chunks(batch) {
         let pictures: Vec<Picture> = paths.iter().map(|path| decode(path)).collect::<Result<_, _>>()?;
         let inputs = [to_input(&pictures, &image, signature)?];
-        let dims = model.solve_symbols(&inputs)?;
-        let session = match &mut session {
-            Some(session) if session.dims() == dims => session,
-            other => other.insert(model.session(&dims, pool)?),
-        };
+        network.prepare(&inputs)?;
         let begin = Instant::now();
-        session.run(&inputs)?;
+        network.run(&inputs)?;
         let ms = begin.elapsed().as_secs_f64() * 1e3 / paths.len() as f64;
         // One row per picture, else this is no classifier.
         let ranking =
-            rank(session.outputs(), labels, options.top.unwrap_or(1)).filter(|ranking| ranking.rows.len() == inputs[0].shape()[0]);
-        let summaries = summarise(signature, session.outputs());
+            rank(network.outputs(), labels, options.top.unwrap_or(1)).filter(|ranking| ranking.rows.len() == inputs[0].shape()[0]);
+        let summaries = summarise(signature, network.outputs());
         for (row, path) in paths.iter().enumerate() {
             let classes = ranking.as_ref().map(|ranking| (ranking, ranking.rows[row].as_slice()));
             let name = path.to_string_lossy();
@@ -58,7 +46,7 @@ pub fn classify(
         }
         if options.output.is_some() {
             kept.push(
-                session.outputs().iter().map(|output| first_items(output, inputs[0].shape()[0], paths.len())).collect::<Result<_, _>>()?,
+                network.outputs().iter().map(|output| first_items(output, inputs[0].shape()[0], paths.len())).collect::<Result<_, _>>()?,
             );
         }
     }
