@@ -1,24 +1,39 @@
 //! A model that runs, compiled or interpreted.
 
 use super::args::Backend;
+use super::model::{Loaded, predict};
+use kiln::artifact::describe::ModelFacts;
+use kiln::backend::cpu::jit::Predictor;
+use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
+use kiln::compile::{Compiled, compile};
+use kiln::pipeline::Config;
+use kiln_ir::artifact::{ABI_VERSION, Extent, Signature, SymbolDecl, TensorDecl, WeightsDecl, WeightsLocation};
 use kiln_ir::eval::evaluate;
-use kiln_ir::{Diagnostic, Module, Tensor};
+use kiln_ir::{Diagnostic, Dim, Graph, Module, Tensor, Value};
+use kiln_runtime::arrays::Array;
+use kiln_runtime::program::network::Network;
+use kiln_runtime::threads::{ThreadPool, default_workers};
 
 /// A model that runs, compiled or interpreted.
 pub enum Engine {
+    /// Compiled code in this process.
+    Compiled(Box<Predictor>, ThreadPool),
     /// The reference interpreter.
-    Reference(Module),
+    Reference(Box<Module>),
 }
 
 impl Engine {
-    /// Makes a module ready to run.
+    /// Makes a module ready to run on this many threads.
     ///
     /// Errors: what the compiler reports.
-    pub fn new(module: Module, backend: Backend, fold: bool) -> Result<Engine, Vec<Diagnostic>> {
-        let _ = fold;
+    pub fn new(loaded: &Loaded, backend: Backend, config: &Config, threads: usize) -> Result<Engine, Vec<Diagnostic>> {
         match backend {
-            Backend::Reference => Ok(Engine::Reference(module)),
-            Backend::Cpu => todo!(),
+            Backend::Reference => Ok(Engine::Reference(Box::new(loaded.module.clone()))),
+            Backend::Cpu => {
+                let pool = ThreadPool::new(threads);
+                let predictor = compile_here(loaded, config)?.predictor(&pool).map_err(|error| vec![error])?;
+                Ok(Engine::Compiled(Box::new(predictor), pool))
+            }
         }
     }
 
@@ -27,12 +42,103 @@ impl Engine {
     /// Errors: inputs that do not fit; what fails while running.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Diagnostic> {
         match self {
-            Engine::Reference(module) => evaluate(module, predict(module), inputs),
+            Engine::Compiled(predictor, pool) => predictor.run(inputs, pool),
+            Engine::Reference(module) => evaluate(module, predict(module)?, inputs),
         }
     }
 }
 
-/// The inference function, which every imported module has.
-pub fn predict(module: &Module) -> &kiln_ir::Graph {
-    module.predict().unwrap_or_else(|error| panic!("import: {error}"))
+/// Compiles for this machine.
+///
+/// Errors: what the compiler reports.
+pub fn compile_here(loaded: &Loaded, config: &Config) -> Result<Compiled, Vec<Diagnostic>> {
+    let target = CpuTarget::host(CpuLevel::Native).map_err(|error| vec![error])?;
+    compile(&loaded.module, target, loaded.facts.clone(), config)
+}
+
+/// Threads to use: as many as the process may, or fewer if so told.
+pub fn threads(wanted: Option<u16>) -> usize {
+    wanted.map_or(usize::MAX, usize::from).min(default_workers())
+}
+
+/// The reference interpreter as something that answers on the command line.
+pub struct Interpreter {
+    module: Module,
+    signature: Signature,
+    outputs: Vec<Array>,
+}
+
+impl Interpreter {
+    /// The interpreter on a model.
+    ///
+    /// Errors: `no_function`.
+    pub fn new(loaded: Loaded) -> Result<Interpreter, Diagnostic> {
+        let signature = describe(predict(&loaded.module)?, &loaded.facts);
+        Ok(Interpreter { module: loaded.module, signature, outputs: Vec::new() })
+    }
+}
+
+impl Network for Interpreter {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn prepare(&mut self, _inputs: &[Array]) -> Result<(), Diagnostic> {
+        Ok(())
+    }
+
+    fn run(&mut self, inputs: &[Array]) -> Result<(), Diagnostic> {
+        let inputs: Vec<Tensor> = inputs.iter().map(to_tensor).collect();
+        let outputs = evaluate(&self.module, predict(&self.module)?, &inputs)?;
+        self.outputs = outputs.iter().map(to_array).collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    fn outputs(&self) -> &[Array] {
+        &self.outputs
+    }
+}
+
+/// The array as a tensor of the interpreter.
+pub fn to_tensor(array: &Array) -> Tensor {
+    Tensor::from_vec(array.dtype(), array.shape().to_vec(), array.bytes().to_vec())
+}
+
+/// The tensor as an array of the runtime. Errors: `memory`.
+pub fn to_array(tensor: &Tensor) -> Result<Array, Diagnostic> {
+    Array::from_bytes(tensor.dtype(), tensor.shape().to_vec(), tensor.bytes())
+}
+
+/// What a graph takes and gives, in the words of artefacts.
+pub fn describe(graph: &Graph, facts: &ModelFacts) -> Signature {
+    let extent = |dim: &Dim| dim.as_const().map_or_else(|| Extent::Expression(dim.to_string()), Extent::Fixed);
+    let tensors = |list: &[(String, Value)]| {
+        let decl = |(name, value): &(String, Value)| {
+            let ty = graph.ty(*value);
+            TensorDecl { name: name.clone(), dtype: ty.dtype, shape: ty.shape.iter().map(extent).collect() }
+        };
+        list.iter().map(decl).collect()
+    };
+    let symbol = |(symbol, range): (&kiln_ir::Symbol, kiln_ir::dim::Range)| SymbolDecl {
+        name: symbol.name().to_string(),
+        min: range.min,
+        max: (range.max != i64::MAX).then_some(range.max),
+    };
+    Signature {
+        abi_version: ABI_VERSION,
+        name: facts.name.clone(),
+        compiler: concat!("kiln ", env!("CARGO_PKG_VERSION")).to_string(),
+        model_sha256: facts.model_sha256.clone(),
+        cpu: Vec::new(),
+        symbols: graph.symbols.iter().map(symbol).collect(),
+        inputs: tensors(graph.inputs()),
+        outputs: tensors(graph.outputs()),
+        guards: graph.guards.iter().map(ToString::to_string).collect(),
+        nodes: Vec::new(),
+        weights: WeightsDecl { bytes: 0, sha256: String::new(), location: WeightsLocation::Embedded },
+        data_dependent: false,
+        flops: None,
+        labels: facts.labels.clone(),
+        image: facts.image.clone(),
+    }
 }

@@ -30,6 +30,15 @@ impl From<Vec<Diagnostic>> for Failure {
     }
 }
 
+impl From<kiln_runtime::program::Failure> for Failure {
+    fn from(failure: kiln_runtime::program::Failure) -> Failure {
+        match failure {
+            kiln_runtime::program::Failure::Usage(text) => Failure::Usage(text),
+            kiln_runtime::program::Failure::Error(error) => error.into(),
+        }
+    }
+}
+
 impl From<io::Error> for Failure {
     /// Only writing to standard output gives bare I/O errors here.
     fn from(error: io::Error) -> Failure {

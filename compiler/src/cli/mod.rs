@@ -5,12 +5,18 @@
 
 mod agreement;
 mod args;
+mod bench;
 mod cases;
+mod check;
+mod compile;
 mod engine;
 mod expected_failures;
 mod failure;
+mod inspect;
+mod model;
 mod panics;
 mod render;
+mod run;
 mod test_cases;
 
 use args::{Args, Command};
@@ -24,11 +30,11 @@ use std::process::ExitCode;
 pub fn main() -> ExitCode {
     panics::install();
     let mut out = io::stdout().lock();
-    let code = run(std::env::args_os(), &mut out);
+    let code = perform(std::env::args_os(), &mut out);
     ExitCode::from(code)
 }
 
-fn run(arguments: impl Iterator<Item = OsString>, out: &mut dyn Write) -> u8 {
+fn perform(arguments: impl Iterator<Item = OsString>, out: &mut dyn Write) -> u8 {
     let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,
         Err(error) => {
@@ -46,7 +52,11 @@ fn run(arguments: impl Iterator<Item = OsString>, out: &mut dyn Write) -> u8 {
 
 fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
-        Command::Compile(_) | Command::Run(_) | Command::Bench(_) | Command::Inspect(_) | Command::Check(_) => todo!(),
+        Command::Compile(args) => compile::compile(&args, out),
+        Command::Run(args) => run::run(&args, out),
+        Command::Bench(args) => bench::bench(&args, out),
+        Command::Inspect(args) => inspect::inspect(&args, out),
+        Command::Check(args) => check::check(&args, out),
         Command::Test(args) => test_cases::test(&args, out),
     }
 }

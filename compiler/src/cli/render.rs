@@ -24,6 +24,8 @@ pub fn failure(failure: &Failure) -> u8 {
     };
     match failure {
         Failure::Usage(_) => 2,
+        // A wrong value of an option is a wrong usage, wherever it was noticed.
+        Failure::Errors(errors) if errors.first().is_some_and(|error| error.code.starts_with("usage_")) => 2,
         Failure::Errors(_) | Failure::Told => 1,
         Failure::Unread => 0,
     }

@@ -3,11 +3,14 @@
 use super::agreement::compare;
 use super::args::TestArgs;
 use super::cases::{DataSet, data_sets, find, skip_reason, tolerance};
-use super::engine::{Engine, predict};
+use super::engine::Engine;
 use super::expected_failures::ExpectedFailures;
 use super::failure::Failure;
+use super::model::{Loaded, predict};
 use super::panics;
+use kiln::artifact::describe::ModelFacts;
 use kiln::frontend::onnx::{Options, import_model, load};
+use kiln::pipeline::Config;
 use kiln_ir::Diagnostic;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -182,13 +185,19 @@ fn attempt(directory: &Path, args: &TestArgs) -> Result<Outcome, Vec<Diagnostic>
     let tolerance = tolerance(directory).map_err(one)?;
     let options = Options { dynamic: args.dynamic, name: "case".to_string(), ..Options::default() };
     let module = import_model(model, &options)?;
+    let graph = predict(&module).map_err(one)?;
     let sets: Vec<DataSet> =
-        data_sets(directory).map_err(one)?.iter().map(|set| DataSet::read(set, predict(&module))).collect::<Result<_, _>>().map_err(one)?;
+        data_sets(directory).map_err(one)?.iter().map(|set| DataSet::read(set, graph)).collect::<Result<_, _>>().map_err(one)?;
     if sets.is_empty() {
         return Ok(Outcome::Skipped("it has no data".to_string()));
     }
-    let names: Vec<String> = predict(&module).outputs().iter().map(|(name, _)| name.clone()).collect();
-    let engine = Engine::new(module, args.backend, !args.no_fold)?;
+    let names: Vec<String> = graph.outputs().iter().map(|(name, _)| name.clone()).collect();
+    let facts = ModelFacts { name: "case".to_string(), ..ModelFacts::default() };
+    let mut config = Config::default();
+    if args.no_fold {
+        config.fold = None;
+    }
+    let engine = Engine::new(&Loaded { module, facts }, args.backend, &config, 1)?;
     for (number, set) in sets.iter().enumerate() {
         let outputs = engine.run(&set.inputs).map_err(one)?;
         for ((name, expected), got) in names.iter().zip(&set.outputs).zip(&outputs) {

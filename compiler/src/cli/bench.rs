@@ -1,0 +1,89 @@
+//! `kiln bench`: how fast a compiled model runs here.
+
+use super::args::BenchArgs;
+use super::engine::{compile_here, threads};
+use super::failure::Failure;
+use super::model;
+use super::run::input_options;
+use kiln::pipeline::Config;
+use kiln_ir::artifact::{Extent, Signature};
+use kiln_ir::dim::parse_dim;
+use kiln_runtime::bench::{Limits, Measurement, measure};
+use kiln_runtime::program::inputs;
+use kiln_runtime::threads::ThreadPool;
+use serde::Serialize;
+use std::io::Write;
+use std::time::Instant;
+
+/// What is printed with `--json`. Everything is measured, except `gflop`, which is counted.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    measured: Measurement,
+    threads: usize,
+    /// From the model file to code that runs, in milliseconds.
+    compile_ms: f64,
+    /// Memory for intermediate values of one run.
+    arena_bytes: i64,
+    weight_bytes: u64,
+    /// Size of the object file that `compile --emit obj` writes.
+    artifact_bytes: u64,
+    /// Billions of floating-point operations of one run, when known.
+    gflop: Option<f64>,
+    gflops: Option<f64>,
+}
+
+/// Runs the command.
+pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let options = input_options(&args.inputs);
+    let pool = ThreadPool::new(threads(args.threads));
+    let begin = Instant::now();
+    let loaded = model::read(&args.model)?;
+    let compiled = compile_here(&loaded, &Config::default())?;
+    let predictor = compiled.predictor(&pool)?;
+    let compile_ms = begin.elapsed().as_secs_f64() * 1e3;
+
+    let model = predictor.model();
+    let signature = model.signature();
+    let arrays =
+        if inputs::are_given(&options) { inputs::read(&options, signature)? } else { inputs::make_up(&options, signature)? };
+    let mut session = model.session(&model.solve_symbols(&arrays)?, &pool)?;
+    let measured = measure(Limits { runs: args.runs, seconds: args.seconds }, || session.run(&arrays))?;
+    let gflop = flops(signature, session.dims()).map(|flops| flops as f64 / 1e9);
+    let answer = Answer {
+        measured,
+        threads: pool.workers(),
+        compile_ms,
+        arena_bytes: session.arena_bytes(),
+        weight_bytes: signature.weights.bytes,
+        artifact_bytes: compiled.object_bytes(&pool)?,
+        gflop,
+        gflops: gflop.map(|gflop| gflop / measured.median_us * 1e6),
+    };
+    if args.json {
+        let text = serde_json::to_string(&answer).unwrap_or_else(|error| panic!("bench report: {error}"));
+        writeln!(out, "{text}")?;
+        return Ok(());
+    }
+    let Measurement { median_us, min_us, max_us, runs } = measured;
+    write!(out, "median {median_us:.1} µs, min {min_us:.1} µs, max {max_us:.1} µs over {runs} runs, {} threads", answer.threads)?;
+    if let Some(gflops) = answer.gflops {
+        write!(out, ", {gflops:.1} GFLOP/s")?;
+    }
+    writeln!(out, "\ncompiled in {compile_ms:.0} ms; arena {} bytes, weights {} bytes", answer.arena_bytes, answer.weight_bytes)?;
+    Ok(())
+}
+
+/// Floating-point operations of one run at these sizes, if known.
+pub fn flops(signature: &Signature, dims: &[i64]) -> Option<i64> {
+    match signature.flops.as_ref()? {
+        Extent::Fixed(flops) => Some(*flops),
+        Extent::Expression(text) => {
+            let size = |symbol: &kiln_ir::Symbol| {
+                let position = signature.symbols.iter().position(|declared| declared.name == symbol.name())?;
+                dims.get(position).copied()
+            };
+            parse_dim(text).ok()?.evaluate(&size)
+        }
+    }
+}

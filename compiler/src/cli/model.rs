@@ -1,0 +1,74 @@
+//! Models as the commands read them.
+
+use super::args::ModelArgs;
+use kiln::artifact::describe::ModelFacts;
+use kiln::frontend::onnx::{Options, import};
+use kiln_ir::text::{ConstantTable, parse_module};
+use kiln_ir::{Diagnostic, Graph, Module};
+use kiln_runtime::files::file_error;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// A model that was read.
+pub struct Loaded {
+    /// The program.
+    pub module: Module,
+    /// What artefacts say about it besides.
+    pub facts: ModelFacts,
+}
+
+/// Reads a model: the text form when the file is named `.kiln`, else ONNX.
+///
+/// Errors: everything that can be wrong with it.
+pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
+    let path = args.model.as_path();
+    let module = if path.extension().is_some_and(|extension| extension == "kiln") {
+        let text = std::fs::read_to_string(path).map_err(|error| vec![file_error("read", path, &error)])?;
+        let mut module = parse_module(&path.display().to_string(), &text, &ConstantTable::new())?;
+        bind(&mut module, &args.dims).map_err(|error| vec![error])?;
+        module
+    } else {
+        import(path, &Options { dims: args.dims.iter().cloned().collect(), ..Options::default() })?
+    };
+    predict(&module).map_err(|error| vec![error])?;
+    let facts = facts(&module, path).map_err(|error| vec![error])?;
+    Ok(Loaded { module, facts })
+}
+
+fn bind(module: &mut Module, dims: &[(String, i64)]) -> Result<(), Diagnostic> {
+    let known: Vec<String> = predict(module)?.symbols.iter().map(|(symbol, _)| symbol.name().to_string()).collect();
+    if let Some((name, _)) = dims.iter().find(|(name, _)| !known.contains(name)) {
+        let error = Diagnostic::new("usage_dim", format!("the model has no size named \"{name}\""));
+        return Err(error.help(format!("it has {}", known.join(", "))));
+    }
+    module.specialise(&dims.iter().map(|(name, size)| (kiln_ir::Symbol::new(name), *size)).collect());
+    Ok(())
+}
+
+fn facts(module: &Module, path: &Path) -> Result<ModelFacts, Diagnostic> {
+    let mut digest = HashWriter(Sha256::new());
+    let hashed = File::open(path).and_then(|mut file| io::copy(&mut file, &mut digest));
+    hashed.map_err(|error| file_error("read", path, &error))?;
+    let hexadecimal: String = digest.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    ModelFacts::new(&module.name, &hexadecimal, &module.metadata)
+}
+
+struct HashWriter(Sha256);
+
+impl io::Write for HashWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The inference function. Errors: `no_function` when there is none, which only a text can bring about.
+pub fn predict(module: &Module) -> Result<&Graph, Diagnostic> {
+    module.predict().map_err(|error| Diagnostic::new("no_function", error).help("name a function `predict`"))
+}
