@@ -8,13 +8,24 @@ use crate::backend::cpu::lower::VectorIsa;
 use crate::backend::cpu::plan::{ProgramPlan, plan_program};
 use crate::backend::cpu::target::{CpuTarget, Placement};
 use crate::backend::cpu::weights::fill_weights;
+use crate::cut::cut;
 use crate::kernel::Program;
-use kiln_ir::Diagnostic;
+use crate::pipeline::{Config, run_passes};
+use kiln_ir::{Diagnostic, Module};
 use kiln_ir::artifact::{WeightsDecl, WeightsLocation};
 use kiln_ir::graph::Parameter;
 use kiln_runtime::threads::ThreadPool;
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// Takes a module through passes, kernels and memory planning.
+///
+/// Errors: what the verifier finds; an operator that kernels cannot express; `arena_too_large`.
+pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &Config) -> Result<Compiled, Vec<Diagnostic>> {
+    let (module, _) = run_passes(module, config)?;
+    let program = cut(&module, "predict").map_err(|error| vec![error])?;
+    Compiled::from_program(program, module.parameters, target, facts).map_err(|error| vec![error])
+}
 
 /// A model whose kernels are lowered and whose memory is planned: ready to become code.
 pub struct Compiled {

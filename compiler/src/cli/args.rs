@@ -100,6 +100,9 @@ pub enum Cpu {
     Native,
     /// Every CPU of this architecture
     Baseline,
+    /// x86-64 with SSE4.2
+    #[value(name = "x86-64-v2")]
+    X86V2,
     /// x86-64 with AVX2 and FMA
     #[value(name = "x86-64-v3")]
     X86V3,

@@ -5,9 +5,13 @@ use super::engine::{compile_here, threads};
 use super::failure::Failure;
 use super::model;
 use super::run::input_options;
+use kiln::artifact::write::{ArtifactKind, WeightsChoice};
+use kiln::compile::Compiled;
 use kiln::pipeline::Config;
+use kiln_ir::Diagnostic;
 use kiln_ir::artifact::{Extent, Signature};
 use kiln_ir::dim::parse_dim;
+use kiln_runtime::files::file_error;
 use kiln_runtime::bench::{Limits, Measurement, measure};
 use kiln_runtime::program::inputs;
 use kiln_runtime::threads::ThreadPool;
@@ -26,7 +30,7 @@ struct Answer {
     /// Memory for intermediate values of one run.
     arena_bytes: i64,
     weight_bytes: u64,
-    /// Size of the object file that `compile --emit obj` writes.
+    /// Size of the object file and its weights, as `compile --emit obj --weights external` writes them.
     artifact_bytes: u64,
     /// Billions of floating-point operations of one run, when known.
     gflop: Option<f64>,
@@ -56,7 +60,7 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
         compile_ms,
         arena_bytes: session.arena_bytes(),
         weight_bytes: signature.weights.bytes,
-        artifact_bytes: compiled.object_bytes(&pool)?,
+        artifact_bytes: artifact_bytes(&compiled, &pool)?,
         gflop,
         gflops: gflop.map(|gflop| gflop / measured.median_us * 1e6),
     };
@@ -72,6 +76,16 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
     }
     writeln!(out, "\ncompiled in {compile_ms:.0} ms; arena {} bytes, weights {} bytes", answer.arena_bytes, answer.weight_bytes)?;
     Ok(())
+}
+
+/// Size of the object and of its weights beside it.
+fn artifact_bytes(compiled: &Compiled, pool: &ThreadPool) -> Result<u64, Diagnostic> {
+    let failed = |error: std::io::Error| file_error("write to", &std::env::temp_dir(), &error);
+    let directory = tempfile::tempdir().map_err(failed)?;
+    let written = compiled.write(ArtifactKind::Object, WeightsChoice::External, &directory.path().join("model.o"), pool)?;
+    let files = [Some(written.artifact), written.weights];
+    let sizes = files.into_iter().flatten().map(|path| std::fs::metadata(path).map(|found| found.len()));
+    sizes.sum::<Result<u64, _>>().map_err(failed)
 }
 
 /// Floating-point operations of one run at these sizes, if known.
