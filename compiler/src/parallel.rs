@@ -20,10 +20,13 @@ pub fn map_in_parallel<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync
         }
     };
     thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(work);
-        }
+        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         work();
+        for helper in helpers {
+            if let Err(panic) = helper.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
     });
     results.into_iter().map(|slot| slot.into_inner().expect("nobody panics holding it").expect("every item was taken")).collect()
 }

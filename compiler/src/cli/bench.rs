@@ -11,8 +11,8 @@ use kiln::pipeline::Config;
 use kiln_ir::Diagnostic;
 use kiln_ir::artifact::{Extent, Signature};
 use kiln_ir::dim::parse_dim;
-use kiln_runtime::files::file_error;
 use kiln_runtime::bench::{Limits, Measurement, measure};
+use kiln_runtime::files::file_error;
 use kiln_runtime::program::inputs;
 use kiln_runtime::threads::ThreadPool;
 use serde::Serialize;
@@ -49,8 +49,7 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
 
     let model = predictor.model();
     let signature = model.signature();
-    let arrays =
-        if inputs::are_given(&options) { inputs::read(&options, signature)? } else { inputs::make_up(&options, signature)? };
+    let arrays = if inputs::are_given(&options) { inputs::read(&options, signature)? } else { inputs::make_up(&options, signature)? };
     let mut session = model.session(&model.solve_symbols(&arrays)?, &pool)?;
     let measured = measure(Limits { runs: args.runs, seconds: args.seconds }, || session.run(&arrays))?;
     let gflop = flops(signature, session.dims()).map(|flops| flops as f64 / 1e9);

@@ -54,8 +54,7 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let loaded = model::read(&args.model)?;
     let graph = predict(&loaded.module)?;
     let signature = describe(graph, &loaded.facts);
-    let arrays =
-        if inputs::are_given(&options) { inputs::read(&options, &signature)? } else { inputs::make_up(&options, &signature)? };
+    let arrays = if inputs::are_given(&options) { inputs::read(&options, &signature)? } else { inputs::make_up(&options, &signature)? };
     let given: Vec<Tensor> = arrays.iter().map(to_tensor).collect();
     let names: Vec<&str> = graph.outputs().iter().map(|(name, _)| name.as_str()).collect();
     let expected = match &args.expect {
@@ -67,9 +66,7 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
 
     let tolerance = Tolerance { relative: args.rtol, absolute: args.atol };
     let report = |((name, expected), got): ((&&str, &Tensor), &Tensor)| match compare(expected, got, tolerance) {
-        Ok(agreement) => {
-            OutputReport { name: name.to_string(), agrees: agreement.holds(), agreement: Some(agreement), mismatch: None }
-        }
+        Ok(agreement) => OutputReport { name: name.to_string(), agrees: agreement.holds(), agreement: Some(agreement), mismatch: None },
         Err(text) => OutputReport { name: name.to_string(), agrees: false, agreement: None, mismatch: Some(text) },
     };
     let outputs: Vec<OutputReport> = names.iter().zip(&expected).zip(&got).map(report).collect();

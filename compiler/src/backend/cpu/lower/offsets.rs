@@ -65,9 +65,7 @@ impl Context<'_> {
             return self.symbol(b, s);
         }
         let level = self.dim_level(dim);
-        let mut has_expr = false;
-        dim.visit_symbols(&mut |s| has_expr |= ExprId::of_symbol(s).is_some());
-        if has_expr {
+        if names_expression(dim) {
             // Its value depends on the lane and on accumulators, which the dim does not name.
             let level = self.top();
             return Value { reg: self.sum(b, dim, level), level };
@@ -81,7 +79,7 @@ impl Context<'_> {
         for term in dim.terms() {
             if term.atoms.is_empty() {
                 constant = term.coefficient;
-            } else if self.term_level(&term) < level {
+            } else if term.atoms.iter().all(|a| self.is_outside(a, level)) {
                 outside.push(term);
             } else {
                 here.push(term);
@@ -111,8 +109,14 @@ impl Context<'_> {
         term.atoms.iter().map(|a| self.dim_level(&a.to_dim())).max().unwrap_or(0)
     }
 
+    /// Whether an atom is bound outside scope `level`; what names an expression is computed where it is used.
+    fn is_outside(&self, atom: &Atom, level: usize) -> bool {
+        let dim = atom.to_dim();
+        self.dim_level(&dim) < level && !names_expression(&dim)
+    }
+
     fn product(&mut self, b: &mut Builder, term: &Term, level: usize) -> Reg {
-        let (outside, here): (Vec<Atom>, Vec<Atom>) = term.atoms.iter().cloned().partition(|a| self.dim_level(&a.to_dim()) < level);
+        let (outside, here): (Vec<Atom>, Vec<Atom>) = term.atoms.iter().cloned().partition(|a| self.is_outside(a, level));
         let mut product: Option<Reg> = None;
         for atom in &here {
             let value = self.atom(b, atom);
@@ -266,10 +270,8 @@ impl Context<'_> {
             let level = level.max(base_level).max(self.address_floor());
             let part = Dim::from_terms(terms);
             so_far = so_far + &part;
-            let mut has_expr = false;
-            so_far.visit_symbols(&mut |s| has_expr |= ExprId::of_symbol(s).is_some());
             let before = reg;
-            reg = if has_expr {
+            reg = if names_expression(&so_far) {
                 let part = self.index_value(b, &part).reg;
                 b.add(before, part)
             } else {
@@ -294,4 +296,11 @@ pub(super) fn times(b: &mut Builder, value: Reg, constant: i64) -> Reg {
         return b.shl(value, shift);
     }
     b.mul_int(value, constant)
+}
+
+/// Whether a dim contains the value of an expression.
+fn names_expression(dim: &Dim) -> bool {
+    let mut found = false;
+    dim.visit_symbols(&mut |symbol| found |= ExprId::of_symbol(symbol).is_some());
+    found
 }
