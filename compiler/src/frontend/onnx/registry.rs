@@ -50,13 +50,21 @@ const STANDARD: &[&[Row]] = &[
     ops::attention::ROWS,
     ops::losses::ROWS,
     ops::image::ROWS,
+    ops::microsoft::STANDARD_ROWS,
 ];
+
+/// Operators of `com.microsoft`.
+const MICROSOFT: &[&[Row]] = &[ops::microsoft::ROWS];
 
 /// Operators that the importer itself resolves.
 const BUILT_IN: [&str; 3] = ["Constant", "Identity", "If"];
 
 fn rows(domain: &str) -> impl Iterator<Item = &'static Row> {
-    let tables: &[&[Row]] = if domain.is_empty() { STANDARD } else { &[] };
+    let tables: &[&[Row]] = match domain {
+        "" => STANDARD,
+        "com.microsoft" => MICROSOFT,
+        _ => &[],
+    };
     tables.iter().flat_map(|rows| rows.iter())
 }
 
@@ -155,7 +163,7 @@ fn nearest(name: &str, functions: &Functions) -> Option<String> {
     if name.len() > 64 {
         return None;
     }
-    let builtin = rows("").map(|row| row.name).chain(BUILT_IN);
+    let builtin = rows("").chain(rows("com.microsoft")).map(|row| row.name).chain(BUILT_IN);
     let mut candidates: Vec<&str> = builtin.chain(functions.names().map(|(_, name)| name)).collect();
     candidates.sort_unstable();
     let distances = candidates.into_iter().filter(|c| c.len() <= 64).map(|c| (edit_distance(name, c), c));
@@ -187,10 +195,12 @@ mod tests {
 
     #[test]
     fn rows_are_unique() {
-        let mut seen = BTreeSet::new();
-        for row in rows("") {
-            assert!(seen.insert(row.name), "{} has two rows", row.name);
-            assert!(row.operands.0 <= row.operands.1, "{}", row.name);
+        for domain in ["", "com.microsoft"] {
+            let mut seen = BTreeSet::new();
+            for row in rows(domain) {
+                assert!(seen.insert(row.name), "{} has two rows", row.name);
+                assert!(row.operands.0 <= row.operands.1, "{}", row.name);
+            }
         }
     }
 

@@ -119,7 +119,8 @@ fn heads(cx: &mut Context) -> Result<Heads, Diagnostic> {
     Ok(Heads { q, k, v, kv_length, past, merged })
 }
 
-fn positive(cx: &Context, name: &str) -> Result<usize, Diagnostic> {
+/// A number of heads. Errors: `onnx_attribute`.
+pub fn positive(cx: &Context, name: &str) -> Result<usize, Diagnostic> {
     let value = cx.attributes.required_int(name)?;
     match usize::try_from(value) {
         Ok(v) if v > 0 => Ok(v),
@@ -128,7 +129,7 @@ fn positive(cx: &Context, name: &str) -> Result<usize, Diagnostic> {
 }
 
 /// [B, L, H·D] → [B, H, L, D]
-fn split_heads(cx: &mut Context, x: Value, heads: usize) -> Result<Value, Diagnostic> {
+pub fn split_heads(cx: &mut Context, x: Value, heads: usize) -> Result<Value, Diagnostic> {
     let shape = cx.shape(x);
     let heads = Dim::from(heads);
     let size = shape[2].floor_div(&heads).simplify(cx.ranges());
@@ -138,7 +139,7 @@ fn split_heads(cx: &mut Context, x: Value, heads: usize) -> Result<Value, Diagno
 }
 
 /// [B, H, L, D] → [B, L, H·D]
-fn merge_heads(cx: &mut Context, x: Value) -> Result<Value, Diagnostic> {
+pub fn merge_heads(cx: &mut Context, x: Value) -> Result<Value, Diagnostic> {
     let shape = cx.shape(x);
     let x = cx.transpose(x, &[0, 2, 1, 3])?;
     cx.reshape(x, &[shape[0].clone(), shape[2].clone(), &shape[1] * &shape[3]])

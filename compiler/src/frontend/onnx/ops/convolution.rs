@@ -44,7 +44,8 @@ impl Operands {
     }
 }
 
-fn conv(cx: &mut Context) -> Results {
+/// A convolution with its bias: operands x, weight, bias.
+pub fn conv(cx: &mut Context) -> Results {
     let o = Operands::read(cx)?;
     let window = Window::read(cx, o.spatial())?;
     let (low, high) = window.margins(&o.x_shape[2..], &o.w_shape[2..]);

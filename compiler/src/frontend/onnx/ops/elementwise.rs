@@ -135,9 +135,6 @@ fn modulo(cx: &mut Context) -> Results {
     if fmod || matches!(dtype, DType::U8 | DType::U16 | DType::U32 | DType::U64) {
         return Ok(vec![rem]);
     }
-    if dtype.is_float() {
-        return Err(cx.attributes.refuse("fmod", "must be 1 for floating types".to_string()));
-    }
     let zero = cx.like(rem, 0.0)?;
     let exact = cx.op(ops::Equal {}, &[rem, zero])?;
     let inexact = cx.op(ops::Not {}, &[exact])?;

@@ -39,7 +39,7 @@ pub fn matrix_product(cx: &mut Context, a: Value, b: Value) -> Result<Value, Dia
 }
 
 /// α·A'·B' + β·C
-fn gemm(cx: &mut Context) -> Results {
+pub fn gemm(cx: &mut Context) -> Results {
     cx.attributes.ignore(&["broadcast"]);
     let (alpha, beta) = (cx.attributes.float_or("alpha", 1.0)?, cx.attributes.float_or("beta", 1.0)?);
     let (trans_a, trans_b) = (cx.attributes.flag_or("transA", false)?, cx.attributes.flag_or("transB", false)?);
@@ -59,7 +59,8 @@ fn gemm(cx: &mut Context) -> Results {
     Ok(vec![y])
 }
 
-fn scaled(cx: &mut Context, x: Value, factor: f32) -> Result<Value, Diagnostic> {
+/// The product with a number; nothing for 1.
+pub fn scaled(cx: &mut Context, x: Value, factor: f32) -> Result<Value, Diagnostic> {
     if factor == 1.0 {
         return Ok(x);
     }

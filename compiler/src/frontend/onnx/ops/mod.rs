@@ -9,6 +9,7 @@ pub mod image;
 pub mod indexing;
 pub mod losses;
 pub mod matmul;
+pub mod microsoft;
 pub mod movement;
 pub mod normalisation;
 pub mod pooling;

@@ -232,6 +232,11 @@ fn space_to_depth(cx: &mut Context) -> Results {
     cx.require_equal(&(&columns * &b), &w, "the width is a multiple of the block")?;
     let split = [n.clone(), c.clone(), rows.clone(), b.clone(), columns.clone(), b.clone()];
     let x = cx.reshape(x, &split)?;
-    let x = cx.transpose(x, &[0, 3, 5, 1, 2, 4])?;
+    let perm = match cx.attributes.string_or("mode", "DCR")? {
+        "DCR" => [0, 3, 5, 1, 2, 4],
+        "CRD" => [0, 1, 3, 5, 2, 4],
+        other => return Err(cx.attributes.refuse("mode", format!("is {other:?}, must be DCR or CRD"))),
+    };
+    let x = cx.transpose(x, &perm)?;
     Ok(vec![cx.reshape(x, &[n, c * &b * &b, rows, columns])?])
 }

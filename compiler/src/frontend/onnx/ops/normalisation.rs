@@ -3,6 +3,7 @@
 use super::activation::real;
 use crate::frontend::onnx::context::Context;
 use crate::frontend::onnx::registry::{Results, Row, row};
+use kiln_ir::attr::Real;
 use kiln_ir::ops;
 use kiln_ir::{DType, Diagnostic, Dim, Value};
 
@@ -108,7 +109,7 @@ fn per_channel(cx: &mut Context, x: Value, groups: usize, channels: &Dim) -> Res
 }
 
 /// Runs `f` on operands of at least 32 bits when `stash_type` says so (it does by default), and converts the first result back.
-fn in_single_precision(
+pub fn in_single_precision(
     cx: &mut Context,
     x: Value,
     others: &[Value],
@@ -139,15 +140,20 @@ fn layer_norm(cx: &mut Context) -> Results {
     in_single_precision(cx, x, &[scale, bias], |cx, operands| {
         let mut results = vec![cx.op(ops::LayerNorm { axes_from, epsilon }, operands)?];
         if more {
-            let axes: Vec<usize> = (axes_from..cx.rank(operands[0])).collect();
-            let (mean, variance) = moments(cx, operands[0], &axes, true)?;
-            let epsilon = cx.like(variance, epsilon.0)?;
-            let shifted = cx.op(ops::Add {}, &[variance, epsilon])?;
-            let deviation = cx.op(ops::Sqrt {}, &[shifted])?;
-            results.extend([mean, cx.op(ops::Reciprocal {}, &[deviation])?]);
+            results.extend(mean_and_inverse_deviation(cx, operands[0], axes_from, epsilon)?);
         }
         Ok(results)
     })
+}
+
+/// The mean and 1/√(variance + epsilon) over the axes from `axes_from` on, which stay as 1.
+pub fn mean_and_inverse_deviation(cx: &mut Context, x: Value, axes_from: usize, epsilon: Real) -> Result<[Value; 2], Diagnostic> {
+    let axes: Vec<usize> = (axes_from..cx.rank(x)).collect();
+    let (mean, variance) = moments(cx, x, &axes, true)?;
+    let epsilon = cx.like(variance, epsilon.0)?;
+    let shifted = cx.op(ops::Add {}, &[variance, epsilon])?;
+    let deviation = cx.op(ops::Sqrt {}, &[shifted])?;
+    Ok([mean, cx.op(ops::Reciprocal {}, &[deviation])?])
 }
 
 fn rms_norm(cx: &mut Context) -> Results {
