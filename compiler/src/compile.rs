@@ -1,4 +1,23 @@
-//! The library's front door: a program in, a compiled model out.
+//! The library's front door: a module in, a compiled model out.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Vec<kiln_ir::Diagnostic>> {
+//! # let module = kiln_ir::Module::default();
+//! use kiln::artifact::write::{ArtifactKind, WeightsChoice};
+//! use kiln::artifact::describe::ModelFacts;
+//! use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
+//! use kiln::compile::compile;
+//! use kiln::pipeline::Config;
+//! use kiln_runtime::threads::{ThreadPool, default_workers};
+//!
+//! let target = CpuTarget::host(CpuLevel::Native).map_err(|error| vec![error])?;
+//! let facts = ModelFacts { name: "digits".into(), ..ModelFacts::default() };
+//! let compiled = compile(&module, target, facts, &Config::default())?;
+//! let pool = ThreadPool::new(default_workers());
+//! compiled.write(ArtifactKind::Executable, WeightsChoice::Embed, "digits".as_ref(), &pool).map_err(|error| vec![error])?;
+//! # Ok(())
+//! # }
+//! ```
 
 use crate::artifact::describe::{ModelFacts, describe};
 use crate::artifact::write::{ArtifactKind, ArtifactParts, WeightsChoice, Written, write_artifact};
@@ -6,25 +25,35 @@ use crate::backend::cpu::emit::{self, Isas, Listing};
 use crate::backend::cpu::jit::Predictor;
 use crate::backend::cpu::lower::VectorIsa;
 use crate::backend::cpu::plan::{ProgramPlan, plan_program};
+use crate::backend::cpu::schedule::schedule;
 use crate::backend::cpu::target::{CpuTarget, Placement};
 use crate::backend::cpu::weights::fill_weights;
 use crate::cut::cut;
 use crate::kernel::Program;
-use crate::pipeline::{Config, run_passes};
-use kiln_ir::artifact::{WeightsDecl, WeightsLocation};
+use crate::pipeline::{Config, Timing, run_passes};
+use kiln_ir::artifact::{Signature, WeightsDecl, WeightsLocation};
 use kiln_ir::graph::Parameter;
 use kiln_ir::{Diagnostic, Module};
 use kiln_runtime::threads::ThreadPool;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
 /// Takes a module through passes, kernels and memory planning.
 ///
-/// Errors: what the verifier finds; an operator that kernels cannot express; `arena_too_large`.
+/// Errors: what the verifier finds; `no_function`; operators that kernels cannot express; `arena_too_large`.
 pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &Config) -> Result<Compiled, Vec<Diagnostic>> {
-    let (module, _) = run_passes(module, config)?;
-    let program = cut(&module, "predict").map_err(|error| vec![error])?;
-    Compiled::from_program(program, module.parameters, target, facts).map_err(|error| vec![error])
+    let (module, mut timings) = run_passes(module, config)?;
+    let nodes = timings.last().map_or(0, |last| last.nodes);
+    let cutting = Instant::now();
+    let mut program = cut(&module, "predict").map_err(|error| vec![error])?;
+    timings.push(Timing { pass: "cut", time: cutting.elapsed(), nodes });
+    let lowering = Instant::now();
+    schedule(&mut program, &VectorIsa::V128);
+    let mut compiled = Compiled::from_program(program, module.parameters, target, facts).map_err(|error| vec![error])?;
+    timings.push(Timing { pass: "lower", time: lowering.elapsed(), nodes });
+    compiled.timings = timings;
+    Ok(compiled)
 }
 
 /// A model whose kernels are lowered and whose memory is planned: ready to become code.
@@ -33,6 +62,7 @@ pub struct Compiled {
     parameters: BTreeMap<String, Parameter>,
     target: CpuTarget,
     facts: ModelFacts,
+    timings: Vec<Timing>,
 }
 
 impl Compiled {
@@ -46,12 +76,24 @@ impl Compiled {
         facts: ModelFacts,
     ) -> Result<Compiled, Diagnostic> {
         let plan = plan_program(program, &VectorIsa::V128)?;
-        Ok(Compiled { plan, parameters, target, facts })
+        Ok(Compiled { plan, parameters, target, facts, timings: Vec::new() })
     }
 
-    /// What will be emitted.
+    /// What will be emitted. Its program prints as `--emit kernels` shows it.
     pub fn plan(&self) -> &ProgramPlan {
         &self.plan
+    }
+
+    /// How long each step took so far.
+    pub fn timings(&self) -> &[Timing] {
+        &self.timings
+    }
+
+    /// What the model will say about itself; without the digest of its weights, which are not computed yet.
+    pub fn signature(&self) -> Signature {
+        let location = WeightsLocation::Embedded;
+        let decl = WeightsDecl { bytes: self.plan.weights.bytes, sha256: String::new(), location };
+        describe(&self.plan.program, &self.facts, self.target.features(), decl)
     }
 
     /// The model in the memory of this process. `pool` computes its weights.
@@ -59,8 +101,7 @@ impl Compiled {
     /// Errors: `cpu_host`, `parameter`, `memory`.
     pub fn predictor(&self, pool: &ThreadPool) -> Result<Predictor, Diagnostic> {
         let weights = fill_weights(&self.plan, &self.parameters, &self.target, pool)?;
-        let decl = WeightsDecl { bytes: self.plan.weights.bytes, sha256: String::new(), location: WeightsLocation::Embedded };
-        let signature = describe(&self.plan.program, &self.facts, self.target.features(), decl);
+        let signature = self.signature();
         Predictor::new(&self.plan, &self.target, &signature, weights)
     }
 

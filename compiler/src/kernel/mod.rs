@@ -15,6 +15,7 @@
 mod axes;
 pub mod eval;
 mod expr;
+mod print;
 mod touch;
 
 pub use axes::{row_major, unravelled};
