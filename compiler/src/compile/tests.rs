@@ -1,6 +1,7 @@
 //! Small programs, written by hand, through memory planning, code and a run.
 
 mod artifacts;
+mod modules;
 
 use super::*;
 use crate::backend::cpu::target::CpuLevel;
