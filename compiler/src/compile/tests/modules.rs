@@ -48,8 +48,8 @@ fn layers_with_any_batch() {
           parameter b: f32[19]
           fn predict(%x: f32[batch, 7]) where batch in 1..=1000 {
             %h = dot %x, %w {a_batch = [], b_batch = [], a_contract = [1], b_contract = [0]}
-            %b = broadcast %b {shape = [batch, 19]}
-            %s = add %h, %b
+            %bias = broadcast %b {shape = [batch, 19]}
+            %s = add %h, %bias
             %r = relu %s
             %y = softmax %r {axis = 1}
             return %y
@@ -83,7 +83,7 @@ fn an_index_outside_names_its_node() {
     let pool = ThreadPool::new(1);
     let predictor = compiled_module(&module).predictor(&pool).expect("compiles");
     let error = predictor.run(&[table, Tensor::i64(&[1], &[4])], &pool).expect_err("refused");
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"error[status_5]: an index is out of range (node `gather2`)");
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_scan_of_any_length() {
             %last, %all = scan %h, %x {body = graph (%h: f32[3], %x: f32[3]) {
               %a = exp %x
               %next = add %h, %a
-              return %next, %next
+              return %next, %a
             }, carried = 1, scanned = 1, reverse = false}
             return %last, %all
           }
@@ -112,19 +112,37 @@ fn sizes_can_be_fixed_by_name() {
     let options = CompileOptions { dims: [("batch".to_string(), 2)].into(), ..CompileOptions::default() };
     let signature = compile(&module, &options).unwrap_or_else(|errors| panic!("{errors:?}")).signature();
     assert_eq!((signature.symbols.len(), signature.inputs[0].to_string()), (0, "x: f32[2, 3]".to_string()));
-    insta::assert_snapshot!(fixed("bacth", 2).expect_err("refused"), @"");
-    insta::assert_snapshot!(fixed("batch", 65).expect_err("refused"), @"");
+    insta::assert_snapshot!(fixed("bacth", 2).expect_err("refused"), @"
+    error[dim]: the model has no size `bacth`
+      help: did you mean `batch`?
+    ");
+    insta::assert_snapshot!(fixed("batch", 65).expect_err("refused"), @"error[dim]: `batch` cannot be 65; from 1 to 64 is possible");
 }
 
 #[test]
 fn kernels_are_shown_as_text() {
-    let module = module(
-        "module m {
-          fn predict(%x: f32[batch, 3]) where batch in 1..=64 {
-            %y = softmax %x {axis = 1}
-            return %y
-          }
-        }",
-    );
-    insta::assert_snapshot!(compiled_module(&module).plan().program, @"");
+    let text = "module m { fn predict(%x: f32[batch, 3]) where batch in 1..=64 { %y = softmax %x {axis = 1}; return %y } }";
+    let module = parse_module("m.kiln", text, &ConstantTable::default()).expect("well formed");
+    insta::assert_snapshot!(compiled_module(&module).plan().program, @r#"
+    predict (x: f32[batch, 3]) -> (y: f32[batch, 3])
+      size batch from 1 to 64
+      run
+        nest "m.kiln:1" [$i0 < batch]
+          %0: f32 = x[3*$i0 + $i1]
+          %1: f32 = accumulator 0
+          %2: f32 = x[3*$i0 + $i2]
+          %3: f32 = sub %2 %1
+          %4: f32 = exp %3
+          %5: f32 = accumulator 1
+          %6: f32 = x[3*$i0 + $i3]
+          %7: f32 = sub %6 %1
+          %8: f32 = exp %7
+          %9: f32 = div %8 %5
+          reduce [$i1 < 3]
+            accumulator 0 = max %0
+          reduce [$i2 < 3]
+            accumulator 1 = sum %4
+          sweep [$i3 < 3]
+            y[3*$i0 + $i3] = %9
+    "#);
 }
