@@ -35,7 +35,7 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
             };
             print_module(&module, PrintOptions { origins: true }).text
         }
-        Emit::Kernels => format!("{:#?}\n", cut(&run_passes(&loaded.module, &config)?.0, "predict")?),
+        Emit::Kernels => cut(&run_passes(&loaded.module, &config)?.0, "predict")?.to_string(),
         Emit::Exe | Emit::Obj | Emit::Lib | Emit::Shared | Emit::Clif | Emit::Asm => {
             let level = match args.cpu {
                 Cpu::Native => CpuLevel::Native,
