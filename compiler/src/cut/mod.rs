@@ -1,6 +1,8 @@
 //! Cuts a graph of primitives into structured kernels.
 //!
-//!     %h = dot %x, %w ; %s = add %h, %b ; %y = max %s, 0      →      one contract whose epilogue adds %b and takes the maximum
+//! ```text
+//! %h = dot %x, %w ; %s = add %h, %b ; %y = max %s, 0      →      one contract whose epilogue adds %b and takes the maximum
+//! ```
 //!
 //! Every value is either *placed* in a buffer by the kernel that makes it, or *inlined*: recomputed as an expression wherever
 //! it is used. Movement operators are inlined as offsets. `plan.rs` decides; `value.rs` turns inlined values into expressions;

@@ -1,6 +1,8 @@
 //! Moves steps that depend on parameters and constants only into `prepare`, which runs once.
 //!
-//!     pack %w ; dot %x, packed      →      prepare { pack %w } ; dot %x, packed
+//! ```text
+//! pack %w ; dot %x, packed      →      prepare { pack %w } ; dot %x, packed
+//! ```
 
 use crate::kernel::{Body, BufferId, BufferKind, ExprKind, Kernel, Program, Stage, Step, Store};
 use std::collections::BTreeSet;

@@ -1,5 +1,7 @@
 //! Computes equal things once: the same operator with the same attributes on the same operands is one node.
-//!     %t = exp %a ; %u = exp %a ; %y = add %t, %u      →      %t = exp %a ; %y = add %t, %t
+//! ```text
+//! %t = exp %a ; %u = exp %a ; %y = add %t, %u      →      %t = exp %a ; %y = add %t, %t
+//! ```
 //! Needs: nothing.  Keeps: every bit of every value; the origin of the first.  Skips: nothing, since operators have no effects.
 
 use super::regions::{keep, rebuild};

@@ -1,5 +1,7 @@
 //! Replaces composites by the operators they are made of, down to primitives.
-//!     %y = relu %x      →      %0 = const f32[] 0.0 ; %1 = broadcast %0 ; %y = max %x, %1
+//! ```text
+//! %y = relu %x      →      %0 = const f32[] 0.0 ; %1 = broadcast %0 ; %y = max %x, %1
+//! ```
 //! Needs: nothing.  Keeps: values, within the rounding of the expansion; origins.  Skips: composites that the configuration keeps
 //! whole because a backend computes them directly.
 

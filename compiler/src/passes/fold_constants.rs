@@ -1,5 +1,7 @@
 //! Computes what depends on constants and parameters only, where that is little work and makes nothing larger.
-//!     %t = const i64[2] [3, 4] ; %u = const i64[2] [1, 1] ; %v = add %t, %u      →      %v = const i64[2] [4, 5]
+//! ```text
+//! %t = const i64[2] [3, 4] ; %u = const i64[2] [1, 1] ; %v = add %t, %u      →      %v = const i64[2] [4, 5]
+//! ```
 //! Needs: values of parameters, where they may be folded.  Keeps: every bit of what is exact (integers, movement); other results
 //! are the reference interpreter's, rounded once.  Skips: nodes beyond the budget, which compiled code computes when the
 //! parameters are prepared; symbolic sizes; regions; composites that stay whole; what fails, which must fail at run time.

@@ -1,5 +1,7 @@
 //! Drops nodes that no output depends on.
-//!     %t = exp %a ; %y = relu %a ; return %y      →      %y = relu %a ; return %y
+//! ```text
+//! %t = exp %a ; %y = relu %a ; return %y      →      %y = relu %a ; return %y
+//! ```
 //! Needs: nothing.  Keeps: inputs, outputs, guards.  Skips: nothing. Every pass that rebuilds does this on its way; standing
 //! last, it leaves exactly the live nodes.
 

@@ -1,6 +1,8 @@
 //! Removes movement that moves nothing, and joins movements that follow each other.
-//!     %t = transpose %a {perm = [1, 0]} ; %y = transpose %t {perm = [1, 0]}      →      %a
-//!     %t = reshape %a {shape = [6]} ; %y = reshape %t {shape = [3, 2]}           →      %y = reshape %a {shape = [3, 2]}
+//! ```text
+//! %t = transpose %a {perm = [1, 0]} ; %y = transpose %t {perm = [1, 0]}      →      %a
+//! %t = reshape %a {shape = [6]} ; %y = reshape %t {shape = [3, 2]}           →      %y = reshape %a {shape = [3, 2]}
+//! ```
 //! Needs: nothing; folded constants first let more amounts of padding be seen.  Keeps: every bit of every value.
 //! Skips: what only a guard makes equal, and what would need another guard. The inner movement stays for its other users.
 

@@ -1,7 +1,9 @@
 //! Shape arithmetic on dims: what a shape tensor contains is worked out here, so that a dynamic `Reshape` or `Slice` gets
 //! symbolic sizes instead of waiting for the run.
 //!
-//!     Shape(x: f32[n, 3, h, w]) → [n, 3, h, w];  Gather 0 → n;  Concat with [-1] → [n, -1];  Reshape → f32[n, 3*h*w]
+//! ```text
+//! Shape(x: f32[n, 3, h, w]) → [n, 3, h, w];  Gather 0 → n;  Concat with [-1] → [n, -1];  Reshape → f32[n, 3*h*w]
+//! ```
 //!
 //! Numbers wrap as the element type does while they are constants; dims of symbols are sizes and do not overflow.
 

@@ -1,6 +1,8 @@
 //! Contractions: panels of the right operand against rows of the left one, in register tiles.
 //!
-//!     task (batch, panel, block of rows):   pack what cannot be read in place;   for each tile of rows:   sums ← Σ lhs · panel;   epilogue
+//! ```text
+//! task (batch, panel, block of rows):   pack what cannot be read in place;   for each tile of rows:   sums ← Σ lhs · panel;   epilogue
+//! ```
 //!
 //! Rows and columns are flattened to one index each. A *panel* is `panel_columns` neighbouring columns as `[depth][column]`: a
 //! prepared buffer already holds it, anything else is packed into the worker's scratch by evaluating its expression, so the image

@@ -1,6 +1,8 @@
 //! Rewrites a kernel's indices before it is lowered, without changing what it computes.
 //!
-//!     parallel i < 6, j < 7: y[7*i + j] = f(x[7*i + j])      →      parallel #0 < 42: y[#0] = f(x[#0])
+//! ```text
+//! parallel i < 6, j < 7: y[7*i + j] = f(x[7*i + j])      →      parallel #0 < 42: y[#0] = f(x[#0])
+//! ```
 //!
 //! [`canonical`] renames indices by position, so that equal kernels of different layers become equal programs.
 //! [`merge_axes`] drops axes of extent 1 and joins neighbours that memory does not tell apart.

@@ -1,6 +1,8 @@
 //! Swaps the operands of a contraction that has many rows but hardly any columns.
 //!
-//!     rows 512, columns 1: w · x      →      rows 1, columns 512: x · w
+//! ```text
+//! rows 512, columns 1: w · x      →      rows 1, columns 512: x · w
+//! ```
 //!
 //! Keeps: every bit, since a product does not depend on the order of its factors.  Skips: sizes that are not known.
 

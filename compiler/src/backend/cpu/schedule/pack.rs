@@ -1,6 +1,8 @@
 //! Packs operands of contractions that depend on parameters only.
 //!
-//!     y = x · w[k, n]      →      prepare { p[panel, k, lane] = w[k, 16·panel + lane] } ; y = x · p[n/16, k, n%16]
+//! ```text
+//! y = x · w[k, n]      →      prepare { p[panel, k, lane] = w[k, 16·panel + lane] } ; y = x · p[n/16, k, n%16]
+//! ```
 //!
 //! Right operands become panels `[batch][panel][depth][column]`, the last one padded with zeros; left operands whose depth is not
 //! contiguous become rows `[batch][row][depth]`. Equal packings are made once.
