@@ -19,7 +19,7 @@ pub struct ModelFacts {
 }
 
 impl ModelFacts {
-    /// Facts of a model with this metadata: `kiln.labels` has one class name per line, `kiln.image` is an [`ImageInput`] as JSON.
+    /// Facts of a model with this metadata: `kiln.labels` has class names as a JSON list or one per line, `kiln.image` is an [`ImageInput`] as JSON.
     ///
     /// Errors: `metadata` when `kiln.image` is none.
     pub fn new(name: &str, model_sha256: &str, metadata: &BTreeMap<String, String>) -> Result<ModelFacts, Diagnostic> {
@@ -27,10 +27,14 @@ impl ModelFacts {
         Ok(ModelFacts {
             name: super::names::symbol_name(name),
             model_sha256: model_sha256.to_string(),
-            labels: metadata.get("kiln.labels").map(|text| text.lines().map(str::to_owned).collect()),
+            labels: metadata.get("kiln.labels").map(|text| class_names(text)),
             image: image.map_err(|error| Diagnostic::new("metadata", format!("metadata `kiln.image` is unreadable: {error}")))?,
         })
     }
+}
+
+fn class_names(text: &str) -> Vec<String> {
+    serde_json::from_str(text).unwrap_or_else(|_| text.lines().map(str::to_owned).collect())
 }
 
 /// The signature of a program compiled for these CPU features.
