@@ -1,0 +1,225 @@
+//! Passes keep meaning: what a graph computes before them, it computes after them.
+
+use kiln::pipeline::{Config, FoldBudget, PASSES, Pass, run, run_passes};
+use kiln_ir::eval::evaluate;
+use kiln_ir::graph::{NodeKind, Parameter};
+use kiln_ir::ops::{Broadcast, Cast, Concat, Meaning, Pad, PadMode, Reshape, Slice, Transpose};
+use kiln_ir::text::{PrintOptions, parse_module, print_module};
+use kiln_ir::verify::verify_module;
+use kiln_ir::{Builder, DType, Dim, Graph, Module, Op, Tensor, TensorType, Value};
+use kiln_tests::compare::{Tolerance, difference};
+use kiln_tests::instances;
+use kiln_tests::samples::{Fill, Random};
+
+const FILLS: [Fill; 2] = [Fill::Ordinary, Fill::Special];
+
+fn module_of(graph: &Graph) -> Module {
+    let mut module = Module { name: "test".into(), ..Module::default() };
+    module.functions.insert("predict".into(), graph.clone());
+    module
+}
+
+fn predict(module: &Module) -> &Graph {
+    module.predict().unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// What differs between two modules on the same inputs.
+fn disagreement(before: &Module, after: &Module, inputs: &[Tensor], tolerance: fn(DType) -> Tolerance) -> Option<String> {
+    match (evaluate(before, predict(before), inputs), evaluate(after, predict(after), inputs)) {
+        (Ok(expected), Ok(found)) => {
+            let pairs = found.iter().zip(&expected).enumerate();
+            pairs.filter_map(|(i, (f, e))| difference(f, e, tolerance(e.dtype())).map(|d| format!("result {i}, {d}"))).next()
+        }
+        // An index out of range is one before and after.
+        (Err(before), Err(after)) if before.code == after.code => None,
+        (before, after) => Some(format!("{before:?} and {after:?}")),
+    }
+}
+
+#[test]
+fn every_operator_verifies_and_reads_back() {
+    for instance in instances::all() {
+        let module = module_of(&instance.graph);
+        verify_module(&module).unwrap_or_else(|e| panic!("{instance}: {}", e[0]));
+        let printed = print_module(&module, PrintOptions { origins: true });
+        let read = parse_module("", &printed.text, &printed.constants).unwrap_or_else(|e| panic!("{instance}: {}", e[0]));
+        assert_eq!(read, module, "{}", printed.text);
+    }
+}
+
+#[test]
+fn all_passes_together_keep_every_operator() {
+    let mut random = Random::new(1);
+    let mut failures = Vec::new();
+    for instance in instances::all() {
+        let before = module_of(&instance.graph);
+        let (after, _) = run_passes(&before, &Config::default()).unwrap_or_else(|e| panic!("{instance}: {}", e[0]));
+        let text = after.to_string();
+        assert_eq!(run_passes(&before, &Config::default()).map(|m| m.0.to_string()), Ok(text), "{instance}: not deterministic");
+        if let Some(composite) = composite_in(predict(&after)) {
+            failures.push(format!("{instance}: `{composite}` is left"));
+        }
+        if !instance.guards_hold() {
+            continue;
+        }
+        for fill in FILLS {
+            let inputs = instance.inputs(fill, &mut random);
+            if let Some(found) = disagreement(&before, &after, &inputs, Tolerance::of_expansion) {
+                failures.push(format!("{instance}: {found}; inputs {inputs:?}\n{after}"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures, the first:\n{}", failures.len(), failures[0]);
+}
+
+/// A composite that is left, at any depth.
+fn composite_in(graph: &Graph) -> Option<&'static str> {
+    graph.order().into_iter().find_map(|id| {
+        let node = graph.node(id);
+        let NodeKind::Op(op) = &node.kind else { return None };
+        if let Op::Scan(scan) = op
+            && let Some(inner) = composite_in(&scan.body)
+        {
+            return Some(inner);
+        }
+        let mut scratch = graph.clone();
+        match op.expand(&mut Builder::new(&mut scratch), &node.inputs) {
+            Meaning::Primitive => None,
+            Meaning::Composite(_) => Some(op.name()),
+        }
+    })
+}
+
+#[test]
+fn folding_computes_what_running_would() {
+    let fold: Vec<Pass> = PASSES.iter().copied().filter(|p| p.0 == "fold_constants").collect();
+    let config = Config { fold: Some(FoldBudget { node_work: u64::MAX, total_bytes: u64::MAX, parameters: true }), ..Config::default() };
+    let mut random = Random::new(2);
+    for instance in instances::all().iter().filter(|i| i.symbols.is_empty()) {
+        let inputs = instance.inputs(Fill::Special, &mut random);
+        // The operands become parameters with values.
+        let mut graph = Graph::new();
+        let mut before = Module { name: "test".into(), ..Module::default() };
+        let mut operands = Vec::new();
+        for (i, value) in inputs.into_iter().enumerate() {
+            operands.push(graph.add_parameter(&format!("p{i}"), value.ty()));
+            before.parameters.insert(format!("p{i}"), Parameter { ty: value.ty(), value: Some(value) });
+        }
+        let results = graph.add(instance.example.op.clone(), &operands, None).unwrap_or_else(|e| panic!("{instance}: {e}"));
+        results.into_iter().enumerate().for_each(|(i, v)| graph.add_output(format!("y{i}"), v));
+        before.functions.insert("predict".into(), graph);
+        let (after, _) = run(&before, &config, &fold).unwrap_or_else(|e| panic!("{instance}: {}", e[0]));
+        if let Some(found) = disagreement(&before, &after, &[], |_| Tolerance::EXACT) {
+            panic!("{instance}: {found}\n{after}");
+        }
+    }
+}
+
+#[test]
+fn chains_of_movement_move_the_same_elements() {
+    let simplify: Vec<Pass> = PASSES.iter().copied().filter(|p| p.0 == "simplify_movement").collect();
+    let mut random = Random::new(3);
+    let mut removed = 0;
+    for _ in 0..3000 {
+        let graph = random_chain(&mut random);
+        let before = module_of(&graph);
+        let (after, _) = run(&before, &Config::default(), &simplify).unwrap_or_else(|e| panic!("{}\n{before}", e[0]));
+        removed += graph.order().len() - predict(&after).order().len();
+        for (n, m) in [(3, 2), (1, 1), (0, 4)] {
+            let size = |d: &Dim| d.evaluate(&|s| Some(if s.name() == "n" { n } else { m })).unwrap_or_default() as usize;
+            let shapes = graph.inputs().iter().map(|(_, v)| graph.ty(*v).shape.iter().map(size).collect::<Vec<_>>());
+            let count = |s: &[usize]| s.iter().product::<usize>() as i128;
+            let inputs: Vec<Tensor> = shapes.map(|s| Tensor::from_ints(DType::I32, s.clone(), 1..=count(&s))).collect();
+            if evaluate(&before, predict(&before), &inputs).is_err() {
+                continue;
+            }
+            if let Some(found) = disagreement(&before, &after, &inputs, |_| Tolerance::EXACT) {
+                panic!("n = {n}, m = {m}: {found}\n{before}{after}");
+            }
+        }
+    }
+    assert!(removed > 2000, "only {removed} operators went away");
+}
+
+/// Movements one after another, each on the result of the one before.
+fn random_chain(random: &mut Random) -> Graph {
+    let mut graph = Graph::new();
+    let dims = [Dim::symbol("n"), Dim::symbol("m"), Dim::ONE, Dim::from(2), Dim::from(3)];
+    let mut shape = vec![Dim::symbol("n"), Dim::symbol("m")];
+    shape.extend((0..random.below(2)).map(|_| dims[random.below(5)].clone()));
+    let mut x = graph.add_input("x", TensorType::new(DType::I32, shape));
+    for _ in 0..2 + random.below(5) {
+        let step = random_movement(random, &graph, x);
+        let (op, with_value): (Op, bool) = step;
+        let mut operands = vec![x];
+        if with_value {
+            operands.push(graph.add_constant(Tensor::from_ints(DType::I32, vec![], [-(random.below(2) as i128)])));
+        }
+        if matches!(op, Op::Cast(_)) {
+            // There and back, so that the chain keeps its element type.
+            operands = graph.add(op, &operands, None).unwrap_or_default();
+            x = Builder::new(&mut graph).op(Cast { dtype: DType::I32 }, &operands);
+        } else if let Ok(results) = graph.add(op, &operands, None) {
+            x = results[0];
+        }
+    }
+    graph.add_output("y", x);
+    graph
+}
+
+/// A movement that may not fit, and whether it takes a padding value.
+fn random_movement(random: &mut Random, graph: &Graph, x: Value) -> (Op, bool) {
+    let shape = &graph.ty(x).shape;
+    let rank = shape.len();
+    let small = |random: &mut Random, low: i64, n: usize| Dim::from(low + random.below(n) as i64);
+    match random.below(7) {
+        0 => {
+            let mut perm: Vec<usize> = (0..rank).collect();
+            (0..rank).rev().for_each(|i| perm.swap(i, random.below(i + 1)));
+            (Transpose { perm }.into(), false)
+        }
+        1 => {
+            let mut to = shape.clone();
+            match random.below(4) {
+                0 => to = vec![Dim::product(shape)],
+                1 => to.insert(random.below(rank + 1), Dim::ONE),
+                2 => to.retain(|d| !d.is(1)),
+                _ => to = to.into_iter().rev().collect(),
+            }
+            (Reshape { shape: to }.into(), false)
+        }
+        2 => {
+            let mut to = shape.clone();
+            for dim in to.iter_mut().filter(|d| d.is(1)) {
+                *dim = [Dim::ONE, Dim::from(2), Dim::symbol("m")][random.below(3)].clone();
+            }
+            if rank < 5 && random.below(2) == 0 {
+                to.insert(0, [Dim::ONE, Dim::symbol("n")][random.below(2)].clone());
+            }
+            (Broadcast { shape: to }.into(), false)
+        }
+        3 => {
+            let mut slice = Slice { starts: vec![], sizes: vec![], steps: vec![] };
+            for dim in shape {
+                let (start, size, step) = match random.below(4) {
+                    0 => (dim - Dim::ONE, dim.clone(), -1),
+                    1 => (Dim::ZERO, dim.ceil_div(&Dim::from(2)), 2),
+                    2 => (small(random, 0, 2), Dim::ONE, 1),
+                    _ => (Dim::ZERO, dim.clone(), 1),
+                };
+                slice.starts.push(start);
+                slice.sizes.push(size);
+                slice.steps.push(step);
+            }
+            (slice.into(), false)
+        }
+        4 => {
+            let mode = [PadMode::Constant, PadMode::Constant, PadMode::Constant, PadMode::Edge][random.below(4)];
+            let low = if random.below(3) == 0 { -1 } else { 0 };
+            let mut amounts = || (0..rank).map(|_| small(random, low, 2)).collect();
+            (Pad { low: amounts(), high: amounts(), mode }.into(), true)
+        }
+        5 => (Cast { dtype: [DType::F64, DType::I64, DType::F32, DType::I32][random.below(4)] }.into(), false),
+        _ => (Concat { axis: random.below(rank.max(1)) }.into(), false),
+    }
+}
