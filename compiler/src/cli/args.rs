@@ -206,7 +206,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub runs: u64,
     /// Seconds at most
-    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value_t = 3.0, allow_negative_numbers = true, value_parser = seconds)]
     pub seconds: f64,
     /// Answer with one JSON object
     #[arg(long)]

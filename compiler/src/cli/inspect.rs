@@ -163,7 +163,7 @@ fn text(answer: &Answer) -> String {
         1..=4 => format!("{:<32} {}", kernel.name, kernel.nodes.join(", ")),
         more => format!("{:<32} {} and {} more", kernel.name, kernel.nodes[..3].join(", "), more - 3),
     };
-    section(&format!("{} kernels", answer.kernels.len()), answer.kernels.iter().map(kernel).collect());
+    section(&format!("kernels ({})", answer.kernels.len()), answer.kernels.iter().map(kernel).collect());
     text
 }
 

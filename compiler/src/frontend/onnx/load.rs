@@ -6,6 +6,7 @@ use super::tensor::TensorData;
 use super::wire_scan::{Root, scan};
 use bytes::Bytes;
 use kiln_ir::Diagnostic;
+use kiln_runtime::files::file_error;
 use prost::Message as _;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,9 +33,7 @@ pub struct Model {
 ///
 /// Errors: `file` (cannot be read), those of [`decode`].
 pub fn load(path: &Path) -> Result<Model, Diagnostic> {
-    let bytes = map_file(path).map_err(|error| {
-        Diagnostic::new("file", format!("cannot open {}", path.display())).at(path.display().to_string(), error.to_string())
-    })?;
+    let bytes = map_file(path).map_err(|error| file_error("open", path, &error))?;
     decode(bytes, ExternalFiles::beside(path)).map_err(|d| d.at(path.display().to_string(), "this file"))
 }
 
@@ -60,8 +59,7 @@ pub fn decode(bytes: Bytes, files: ExternalFiles) -> Result<Model, Diagnostic> {
 /// Errors: `file`, those of [`scan`] and of [`TensorData::decode`].
 pub fn load_tensor(path: &Path) -> Result<(String, TensorData), Diagnostic> {
     let place = path.display().to_string();
-    let bytes =
-        map_file(path).map_err(|error| Diagnostic::new("file", format!("cannot open {place}")).at(place.clone(), error.to_string()))?;
+    let bytes = map_file(path).map_err(|error| file_error("open", path, &error))?;
     scan(&bytes, Root::Tensor).map_err(|d| d.at(place.clone(), "this file"))?;
     let tensor = TensorProto::decode(bytes).map_err(|error| {
         Diagnostic::new("onnx_malformed", format!("the file is not an ONNX tensor: {error}")).at(place.clone(), "this file")

@@ -1,0 +1,235 @@
+//! The command line as users see it: texts, exit codes, files.
+
+use kiln::frontend::onnx::proto::{
+    DimensionProto, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto, TensorTypeProto, TypeProto,
+    TypeValue, ValueInfoProto,
+};
+use kiln_ir::{DType, Tensor};
+use kiln_runtime::arrays::Array;
+use kiln_runtime::npz::{Npz, write_npz};
+use prost::Message as _;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A directory with models and inputs, where the commands run.
+fn workplace() -> tempfile::TempDir {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let write = |name: &str, bytes: &[u8]| std::fs::write(place.path().join(name), bytes).expect("writes");
+    let relu = model("Relu").encode_to_vec();
+    write("relu.onnx", &relu);
+    write("truncated.onnx", &relu[..relu.len() - 7]);
+    write("empty.onnx", b"");
+    write("text.onnx", b"<html>not found</html>");
+    write("unknown.onnx", &model("Rleu").encode_to_vec());
+    write("broken.kiln", b"module m {\n  fn predict(%x: f32[4]) {\n    %y = rleu %x : f32[4]\n    return %y\n  }\n}\n");
+    write("expected.txt", b"test_relu\n");
+    write("text.npy", b"no numbers");
+    npz(&place.path().join("in.npz"), "x", &[2, 3], &[-1.0, 2.0, -3.0, 4.0, f32::NAN, 0.0]);
+    npz(&place.path().join("wrong.npz"), "x", &[2, 4], &[0.0; 8]);
+    npz(&place.path().join("other.npz"), "z", &[2, 3], &[0.0; 6]);
+    npz(&place.path().join("expect.npz"), "y", &[2, 3], &[0.0, 2.0, 0.0, 4.5, f32::NAN, 0.0]);
+    place
+}
+
+/// `y = op(x)` for x of f32[n, 3].
+fn model(op: &str) -> ModelProto {
+    let dims = [DimensionValue::Name("n".into()), DimensionValue::Size(3)];
+    let shape =
+        TensorShapeProto { dim: dims.into_iter().map(|value| DimensionProto { value: Some(value), ..Default::default() }).collect() };
+    let tensor = TensorTypeProto { elem_type: 1, shape: Some(shape) };
+    let value = |name: &str| ValueInfoProto {
+        name: name.into(),
+        r#type: Some(Box::new(TypeProto { value: Some(TypeValue::Tensor(tensor.clone())), ..Default::default() })),
+        ..Default::default()
+    };
+    let node =
+        NodeProto { name: "first".into(), op_type: op.into(), input: vec!["x".into()], output: vec!["y".into()], ..Default::default() };
+    let graph = GraphProto { node: vec![node], input: vec![value("x")], output: vec![value("y")], ..Default::default() };
+    let opset = OperatorSetIdProto { domain: String::new(), version: 17 };
+    ModelProto { ir_version: 8, opset_import: vec![opset], graph: Some(Box::new(graph)), ..Default::default() }
+}
+
+fn npz(path: &Path, name: &str, shape: &[usize], values: &[f32]) {
+    let array = Array::from_bytes(DType::F32, shape.to_vec(), Tensor::f32(shape, values).bytes()).expect("small");
+    write_npz(path, [(name, &array)]).expect("writes");
+}
+
+fn kiln(place: &Path, line: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+    command.args(line.split_whitespace()).current_dir(place).env("COLUMNS", "100").output().expect("kiln starts")
+}
+
+/// What each command line prints and how it ends.
+fn transcript(place: &Path, lines: &[&str]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        let output = kiln(place, line);
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).expect("text")).concat();
+        writeln!(text, "$ kiln {line}\n{said}exit {:?}\n", output.status.code().expect("no signal")).expect("a string takes anything");
+    }
+    text
+}
+
+#[test]
+fn mistakes_are_told_with_reason_and_next_step() {
+    let place = workplace();
+    let lines = [
+        "run missing.onnx --inputs in.npz",
+        "run empty.onnx",
+        "run truncated.onnx --inputs in.npz",
+        "run text.onnx",
+        "compile unknown.onnx -o model",
+        "run relu.onnx --inputs wrong.npz",
+        "run relu.onnx --inputs wrong.npz --backend reference",
+        "run relu.onnx --inputs other.npz",
+        "run relu.onnx --inputs missing.npz",
+        "run relu.onnx --input x=text.npy",
+        "run relu.onnx --inputs in.npz --output no/such/place.npz",
+        "compile relu.onnx -o no/such/place",
+        "compile relu.onnx -o - --emit graph --after fold_constant",
+        "inspect broken.kiln",
+        "test .",
+        "test missing",
+        "test . --expect-failures expected.txt",
+    ];
+    insta::assert_snapshot!(transcript(place.path(), &lines));
+    assert!(!place.path().join("model").exists());
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    let place = workplace();
+    let lines = [
+        "run relu.onnx",
+        "run relu.onnx picture.png --inputs in.npz",
+        "run relu.onnx --inputs in.npz --input y=in.npy",
+        "run relu.onnx --inputs in.npz --dim m=2",
+        "run relu.onnx --dim n",
+        "run relu.onnx --threads 0",
+        "compile relu.onnx",
+        "compile relu.onnx -o - --emit obj",
+        "compile relu.onnx -o x --after fold_constants",
+        "bench relu.onnx --seconds -1",
+        "cmpile relu.onnx",
+    ];
+    let text = transcript(place.path(), &lines);
+    assert_eq!(text.matches("exit 2\n").count(), lines.len(), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    if Path::new("/dev/full").exists() {
+        let place = workplace();
+        let output = kiln(place.path(), "run relu.onnx --inputs in.npz --output /dev/full");
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "error[file]: cannot write /dev/full: No space left on device\n");
+    }
+}
+
+#[test]
+fn both_backends_and_an_executable_answer_alike() {
+    let place = workplace();
+    let path = place.path();
+    let read = |name: &str| {
+        let array = Npz::open(&path.join(name)).expect("opens").read("y").expect("reads").expect("is there");
+        (array.type_text(), (0..array.len()).map(|i| array.get_f64(i).to_string()).collect::<Vec<_>>().join(" "))
+    };
+    for line in [
+        "run relu.onnx --inputs in.npz --output cpu.npz",
+        "run relu.onnx --inputs in.npz --output reference.npz --backend reference",
+        "run relu.onnx --inputs in.npz --output fixed.npz --dim n=2",
+        "compile relu.onnx -o relu",
+    ] {
+        let output = kiln(path, line);
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let program = Command::new(path.join("relu")).args(["--inputs", "in.npz", "--output", "exe.npz"]).current_dir(path).output();
+    assert!(program.expect("starts").status.success());
+    for name in ["cpu.npz", "reference.npz", "fixed.npz", "exe.npz"] {
+        assert_eq!(read(name), ("f32[2, 3]".to_string(), "0 2 0 4 NaN 0".to_string()), "{name}");
+    }
+}
+
+#[test]
+fn check_measures_and_finds_the_difference() {
+    let place = workplace();
+    let lines = [
+        "check relu.onnx",
+        "check relu.onnx --inputs in.npz --dump-values values",
+        "check relu.onnx --inputs in.npz --expect expect.npz",
+        "check relu.onnx --inputs in.npz --expect in.npz",
+    ];
+    insta::assert_snapshot!(transcript(place.path(), &lines));
+    let mut values = Npz::open(&place.path().join("values/compiled.npz")).expect("dumped");
+    assert!(values.read("00000.relu.0").expect("reads").is_some(), "{:?}", values.names());
+}
+
+#[test]
+fn inspect_says_what_a_model_is() {
+    let place = workplace();
+    insta::assert_snapshot!(transcript(place.path(), &["inspect relu.onnx", "inspect relu.onnx --dim n=4 --json"]));
+}
+
+#[test]
+fn bench_answers_with_one_object() {
+    let place = workplace();
+    let output = kiln(place.path(), "bench relu.onnx --runs 3 --json");
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let keys = [
+        "median_us",
+        "min_us",
+        "max_us",
+        "runs",
+        "threads",
+        "compile_ms",
+        "arena_bytes",
+        "weight_bytes",
+        "artifact_bytes",
+        "gflop",
+        "gflops",
+    ];
+    assert!(keys.iter().all(|key| answer.get(key).is_some()), "{answer}");
+    assert_eq!(answer["runs"], 3);
+}
+
+#[test]
+fn cases_pass_fail_and_are_expected_to() {
+    let place = workplace();
+    let path = place.path();
+    let tensor = |dims: &[i64], values: &[f32]| {
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into();
+        kiln::frontend::onnx::proto::TensorProto { dims: dims.to_vec(), data_type: 1, raw_data: raw, ..Default::default() }.encode_to_vec()
+    };
+    for (case, result, tolerance) in [("good", 2.0, None), ("bad", 2.5, None), ("loose", 2.5, Some("0.5 0"))] {
+        let set = path.join("cases").join(case).join("test_data_set_0");
+        std::fs::create_dir_all(&set).expect("made");
+        std::fs::copy(path.join("relu.onnx"), path.join("cases").join(case).join("model.onnx")).expect("copied");
+        std::fs::write(set.join("input_0.pb"), tensor(&[1, 3], &[-1.0, 2.0, f32::INFINITY])).expect("writes");
+        std::fs::write(set.join("output_0.pb"), tensor(&[1, 3], &[0.0, result, f32::INFINITY])).expect("writes");
+        if let Some(tolerance) = tolerance {
+            std::fs::write(path.join("cases").join(case).join("tol.txt"), tolerance).expect("writes");
+        }
+    }
+    std::fs::write(path.join("known.txt"), "bad dynamic cpu/no-fold # the expected output is wrong\n").expect("writes");
+    std::fs::write(path.join("stale.txt"), "bad # wrong\ngood # was wrong\n").expect("writes");
+    let lines = [
+        "test cases",
+        "test cases/good cases/loose --backend reference",
+        "test cases --dynamic --expect-failures known.txt",
+        "test cases --no-fold --expect-failures known.txt",
+        "test cases --no-fold --backend reference --expect-failures known.txt",
+        "test cases --expect-failures stale.txt",
+    ];
+    insta::assert_snapshot!(transcript(path, &lines));
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let place = workplace();
+    let mut command = Command::new("sh");
+    let line = format!("{} compile relu.onnx -o - --emit asm | head -c 1; exit 0", env!("CARGO_BIN_EXE_kiln"));
+    let output = command.args(["-c", &line]).current_dir(place.path()).output().expect("sh starts");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
