@@ -9,9 +9,8 @@ use kiln::artifact::output::write_file;
 use kiln::artifact::write::{ArtifactKind, WeightsChoice};
 use kiln::backend::cpu::emit::Listing;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
-use kiln::compile::compile as compile_module;
-use kiln::cut::cut;
-use kiln::pipeline::{Config, run_passes, run_passes_until};
+use kiln::compile::{Compiled, compile as compile_module};
+use kiln::pipeline::{Config, run_passes_until};
 use kiln_ir::text::{PrintOptions, print_module};
 use kiln_runtime::threads::ThreadPool;
 use std::io::{self, IsTerminal, Write};
@@ -35,8 +34,7 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
             };
             print_module(&module, PrintOptions { origins: true }).text
         }
-        Emit::Kernels => cut(&run_passes(&loaded.module, &config)?.0, "predict")?.to_string(),
-        Emit::Exe | Emit::Obj | Emit::Lib | Emit::Shared | Emit::Clif | Emit::Asm => {
+        Emit::Exe | Emit::Obj | Emit::Lib | Emit::Shared | Emit::Kernels | Emit::Clif | Emit::Asm => {
             let level = match args.cpu {
                 Cpu::Native => CpuLevel::Native,
                 Cpu::Baseline => CpuLevel::Baseline,
@@ -46,27 +44,14 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
             progress.say("planning kernels and memory");
             let compiled = compile_module(&loaded.module, CpuTarget::host(level)?, loaded.facts, &config)?;
             progress.say("generating code");
-            let kind = match args.emit {
-                Emit::Clif => Err(Listing::Clif),
-                Emit::Asm => Err(Listing::Assembly),
-                Emit::Obj => Ok(ArtifactKind::Object),
-                Emit::Lib => Ok(ArtifactKind::StaticLibrary),
-                Emit::Shared => Ok(ArtifactKind::SharedLibrary),
-                Emit::Exe | Emit::Graph | Emit::Kernels => Ok(ArtifactKind::Executable),
-            };
-            match kind {
-                Err(listing) => compiled.listing(listing),
-                Ok(kind) => {
-                    let weights = match args.weights {
-                        Weights::Embed => WeightsChoice::Embed,
-                        Weights::External => WeightsChoice::External,
-                    };
-                    if args.output == Path::new("-") {
-                        return Err(Failure::Usage("an artefact needs a file: -o FILE".to_string()));
-                    }
-                    compiled.write(kind, weights, &args.output, &ThreadPool::new(threads(None)))?;
-                    return Ok(());
-                }
+            match args.emit {
+                Emit::Kernels => compiled.plan().program.to_string(),
+                Emit::Clif => compiled.listing(Listing::Clif),
+                Emit::Asm => compiled.listing(Listing::Assembly),
+                Emit::Obj => return write(&compiled, ArtifactKind::Object, args),
+                Emit::Lib => return write(&compiled, ArtifactKind::StaticLibrary, args),
+                Emit::Shared => return write(&compiled, ArtifactKind::SharedLibrary, args),
+                Emit::Exe | Emit::Graph => return write(&compiled, ArtifactKind::Executable, args),
             }
         }
     };
@@ -76,6 +61,18 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
     } else {
         write_file(&args.output, |file| file.write_all(text.as_bytes()))?;
     }
+    Ok(())
+}
+
+fn write(compiled: &Compiled, kind: ArtifactKind, args: &CompileArgs) -> Result<(), Failure> {
+    if args.output == Path::new("-") {
+        return Err(Failure::Usage("an artefact needs a file: -o FILE".to_string()));
+    }
+    let weights = match args.weights {
+        Weights::Embed => WeightsChoice::Embed,
+        Weights::External => WeightsChoice::External,
+    };
+    compiled.write(kind, weights, &args.output, &ThreadPool::new(threads(None)))?;
     Ok(())
 }
 
