@@ -35,13 +35,11 @@ fn workplace() -> tempfile::TempDir {
 /// `y = op(x)` for x of f32[n, 3].
 fn model(op: &str) -> ModelProto {
     let dims = [DimensionValue::Name("n".into()), DimensionValue::Size(3)];
-    let shape =
-        TensorShapeProto { dim: dims.into_iter().map(|value| DimensionProto { value: Some(value), ..Default::default() }).collect() };
+    let shape = TensorShapeProto { dim: dims.into_iter().map(|value| DimensionProto { value: Some(value) }).collect() };
     let tensor = TensorTypeProto { elem_type: 1, shape: Some(shape) };
     let value = |name: &str| ValueInfoProto {
         name: name.into(),
-        r#type: Some(Box::new(TypeProto { value: Some(TypeValue::Tensor(tensor.clone())), ..Default::default() })),
-        ..Default::default()
+        r#type: Some(Box::new(TypeProto { value: Some(TypeValue::Tensor(tensor.clone())) })),
     };
     let node =
         NodeProto { name: "first".into(), op_type: op.into(), input: vec!["x".into()], output: vec!["y".into()], ..Default::default() };

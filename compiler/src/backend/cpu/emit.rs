@@ -63,11 +63,11 @@ fn define_kernels<M: Module>(module: &mut M, plan: &ProgramPlan, entry: &EntryPl
         let function = &plan.functions[number];
         let signature = clif::signature(function.program.params.len(), isas.of(function));
         let name = format!("layer.{}", names.unique(&function.name));
-        let defined = module.declare_function(&name, Linkage::Local, &signature).and_then(|id| {
-            module.define_function_bytes(id, u64::from(code.align_bytes), &code.bytes, &[])?;
-            Ok(id)
-        });
-        ids.insert(number, defined.unwrap_or_else(|error| panic!("emit: {name}: {error}")));
+        let id = module.declare_function(&name, Linkage::Local, &signature).unwrap_or_else(|error| panic!("emit: {name}: {error}"));
+        if let Err(error) = module.define_function_bytes(id, u64::from(code.align_bytes), &code.bytes, &[]) {
+            panic!("emit: {name}: {error}");
+        }
+        ids.insert(number, id);
     }
     ids
 }

@@ -65,7 +65,7 @@ pub(super) fn unary(b: &mut Builder, function: UnaryFn, dtype: DType, x: Reg) ->
 
 fn float_unary(b: &mut Builder, function: UnaryFn, dtype: DType, x: Reg) -> Reg {
     use UnaryFn::*;
-    let exact = match function {
+    match function {
         Neg => b.neg(x),
         Abs => b.abs(x),
         Sign => {
@@ -79,25 +79,24 @@ fn float_unary(b: &mut Builder, function: UnaryFn, dtype: DType, x: Reg) -> Reg 
         Floor => b.floor(x),
         Trunc => b.trunc(x),
         Round => b.nearest(x),
-        IsNan => return b.ne(x, x),
+        IsNan => b.ne(x, x),
         IsInf { positive, negative } => {
             let (up, down) = (b.float(x.ty, f64::INFINITY), b.float(x.ty, f64::NEG_INFINITY));
             let (is_up, is_down) = (b.eq(x, up), b.eq(x, down));
-            return match (positive, negative) {
+            match (positive, negative) {
                 (true, true) => b.or(is_up, is_down),
                 (true, false) => is_up,
                 (false, true) => is_down,
                 (false, false) => b.int(x.ty.mask(), 0),
-            };
+            }
         }
         Sqrt | Reciprocal | Exp | Expm1 | Log | Log1p | Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh | Tanh | Asinh | Acosh
         | Atanh | Erf => {
             let value = rounding_unary(b, function, x);
-            return rounded(b, dtype, value);
+            rounded(b, dtype, value)
         }
         Not | BitNot => panic!("lower: {function:?} is not defined on {dtype}"),
-    };
-    exact
+    }
 }
 
 /// Functions whose results need rounding.

@@ -102,7 +102,7 @@ fn merged(kernel: &mut Kernel, list: usize, outer: usize, sizes: &Ranges) -> Opt
         let d = substitute(d);
         d.terms().iter().flat_map(|t| &t.atoms).all(|a| matches!(a, Atom::Symbol(_)) || !a.to_dim().mentions(&joined.index))
     };
-    if !dims(kernel).iter().all(|d| is_plain(d)) {
+    if !dims(kernel).iter().all(is_plain) {
         return None;
     }
     let mut result = map_dims(kernel, &substitute);

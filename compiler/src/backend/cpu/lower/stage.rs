@@ -47,14 +47,11 @@ fn sweep(cx: &mut Context, b: &mut Builder, axes: &[Axis], stores: &[Store], inn
     });
 }
 
+/// The body of a loop: given the carried values, makes the next ones.
+type CarryingBody<'a> = &'a mut dyn FnMut(&mut Context, &mut Builder, &[Reg]) -> Vec<Reg>;
+
 /// Loops over all points of `axes`, the last one innermost, carrying values.
-pub(super) fn over(
-    cx: &mut Context,
-    b: &mut Builder,
-    axes: &[Axis],
-    init: &[Reg],
-    body: &mut dyn FnMut(&mut Context, &mut Builder, &[Reg]) -> Vec<Reg>,
-) -> Vec<Reg> {
+pub(super) fn over(cx: &mut Context, b: &mut Builder, axes: &[Axis], init: &[Reg], body: CarryingBody) -> Vec<Reg> {
     let [axis, rest @ ..] = axes else { return body(cx, b, init) };
     cx.when_nonempty(b, &axis.extent, init, |cx, b| {
         let (start, end) = (cx.index(b, &Dim::ZERO), cx.index(b, &axis.extent));
@@ -77,7 +74,7 @@ pub(super) fn along_axis(
         let whole = whole_vectors(cx, b, end, lanes);
         let vectors = Symbol::new(&format!("{}v", axis.index));
         cx.ranges.set_index(vectors.clone(), axis.extent.clone());
-        if !end.as_const().is_some_and(|n| n < i64::from(lanes)) {
+        if end.as_const().is_none_or(|n| n >= i64::from(lanes)) {
             cx.counted(b, &vectors, first, whole, i64::from(lanes), &[], |cx, b, _| {
                 cx.vectored(&axis.index, Dim::from(vectors.clone()), lanes, |cx| body(cx, b));
                 vec![]

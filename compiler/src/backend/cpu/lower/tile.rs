@@ -244,7 +244,7 @@ impl Tile<'_> {
                 },
                 |cx, b| {
                     self.to_memory(cx, b, sums, memory);
-                    self.from_memory(cx, b, row, rows, &(&e.column.extent - &e.first_column), memory);
+                    self.sums_from_memory(cx, b, row, rows, &(&e.column.extent - &e.first_column), memory);
                     vec![]
                 },
             );
@@ -255,7 +255,7 @@ impl Tile<'_> {
         let e = &self.epilogue;
         if !e.is_cheap {
             self.to_memory(cx, b, sums, memory);
-            return self.from_memory(cx, b, row, rows, &Dim::from(self.panel_columns), memory);
+            return self.sums_from_memory(cx, b, row, rows, &Dim::from(self.panel_columns), memory);
         }
         for i in 0..rows {
             for j in 0..self.vectors() {
@@ -285,7 +285,7 @@ impl Tile<'_> {
     }
 
     /// The epilogue as loops over rows and the first `columns` columns of the panel, sums coming from memory.
-    fn from_memory(&self, cx: &mut Context, b: &mut Builder, row: &Dim, rows: usize, columns: &Dim, memory: Base) {
+    fn sums_from_memory(&self, cx: &mut Context, b: &mut Builder, row: &Dim, rows: usize, columns: &Dim, memory: Base) {
         let e = &self.epilogue;
         let inner = Symbol::new("#tile_row");
         cx.ranges.set_index(inner.clone(), Dim::from(rows));
