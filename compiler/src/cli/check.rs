@@ -185,7 +185,8 @@ fn first_difference(values: &[Pair], tolerance: Tolerance) -> Option<NodeReport>
 /// Writes `compiled.npz` and `reference.npz`.
 fn dump(directory: &Path, values: &[Pair]) -> Result<(), Diagnostic> {
     std::fs::create_dir_all(directory).map_err(|error| file_error("make", directory, &error))?;
-    let sides: [(&str, fn(&Pair) -> &Tensor); 2] = [("compiled.npz", |p| &p.compiled), ("reference.npz", |p| &p.reference)];
+    type Side = fn(&Pair) -> &Tensor;
+    let sides: [(&str, Side); 2] = [("compiled.npz", |p| &p.compiled), ("reference.npz", |p| &p.reference)];
     for (file, side) in sides {
         let arrays: Vec<Array> = values.iter().map(|pair| to_array(side(pair))).collect::<Result<_, _>>()?;
         write_npz(&directory.join(file), values.iter().map(|pair| pair.name.as_str()).zip(&arrays))?;

@@ -21,7 +21,8 @@ pub fn run(args: &RunArgs, out: &mut dyn Write) -> Result<(), Failure> {
         json: args.json,
         ..input_options(&args.inputs)
     };
-    if !options.pictures.is_empty() && !(options.npz.is_empty() && options.inputs.is_empty()) {
+    let arrays = !options.npz.is_empty() || !options.inputs.is_empty();
+    if !options.pictures.is_empty() && arrays {
         return Err(Failure::Usage("give either pictures or inputs, not both".to_string()));
     }
     let loaded = model::read(&args.model)?;
