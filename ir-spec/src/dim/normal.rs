@@ -145,9 +145,8 @@ fn join_divisions(mut sum: Poly) -> Poly {
                 let Atom::Mod(x, d) = atom else { continue };
                 let mut factor = atoms.to_vec();
                 factor.remove(position);
-                let quotient =
-                    Dim::from_terms([Term { atoms: [factor.as_slice(), &[Atom::FloorDiv(x.clone(), d.clone())]].concat(), coefficient }])
-                        * d;
+                // In normal form, as the sum has it: ⌊⌊x/3⌋/3⌋ is ⌊x/9⌋ there.
+                let quotient = Dim::from_terms([Term { atoms: factor.clone(), coefficient }]) * floor_div(x, d, &Ranges::default()) * d;
                 let [partner] = &quotient.terms()[..] else {
                     continue;
                 };

@@ -263,14 +263,14 @@ impl Context<'_> {
 
     /// Axes that checked indices in an offset point into: nothing is read or written where one is empty.
     fn axis_bounds(&self, offset: &Dim) -> Vec<Bound> {
-        let mut bounds = Vec::new();
-        offset.visit_symbols(&mut |s| {
-            if let Some(id) = ExprId::of_symbol(s)
-                && let ExprKind::CheckedIndex { extent, .. } = &self.exprs.get(id).kind
-            {
+        let (mut bounds, mut ids) = (Vec::new(), Vec::new());
+        offset.visit_symbols(&mut |s| ids.extend(ExprId::of_symbol(s)));
+        while let Some(id) = ids.pop() {
+            if let ExprKind::CheckedIndex { extent, .. } = &self.exprs.get(id).kind {
                 bounds.push(Bound { index: Dim::ZERO, extent: extent.clone() });
             }
-        });
+            ids.extend(self.exprs.operands(id));
+        }
         bounds
     }
 

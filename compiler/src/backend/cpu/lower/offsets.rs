@@ -66,9 +66,9 @@ impl Context<'_> {
         }
         let level = self.dim_level(dim);
         if names_expression(dim) {
-            // Its value depends on the lane and on accumulators, which the dim does not name.
-            let level = self.top();
-            return Value { reg: self.sum(b, dim, level), level };
+            // Its value depends on the lane and on accumulators, which the dim does not name: it is not remembered.
+            let reg = self.at_level(b, level, |cx, b| cx.sum(b, dim, level));
+            return Value { reg, level };
         }
         self.remembered_dim(b, dim, level, |cx, b| cx.sum(b, dim, level))
     }

@@ -97,7 +97,9 @@ fn axis_cost(cx: &Context, work: &Work, axis: &Axis, lanes: u32, accumulators_va
     let per_vector = vector_cost(cx, work, &axis.index, lanes, accumulators_vary);
     let width = f64::from(lanes);
     match axis.extent.as_const() {
-        None => per_vector / width,
+        None if cx.ranges.range(&axis.extent).min >= USUAL_EXTENT => per_vector / width,
+        // It may well be 1: a batch often is.
+        None => 0.75 * per_vector / width + 0.25 * scalar_cost(cx, work),
         Some(n) => {
             let (whole, rest) = (n / i64::from(lanes), n % i64::from(lanes));
             (whole as f64 * per_vector + rest as f64 * scalar_cost(cx, work)) / (n.max(1) as f64)

@@ -47,11 +47,11 @@ fn sweep(cx: &mut Context, b: &mut Builder, axes: &[Axis], stores: &[Store], inn
     });
 }
 
-/// The body of a loop: given the carried values, makes the next ones.
-type CarryingBody<'a> = &'a mut dyn FnMut(&mut Context, &mut Builder, &[Reg]) -> Vec<Reg>;
+/// What a loop does in each turn: carried values to those of the next turn.
+pub(super) type LoopBody<'a> = dyn FnMut(&mut Context, &mut Builder, &[Reg]) -> Vec<Reg> + 'a;
 
 /// Loops over all points of `axes`, the last one innermost, carrying values.
-pub(super) fn over(cx: &mut Context, b: &mut Builder, axes: &[Axis], init: &[Reg], body: CarryingBody) -> Vec<Reg> {
+pub(super) fn over(cx: &mut Context, b: &mut Builder, axes: &[Axis], init: &[Reg], body: &mut LoopBody) -> Vec<Reg> {
     let [axis, rest @ ..] = axes else { return body(cx, b, init) };
     cx.when_nonempty(b, &axis.extent, init, |cx, b| {
         let (start, end) = (cx.index(b, &Dim::ZERO), cx.index(b, &axis.extent));

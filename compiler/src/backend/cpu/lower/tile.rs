@@ -139,8 +139,8 @@ impl Tile<'_> {
     /// One chain of multiply-adds per sum for k in `begin..end`, row by row. `known` is the length or a multiple of the unrolled
     /// steps that the length is.
     fn chain(&self, cx: &mut Context, b: &mut Builder, left: &[Address], begin: Reg, end: Reg, known: Option<i64>) -> Vec<Reg> {
-        let start = zero(b, self.ty());
-        let mut sums = vec![start; left.len() * self.vectors()];
+        // A zero of its own for each sum: one shared by all ties their registers together and costs spills in the loop.
+        let mut sums: Vec<Reg> = (0..left.len() * self.vectors()).map(|_| zero(b, self.ty())).collect();
         let step_bytes = &self.left.step * Dim::from(self.left.dtype.size_bytes());
         let mut from = begin;
         for unroll in [DEPTH_UNROLL, 1] {
@@ -178,23 +178,22 @@ impl Tile<'_> {
                 let mut rows: Vec<Reg> = left.iter().map(|at| b.add(at.reg, moved)).collect();
                 let mut sums = sums.to_vec();
                 for step in 0..unroll {
-                    let columns: Vec<Reg> = (0..self.vectors() as i64)
-                        .map(|j| {
-                            let offset = i64::from(self.right.offset)
-                                + step * panel_step
-                                + j * i64::from(self.lanes) * self.dtype.size_bytes() as i64;
-                            b.load(memory_of(self.dtype), self.ty(), panel, offset as i32)
+                    let values: Vec<Reg> = left
+                        .iter()
+                        .zip(&rows)
+                        .map(|(at, row)| {
+                            let ahead = step_bytes.as_const().map_or(0, |c| step * c);
+                            self.left_element(b, *row, i64::from(at.offset) + ahead)
                         })
                         .collect();
-                    for (i, at) in left.iter().enumerate() {
-                        let offset = match step_bytes.as_const() {
-                            Some(c) => i64::from(at.offset) + step * c,
-                            None => i64::from(at.offset),
-                        };
-                        let value = self.left_element(b, rows[i], offset);
-                        for (j, column) in columns.iter().enumerate() {
-                            let at = i * columns.len() + j;
-                            sums[at] = multiply_add(b, value, *column, sums[at]);
+                    // One vector of columns at a time: few registers live besides the sums, and x86's multiply-add, which overwrites
+                    // a factor, overwrites it at its last use.
+                    for j in 0..self.vectors() {
+                        let ahead = step * panel_step + (j as i64) * i64::from(self.lanes) * self.dtype.size_bytes() as i64;
+                        let column = b.load(memory_of(self.dtype), self.ty(), panel, (i64::from(self.right.offset) + ahead) as i32);
+                        for (i, value) in values.iter().enumerate() {
+                            let at = i * self.vectors() + j;
+                            sums[at] = multiply_add(b, column, *value, sums[at]);
                         }
                     }
                     if let Some(stride) = stride {
@@ -243,8 +242,8 @@ impl Tile<'_> {
                     vec![]
                 },
                 |cx, b| {
-                    self.to_memory(cx, b, sums, memory);
-                    self.sums_from_memory(cx, b, row, rows, &(&e.column.extent - &e.first_column), memory);
+                    self.sums_to_memory(cx, b, sums, memory);
+                    self.stores_from_memory(cx, b, row, rows, &(&e.column.extent - &e.first_column), memory);
                     vec![]
                 },
             );
@@ -254,8 +253,8 @@ impl Tile<'_> {
     fn whole_panel(&self, cx: &mut Context, b: &mut Builder, row: &Dim, rows: usize, sums: &[Reg], memory: Base) {
         let e = &self.epilogue;
         if !e.is_cheap {
-            self.to_memory(cx, b, sums, memory);
-            return self.sums_from_memory(cx, b, row, rows, &Dim::from(self.panel_columns), memory);
+            self.sums_to_memory(cx, b, sums, memory);
+            return self.stores_from_memory(cx, b, row, rows, &Dim::from(self.panel_columns), memory);
         }
         for i in 0..rows {
             for j in 0..self.vectors() {
@@ -277,7 +276,7 @@ impl Tile<'_> {
         cx.accumulators = before;
     }
 
-    fn to_memory(&self, cx: &mut Context, b: &mut Builder, sums: &[Reg], memory: Base) {
+    fn sums_to_memory(&self, cx: &mut Context, b: &mut Builder, sums: &[Reg], memory: Base) {
         for (n, sum) in sums.iter().enumerate() {
             let at = self.place(cx, b, memory, n);
             b.store(memory_of(self.dtype), *sum, at.reg, at.offset);
@@ -285,7 +284,7 @@ impl Tile<'_> {
     }
 
     /// The epilogue as loops over rows and the first `columns` columns of the panel, sums coming from memory.
-    fn sums_from_memory(&self, cx: &mut Context, b: &mut Builder, row: &Dim, rows: usize, columns: &Dim, memory: Base) {
+    fn stores_from_memory(&self, cx: &mut Context, b: &mut Builder, row: &Dim, rows: usize, columns: &Dim, memory: Base) {
         let e = &self.epilogue;
         let inner = Symbol::new("#tile_row");
         cx.ranges.set_index(inner.clone(), Dim::from(rows));

@@ -5,6 +5,8 @@
 
 mod orient;
 mod pack;
+#[cfg(test)]
+mod tests;
 
 use super::lower::VectorIsa;
 use crate::kernel::{Body, Program, Step};
