@@ -1,8 +1,9 @@
 //! What the test suites share: checked-in texts, files of tests/files, sample values, programs made from the operator table's
-//! examples, comparison.
+//! examples, random graphs, comparison.
 
 pub mod bless;
 pub mod compare;
 pub mod filetest;
 pub mod instances;
+pub mod random_graphs;
 pub mod samples;
