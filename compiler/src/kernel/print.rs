@@ -3,7 +3,7 @@
 //! ```text
 //! predict (x: f32[n, 3]) -> (y: f32[n, 3])
 //!   temporary sum: f32[n, 3]
-//!   nest "add" [i < n, j < 3]
+//!   nest add [i < n, j < 3]
 //!     %0: f32 = x[3*i + j]
 //!     %1: f32 = add %0 %0
 //!     sum[3*i + j] = %1
@@ -11,8 +11,8 @@
 //! Values that an expression needs stand before it; an offset names a value it depends on as `%3`.
 
 use super::{
-    Access, Axis, Body, Buffer, BufferId, BufferKind, Combine, Contract, ExprId, ExprKind, Exprs, Keep, Kernel, Nest, Program, Reduction,
-    Scalar, Stage, Step, Store,
+    Access, Axis, Body, Buffer, BufferId, BufferKind, Combine, Contract, ExprId, ExprKind, Keep, Kernel, Nest, Program, Reduction, Scalar,
+    Stage, Step, Store,
 };
 use kiln_ir::Dim;
 use std::fmt::{self, Display, Formatter};
@@ -100,19 +100,19 @@ impl Text<'_> {
         match &kernel.body {
             Body::Nest(nest) => {
                 let order = if nest.serial { "serial " } else { "" };
-                self.line(f, format_args!("{order}nest \"{}\" [{}]", kernel.name, axes(&nest.parallel)))?;
-                inside.exprs(f, &kernel.exprs)?;
+                self.line(f, format_args!("{order}nest {} [{}]", kernel.name, axes(&nest.parallel)))?;
+                inside.exprs(f, kernel)?;
                 inside.stages(f, nest)
             }
             Body::Contract(contract) => {
                 let Contract { batch, rows, columns, depth, lhs, rhs, stores } = contract;
-                self.line(f, format_args!("contract \"{}\"", kernel.name))?;
+                self.line(f, format_args!("contract {}", kernel.name))?;
                 for (name, list) in [("batch", batch), ("rows", rows), ("columns", columns), ("depth", depth)] {
                     if !list.is_empty() {
                         inside.line(f, format_args!("{name} [{}]", axes(list)))?;
                     }
                 }
-                inside.exprs(f, &kernel.exprs)?;
+                inside.exprs(f, kernel)?;
                 inside.line(f, format_args!("accumulator 0 = sum of {} · {}", value(*lhs), value(*rhs)))?;
                 stores.iter().try_for_each(|store| inside.store(f, store))
             }
@@ -149,8 +149,9 @@ impl Text<'_> {
         Ok(())
     }
 
-    fn exprs(&self, f: &mut Formatter, exprs: &Exprs) -> fmt::Result {
-        for (id, expr) in exprs.iter() {
+    fn exprs(&self, f: &mut Formatter, kernel: &Kernel) -> fmt::Result {
+        for id in kernel.live_exprs() {
+            let expr = kernel.exprs.get(id);
             self.line(f, format_args!("{}: {} = {}", value(id), expr.dtype, self.expr(&expr.kind)))?;
         }
         Ok(())

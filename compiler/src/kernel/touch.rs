@@ -1,13 +1,38 @@
 //! Which buffers kernels read and write: what memory planning and the split into prepare and run ask.
 
-use super::{Body, BufferId, ExprKind, Kernel, Stage, Step, Store};
+use super::{Body, BufferId, ExprId, ExprKind, Kernel, Stage, Step, Store};
 use kiln_ir::{Dim, Symbol};
 use std::collections::BTreeSet;
 
 impl Kernel {
+    /// Expressions that its stores, reductions and sums need; passes leave others behind.
+    pub fn live_exprs(&self) -> BTreeSet<ExprId> {
+        let mut left: Vec<ExprId> = Vec::new();
+        match &self.body {
+            Body::Contract(contract) => left.extend([contract.lhs, contract.rhs]),
+            Body::Nest(nest) => left.extend(nest.stages.iter().flat_map(|stage| match stage {
+                Stage::Reduce { reductions, .. } => reductions.iter().map(|reduction| reduction.value).collect(),
+                Stage::Sweep { .. } => Vec::new(),
+                Stage::Running { reduction, .. } => vec![reduction.value],
+            })),
+        }
+        for store in self.stores() {
+            left.push(store.value);
+            store.offset.visit_symbols(&mut |symbol| left.extend(ExprId::of_symbol(symbol)));
+        }
+        let mut live = BTreeSet::new();
+        while let Some(id) = left.pop() {
+            if live.insert(id) {
+                left.extend(self.exprs.operands(id));
+            }
+        }
+        live
+    }
+
     /// Buffers it loads elements from; a store that combines counts.
     pub fn loads(&self) -> BTreeSet<BufferId> {
-        let loaded = self.exprs.iter().filter_map(|(_, expr)| match &expr.kind {
+        let live = self.live_exprs();
+        let loaded = live.iter().filter_map(|id| match &self.exprs.get(*id).kind {
             ExprKind::Load(access) => Some(access.buffer),
             _ => None,
         });

@@ -114,7 +114,7 @@ fn kernels_are_shown_as_text() {
     predict (x: f32[batch, 3]) -> (y: f32[batch, 3])
       size batch from 1 to 64
       run
-        nest "m.kiln:1" [$i0 < batch]
+        nest m.kiln:1 [$i0 < batch]
           %0: f32 = x[3*$i0 + $i1]
           %1: f32 = accumulator 0
           %2: f32 = x[3*$i0 + $i2]
