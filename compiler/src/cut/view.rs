@@ -104,7 +104,8 @@ pub fn pad(mode: PadMode, operand: &[Dim], low: &[Dim], index: &[Dim], ranges: &
                 PadMode::Constant => inner,
                 PadMode::Edge => inner.maximum(&Dim::ZERO).minimum(&(size - Dim::ONE)).simplify(ranges),
                 PadMode::Reflect => {
-                    let period = (size - Dim::ONE) * Dim::from(2);
+                    // An axis of one element reflects onto itself: a period of 1, as one of 0 has no remainder.
+                    let period = ((size - Dim::ONE) * Dim::from(2)).maximum(&Dim::ONE).simplify(ranges);
                     let phase = inner.modulo(&period);
                     phase.minimum(&(&period - &phase))
                 }
