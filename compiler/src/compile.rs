@@ -23,7 +23,6 @@ use crate::artifact::describe::{ModelFacts, describe};
 use crate::artifact::write::{ArtifactKind, ArtifactParts, WeightsChoice, Written, write_artifact};
 use crate::backend::cpu::emit::{self, Isas, Listing};
 use crate::backend::cpu::jit::Predictor;
-use crate::backend::cpu::lower::VectorIsa;
 use crate::backend::cpu::plan::{ProgramPlan, plan_program};
 use crate::backend::cpu::schedule::schedule;
 use crate::backend::cpu::target::{CpuTarget, Placement};
@@ -49,7 +48,7 @@ pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &C
     let mut program = cut(&module, "predict").map_err(|error| vec![error])?;
     timings.push(Timing { pass: "cut", time: cutting.elapsed(), nodes });
     let lowering = Instant::now();
-    schedule(&mut program, &VectorIsa::V128);
+    schedule(&mut program, &target.vector_isa());
     let mut compiled = Compiled::from_program(program, module.parameters, target, facts).map_err(|error| vec![error])?;
     timings.push(Timing { pass: "lower", time: lowering.elapsed(), nodes });
     compiled.timings = timings;
@@ -75,7 +74,7 @@ impl Compiled {
         target: CpuTarget,
         facts: ModelFacts,
     ) -> Result<Compiled, Diagnostic> {
-        let plan = plan_program(program, &VectorIsa::V128)?;
+        let plan = plan_program(program, &target.vector_isa())?;
         Ok(Compiled { plan, parameters, target, facts, timings: Vec::new() })
     }
 

@@ -33,8 +33,8 @@ pub fn c_header(signature: &Signature) -> String {
     }
     line(RULES);
     if !signature.cpu.is_empty() {
-        line(&format!(" * CPU: the code needs {}. Nothing checks that at run time:", signature.cpu.join(", ")));
-        line(" * a program that may run elsewhere must ask the CPU before it calls.");
+        line(&format!(" * CPU: the code needs {}.", signature.cpu.join(", ")));
+        line(&format!(" * {name}_arena_bytes runs on any CPU and answers KILN_CPU where something is missing; call it before the rest."));
     }
     line(match &signature.weights.location {
         WeightsLocation::Embedded => " * Weights: embedded; leave call.weights null.",

@@ -20,17 +20,22 @@ use std::fmt::Write as _;
 pub struct Isas {
     none: OwnedTargetIsa,
     speed: OwnedTargetIsa,
+    baseline: OwnedTargetIsa,
 }
 
 impl Isas {
-    /// Both views.
+    /// All views.
     pub fn new(target: &CpuTarget, placement: Placement) -> Isas {
-        Isas { none: target.isa(Optimise::No, placement), speed: target.isa(Optimise::Yes, placement) }
+        Isas {
+            none: target.isa(Optimise::No, placement),
+            speed: target.isa(Optimise::Yes, placement),
+            baseline: target.baseline().isa(Optimise::Yes, placement),
+        }
     }
 
-    /// The view for entry functions.
-    pub fn speed(&self) -> &OwnedTargetIsa {
-        &self.speed
+    /// The view for entry functions and whole modules: entry functions must be able to answer that the CPU lacks something.
+    pub fn baseline(&self) -> &OwnedTargetIsa {
+        &self.baseline
     }
 
     fn of(&self, function: &KernelFunction) -> &dyn TargetIsa {
@@ -39,9 +44,18 @@ impl Isas {
 }
 
 /// Emits `m_predict` and its companions with the kernels they run.
-pub fn emit_main<M: Module>(module: &mut M, model: &str, plan: &ProgramPlan, isas: &Isas, weights: WeightsSource) -> Exports {
+///
+/// `checked_features` are what `m_arena_bytes` asks the CPU for.
+pub fn emit_main<M: Module>(
+    module: &mut M,
+    model: &str,
+    plan: &ProgramPlan,
+    isas: &Isas,
+    weights: WeightsSource,
+    checked_features: &[&str],
+) -> Exports {
     let kernels = define_kernels(module, plan, &plan.main, isas);
-    entry::emit_predict(module, model, &plan.program, &plan.main, &kernels, weights)
+    entry::emit_predict(module, model, &plan.program, &plan.main, &kernels, weights, checked_features)
 }
 
 /// Emits `m_prepare` with the kernels it runs.

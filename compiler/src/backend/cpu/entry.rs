@@ -5,8 +5,9 @@
 //! | function | does |
 //! |---|---|
 //! | `m_predict(call)` | checks, then runs everything; 0 or a status |
-//! | `m_arena_bytes(dims, threads, bytes)` | checks sizes and answers the arena's |
+//! | `m_arena_bytes(dims, threads, bytes)` | checks CPU and sizes and answers the arena's |
 //! | `m_output_shapes(dims, shapes)` | checks sizes and answers the outputs' dims |
+//! | local `predict.cpu` | asks the CPU for what the code needs |
 //! | local `predict.sizes` | ranges, guards, overflow, arena size: what the three share |
 //! | local `predict.setupN` | writes the arguments of some kernels into the arena |
 //! | local `predict.stepsN` | runs some kernels |
@@ -143,7 +144,8 @@ pub struct Exports {
 
 /// Emits one function with its helpers, and for `predict` the two that answer sizes.
 ///
-/// `kernels` are the functions behind [`Launch::function`].
+/// `kernels` are the functions behind [`Launch::function`]; `checked_features` are what `m_arena_bytes`, which every caller needs
+/// before the first run, asks the CPU for.
 pub fn emit_predict<M: Module>(
     module: &mut M,
     model: &str,
@@ -151,10 +153,12 @@ pub fn emit_predict<M: Module>(
     plan: &EntryPlan,
     kernels: &BTreeMap<usize, FuncId>,
     weights: WeightsSource,
+    checked_features: &[&str],
 ) -> Exports {
     let mut emit = Emit::new(module, program, plan, kernels);
     let sizes = emit.sizes();
-    let arena_bytes = emit.arena_bytes(&export_name(model, "arena_bytes"), sizes);
+    let cpu = (!checked_features.is_empty()).then(|| emit.cpu_check(checked_features));
+    let arena_bytes = emit.arena_bytes(&export_name(model, "arena_bytes"), sizes, cpu);
     let output_shapes = emit.output_shapes(&export_name(model, "output_shapes"), sizes);
     let predict = emit.entry(&export_name(model, &plan.name), sizes, weights);
     Exports { predict, arena_bytes, output_shapes }

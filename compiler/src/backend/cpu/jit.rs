@@ -39,7 +39,7 @@ impl Predictor {
         let mut module = LoadedCode::module(&isas, Some(image.as_ptr()))?;
         let data = module.declare_data(WEIGHTS_SYMBOL, Linkage::Import, false, false);
         let data = data.unwrap_or_else(|error| panic!("jit: {error}"));
-        let exports = emit_main(&mut module, "model", plan, &isas, WeightsSource::Symbol(data));
+        let exports = emit_main(&mut module, "model", plan, &isas, WeightsSource::Symbol(data), &[]);
         let code = LoadedCode::load(module)?;
         let json = serde_json::to_vec(signature).unwrap_or_else(|error| panic!("jit: signature: {error}")).into_boxed_slice();
         let descriptor = descriptor(&code, &exports, &json, image, plan.weights.bytes);

@@ -19,7 +19,7 @@ impl LoadedCode {
     ///
     /// Errors: `memory` when the system gives no address space.
     pub fn module(isas: &Isas, weights: Option<*const u8>) -> Result<JITModule, Diagnostic> {
-        let mut builder = JITBuilder::with_isa(isas.speed().clone(), default_libcall_names());
+        let mut builder = JITBuilder::with_isa(isas.baseline().clone(), default_libcall_names());
         builder.memory_provider(Box::new(ArenaMemoryProvider::new_with_size(RESERVED_BYTES).map_err(refused)?));
         if let Some(address) = weights {
             builder.symbol(WEIGHTS_SYMBOL, address);

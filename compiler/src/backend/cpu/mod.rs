@@ -4,6 +4,7 @@
 //! (memory and launches), [`entry`] with [`size_code`] (the functions that callers see), [`emit`] (all of it into a Cranelift
 //! module), [`weights`] (the weights image), [`jit`] with [`loaded`] (running it here), [`object`] (as an object file).
 
+pub mod cpu_check;
 pub mod emit;
 pub mod entry;
 pub mod jit;

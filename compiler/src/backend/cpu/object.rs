@@ -36,11 +36,11 @@ pub struct ObjectParts<'a> {
 pub fn model_object<'a>(plan: &ProgramPlan, target: &CpuTarget, parts: &ObjectParts<'a>) -> Object<'a> {
     let isas = Isas::new(target, Placement::Object);
     let model = &parts.signature.name;
-    let builder = ObjectBuilder::new(isas.speed().clone(), model.as_str(), default_libcall_names());
+    let builder = ObjectBuilder::new(isas.baseline().clone(), model.as_str(), default_libcall_names());
     let mut module = ObjectModule::new(builder.unwrap_or_else(|error| panic!("object: {error}")));
     let weights = parts.weights.filter(|bytes| !bytes.is_empty()).map(|bytes| (declare_weights(&mut module), bytes));
     let source = weights.map_or(WeightsSource::Caller, |(data, _)| WeightsSource::Symbol(data));
-    let exports = emit_main(&mut module, model, plan, &isas, source);
+    let exports = emit_main(&mut module, model, plan, &isas, source, target.features());
     let signature = define_signature(&mut module, parts.signature);
     let sizes = Sizes { signature: signature.1, weights: parts.signature.weights.bytes };
     let descriptor = define_descriptor(&mut module, model, &exports, signature.0, weights.map(|(data, _)| data), sizes);

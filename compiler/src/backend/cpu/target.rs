@@ -1,5 +1,6 @@
 //! Which CPU code is made for: its architecture and the instruction sets it may use.
 
+use super::lower::VectorIsa;
 use super::tile::clif;
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{Configurable, Flags};
@@ -118,6 +119,24 @@ impl CpuTarget {
     /// Whether this process can run the code.
     pub fn runs_here(&self) -> bool {
         self.triple.architecture == Triple::host().architecture && self.features.iter().all(|name| has(name))
+    }
+
+    /// The same architecture without features beyond its baseline.
+    pub fn baseline(&self) -> CpuTarget {
+        CpuTarget { triple: self.triple.clone(), features: Vec::new() }
+    }
+
+    /// The baseline of any architecture that Cranelift knows, to look at its code.
+    pub fn of_triple(triple: Triple) -> CpuTarget {
+        CpuTarget { triple, features: Vec::new() }
+    }
+
+    /// The vector unit that kernels are written for.
+    pub fn vector_isa(&self) -> VectorIsa {
+        match self.triple.architecture {
+            Architecture::Aarch64(_) => VectorIsa { registers: 32, ..VectorIsa::V128 },
+            _ => VectorIsa::V128,
+        }
     }
 
     /// Cranelift's view of it. Panics when Cranelift lacks the architecture, which the workspace's features rule out.

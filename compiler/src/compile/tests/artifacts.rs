@@ -69,7 +69,6 @@ fn an_object_refers_to_nothing_outside_and_its_bytes_repeat() {
     let (_first, one) = write(ArtifactKind::Object, "small.o", WeightsChoice::Embed);
     let (_second, other) = write(ArtifactKind::Object, "small.o", WeightsChoice::Embed);
     assert_eq!(fs::read(&one).expect("readable"), fs::read(&other).expect("readable"));
-    assert_eq!(run(Command::new("nm").arg("--undefined-only").arg(&one)), "");
     let exported = run(Command::new("nm").args(["--defined-only", "--extern-only", "--format=just-symbols"]).arg(&one));
     insta::assert_snapshot!(exported, @"
     small_arena_bytes
@@ -77,6 +76,41 @@ fn an_object_refers_to_nothing_outside_and_its_bytes_repeat() {
     small_output_shapes
     small_predict
     ");
+}
+
+/// No libcall for anything that a level lacks, and the same results but for fused multiply-adds, of which there are none here.
+#[test]
+fn every_cpu_level_stands_alone() {
+    let pool = ThreadPool::new(1);
+    for (name, level) in CpuLevel::NAMES {
+        let Ok(target) = CpuTarget::host(level) else { continue };
+        let (program, parameters) = small();
+        let facts = ModelFacts { name: "small".into(), ..ModelFacts::default() };
+        let compiled = Compiled::from_program(program, parameters, target.clone(), facts).expect("compiles");
+        let directory = tempfile::tempdir().expect("a place for files");
+        let out = directory.path().join("small.o");
+        compiled.write(ArtifactKind::Object, WeightsChoice::Embed, &out, &pool).expect("written");
+        assert_eq!(run(Command::new("nm").arg("--undefined-only").arg(&out)), "", "{name}");
+        if target.runs_here() {
+            let outputs = compiled.predictor(&pool).expect("compiles").run(&[small_input(2)], &pool).expect("runs");
+            assert_eq!(outputs[1].floats(), [35.5, 53.5], "{name}");
+        }
+    }
+}
+
+#[test]
+fn objects_for_another_architecture_are_written_here() {
+    let (program, parameters) = small();
+    let target = CpuTarget::of_triple("aarch64-unknown-linux-gnu".parse().expect("a triple"));
+    let facts = ModelFacts { name: "small".into(), ..ModelFacts::default() };
+    let compiled = Compiled::from_program(program, parameters, target, facts).expect("compiles");
+    let directory = tempfile::tempdir().expect("a place for files");
+    let out = directory.path().join("small.o");
+    compiled.write(ArtifactKind::Object, WeightsChoice::Embed, &out, &ThreadPool::new(1)).expect("written");
+    let bytes = fs::read(&out).expect("readable");
+    assert_eq!((&bytes[..4], bytes[18]), (&b"\x7fELF"[..], 183), "an ELF object for AArch64");
+    let refused = compiled.predictor(&ThreadPool::new(1));
+    assert_eq!(refused.err().map(|error| error.code).as_deref(), cfg!(target_arch = "x86_64").then_some("cpu_host"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Checks of sizes, and the two exported functions that answer sizes.
 
 use super::{Body, Emit};
+use crate::backend::cpu::cpu_check::check_code;
 use crate::kernel::Program;
 use crate::schedule::memory::buffer_bytes;
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -34,9 +35,23 @@ impl<M: Module> Emit<'_, M> {
         })
     }
 
+    /// `status cpu()`.
+    pub(super) fn cpu_check(&mut self, features: &[&str]) -> FuncId {
+        let name = self.local_name("cpu");
+        let signature = self.signature(0, true);
+        let defined = self.module.declare_function(&name, Linkage::Local, &signature).and_then(|id| {
+            self.module.define_function_bytes(id, 16, &check_code(features), &[])?;
+            Ok(id)
+        });
+        defined.unwrap_or_else(|error| panic!("entry: {name}: {error}"))
+    }
+
     /// `status m_arena_bytes(dims, threads, bytes)`; after a failure, `bytes` holds the detail.
-    pub(super) fn arena_bytes(&mut self, name: &str, sizes: FuncId) -> FuncId {
+    pub(super) fn arena_bytes(&mut self, name: &str, sizes: FuncId, cpu: Option<FuncId>) -> FuncId {
         self.function(name, Linkage::Export, 3, true, |body, params| {
+            if let Some(cpu) = cpu {
+                body.call_checked(cpu, &[]);
+            }
             let status = body.call_local(sizes, &[params[0], params[1], params[2], params[2]]).expect("sizes answers a status");
             body.f.ins().return_(&[status]);
         })
