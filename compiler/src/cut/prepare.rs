@@ -3,6 +3,8 @@
 //! ```text
 //! pack %w ; dot %x, packed      →      prepare { pack %w } ; dot %x, packed
 //! ```
+//!
+//! Skips: steps beyond a budget in bytes and work, so that compiling a small file stays small.
 
 use crate::kernel::{Body, BufferId, BufferKind, ExprKind, Kernel, Program, Stage, Step, Store};
 use std::collections::BTreeSet;
@@ -16,20 +18,16 @@ pub fn split(program: &mut Program) {
             run_time.insert(BufferId(i as u32));
         }
     }
-    // A buffer that any run-time step writes is a run-time buffer, also for the steps before.
-    loop {
-        let before = run_time.len();
-        for step in &steps {
-            let touched = touched(step);
-            let symbolic = touched.symbolic;
-            if symbolic || touched.read.iter().chain(&touched.written).any(|b| run_time.contains(b)) {
-                run_time.extend(touched.written);
-            }
-        }
-        if run_time.len() == before {
-            break;
+    spread(&steps, &mut run_time);
+    let mut budget = Budget::of(program);
+    for step in &steps {
+        let touched = touched(step);
+        let at_run_time = touched.read.iter().chain(&touched.written).any(|b| run_time.contains(b));
+        if !at_run_time && !budget.take(program, step, &touched.written) {
+            run_time.extend(touched.written);
         }
     }
+    spread(&steps, &mut run_time);
     for step in steps {
         let touched = touched(&step);
         if touched.written.iter().any(|b| run_time.contains(b)) {
@@ -40,6 +38,68 @@ pub fn split(program: &mut Program) {
             program.buffers[id.0 as usize].kind = BufferKind::Prepared;
         }
         program.prepare.push(step);
+    }
+}
+
+/// What preparing may cost while a model is compiled. A file of a few bytes can ask for any size (a filled or tiled constant);
+/// what exceeds the budget stays a step of the run, where memory is asked for by whoever runs it.
+struct Budget {
+    bytes: i64,
+    /// Iterations of kernels.
+    work: i64,
+}
+
+impl Budget {
+    /// In proportion to parameters and constants: layouts pad them, and small sums over them are taken once.
+    fn of(program: &Program) -> Budget {
+        let sources = program.buffers.iter().filter(|b| matches!(b.kind, BufferKind::Constant(_) | BufferKind::Parameter(_)));
+        let sources = sources.map(bytes).fold(0, i64::saturating_add);
+        Budget { bytes: sources.saturating_mul(4).saturating_add(16 << 20), work: sources.saturating_mul(64).saturating_add(1 << 26) }
+    }
+
+    /// Pays for a step that writes these buffers; false, and nothing paid, if it is too much.
+    fn take(&mut self, program: &Program, step: &Step, written: &BTreeSet<BufferId>) -> bool {
+        let bytes = written.iter().map(|id| bytes(program.buffer(*id))).fold(0, i64::saturating_add);
+        let work = work(step);
+        let fits = bytes <= self.bytes && work <= self.work;
+        if fits {
+            self.bytes -= bytes;
+            self.work -= work;
+        }
+        fits
+    }
+}
+
+fn bytes(buffer: &crate::kernel::Buffer) -> i64 {
+    let sizes = buffer.shape.iter().map(|d| d.as_const().unwrap_or(i64::MAX));
+    sizes.fold(buffer.dtype.size_bytes() as i64, i64::saturating_mul)
+}
+
+/// An upper bound of a step's iterations.
+fn work(step: &Step) -> i64 {
+    match step {
+        Step::Run(kernel) => extents(kernel).iter().filter_map(kiln_ir::Dim::as_const).fold(1, i64::saturating_mul),
+        Step::Loop { extent, body, .. } => {
+            let once = body.iter().map(work).fold(0, i64::saturating_add);
+            once.saturating_mul(extent.as_const().unwrap_or(1))
+        }
+    }
+}
+
+/// A buffer that any run-time step writes is a run-time buffer, also for the steps before.
+fn spread(steps: &[Step], run_time: &mut BTreeSet<BufferId>) {
+    loop {
+        let before = run_time.len();
+        for step in steps {
+            let touched = touched(step);
+            let symbolic = touched.symbolic;
+            if symbolic || touched.read.iter().chain(&touched.written).any(|b| run_time.contains(b)) {
+                run_time.extend(touched.written);
+            }
+        }
+        if run_time.len() == before {
+            return;
+        }
     }
 }
 

@@ -63,7 +63,7 @@ impl Ranges {
     /// Declares a loop index: `0 ≤ symbol < extent`.
     pub fn set_index(&mut self, symbol: Symbol, extent: Dim) {
         let max = self.range(&extent).max;
-        self.ranges.insert(symbol.clone(), Range { min: 0, max: if max == i64::MAX { max } else { max - 1 } });
+        self.ranges.insert(symbol.clone(), Range { min: 0, max: if max == i64::MAX { max } else { max.saturating_sub(1) } });
         self.below.insert(symbol, extent);
     }
 
