@@ -2,7 +2,7 @@
 
 use super::cut;
 use crate::kernel::{Body, Program, Stage, Step};
-use kiln_ir::ops::{Cast, Conv, Dot, Scan};
+use kiln_ir::ops::{Broadcast, Cast, Conv, Dot, Scan};
 use kiln_ir::types::parse_tensor_type;
 use kiln_ir::{Builder, Dim, Graph, Module, Value};
 use std::sync::Arc;
@@ -145,6 +145,23 @@ fn steps_on_parameters_alone_are_prepared() {
     module.functions.insert("predict".into(), graph);
     let p = cut(&module, "predict").unwrap();
     assert_eq!((p.prepare.len(), p.steps.len()), (1, 1));
+}
+
+#[test]
+fn giant_work_on_a_small_parameter_is_left_to_the_run() {
+    for (length, prepared) in [(1 << 10, 1), (1 << 40, 0)] {
+        let mut graph = Graph::new();
+        let x = graph.add_input("x", parse_tensor_type("f32[4]").unwrap());
+        let w = graph.add_parameter("w", parse_tensor_type("f32[1, 4]").unwrap());
+        let mut b = Builder::new(&mut graph);
+        let many = b.op(Broadcast { shape: vec![Dim::from(length), Dim::from(4)] }, &[w]);
+        let sum = b.reduce_sum(many, &[0], false);
+        let y = b.add(x, sum);
+        graph.add_output("y", y);
+        let mut module = Module::default();
+        module.functions.insert("predict".into(), graph);
+        assert_eq!(cut(&module, "predict").unwrap().prepare.len(), prepared, "{length} rows");
+    }
 }
 
 #[test]

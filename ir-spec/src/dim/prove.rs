@@ -201,6 +201,13 @@ mod tests {
     }
 
     #[test]
+    fn the_least_extent_does_not_overflow() {
+        let mut ranges = Ranges::default();
+        ranges.set_index(Symbol::new("i"), Dim::from(i64::MIN));
+        assert_eq!(ranges.of_symbol(&Symbol::new("i")).max, i64::MIN);
+    }
+
+    #[test]
     fn an_index_within_its_extent_divides_away() {
         let (c, w) = (Dim::symbol("c"), Dim::symbol("w"));
         let mut ranges = Ranges::default();
