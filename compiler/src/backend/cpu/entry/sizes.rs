@@ -39,11 +39,11 @@ impl<M: Module> Emit<'_, M> {
     pub(super) fn cpu_check(&mut self, features: &[&str]) -> FuncId {
         let name = self.local_name("cpu");
         let signature = self.signature(0, true);
-        let defined = self.module.declare_function(&name, Linkage::Local, &signature).and_then(|id| {
-            self.module.define_function_bytes(id, 16, &check_code(features), &[])?;
-            Ok(id)
-        });
-        defined.unwrap_or_else(|error| panic!("entry: {name}: {error}"))
+        let id = self.module.declare_function(&name, Linkage::Local, &signature).unwrap_or_else(|error| panic!("entry: {name}: {error}"));
+        if let Err(error) = self.module.define_function_bytes(id, 16, &check_code(features), &[]) {
+            panic!("entry: {name}: {error}");
+        }
+        id
     }
 
     /// `status m_arena_bytes(dims, threads, bytes)`; after a failure, `bytes` holds the detail.
