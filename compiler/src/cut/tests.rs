@@ -149,15 +149,17 @@ fn steps_on_parameters_alone_are_prepared() {
 
 #[test]
 fn giant_work_on_a_small_parameter_is_left_to_the_run() {
-    for (length, prepared) in [(1 << 10, 1), (1 << 40, 0)] {
+    for (length, prepared) in [(1i64 << 10, 1), (1i64 << 40, 0)] {
         let mut graph = Graph::new();
         let x = graph.add_input("x", parse_tensor_type("f32[4]").unwrap());
         let w = graph.add_parameter("w", parse_tensor_type("f32[1, 4]").unwrap());
         let mut b = Builder::new(&mut graph);
         let many = b.op(Broadcast { shape: vec![Dim::from(length), Dim::from(4)] }, &[w]);
         let sum = b.reduce_sum(many, &[0], false);
-        let y = b.add(x, sum);
+        // Two users, so that the reduction takes neither along as its epilogue.
+        let (y, z) = (b.add(x, sum), b.mul(x, sum));
         graph.add_output("y", y);
+        graph.add_output("z", z);
         let mut module = Module::default();
         module.functions.insert("predict".into(), graph);
         assert_eq!(cut(&module, "predict").unwrap().prepare.len(), prepared, "{length} rows");
