@@ -8,7 +8,7 @@ use kiln::frontend::onnx::proto::*;
 pub const DEEP: [fn() -> ModelProto; 10] = [
     || chain(5000, |i, x, y| vec![node(["Relu", "Abs", "Neg"][i % 3], &[x], &[y])]),
     || chain(5000, |_, x, y| vec![node("Add", &[x, x], &[y])]),
-    || chain(2000, |i, x, y| vec![if i % 2 == 0 { node("Transpose", &[x], &[y]) } else { node("Softmax", &[x], &[y]) }]),
+    || chain(5000, |i, x, y| vec![if i % 2 == 0 { node("Transpose", &[x], &[y]) } else { node("Softmax", &[x], &[y]) }]),
     || chain(5000, |i, x, y| vec![node("Transpose", &[x], &[y]).with(int_list("perm", &[(i % 2) as i64, 1 - (i % 2) as i64]))]),
     || chain(5000, |_, x, y| vec![node("Identity", &[x], &[y])]),
     || chain(1500, |i, x, y| vec![node("Concat", &[x, x], &[y]).with(int("axis", (i % 2) as i64))]),

@@ -41,6 +41,13 @@ pub fn expanded(example: &Example) -> Option<Graph> {
     }
 }
 
+/// Whether an operator is made of simpler ones.
+pub fn is_composite(op: &Op, operands: &[Tensor]) -> bool {
+    let mut graph = Graph::new();
+    let inputs: Vec<Value> = operands.iter().enumerate().map(|(i, x)| graph.add_input(format!("x{i}"), x.ty())).collect();
+    matches!(op.expand(&mut Builder::new(&mut graph), &inputs), Meaning::Composite(_))
+}
+
 fn add_inputs(graph: &mut Graph, example: &Example) -> Vec<Value> {
     example.inputs.iter().enumerate().map(|(i, ty)| graph.add_input(format!("x{i}"), ty.clone())).collect()
 }

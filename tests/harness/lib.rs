@@ -2,6 +2,7 @@
 //! examples, random graphs, comparison.
 
 pub mod bless;
+pub mod closeness;
 pub mod compare;
 pub mod filetest;
 pub mod instances;

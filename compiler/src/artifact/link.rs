@@ -63,9 +63,12 @@ fn write_object(path: &Path, object: WriteObject) -> io::Result<()> {
 
 /// Runs `cc`, or what the variable `CC` names, as every build tool does.
 fn run_linker(arguments: &[OsString]) -> Result<(), Diagnostic> {
-    let linker = std::env::var_os("CC").filter(|name| !name.is_empty()).unwrap_or_else(|| "cc".into());
-    let name = linker.to_string_lossy().into_owned();
-    let output = Command::new(&linker).args(arguments).output().map_err(|error| {
+    run(&std::env::var_os("CC").filter(|name| !name.is_empty()).unwrap_or_else(|| "cc".into()), arguments)
+}
+
+fn run(linker: &OsStr, arguments: &[OsString]) -> Result<(), Diagnostic> {
+    let name = linker.to_string_lossy();
+    let output = Command::new(linker).args(arguments).output().map_err(|error| {
         let reason = if error.kind() == io::ErrorKind::NotFound { "it is not installed".to_string() } else { error.to_string() };
         Diagnostic::new("linker", format!("cannot run the linker `{name}`: {reason}"))
             .help("install a C compiler (Debian: `apt install gcc`), or write an object with `--emit obj`, which needs none")
@@ -77,4 +80,19 @@ fn run_linker(arguments: &[OsString]) -> Result<(), Diagnostic> {
     let last: Vec<&str> = text.lines().rev().take(8).collect();
     let said = last.into_iter().rev().collect::<Vec<_>>().join("\n");
     Err(Diagnostic::new("linker", format!("the linker `{name}` failed ({})", output.status)).at("it says", said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_linker_is_told_with_what_works_without() {
+        insta::assert_snapshot!(run(OsStr::new("no-such-cc"), &[]).expect_err("refused"), @"
+        error[linker]: cannot run the linker `no-such-cc`: it is not installed
+          help: install a C compiler (Debian: `apt install gcc`), or write an object with `--emit obj`, which needs none
+        ");
+        let failed = run(OsStr::new("cc"), &["/no/such/object.o".into()]).expect_err("refused");
+        assert!(failed.to_string().contains("/no/such/object.o"), "{failed}");
+    }
 }

@@ -409,6 +409,34 @@ impl Window<'_> {
         }
         (from, bounds)
     }
+
+    /// Per window axis, the first position of the operand under an output index, and the end of the positions that exist: of the
+    /// operand or of the window, whichever comes first.
+    fn first_inside(&self, operand: &[Dim], at: &[Dim]) -> Vec<(Dim, Dim)> {
+        let leading = operand.len() - self.window.len();
+        let axis = |axis: usize| {
+            let step = Dim::from(self.dilations[axis]);
+            let start = &at[leading + axis] * Dim::from(self.strides[axis]) - &self.low[axis];
+            let skipped = (Dim::ZERO - &start).ceil_div(&step).maximum(&Dim::ZERO);
+            let end = &start + Dim::from(self.window[axis]) * &step;
+            (start + skipped * step, end.minimum(&operand[leading + axis]))
+        };
+        (0..self.window.len()).map(axis).collect()
+    }
+}
+
+/// Whether 0 ≤ index < extent for all of them.
+fn inside_all<'a>(b: &mut KernelBuilder, pairs: impl Iterator<Item = (&'a Dim, &'a Dim)>) -> ExprId {
+    let zero = b.exprs.add(DType::I64, ExprKind::Index(Dim::ZERO));
+    let mut all = b.exprs.constant(DType::Bool, 1.0);
+    for (index, extent) in pairs {
+        let [index, extent] = [index, extent].map(|d| b.exprs.add(DType::I64, ExprKind::Index(d.clone())));
+        for condition in [ExprKind::Compare(CompareFn::LessEqual, zero, index), ExprKind::Compare(CompareFn::Less, index, extent)] {
+            let condition = b.exprs.add(DType::Bool, condition);
+            all = b.exprs.add(DType::Bool, ExprKind::Binary(BinaryFn::And, all, condition));
+        }
+    }
+    all
 }
 
 fn window_reduce(region: &Region, head: Value, op: &WindowReduce, value: Value, place: &Place, checked: usize) -> Built {
@@ -433,8 +461,20 @@ fn window_arg_max(region: &Region, head: Value, op: &WindowArgMax, value: Value,
     let inside = view::split(&Dim::from(position.symbol()), &sizes, &b.ranges);
     let (from, _) = window.source(&b, &operand, &dims(&parallel), &inside);
     let leading = operand.len() - sizes.len();
-    let plane = from[leading..].iter().zip(&operand[leading..]).fold(Dim::ZERO, |p, (i, size)| p * size + i);
-    let element = b.exprs.add(DType::I64, ExprKind::Index(plane));
+    let spatial = &operand[leading..];
+    let plane = |from: &[Dim]| from.iter().zip(spatial).fold(Dim::ZERO, |p, (i, size)| p * size + i);
+    let mut element = b.exprs.add(DType::I64, ExprKind::Index(plane(&from[leading..])));
+    // Padding counts as the least value, so it comes first where every element of the window is that, or where there is none.
+    let outside: Vec<(&Dim, &Dim)> = from[leading..].iter().zip(spatial).filter(|(i, size)| !b.ranges.within(i, size)).collect();
+    if !outside.is_empty() {
+        let first = window.first_inside(&operand, &dims(&parallel));
+        let exists = inside_all(&mut b, first.iter().map(|(i, end)| (i, end)));
+        let (first, none) = (plane(&first.iter().map(|f| f.0.clone()).collect::<Vec<_>>()), Dim::from(-1));
+        let [first, none] = [first, none].map(|d| b.exprs.add(DType::I64, ExprKind::Index(d)));
+        let instead = b.exprs.add(DType::I64, ExprKind::Select(exists, first, none));
+        let chosen = inside_all(&mut b, outside.into_iter());
+        element = b.exprs.add(DType::I64, ExprKind::Select(chosen, element, instead));
+    }
     let index = dims(&parallel);
     b.touch(head.node);
     let store = Store { buffer: place.buffer, offset: place.offset(&index), value: element, combine: None };

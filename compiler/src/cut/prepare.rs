@@ -6,7 +6,7 @@
 //!
 //! Skips: steps beyond a budget in bytes and work, so that compiling a small file stays small.
 
-use crate::kernel::{Body, BufferId, BufferKind, ExprKind, Kernel, Program, Stage, Step, Store};
+use crate::kernel::{BufferId, BufferKind, ExprKind, Kernel, PrepareBudget, Program, Step};
 use std::collections::BTreeSet;
 
 /// Splits the steps of a program.
@@ -19,14 +19,15 @@ pub fn split(program: &mut Program) {
         }
     }
     spread(&steps, &mut run_time);
-    let mut budget = Budget::of(program);
+    let mut budget = PrepareBudget::of(program);
     for step in &steps {
         let touched = touched(step);
         let at_run_time = touched.read.iter().chain(&touched.written).any(|b| run_time.contains(b));
-        if !at_run_time && !budget.take(program, step, &touched.written) {
+        if !at_run_time && !budget.take(program, step) {
             run_time.extend(touched.written);
         }
     }
+    program.prepare_budget = budget;
     spread(&steps, &mut run_time);
     for step in steps {
         let touched = touched(&step);
@@ -38,51 +39,6 @@ pub fn split(program: &mut Program) {
             program.buffers[id.0 as usize].kind = BufferKind::Prepared;
         }
         program.prepare.push(step);
-    }
-}
-
-/// What preparing may cost while a model is compiled. A file of a few bytes can ask for any size (a filled or tiled constant);
-/// what exceeds the budget stays a step of the run, where memory is asked for by whoever runs it.
-struct Budget {
-    bytes: i64,
-    /// Iterations of kernels.
-    work: i64,
-}
-
-impl Budget {
-    /// In proportion to parameters and constants: layouts pad them, and small sums over them are taken once.
-    fn of(program: &Program) -> Budget {
-        let sources = program.buffers.iter().filter(|b| matches!(b.kind, BufferKind::Constant(_) | BufferKind::Parameter(_)));
-        let sources = sources.map(bytes).fold(0, i64::saturating_add);
-        Budget { bytes: sources.saturating_mul(4).saturating_add(16 << 20), work: sources.saturating_mul(64).saturating_add(1 << 26) }
-    }
-
-    /// Pays for a step that writes these buffers; false, and nothing paid, if it is too much.
-    fn take(&mut self, program: &Program, step: &Step, written: &BTreeSet<BufferId>) -> bool {
-        let bytes = written.iter().map(|id| bytes(program.buffer(*id))).fold(0, i64::saturating_add);
-        let work = work(step);
-        let fits = bytes <= self.bytes && work <= self.work;
-        if fits {
-            self.bytes -= bytes;
-            self.work -= work;
-        }
-        fits
-    }
-}
-
-fn bytes(buffer: &crate::kernel::Buffer) -> i64 {
-    let sizes = buffer.shape.iter().map(|d| d.as_const().unwrap_or(i64::MAX));
-    sizes.fold(buffer.dtype.size_bytes() as i64, i64::saturating_mul)
-}
-
-/// An upper bound of a step's iterations.
-fn work(step: &Step) -> i64 {
-    match step {
-        Step::Run(kernel) => extents(kernel).iter().filter_map(kiln_ir::Dim::as_const).fold(1, i64::saturating_mul),
-        Step::Loop { extent, body, .. } => {
-            let once = body.iter().map(work).fold(0, i64::saturating_add);
-            once.saturating_mul(extent.as_const().unwrap_or(1))
-        }
     }
 }
 
@@ -138,31 +94,13 @@ fn visit(step: &Step, found: &mut Touched, loops: &mut BTreeSet<kiln_ir::Symbol>
 }
 
 fn visit_kernel(kernel: &Kernel, found: &mut Touched) {
-    for (_, expr) in kernel.exprs.iter() {
-        if let ExprKind::Load(access) = &expr.kind {
-            found.read.insert(access.buffer);
-        }
-    }
-    for store in stores(kernel) {
-        found.written.insert(store.buffer);
-        if store.combine.is_some() {
-            found.read.insert(store.buffer);
-        }
-    }
+    found.read.extend(kernel.loads());
+    found.written.extend(kernel.stores().iter().map(|store| store.buffer));
 }
 
 /// The extents of a kernel's indices and every dim its expressions read sizes from.
 fn extents(kernel: &Kernel) -> Vec<kiln_ir::Dim> {
-    let axes: Vec<&crate::kernel::Axis> = match &kernel.body {
-        Body::Nest(nest) => {
-            let inner = nest.stages.iter().flat_map(|s| match s {
-                Stage::Reduce { axes, .. } | Stage::Sweep { axes, .. } => axes.iter().collect::<Vec<_>>(),
-                Stage::Running { axis, .. } => vec![axis],
-            });
-            nest.parallel.iter().chain(inner).collect()
-        }
-        Body::Contract(c) => [&c.batch, &c.rows, &c.columns, &c.depth].into_iter().flatten().collect(),
-    };
+    let axes = kernel.axes();
     let own: BTreeSet<&kiln_ir::Symbol> = axes.iter().map(|a| &a.index).collect();
     let mut dims: Vec<kiln_ir::Dim> = axes.iter().map(|a| a.extent.clone()).collect();
     let mut sizes_in = |dim: &kiln_ir::Dim| {
@@ -192,22 +130,6 @@ fn extents(kernel: &Kernel) -> Vec<kiln_ir::Dim> {
             | ExprKind::Accumulator(_) => {}
         }
     }
-    stores(kernel).iter().for_each(|s| sizes_in(&s.offset));
+    kernel.stores().iter().for_each(|s| sizes_in(&s.offset));
     dims
-}
-
-/// The stores of a kernel.
-pub fn stores(kernel: &Kernel) -> Vec<&Store> {
-    match &kernel.body {
-        Body::Contract(c) => c.stores.iter().collect(),
-        Body::Nest(nest) => nest
-            .stages
-            .iter()
-            .flat_map(|s| match s {
-                Stage::Reduce { .. } => Vec::new(),
-                Stage::Sweep { stores, .. } => stores.iter().collect(),
-                Stage::Running { store, .. } => vec![store],
-            })
-            .collect(),
-    }
 }

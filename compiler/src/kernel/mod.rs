@@ -15,11 +15,13 @@
 mod axes;
 pub mod eval;
 mod expr;
+mod prepare_budget;
 mod print;
 mod touch;
 
 pub use axes::{row_major, unravelled};
 pub use expr::{Access, BinaryFn, Bound, CompareFn, Expr, ExprId, ExprKind, Exprs, Scalar, UnaryFn};
+pub use prepare_budget::PrepareBudget;
 pub use touch::buffers_touched;
 
 use kiln_ir::graph::{Guard, Origin};
@@ -86,6 +88,8 @@ pub struct Program {
     pub outputs: Vec<(String, BufferId)>,
     /// Steps that depend on parameters only, run once after they are known.
     pub prepare: Vec<Step>,
+    /// What is left for further steps of that kind.
+    pub prepare_budget: PrepareBudget,
     /// The function itself.
     pub steps: Vec<Step>,
     /// Names of the nodes that [`ExprKind::CheckedIndex`] refers to.

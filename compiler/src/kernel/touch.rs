@@ -1,6 +1,6 @@
 //! Which buffers kernels read and write: what memory planning and the split into prepare and run ask.
 
-use super::{Body, BufferId, ExprId, ExprKind, Kernel, Stage, Step, Store};
+use super::{Axis, Body, BufferId, ExprId, ExprKind, Kernel, Stage, Step, Store};
 use kiln_ir::{Dim, Symbol};
 use std::collections::BTreeSet;
 
@@ -54,18 +54,23 @@ impl Kernel {
         }
     }
 
-    /// Extents of all its indices.
-    pub fn extents(&self) -> Vec<&Dim> {
+    /// All its indices, in order of declaration.
+    pub fn axes(&self) -> Vec<&Axis> {
         match &self.body {
-            Body::Contract(c) => [&c.batch, &c.rows, &c.columns, &c.depth].into_iter().flatten().map(|axis| &axis.extent).collect(),
+            Body::Contract(c) => [&c.batch, &c.rows, &c.columns, &c.depth].into_iter().flatten().collect(),
             Body::Nest(nest) => {
                 let inner = nest.stages.iter().flat_map(|stage| match stage {
                     Stage::Reduce { axes, .. } | Stage::Sweep { axes, .. } => axes.as_slice(),
                     Stage::Running { axis, .. } => std::slice::from_ref(axis),
                 });
-                nest.parallel.iter().chain(inner).map(|axis| &axis.extent).collect()
+                nest.parallel.iter().chain(inner).collect()
             }
         }
+    }
+
+    /// Extents of all its indices.
+    pub fn extents(&self) -> Vec<&Dim> {
+        self.axes().into_iter().map(|axis| &axis.extent).collect()
     }
 
     /// Whether the same elements are stored whatever that symbol's value is.

@@ -7,6 +7,7 @@ use super::offsets::{offsets, pick, strides};
 use super::shape::operands;
 use super::{Example, Facts, Gradient, Meaning, Operator, TypeError};
 use crate::op;
+use crate::dim::Atom;
 use crate::{Builder, Dim, Proof, Tensor, TensorType, Value};
 
 op! {
@@ -24,6 +25,11 @@ impl Operator for Broadcast {
             return Err(TypeError::new("broadcast_c1", format!("{} has more axes than the result's {}", x[0], self.shape.len())));
         };
         for (from, to) in x[0].shape.iter().zip(&self.shape[new..]) {
+            for atom in to.terms().iter().flat_map(|t| &t.atoms) {
+                if let Atom::Bcast(a, b) = atom {
+                    facts.broadcast(a, b, "broadcast_c2", "broadcast")?;
+                }
+            }
             // A dim `bcast(from, _)` is what `from` broadcasts to by construction.
             if !from.is(1) && from != to && from.bcast(to) != *to {
                 if facts.ranges.provably_equal(from, to) == Proof::No && facts.ranges.provably_equal(from, &Dim::ONE) == Proof::No {

@@ -151,7 +151,10 @@ fn evaluate<T: Arithmetic>(op: &Conv, x: &Tensor, w: &Tensor, shape: Vec<usize>)
     let (batch, channels, outputs, per_group) = (x.shape()[0], x.shape()[1], w.shape()[0], w.shape()[1]);
     let mut y = vec![T::ZERO; product(&shape)];
     for (k, element) in indices(kernel).enumerate() {
-        let runs = runs(&op.sliding().pairs(&element, input, output)?);
+        let pairs = op.sliding().pairs(&element, input, output)?;
+        let runs = runs(&pairs);
+        let mut is_padding = vec![true; output_plane];
+        pairs.iter().for_each(|(p, _)| is_padding[*p] = false);
         for n in 0..batch {
             for o in 0..outputs {
                 let group = o / (outputs / op.groups);
@@ -162,6 +165,11 @@ fn evaluate<T: Arithmetic>(op: &Conv, x: &Tensor, w: &Tensor, shape: Vec<usize>)
                     for &(p, i, length) in &runs {
                         let terms = sums[p..p + length].iter_mut().zip(&plane[i..i + length]);
                         terms.for_each(|(sum, x)| *sum = sum.plus(weight.times(*x)));
+                    }
+                    // Padding is zeros, which matter where a weight is not finite.
+                    let nothing = weight.times(T::ZERO);
+                    if nothing.is_nan() {
+                        sums.iter_mut().zip(&is_padding).filter(|(_, p)| **p).for_each(|(sum, _)| *sum = sum.plus(nothing));
                     }
                 }
             }

@@ -44,17 +44,22 @@ pub struct KernelFunction {
     pub name: String,
 }
 
+/// Kernels lowered before equal ones are found, so that a long chain of layers is not held as that many functions.
+const LOWERED_AT_ONCE: usize = 64;
+
 /// Lowers all kernels of a program and plans its memory.
 ///
 /// Errors: `arena_too_large`.
 pub fn plan_program(owned: Program, isa: &VectorIsa) -> Result<ProgramPlan, Diagnostic> {
     let program = &owned;
     let weights = plan_weights(program)?;
-    let kernels = kernels_of(program);
-    let lowered = map_in_parallel(&kernels, |kernel| lower(kernel, program, isa));
     let mut functions = Functions::default();
-    let mut launches =
-        (kernels.iter().zip(lowered)).map(|(kernel, lowered)| functions.launch(kernel, lowered)).collect::<Vec<_>>().into_iter();
+    let mut launches = Vec::new();
+    for kernels in kernels_of(program).chunks(LOWERED_AT_ONCE) {
+        let lowered = map_in_parallel(kernels, |kernel| lower(kernel, program, isa));
+        launches.extend(kernels.iter().zip(lowered).map(|(kernel, lowered)| functions.launch(kernel, lowered)));
+    }
+    let mut launches = launches.into_iter();
 
     let prepare = match program.prepare.is_empty() {
         true => None,

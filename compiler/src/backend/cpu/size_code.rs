@@ -17,7 +17,7 @@ pub struct SizeCode {
     pub order: Vec<Symbol>,
     /// Indices of the loops around this place.
     pub indices: BTreeMap<Symbol, Value>,
-    /// When present, non-zero once any arithmetic overflowed; otherwise arithmetic wraps.
+    /// When present, non-zero once any arithmetic overflowed or divided by what is not positive; otherwise arithmetic wraps.
     pub overflow: Option<Value>,
 }
 
@@ -91,6 +91,10 @@ impl SizeCode {
             return self.symbol(f, symbol);
         };
         let (a, b) = (self.value(f, a), self.value(f, b));
+        if self.overflow.is_some() && matches!(atom, Atom::FloorDiv(..) | Atom::Mod(..)) {
+            let undefined = f.ins().icmp_imm_s(IntCC::SignedLessThanOrEqual, b, 0);
+            self.note(f, undefined);
+        }
         match atom {
             Atom::Symbol(_) => a,
             Atom::FloorDiv(..) => divide(f, a, b).0,

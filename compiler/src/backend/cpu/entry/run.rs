@@ -10,8 +10,9 @@ use kiln_ir::artifact::{ALIGNMENT, Call, Pool, Status};
 use kiln_ir::{Dim, Symbol};
 use std::mem::offset_of;
 
-/// Work (scalar operations, as kernels estimate theirs) below which waking a thread costs more than it saves.
-const WORTH_A_CHUNK: i64 = 1 << 15;
+/// Work (scalar operations, as kernels estimate theirs; some 15 per nanosecond) below which handing it to a thread costs more than
+/// it saves: a spinning thread takes a chunk in half a microsecond, a parked one in ten.
+const WORTH_A_CHUNK: i64 = 1 << 16;
 
 impl<M: Module> Emit<'_, M> {
     /// `status m_predict(call)`.

@@ -21,8 +21,7 @@ use super::tile::{Epilogue, Left, Tile};
 use super::{Arg, VectorIsa};
 use crate::backend::cpu::tile::{Builder, Reg};
 use crate::kernel::{
-    Access, Axis, Body, Bound, BufferKind, Contract, DEPTH_CHUNK, ExprId, ExprKind, Exprs, Kernel, Program, Stage, row_major, sum_dtype,
-    unravelled,
+    Access, Axis, Body, Bound, Contract, DEPTH_CHUNK, ExprId, ExprKind, Exprs, Kernel, Program, Stage, row_major, sum_dtype, unravelled,
 };
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 
@@ -70,17 +69,14 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
     let rows = Dim::product(contract.rows.iter().map(|a| &a.extent));
     let dtype = sum_dtype(kernel.exprs.get(contract.lhs).dtype);
     let panel_columns = isa.panel_columns(dtype);
-    let has_panels = match &kernel.exprs.get(contract.rhs).kind {
-        ExprKind::Load(access) => is_panels(program, access, panel_columns),
-        _ => false,
-    };
-    if rows.is(1) && !has_panels {
-        return nest_form(kernel, contract, sizes);
-    }
+    let unflattened = kernel.clone();
     let row = flattened(kernel, |c| &mut c.rows, "#row", sizes);
     let column = flattened(kernel, |c| &mut c.columns, "#column", sizes);
-    let contract = body_mut(kernel).clone();
-    let rhs_in_place = prepared_panels(kernel, program, &contract, &column, panel_columns, sizes);
+    let rhs_in_place = panels_in_place(kernel, program, body_mut(&mut kernel.clone()), &column, panel_columns, sizes);
+    if rows.is(1) && rhs_in_place.is_none() {
+        *kernel = unflattened;
+        return nest_form(kernel, contract, sizes);
+    }
     if rhs_in_place.is_none() && column.extent.as_const().is_none_or(|n| n % panel_columns != 0) {
         guard_columns(kernel, &column);
     }
@@ -158,14 +154,8 @@ fn plain_rows(kernel: &Kernel, contract: &Contract, sizes: &Ranges) -> Option<Pl
     Some(Plain { access, offset, step })
 }
 
-/// Whether the buffer is one of panels, as the schedule packs them.
-fn is_panels(program: &Program, access: &Access, panel_columns: i64) -> bool {
-    let buffer = program.buffer(access.buffer);
-    buffer.kind == BufferKind::Prepared && buffer.shape.last().is_some_and(|n| n.is(panel_columns))
-}
-
-/// The right operand, if it lies in a prepared buffer of panels, the last of them padded.
-fn prepared_panels(
+/// The right operand, if it lies in a buffer of panels, the last of them padded.
+fn panels_in_place(
     kernel: &Kernel,
     program: &Program,
     contract: &Contract,
@@ -174,7 +164,7 @@ fn prepared_panels(
     sizes: &Ranges,
 ) -> Option<Plain> {
     let access = plain_load(&kernel.exprs, contract.rhs)?;
-    if !is_panels(program, &access, panel_columns) {
+    if !program.buffer(access.buffer).shape.last()?.is(panel_columns) {
         return None;
     }
     let (panel, lane) = (Symbol::new("#panel"), Symbol::new("#lane"));
@@ -185,7 +175,9 @@ fn prepared_panels(
     let offset = access.offset.substitute(&|s| (*s == column.index).then(|| split.clone())).simplify(&ranges);
     let (step, rest) = linear_in_depth(&offset, &contract.depth, &ranges)?;
     let (along, offset) = rest.linear_in(&lane)?;
-    (along.is(1) && step.is(panel_columns)).then_some(Plain { access, offset, step })
+    // Whole panels, so that the columns beyond the last one are padding and not the end of memory.
+    let aligned = offset.terms().iter().all(|t| t.coefficient % panel_columns == 0);
+    (along.is(1) && step.is(panel_columns) && aligned).then_some(Plain { access, offset, step })
 }
 
 /// Bounds every load of the right operand that varies by column to existing columns: panels may reach beyond the last one.

@@ -28,6 +28,11 @@ pub(super) struct Tasks {
 /// Elements along the vectorised axis that one task takes, where there are many: a multiple of every lane count.
 const BLOCK: i64 = 2048;
 
+/// Scalar operations that a task made of several points does at most.
+const TASK_WORK: i64 = 1 << 15;
+/// Tasks that are left for threads to share.
+const ENOUGH_TASKS: i64 = 16;
+
 /// Emits a nest.
 pub(super) fn lower_nest(cx: &mut Context, b: &mut Builder, parallel: &[Axis], works: &[Work], serial: bool) -> Tasks {
     let lanes = lanes(cx, works);
@@ -45,33 +50,64 @@ pub(super) fn lower_nest(cx: &mut Context, b: &mut Builder, parallel: &[Axis], w
     match mode {
         Mode::Scalar | Mode::Inner => {
             let lanes = (mode == Mode::Inner).then_some(lanes);
-            for_each_task(cx, b, parallel, |cx, b| run(cx, b, works, lanes));
-            Tasks { count: Dim::product(parallel.iter().map(|a| &a.extent)), work }
+            let (digits, inner) = split(parallel, &work);
+            for_each_task(cx, b, digits, |cx, b| {
+                super::stage::over(cx, b, inner, &[], &mut |cx, b, _| {
+                    run(cx, b, works, lanes);
+                    vec![]
+                });
+            });
+            let inside = Dim::product(inner.iter().map(|a| &a.extent));
+            Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work: work * inside }
         }
         Mode::Parallel(place) => {
-            let axis = &parallel[place];
-            let mut digits = parallel.to_vec();
-            let blocked = axis.extent.as_const().is_none_or(|n| n > 2 * BLOCK);
-            let block = Axis { index: Symbol::new("#block"), extent: axis.extent.ceil_div(&Dim::from(BLOCK)) };
-            if blocked {
-                digits.remove(place);
-                digits.push(block.clone());
-            } else {
-                digits.remove(place);
+            let mut others = parallel.to_vec();
+            let axis = others.remove(place);
+            if axis.extent.as_const().is_some_and(|n| n <= 2 * BLOCK) {
+                let row = &work * &axis.extent;
+                let (digits, inner) = split(&others, &row);
+                for_each_task(cx, b, digits, |cx, b| {
+                    super::stage::over(cx, b, inner, &[], &mut |cx, b, _| {
+                        super::stage::along_axis(cx, b, &axis, (&Dim::ZERO, &axis.extent), lanes, &mut |cx, b| run(cx, b, works, None));
+                        vec![]
+                    });
+                });
+                let inside = Dim::product(inner.iter().map(|a| &a.extent));
+                return Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work: row * inside };
             }
+            let block = Axis { index: Symbol::new("#block"), extent: axis.extent.ceil_div(&Dim::from(BLOCK)) };
+            let start = Dim::from(block.index.clone()) * Dim::from(BLOCK);
+            let end = (&start + Dim::from(BLOCK)).minimum(&axis.extent);
+            let digits = [others, vec![block]].concat();
             for_each_task(cx, b, &digits, |cx, b| {
-                let (start, end) = if blocked {
-                    let start = Dim::from(block.index.clone()) * Dim::from(BLOCK);
-                    (start.clone(), (start + Dim::from(BLOCK)).minimum(&axis.extent))
-                } else {
-                    (Dim::ZERO, axis.extent.clone())
-                };
-                super::stage::along_axis(cx, b, axis, (&start, &end), lanes, &mut |cx, b| run(cx, b, works, None));
+                super::stage::along_axis(cx, b, &axis, (&start, &end), lanes, &mut |cx, b| run(cx, b, works, None));
             });
-            let along = if blocked { Dim::from(BLOCK).minimum(&axis.extent) } else { axis.extent.clone() };
-            Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work: work * along }
+            Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work: work * Dim::from(BLOCK).minimum(&axis.extent) }
         }
     }
+}
+
+/// Splits parallel axes into those that number tasks and the last ones, which each task runs through itself: as many as keep a task
+/// small, with tasks left for several threads. What depends on the outer ones is then computed once a task.
+fn split<'a>(parallel: &'a [Axis], work: &Dim) -> (&'a [Axis], &'a [Axis]) {
+    let Some(mut work) = work.as_const() else { return (parallel, &[]) };
+    let mut tasks = parallel.len();
+    while let Some((last, others)) = parallel[..tasks].split_last() {
+        // Sizes that are not known count as 1: a batch often is.
+        let left = others.iter().map(|a| at_ones(&a.extent).max(1)).fold(1, i64::saturating_mul);
+        let Some(extent) = last.extent.as_const().filter(|n| *n > 0) else { break };
+        if work.saturating_mul(extent) > TASK_WORK || left < ENOUGH_TASKS {
+            break;
+        }
+        work *= extent;
+        tasks -= 1;
+    }
+    parallel.split_at(tasks)
+}
+
+/// What a polynomial is where every symbol is 1.
+fn at_ones(extent: &Dim) -> i64 {
+    extent.terms().iter().map(|t| t.coefficient).fold(0, i64::saturating_add)
 }
 
 /// The stages at one point (or at one point per lane).

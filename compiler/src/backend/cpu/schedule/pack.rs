@@ -1,4 +1,4 @@
-//! Packs operands of contractions that depend on parameters only.
+//! Packs operands of contractions: those that depend on parameters only, and those that many tasks share.
 //!
 //! ```text
 //! y = x · w[k, n]      →      prepare { p[panel, k, lane] = w[k, 16·panel + lane] } ; y = x · p[n/16, k, n%16]
@@ -6,7 +6,9 @@
 //!
 //! Right operands become panels `[batch][panel][depth][column]`, the last one padded with zeros; left operands whose depth is not
 //! contiguous become rows `[batch][row][depth]`. Equal packings are made once.
-//! Needs: constant extents of the packed axes.  Keeps: every value.  Skips: operands of run time, which lowering packs per task.
+//! A right operand of run time becomes panels in a step before the kernel when tasks are split by rows, so that each would pack the
+//! same columns; lowering packs the others per task.
+//! Needs: constant extents of the packed axes.  Keeps: every value.
 
 use crate::backend::cpu::lower::VectorIsa;
 use crate::kernel::{
@@ -18,11 +20,16 @@ use std::collections::BTreeMap;
 
 /// Packs operands of one program after the other kernel.
 pub(super) struct Packer<'a> {
-    program: &'a mut Program,
+    pub(super) program: &'a mut Program,
     isa: &'a VectorIsa,
     /// What was packed so far, with an invalid buffer in its store, and where it went.
     known: Vec<(Nest, Exprs, BufferId)>,
 }
+
+/// With fewer tasks than this, rows are split too.
+const FEW_TASKS: i64 = 16;
+/// Rows that are worth splitting.
+const MANY_ROWS: i64 = 128;
 
 /// Buffer id of a store before the buffer exists.
 const UNPLACED: BufferId = BufferId(u32::MAX);
@@ -32,33 +39,54 @@ impl<'a> Packer<'a> {
         Packer { program, isa, known: vec![] }
     }
 
-    /// Packs what can be packed of a contraction's operands.
-    pub(super) fn pack(&mut self, kernel: &mut Kernel) {
-        let Body::Contract(contract) = kernel.body.clone() else { return };
-        let rows = Dim::product(contract.rows.iter().map(|a| &a.extent));
+    /// Packs what should be packed of a contraction's operands; the step to run before it, if there is one.
+    pub(super) fn pack(&mut self, kernel: &mut Kernel) -> Option<Step> {
+        let Body::Contract(contract) = kernel.body.clone() else { return None };
+        let rows = extent(&contract.rows);
+        let mut before = None;
         // One row and a shallow sum is computed from its expressions; panels would only copy.
-        let deep = Dim::product(contract.depth.iter().map(|a| &a.extent)).as_const().is_none_or(|n| n >= 32);
-        if (deep || !rows.is(1))
-            && let Some(rhs) = self.panels(kernel, &contract)
-        {
-            kernel.body = Body::Contract(Contract { rhs, ..contract });
+        let deep = extent(&contract.depth).as_const().is_none_or(|n| n >= 32);
+        if deep || !rows.is(1) {
+            let lists = [&contract.batch, &contract.columns, &contract.depth];
+            if let Some(used) = self.packable(&kernel.exprs, contract.rhs, lists) {
+                if let Some((rhs, step)) = self.panels(kernel, &contract, &used, BufferKind::Prepared) {
+                    self.program.prepare.extend(step);
+                    kernel.body = Body::Contract(Contract { rhs, ..contract });
+                }
+            } else if self.is_split_by_rows(kernel, &contract)
+                && let Some((rhs, step)) = self.panels(kernel, &contract, &symbols(&kernel.exprs, contract.rhs), BufferKind::Temporary)
+            {
+                before = step;
+                kernel.body = Body::Contract(Contract { rhs, ..contract });
+            }
         }
-        let Body::Contract(contract) = kernel.body.clone() else { return };
+        let Body::Contract(contract) = kernel.body.clone() else { return before };
         if !rows.is(1)
             && !has_contiguous_depth(&kernel.exprs, &contract)
-            && let Some(lhs) = self.rows(kernel, &contract)
+            && let Some((lhs, step)) = self.rows(kernel, &contract)
         {
+            self.program.prepare.extend(step);
             kernel.body = Body::Contract(Contract { lhs, ..contract });
         }
+        before
+    }
+
+    /// Whether there are too few columns to give all threads work, so that tasks share columns.
+    fn is_split_by_rows(&self, kernel: &Kernel, contract: &Contract) -> bool {
+        let panels =
+            extent(&contract.columns).ceil_div(&Dim::from(self.isa.panel_columns(sum_dtype(kernel.exprs.get(contract.lhs).dtype))));
+        // Sizes that are not known are often 1: a batch of one image.
+        let tasks = extent(&contract.batch) * panels;
+        let few = tasks.terms().iter().map(|t| t.coefficient).fold(0, i64::saturating_add) < FEW_TASKS;
+        let known = contract.columns.iter().chain(&contract.depth).all(|a| a.extent.as_const().is_some());
+        few && known && extent(&contract.rows).as_const().is_some_and(|n| n >= MANY_ROWS)
     }
 
     /// The right operand as a load from packed panels.
-    fn panels(&mut self, kernel: &mut Kernel, contract: &Contract) -> Option<ExprId> {
-        let used = self.packable(&kernel.exprs, contract.rhs, [&contract.batch, &contract.columns, &contract.depth])?;
+    fn panels(&mut self, kernel: &mut Kernel, contract: &Contract, used: &[Symbol], kind: BufferKind) -> Option<(ExprId, Option<Step>)> {
         let dtype = sum_dtype(kernel.exprs.get(contract.lhs).dtype);
         let lanes = Dim::from(self.isa.panel_columns(dtype));
-        let columns = Dim::product(contract.columns.iter().map(|a| &a.extent));
-        let depth = Dim::product(contract.depth.iter().map(|a| &a.extent));
+        let (columns, depth) = (extent(&contract.columns), extent(&contract.depth));
         if columns.is(0) || depth.is(0) {
             return None;
         }
@@ -73,17 +101,16 @@ impl<'a> Packer<'a> {
         let parallel = [batch.clone(), vec![panel], contract.depth.clone(), vec![lane]].concat();
         let shape = [batch.iter().map(|a| a.extent.clone()).collect(), vec![panels.clone(), depth.clone(), lanes.clone()]].concat();
         parts.retain(|s, _| contract.columns.iter().any(|a| a.index == *s));
-        let buffer = self.store(kernel, contract.rhs, dtype, parallel, offset, shape, &parts, bound);
+        let (buffer, step) = self.store(kernel, contract.rhs, dtype, kind, parallel, offset, shape, &parts, bound)?;
         let column = row_major(&contract.columns);
         let from = ((row_major(&batch) * &panels + column.floor_div(&lanes)) * &depth + position) * &lanes + column.modulo(&lanes);
-        Some(kernel.exprs.add(dtype, ExprKind::Load(Access { buffer, offset: from, bounds: vec![], otherwise: None })))
+        Some((kernel.exprs.add(dtype, ExprKind::Load(Access { buffer, offset: from, bounds: vec![], otherwise: None })), step))
     }
 
     /// The left operand as a load from packed rows.
-    fn rows(&mut self, kernel: &mut Kernel, contract: &Contract) -> Option<ExprId> {
+    fn rows(&mut self, kernel: &mut Kernel, contract: &Contract) -> Option<(ExprId, Option<Step>)> {
         let used = self.packable(&kernel.exprs, contract.lhs, [&contract.batch, &contract.rows, &contract.depth])?;
         let dtype = sum_dtype(kernel.exprs.get(contract.rhs).dtype);
-        let extent = |axes: &[Axis]| Dim::product(axes.iter().map(|a| &a.extent));
         let (rows, depth) = (extent(&contract.rows), extent(&contract.depth));
         if rows.is(0) || depth.is(0) {
             return None;
@@ -92,8 +119,9 @@ impl<'a> Packer<'a> {
         let offset = (row_major(&batch) * &rows + row_major(&contract.rows)) * &depth + row_major(&contract.depth);
         let parallel = [batch.clone(), contract.rows.clone(), contract.depth.clone()].concat();
         let shape = [batch.iter().map(|a| a.extent.clone()).collect(), vec![rows, depth]].concat();
-        let buffer = self.store(kernel, contract.lhs, dtype, parallel, offset.clone(), shape, &BTreeMap::new(), None);
-        Some(kernel.exprs.add(dtype, ExprKind::Load(Access { buffer, offset, bounds: vec![], otherwise: None })))
+        let kind = BufferKind::Prepared;
+        let (buffer, step) = self.store(kernel, contract.lhs, dtype, kind, parallel, offset.clone(), shape, &BTreeMap::new(), None)?;
+        Some((kernel.exprs.add(dtype, ExprKind::Load(Access { buffer, offset, bounds: vec![], otherwise: None })), step))
     }
 
     /// The indices an operand uses, if it depends on parameters only and all its sizes are constants.
@@ -141,37 +169,72 @@ impl<'a> Packer<'a> {
         (from_parameters && extents).then_some(used)
     }
 
-    /// The buffer that holds the operand so, and the step that makes it if it is new.
+    /// The buffer that holds the operand so, and the step that makes it if it is new; nothing if preparing it exceeds the budget.
     #[allow(clippy::too_many_arguments)] // what is stored, where, over which axes
     fn store(
         &mut self,
         kernel: &Kernel,
         operand: ExprId,
         dtype: DType,
+        kind: BufferKind,
         parallel: Vec<Axis>,
         offset: Dim,
         shape: Vec<Dim>,
         parts: &BTreeMap<Symbol, Dim>,
         bound: Option<Bound>,
-    ) -> BufferId {
+    ) -> Option<(BufferId, Option<Step>)> {
         let (exprs, value) = operand_exprs(&kernel.exprs, operand, dtype, parts, bound.as_ref());
         let store = Store { buffer: UNPLACED, offset, value, combine: None };
         let nest = Nest { parallel, stages: vec![Stage::Sweep { axes: vec![], stores: vec![store] }], serial: false };
-        if let Some((_, _, buffer)) = self.known.iter().find(|(n, e, _)| *n == nest && *e == exprs) {
-            return *buffer;
+        let prepared = kind == BufferKind::Prepared;
+        if prepared && let Some((_, _, buffer)) = self.known.iter().find(|(n, e, _)| *n == nest && *e == exprs) {
+            return Some((*buffer, None));
         }
         let name = format!("{}_packed", kernel.name);
-        let buffer = self.program.add_buffer(Buffer { name: name.clone(), dtype, shape, kind: BufferKind::Prepared });
-        self.known.push((nest.clone(), exprs.clone(), buffer));
-        let mut placed = nest;
+        let buffer = self.program.add_buffer(Buffer { name: name.clone(), dtype, shape, kind });
+        let mut placed = nest.clone();
         for stage in &mut placed.stages {
             if let Stage::Sweep { stores, .. } = stage {
                 stores.iter_mut().for_each(|s| s.buffer = buffer);
             }
         }
-        self.program.prepare.push(Step::Run(Kernel { name, origins: kernel.origins.clone(), exprs, body: Body::Nest(placed) }));
-        buffer
+        let body = Body::Nest(placed);
+        let step = Step::Run(Kernel { name, origins: kernel.origins.clone(), exprs: exprs.clone(), body });
+        if prepared {
+            let mut budget = self.program.prepare_budget;
+            if !budget.take(self.program, &step) {
+                self.program.buffers.pop();
+                return None;
+            }
+            self.program.prepare_budget = budget;
+            self.known.push((nest, exprs, buffer));
+        }
+        Some((buffer, Some(step)))
     }
+}
+
+/// The indices and sizes an expression depends on.
+fn symbols(exprs: &Exprs, id: ExprId) -> Vec<Symbol> {
+    let (mut found, mut todo) = (Vec::new(), vec![id]);
+    while let Some(id) = todo.pop() {
+        match &exprs.get(id).kind {
+            ExprKind::Index(dim) => found.extend(dim.symbols()),
+            ExprKind::CheckedIndex { extent, .. } => found.extend(extent.symbols()),
+            ExprKind::Load(access) => {
+                found.extend(access.offset.symbols());
+                found.extend(access.bounds.iter().flat_map(|b| [b.index.symbols(), b.extent.symbols()]).flatten());
+            }
+            ExprKind::Constant(_)
+            | ExprKind::Unary(..)
+            | ExprKind::Binary(..)
+            | ExprKind::Compare(..)
+            | ExprKind::Select(..)
+            | ExprKind::Cast(_)
+            | ExprKind::Accumulator(_) => {}
+        }
+        todo.extend(exprs.operands(id));
+    }
+    found
 }
 
 /// The operand alone, in type `dtype`, with column indices replaced and loads bounded to existing columns.
@@ -235,6 +298,10 @@ fn has_contiguous_depth(exprs: &Exprs, contract: &Contract) -> bool {
     let position = row_major(&contract.depth);
     access.bounds.is_empty()
         && contract.depth.iter().all(|a| access.offset.linear_in(&a.index).map(|l| l.0) == position.linear_in(&a.index).map(|l| l.0))
+}
+
+fn extent(axes: &[Axis]) -> Dim {
+    Dim::product(axes.iter().map(|a| &a.extent))
 }
 
 fn axis(name: &str, extent: &Dim) -> Axis {

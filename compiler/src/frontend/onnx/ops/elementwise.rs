@@ -142,7 +142,14 @@ fn modulo(cx: &mut Context) -> Results {
     let opposite = cx.op(ops::Xor {}, &[rem_negative, b_negative])?;
     let wrong = cx.op(ops::And {}, &[inexact, opposite])?;
     let corrected = cx.op(ops::Add {}, &[rem, operands[1]])?;
-    Ok(vec![cx.op(ops::Select {}, &[wrong, corrected, rem])?])
+    let result = cx.op(ops::Select {}, &[wrong, corrected, rem])?;
+    if !dtype.is_float() {
+        return Ok(vec![result]);
+    }
+    // Zeros have the sign of the divisor too.
+    let minus_zero = cx.like(rem, -0.0)?;
+    let signed_zero = cx.op(ops::Select {}, &[b_negative, minus_zero, zero])?;
+    Ok(vec![cx.op(ops::Select {}, &[exact, signed_zero, result])?])
 }
 
 /// The exponent may have a type of its own; the result has the base's.

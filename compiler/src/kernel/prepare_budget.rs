@@ -1,0 +1,65 @@
+//! What preparing may cost while a model is compiled.
+//!
+//! A file of a few bytes can ask for any size (a filled or tiled constant, a packing of one). What exceeds the budget stays a step
+//! of the run, where memory is asked for by whoever runs it.
+
+use super::{Buffer, BufferKind, Program, Step};
+use kiln_ir::Dim;
+
+/// What is left to spend.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PrepareBudget {
+    bytes: i64,
+    /// Iterations of kernels.
+    work: i64,
+}
+
+impl Default for PrepareBudget {
+    /// What a program without parameters may spend.
+    fn default() -> PrepareBudget {
+        PrepareBudget { bytes: 16 << 20, work: 1 << 26 }
+    }
+}
+
+impl PrepareBudget {
+    /// In proportion to parameters and constants: layouts pad them, and small sums over them are taken once.
+    pub fn of(program: &Program) -> PrepareBudget {
+        let sources = program.buffers.iter().filter(|b| matches!(b.kind, BufferKind::Constant(_) | BufferKind::Parameter(_)));
+        let sources = sources.map(bytes).fold(0, i64::saturating_add);
+        let free = PrepareBudget::default();
+        PrepareBudget {
+            bytes: sources.saturating_mul(4).saturating_add(free.bytes),
+            work: sources.saturating_mul(64).saturating_add(free.work),
+        }
+    }
+
+    /// Pays for a step and the buffers it stores to; false, and nothing paid, if it is too much.
+    pub fn take(&mut self, program: &Program, step: &Step) -> bool {
+        let mut written = std::collections::BTreeSet::new();
+        step.visit_kernels(&mut |kernel| written.extend(kernel.stores().iter().map(|store| store.buffer)));
+        let bytes = written.iter().map(|id| bytes(program.buffer(*id))).fold(0, i64::saturating_add);
+        let work = work(step);
+        let fits = bytes <= self.bytes && work <= self.work;
+        if fits {
+            self.bytes -= bytes;
+            self.work -= work;
+        }
+        fits
+    }
+}
+
+fn bytes(buffer: &Buffer) -> i64 {
+    let sizes = buffer.shape.iter().map(|d| d.as_const().unwrap_or(i64::MAX));
+    sizes.fold(buffer.dtype.size_bytes() as i64, i64::saturating_mul)
+}
+
+/// An upper bound of a step's iterations.
+fn work(step: &Step) -> i64 {
+    match step {
+        Step::Run(kernel) => kernel.extents().into_iter().filter_map(Dim::as_const).fold(1, i64::saturating_mul),
+        Step::Loop { extent, body, .. } => {
+            let once = body.iter().map(work).fold(0, i64::saturating_add);
+            once.saturating_mul(extent.as_const().unwrap_or(1))
+        }
+    }
+}
