@@ -1,4 +1,4 @@
-//! Ten thousand files through import, verification, passes, planning and, for some, code: no panic, no endless work, no more memory
+//! Ten thousand files through import, verification, passes, planning and code: no panic, no endless work, no more memory
 //! than a multiple of the file. All of them are the same in every run.
 //!
 //! One input alone: `KILN_FUZZ_INPUT=1234 cargo test -p kiln-tests --test fuzz -- --nocapture`.
@@ -13,6 +13,7 @@ mod random;
 use bytes::Bytes;
 use damage::Originals;
 use kiln::artifact::describe::ModelFacts;
+use kiln::artifact::write::{ArtifactKind, WeightsChoice};
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
 use kiln::compile::compile;
 use kiln::frontend::onnx::external::ExternalFiles;
@@ -25,6 +26,7 @@ use prost::Message;
 use random::Random;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -34,8 +36,6 @@ static ALLOCATOR: memory::Counting = memory::Counting;
 
 const INPUTS: usize = 10_000;
 const SEED: u64 = 0x6b69_6c6e;
-/// One in so many models that compile becomes machine code too.
-const EMIT_EVERY: usize = 10;
 const MEMORY_FACTOR: usize = 10;
 const MEMORY_BYTES: usize = 64 << 20;
 const TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -77,6 +77,8 @@ fn ten_thousand_files_are_compiled_or_refused() {
     }));
     let chosen = std::env::var("KILN_FUZZ_INPUT").ok().and_then(|text| text.parse().ok());
     let inputs = chosen.map_or(0..INPUTS, |index| index..index + 1);
+    let object = tempfile::tempdir().expect("a place for objects");
+    let object = object.path().join("fuzz.o");
     let mut reached: BTreeMap<Reached, usize> = BTreeMap::new();
     let mut failures: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     let mut refusals: BTreeMap<String, usize> = BTreeMap::new();
@@ -92,7 +94,7 @@ fn ten_thousand_files_are_compiled_or_refused() {
         memory::restart_peak();
         BEGAN.store(1 + START.elapsed().as_millis() as u64, Ordering::Relaxed);
         let started = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(|| attempt(bytes, index % EMIT_EVERY == 0 || chosen.is_some())));
+        let result = catch_unwind(AssertUnwindSafe(|| attempt(bytes, if index % 2 == 0 { None } else { Some(&object) })));
         BEGAN.store(0, Ordering::Relaxed);
         let used = memory::peak().saturating_sub(before);
         if started.elapsed().as_secs() >= 1 {
@@ -149,8 +151,8 @@ fn input(index: usize, originals: &Originals) -> Vec<u8> {
     }
 }
 
-/// The compiler's front door, as far as the input goes.
-fn attempt(bytes: Bytes, emit: bool) -> (Reached, Vec<Diagnostic>) {
+/// The compiler's front door, as far as the input goes: to code in memory, or to an object where a place for it is given.
+fn attempt(bytes: Bytes, object: Option<&Path>) -> (Reached, Vec<Diagnostic>) {
     let model = match decode(bytes, ExternalFiles::default()) {
         Ok(model) => model,
         Err(error) => return (Reached::Refused, vec![error]),
@@ -168,11 +170,13 @@ fn attempt(bytes: Bytes, emit: bool) -> (Reached, Vec<Diagnostic>) {
         Ok(compiled) => compiled,
         Err(errors) => return (Reached::Imported, errors),
     };
-    if !emit {
-        return (Reached::Compiled, vec![]);
-    }
-    match compiled.predictor(&ThreadPool::new(1)) {
-        Ok(_) => (Reached::Emitted, vec![]),
+    let pool = ThreadPool::new(1);
+    let emitted = match object {
+        Some(path) => compiled.write(ArtifactKind::Object, WeightsChoice::Embed, path, &pool).map(drop),
+        None => compiled.predictor(&pool).map(drop),
+    };
+    match emitted {
+        Ok(()) => (Reached::Emitted, vec![]),
         Err(error) => (Reached::Compiled, vec![error]),
     }
 }
