@@ -83,8 +83,8 @@ fn evaluation_gives_the_inferred_types() {
     let mut failures = Failures::default();
     let mut evaluated: BTreeSet<String> = BTreeSet::new();
     let mut examples: BTreeSet<String> = BTreeSet::new();
-    let mut random = Random::new(1);
     for instance in instances::all() {
+        let mut random = instance.random();
         let example = format!("{:?} on {:?}", instance.example.op, instance.example.inputs);
         examples.insert(example.clone());
         if !instance.guards_hold() {
@@ -118,8 +118,8 @@ fn expected_types(instance: &Instance) -> Vec<(DType, Vec<usize>)> {
 #[test]
 fn sizes_that_break_a_guard_are_refused() {
     let mut failures = Failures::default();
-    let mut random = Random::new(2);
     for instance in instances::all().iter().filter(|i| !i.guards_hold()) {
+        let mut random = instance.random();
         let inputs = instance.inputs(Fill::Ordinary, &mut random);
         let found = evaluate(&Module::default(), &instance.graph, &inputs);
         failures.check(matches!(&found, Err(e) if e.code == "guard"), || format!("{instance}: {found:?}"));
@@ -130,8 +130,8 @@ fn sizes_that_break_a_guard_are_refused() {
 #[test]
 fn expansion_means_what_evaluation_does() {
     let mut failures = Failures::default();
-    let mut random = Random::new(3);
     for instance in instances::all() {
+        let mut random = instance.random();
         let Some(expanded) = instances::expanded(&instance.example) else { continue };
         let types = |g: &Graph| g.outputs().iter().map(|(_, v)| g.ty(*v).clone()).collect::<Vec<_>>();
         let expanded = instances::bind_undefined(&expanded, &instance.symbols);
@@ -147,7 +147,7 @@ fn expansion_means_what_evaluation_does() {
             match (whole, parts) {
                 (Ok(whole), Ok(parts)) => {
                     for (i, (whole, part)) in whole.iter().zip(&parts).enumerate() {
-                        let found = difference(part, whole, Tolerance::of_expansion(whole.dtype()));
+                        let found = difference(part, whole, Tolerance::of_composite(&instance.example.op, whole.dtype()));
                         failures
                             .check(found.is_none(), || format!("{instance}: result {i}, {}; inputs {inputs:?}", found.unwrap_or_default()));
                     }

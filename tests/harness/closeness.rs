@@ -28,7 +28,7 @@ pub enum Bound {
 /// The bound for an operator's results of that type, given its operands.
 pub fn bound(op: &Op, dtype: DType, operands: &[Tensor]) -> Bound {
     if !dtype.is_float() {
-        return Bound::Exact;
+        return if matches!(op, Op::Resize(_)) { Bound::Composite } else { Bound::Exact };
     }
     // The largest errors that vector mathematics allows itself, rounded up, and half a unit of the reference's own rounding; f64's
     // reference is the C library, within one unit. 16-bit results are rounded twice, hence may be neighbours.
@@ -82,7 +82,7 @@ pub fn beyond(op: &Op, operands: &[Tensor], result: usize, found: &Tensor, expec
     }
     let dtype = expected.dtype();
     match bound {
-        Bound::Composite => difference(found, expected, Tolerance::of_expansion(dtype)),
+        Bound::Composite => difference(found, expected, Tolerance::of_composite(op, dtype)),
         Bound::Exact if !dtype.is_float() => difference(found, expected, Tolerance::EXACT),
         Bound::Exact => first(found, expected, |_, a, b| a.to_bits() == b.to_bits()),
         Bound::Ulps(most) => first(found, expected, |_, a, b| a == b || ulps_apart(dtype, a, b) <= most),

@@ -101,6 +101,13 @@ impl Instance {
         operands.map(|((ty, interval), shape)| samples::tensor(ty.dtype, &shape, fill, *interval, random)).collect()
     }
 
+    /// Random numbers of its own, which stay when other operators come and go.
+    pub fn random(&self) -> Random {
+        // FNV-1a.
+        let seed = self.to_string().bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, b| (hash ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        Random::new(seed)
+    }
+
     /// Dims as sizes under the instance's symbol values.
     pub fn sizes_of(&self, shape: &[Dim]) -> Vec<usize> {
         let size = |d: &Dim| d.evaluate(&|s| self.symbols.get(s).copied()).and_then(|v| usize::try_from(v).ok());

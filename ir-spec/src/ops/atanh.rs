@@ -6,10 +6,15 @@
 use super::elementwise::unary;
 
 unary! {
-    Atanh, "atanh", on(Float), float(f64::atanh);
+    Atanh, "atanh", on(Float), float(atanh);
     gradient(|b, x, _, dy| {
         let (one, square) = (b.like(x, 1.0), b.mul(x, x));
         let difference = b.sub(one, square);
         b.div(dy, difference)
     }),
+}
+
+/// By the magnitude: the standard library's formula loses digits below zero.
+fn atanh(x: f64) -> f64 {
+    x.abs().atanh().copysign(x)
 }
