@@ -294,6 +294,7 @@ ops! {
     hard_sigmoid => HardSigmoid,
     silu => Silu,
     swish => Swish,
+    swiglu => Swiglu,
     hard_swish => HardSwish,
     mish => Mish,
     softplus => Softplus,

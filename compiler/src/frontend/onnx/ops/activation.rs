@@ -39,6 +39,10 @@ pub const ROWS: &[Row] = &[
     row("Softmax", 1, (1, 1), |cx| along_axis(cx, |axis| ops::Softmax { axis }.into())),
     row("Softplus", 1, (1, 1), |cx| unary(cx, ops::Softplus {})),
     row("Softsign", 1, (1, 1), |cx| unary(cx, ops::Softsign {})),
+    row("SwiGLU", 28, (2, 2), |cx| {
+        let (beta, gate, value) = (real(cx, "alpha", 1.0)?, cx.input(0)?, cx.input(1)?);
+        Ok(vec![cx.op(ops::Swiglu { beta }, &[gate, value])?])
+    }),
     row("Swish", 24, (1, 1), |cx| {
         let beta = real(cx, "alpha", 1.0)?;
         unary(cx, ops::Swish { beta })
