@@ -323,6 +323,7 @@ ops! {
     nll_loss => NllLoss,
     softmax_cross_entropy => SoftmaxCrossEntropy,
     // Composites: sequences
+    reverse_sequence => ReverseSequence,
     rotary_embedding => RotaryEmbedding,
     attention => Attention,
     rnn => Rnn,

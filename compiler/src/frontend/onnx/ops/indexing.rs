@@ -17,6 +17,14 @@ pub const ROWS: &[Row] = &[
     }),
     row("GatherND", 11, (2, 2), gather_nd),
     row("OneHot", 9, (3, 3), one_hot),
+    row("ReverseSequence", 10, (2, 2), |cx| {
+        let (batch, time) = (cx.attributes.int_or("batch_axis", 1)?, cx.attributes.int_or("time_axis", 0)?);
+        let (x, lengths) = (cx.input(0)?, cx.input(1)?);
+        let rank = cx.rank(x);
+        let op = ops::ReverseSequence { batch_axis: cx.axis(batch, rank)?, time_axis: cx.axis(time, rank)? };
+        let lengths = cx.cast(lengths, DType::I64)?;
+        Ok(vec![cx.op(op, &[x, lengths])?])
+    }),
     row("Scatter", 9, (3, 3), scatter_elements),
     row("ScatterElements", 11, (3, 3), scatter_elements),
     row("ScatterND", 11, (3, 3), scatter_nd),
