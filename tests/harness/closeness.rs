@@ -105,7 +105,8 @@ pub fn beyond(op: &Op, operands: &[Tensor], result: usize, found: &Tensor, expec
 
 fn first(found: &Tensor, expected: &Tensor, close: impl Fn(usize, f64, f64) -> bool) -> Option<String> {
     let (a, b) = (found.floats(), expected.floats());
-    let at = (0..a.len()).find(|&i| !(a[i].is_nan() && b[i].is_nan()) && !close(i, a[i], b[i]))?;
+    let both_nan = |i: usize| a[i].is_nan() && b[i].is_nan();
+    let at = (0..a.len()).find(|&i| !both_nan(i) && !close(i, a[i], b[i]))?;
     Some(format!("element {at}: found {:e}, expected {:e}", a[at], b[at]))
 }
 
