@@ -36,6 +36,7 @@ mod ir;
 pub mod math;
 mod print;
 mod types;
+pub mod x86;
 pub mod verify;
 
 pub use builder::Builder;

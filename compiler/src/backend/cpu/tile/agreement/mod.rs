@@ -8,6 +8,7 @@ mod random;
 
 use super::eval::{Memory, eval};
 use super::types::Mem;
+use super::x86::{self, WideVectors};
 use super::{TileProgram, clif, verify::verify};
 pub(super) use native::{Level, Native};
 
@@ -23,31 +24,46 @@ struct Output {
 /// Runs `program(input, output)` everywhere and compares what it stored.
 fn check(program: &TileProgram, input: &[u8], output_bytes: usize, outputs: &[Output]) {
     assert_eq!(verify(program), Vec::<String>::new(), "{program}");
-    for level in Level::all() {
+    let expected = |is_fma_fused: bool| {
         let mut memory = Memory::new();
         let (from, to) = (memory.add(input.to_vec()), memory.add(vec![0; output_bytes]));
-        eval(program, &[from, to], &mut memory, level.is_fma_fused()).unwrap_or_else(|e| panic!("{e} in\n{program}"));
-        let expected = memory.region(to);
+        eval(program, &[from, to], &mut memory, is_fma_fused).unwrap_or_else(|e| panic!("{e} in\n{program}"));
+        memory.region(to).to_vec()
+    };
+    for level in Level::all() {
+        let expected = expected(level.is_fma_fused());
         for opt_level in ["none", "speed"] {
             let code = clif::compile(program, &*level.isa(opt_level));
-            if !level.runs_here() {
-                continue;
+            if level.runs_here() {
+                compare(program, &code, input, &expected, outputs, &format!("{level:?}, opt_level {opt_level}"));
             }
-            let native = Native::new(&code.bytes);
-            let mut got = vec![0; output_bytes];
-            native.call(&[input.as_ptr() as i64, got.as_mut_ptr() as i64]);
-            for output in outputs {
-                for lane in 0..output.lanes {
-                    let size = output.mem.size_bytes() as usize;
-                    let at = output.offset + lane * size;
-                    let (e, g) = (&expected[at..at + size], &got[at..at + size]);
-                    assert!(
-                        e == g || (is_nan(output.mem, e) && is_nan(output.mem, g)),
-                        "{} lane {lane} on {level:?}, opt_level {opt_level}: expected {e:02x?}, got {g:02x?} in\n{program}",
-                        output.label
-                    );
-                }
-            }
+        }
+    }
+    let expected = expected(true);
+    for vectors in [WideVectors::Avx2, WideVectors::Avx512] {
+        if let Some(code) = x86::compile(program, vectors)
+            && vectors.runs_here()
+        {
+            compare(program, &code, input, &expected, outputs, &format!("{vectors:?}"));
+        }
+    }
+}
+
+/// Runs code and compares what it stored.
+fn compare(program: &TileProgram, code: &clif::Code, input: &[u8], expected: &[u8], outputs: &[Output], place: &str) {
+    let native = Native::new(&code.bytes);
+    let mut got = vec![0; expected.len()];
+    native.call(&[input.as_ptr() as i64, got.as_mut_ptr() as i64]);
+    for output in outputs {
+        for lane in 0..output.lanes {
+            let size = output.mem.size_bytes() as usize;
+            let at = output.offset + lane * size;
+            let (e, g) = (&expected[at..at + size], &got[at..at + size]);
+            assert!(
+                e == g || (is_nan(output.mem, e) && is_nan(output.mem, g)),
+                "{} lane {lane} on {place}: expected {e:02x?}, got {g:02x?} in\n{program}",
+                output.label
+            );
         }
     }
 }
