@@ -14,10 +14,15 @@ struct Needed {
     leaf7_ebx: u32,
     /// Leaf 8000_0001h, ecx.
     extended_ecx: u32,
+    /// Registers that the system must save, as `xgetbv` reports them.
+    saved: u32,
 }
 
 /// The bit of leaf 1 that says that the system saves vector registers.
 const OSXSAVE: u32 = 1 << 27;
+/// What `xgetbv` says of 256-bit vectors, and of 512-bit ones with their opmasks.
+const SAVES_AVX: u32 = 0x06;
+const SAVES_AVX512: u32 = 0xe6;
 
 impl Needed {
     /// Panics for a feature without a row: `target.rs` and this table list the same ones.
@@ -31,11 +36,22 @@ impl Needed {
                 "sse4.1" => needed.leaf1_ecx |= 1 << 19,
                 "sse4.2" => needed.leaf1_ecx |= 1 << 20,
                 "popcnt" => needed.leaf1_ecx |= 1 << 23,
-                "avx" => needed.leaf1_ecx |= 1 << 28 | OSXSAVE,
+                "avx" => {
+                    needed.leaf1_ecx |= 1 << 28 | OSXSAVE;
+                    needed.saved |= SAVES_AVX;
+                }
                 "f16c" => needed.leaf1_ecx |= 1 << 29,
                 "bmi1" => needed.leaf7_ebx |= 1 << 3,
                 "avx2" => needed.leaf7_ebx |= 1 << 5,
                 "bmi2" => needed.leaf7_ebx |= 1 << 8,
+                "avx512f" => {
+                    needed.leaf7_ebx |= 1 << 16;
+                    needed.leaf1_ecx |= OSXSAVE;
+                    needed.saved |= SAVES_AVX512;
+                }
+                "avx512dq" => needed.leaf7_ebx |= 1 << 17,
+                "avx512bw" => needed.leaf7_ebx |= 1 << 30,
+                "avx512vl" => needed.leaf7_ebx |= 1 << 31,
                 "lzcnt" => needed.extended_ecx |= 1 << 5,
                 other => panic!("cpu check: no cpuid bit for {other}"),
             }
@@ -54,9 +70,12 @@ fn code_for(needed: Needed) -> Vec<u8> {
     code.bytes.push(0x53); // push rbx
     code.cpuid(1);
     code.require_ecx(needed.leaf1_ecx);
-    if needed.leaf1_ecx & OSXSAVE != 0 {
+    if needed.saved != 0 {
         code.bytes.extend([0x31, 0xc9, 0x0f, 0x01, 0xd0]); // xor ecx, ecx; xgetbv
-        code.bytes.extend([0x83, 0xe0, 0x06, 0x83, 0xf8, 0x06]); // and eax, 6; cmp eax, 6
+        code.bytes.push(0x25); // and eax, …
+        code.word(needed.saved);
+        code.bytes.push(0x3d); // cmp eax, …
+        code.word(needed.saved);
         code.jump_to_failure(0x85); // jne
     }
     if needed.leaf7_ebx != 0 {

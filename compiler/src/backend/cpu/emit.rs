@@ -6,6 +6,7 @@ use super::entry::{self, EntryPlan, Exports, LaunchStep, WeightsSource};
 use super::plan::{KernelFunction, PreparePlan, ProgramPlan};
 use super::target::{CpuTarget, Optimise, Placement};
 use super::tile::clif;
+use super::tile::x86::{self, WideVectors};
 use crate::artifact::names::SymbolNames;
 use crate::parallel::map_in_parallel;
 use cranelift_codegen::Context;
@@ -21,6 +22,7 @@ pub struct Isas {
     none: OwnedTargetIsa,
     speed: OwnedTargetIsa,
     baseline: OwnedTargetIsa,
+    wide: Option<WideVectors>,
 }
 
 impl Isas {
@@ -30,6 +32,7 @@ impl Isas {
             none: target.isa(Optimise::No, placement),
             speed: target.isa(Optimise::Yes, placement),
             baseline: target.baseline().isa(Optimise::Yes, placement),
+            wide: target.wide_vectors(),
         }
     }
 
@@ -40,6 +43,12 @@ impl Isas {
 
     fn of(&self, function: &KernelFunction) -> &dyn TargetIsa {
         if function.optimise { &*self.speed } else { &*self.none }
+    }
+
+    /// A kernel's code: with wide vectors where the target has them and they cover the kernel, else Cranelift's.
+    fn compile(&self, function: &KernelFunction) -> clif::Code {
+        let wide = self.wide.and_then(|vectors| x86::compile(&function.program, vectors));
+        wide.unwrap_or_else(|| clif::compile(&function.program, self.of(function)))
     }
 }
 
@@ -68,8 +77,7 @@ pub fn emit_prepare<M: Module>(module: &mut M, model: &str, plan: &ProgramPlan, 
 fn define_kernels<M: Module>(module: &mut M, plan: &ProgramPlan, entry: &EntryPlan, isas: &Isas) -> BTreeMap<usize, FuncId> {
     let numbers: Vec<usize> = used_by(entry).into_iter().collect();
     let code = map_in_parallel(&numbers, |number| {
-        let function = &plan.functions[*number];
-        clif::compile(&function.program, isas.of(function))
+        isas.compile(&plan.functions[*number])
     });
     let mut names = SymbolNames::default();
     let mut ids = BTreeMap::new();

@@ -2,6 +2,7 @@
 
 use super::lower::VectorIsa;
 use super::tile::clif;
+use super::tile::x86::WideVectors;
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{Configurable, Flags};
 use kiln_ir::Diagnostic;
@@ -9,8 +10,8 @@ use kiln_ir::diagnostic::nearest;
 use target_lexicon::{Architecture, Triple};
 
 /// Instruction sets of x86-64 that change our code: Rust's name, Cranelift's setting where it has one, and the lowest
-/// level of the x86-64 psABI that includes it (4: none that `--cpu` names).
-const X86_FEATURES: [(&str, Option<&str>, u32); 12] = [
+/// level of the x86-64 psABI that includes it.
+const X86_FEATURES: [(&str, Option<&str>, u32); 16] = [
     ("sse3", Some("has_sse3"), 2),
     ("ssse3", Some("has_ssse3"), 2),
     ("sse4.1", Some("has_sse41"), 2),
@@ -23,6 +24,10 @@ const X86_FEATURES: [(&str, Option<&str>, u32); 12] = [
     ("bmi1", Some("has_bmi1"), 3),
     ("bmi2", Some("has_bmi2"), 3),
     ("lzcnt", Some("has_lzcnt"), 3),
+    ("avx512f", None, 4),
+    ("avx512bw", None, 4),
+    ("avx512dq", None, 4),
+    ("avx512vl", None, 4),
 ];
 
 /// What `--cpu` names.
@@ -37,12 +42,19 @@ pub enum CpuLevel {
     X86V2,
     /// AVX2 and FMA: most CPUs since 2015.
     X86V3,
+    /// AVX-512: servers since 2017, AMD since 2022.
+    X86V4,
 }
 
 impl CpuLevel {
     /// Every level with its name.
-    pub const NAMES: [(&str, CpuLevel); 4] =
-        [("native", CpuLevel::Native), ("baseline", CpuLevel::Baseline), ("x86-64-v2", CpuLevel::X86V2), ("x86-64-v3", CpuLevel::X86V3)];
+    pub const NAMES: [(&str, CpuLevel); 5] = [
+        ("native", CpuLevel::Native),
+        ("baseline", CpuLevel::Baseline),
+        ("x86-64-v2", CpuLevel::X86V2),
+        ("x86-64-v3", CpuLevel::X86V3),
+        ("x86-64-v4", CpuLevel::X86V4),
+    ];
 }
 
 impl std::str::FromStr for CpuLevel {
@@ -97,8 +109,9 @@ impl CpuTarget {
             (Architecture::X86_64, CpuLevel::Native) => x86_features(|name, _| has(name)),
             (Architecture::X86_64, CpuLevel::X86V2) => x86_features(|_, level| level <= 2),
             (Architecture::X86_64, CpuLevel::X86V3) => x86_features(|_, level| level <= 3),
+            (Architecture::X86_64, CpuLevel::X86V4) => x86_features(|_, level| level <= 4),
             (_, CpuLevel::Native | CpuLevel::Baseline) => Vec::new(),
-            (architecture, CpuLevel::X86V2 | CpuLevel::X86V3) => {
+            (architecture, CpuLevel::X86V2 | CpuLevel::X86V3 | CpuLevel::X86V4) => {
                 let message = format!("this machine is {architecture}, which has no x86-64 levels");
                 return Err(Diagnostic::new("cpu_level", message).help("write `--cpu native` or `--cpu baseline`"));
             }
@@ -131,11 +144,19 @@ impl CpuTarget {
         CpuTarget { triple, features: Vec::new() }
     }
 
+    /// The widest vectors that code may use beyond Cranelift's 128 bits.
+    pub fn wide_vectors(&self) -> Option<WideVectors> {
+        let has_all = |vectors: &WideVectors| vectors.features().iter().all(|name| self.features.contains(name));
+        [WideVectors::Avx512, WideVectors::Avx2].into_iter().find(has_all)
+    }
+
     /// The vector unit that kernels are written for.
     pub fn vector_isa(&self) -> VectorIsa {
-        match self.triple.architecture {
-            Architecture::Aarch64(_) => VectorIsa { registers: 32, ..VectorIsa::V128 },
-            _ => VectorIsa::V128,
+        match (self.triple.architecture, self.wide_vectors()) {
+            (_, Some(WideVectors::Avx512)) => VectorIsa::AVX512,
+            (_, Some(WideVectors::Avx2)) => VectorIsa::AVX2,
+            (Architecture::Aarch64(_), None) => VectorIsa { registers: 32, ..VectorIsa::V128 },
+            (_, None) => VectorIsa::V128,
         }
     }
 
@@ -174,9 +195,9 @@ mod tests {
 
     #[test]
     fn a_level_that_does_not_exist_is_refused_with_the_nearest() {
-        let error = "x86-64-v4".parse::<CpuLevel>().expect_err("refused");
+        let error = "x86-64-v5".parse::<CpuLevel>().expect_err("refused");
         insta::assert_snapshot!(error, @"
-        error[cpu_name]: no CPU level `x86-64-v4`; there are native, baseline, x86-64-v2, x86-64-v3
+        error[cpu_name]: no CPU level `x86-64-v5`; there are native, baseline, x86-64-v2, x86-64-v3, x86-64-v4
           help: write `--cpu x86-64-v2`
         ");
     }

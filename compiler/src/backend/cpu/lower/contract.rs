@@ -25,10 +25,11 @@ use crate::kernel::{
 };
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 
-/// Rows that one task takes where there are more: enough to pay for packing, few enough to stay in the second-level cache.
-const ROW_BLOCK: i64 = 64;
+/// Rows that one task takes where there are more: enough to pay for packing, few enough to stay in the second-level cache. A
+/// multiple of every tile's rows.
+const ROW_BLOCK: i64 = 60;
 /// As [`ROW_BLOCK`], where each task packs its own panel.
-const PACKED_ROW_BLOCK: i64 = 256;
+const PACKED_ROW_BLOCK: i64 = 240;
 /// Panels that one task takes where it packs its rows.
 const PANEL_GROUP: i64 = 8;
 

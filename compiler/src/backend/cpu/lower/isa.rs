@@ -15,6 +15,10 @@ pub struct VectorIsa {
 impl VectorIsa {
     /// 128-bit vectors in 16 registers: SSE and AVX without wide vectors; NEON has more registers.
     pub const V128: VectorIsa = VectorIsa { vector_bits: 128, registers: 16 };
+    /// 256-bit vectors in 16 registers.
+    pub const AVX2: VectorIsa = VectorIsa { vector_bits: 256, registers: 16 };
+    /// 512-bit vectors in 32 registers.
+    pub const AVX512: VectorIsa = VectorIsa { vector_bits: 512, registers: 32 };
 
     /// Lanes for a loop whose widest element that matters has so many bytes. 64-bit work takes two registers a value, so that
     /// index arithmetic beside 32-bit data does not halve the lanes. At most 16, the lanes of the canonical order of sums.
@@ -27,17 +31,24 @@ impl VectorIsa {
         self.vector_bits / 8 / dtype.size_bytes() as u32
     }
 
-    /// Columns of a contraction's register tile, which is the width of packed panels: four registers.
-    pub fn panel_columns(&self, sum: DType) -> i64 {
-        i64::from(4 * self.sum_lanes(sum))
+    /// Registers of sums beside each other in a contraction's register tile.
+    fn tile_vectors(&self) -> u32 {
+        if self.vector_bits == 128 { 4 } else { 2 }
     }
 
-    /// Rows of the largest register tile: sums for `rows × 4` registers and the four of a panel row must fit.
-    /// Measured for 16 registers at 128 bits: 2 rows of 16 columns beat every other shape.
+    /// Columns of a contraction's register tile, which is the width of packed panels.
+    pub fn panel_columns(&self, sum: DType) -> i64 {
+        i64::from(self.tile_vectors() * self.sum_lanes(sum))
+    }
+
+    /// Rows of the largest register tile: its sums, one row of the panel and one element of the left operand must fit.
+    /// Measured: for 16 registers of 128 bits, 2 rows of 16 columns beat every other shape under Cranelift; 6 × 16 at 256 bits.
     pub fn tile_rows(&self) -> i64 {
-        match self.registers {
-            ..=16 => 2,
-            _ => 4,
+        match (self.vector_bits, self.registers) {
+            (128, ..=16) => 2,
+            (128, _) => 4,
+            (_, ..=16) => 6,
+            _ => 12,
         }
     }
 }

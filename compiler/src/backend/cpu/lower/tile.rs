@@ -56,24 +56,19 @@ impl Tile<'_> {
         let level = cx.top();
         let mut start = cx.index(b, first);
         let last = cx.index(b, end);
-        let mut rows = most;
-        while rows > 0 {
+        for rows in std::iter::once(most).chain([8, 4, 2, 1].into_iter().filter(|rows| *rows < most)) {
             // Blocks begin at multiples of the largest tile, so a known remainder is that of the whole.
-            let is_needed = known.is_none_or(|n| if rows == most { n >= rows } else { n % (2 * rows) >= rows });
-            if is_needed {
-                let count = b.sub(last, start);
-                let mask = b.index(-rows);
-                let whole = b.and(count, mask);
-                let stop = b.add(start, whole);
-                let index = Symbol::new(&format!("#row{rows}"));
-                cx.ranges.set_index(index.clone(), self.epilogue.row.extent.clone());
-                cx.counted(b, &index, start, stop, rows, &[], |cx, b, _| {
-                    self.tile(cx, b, &Dim::from(index.clone()), rows as usize, Base::Own(memory, level));
-                    vec![]
-                });
-                start = stop;
+            let is_needed = known.is_none_or(|n| if rows == most { n >= rows } else { n % most & rows != 0 });
+            if !is_needed {
+                continue;
             }
-            rows /= 2;
+            let stop = if rows == 1 { last } else { b.add_int(last, 1 - rows) };
+            let index = Symbol::new(&format!("#row{rows}"));
+            cx.ranges.set_index(index.clone(), self.epilogue.row.extent.clone());
+            start = cx.counted(b, &index, start, stop, rows, &[start], |cx, b, next| {
+                self.tile(cx, b, &Dim::from(index.clone()), rows as usize, Base::Own(memory, level));
+                vec![b.add_int(next[0], rows)]
+            })[0];
         }
     }
 
