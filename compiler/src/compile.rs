@@ -104,6 +104,14 @@ impl Compiled {
         Predictor::new(&self.plan, &self.target, &signature, weights)
     }
 
+    /// As [`Compiled::predictor`], in code that tells `observer` where it is: see [`Predictor::with_observer`].
+    ///
+    /// Errors: as there.
+    pub fn observed_predictor(&self, pool: &ThreadPool, observer: extern "C" fn(i64)) -> Result<Predictor, Diagnostic> {
+        let weights = fill_weights(&self.plan, &self.parameters, &self.target, pool)?;
+        Predictor::with_observer(&self.plan, &self.target, &self.signature(), weights, Some(observer))
+    }
+
     /// Writes the model. `pool` computes its weights.
     ///
     /// Errors: `parameter`, `memory`, and those of [`write_artifact`].

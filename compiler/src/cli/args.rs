@@ -208,6 +208,9 @@ pub struct BenchArgs {
     /// Seconds at most
     #[arg(long, value_name = "S", default_value_t = 3.0, allow_negative_numbers = true, value_parser = seconds)]
     pub seconds: f64,
+    /// Time every kernel: microseconds, GFLOP/s, GB/s, longest first
+    #[arg(long)]
+    pub breakdown: bool,
     /// Answer with one JSON object
     #[arg(long)]
     pub json: bool,

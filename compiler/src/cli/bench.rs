@@ -5,12 +5,14 @@ use super::engine::{compile_here, threads};
 use super::failure::Failure;
 use super::model;
 use super::run::input_options;
+use kiln::backend::cpu::breakdown::{KernelTime, kernel_times, observe};
 use kiln::artifact::write::{ArtifactKind, WeightsChoice};
 use kiln::compile::Compiled;
 use kiln::pipeline::Config;
 use kiln_ir::Diagnostic;
 use kiln_ir::artifact::{Extent, Signature};
 use kiln_ir::dim::parse_dim;
+use kiln_runtime::arrays::Array;
 use kiln_runtime::bench::{Limits, Measurement, measure};
 use kiln_runtime::files::file_error;
 use kiln_runtime::program::inputs;
@@ -35,7 +37,13 @@ struct Answer {
     /// Billions of floating-point operations of one run, when known.
     gflop: Option<f64>,
     gflops: Option<f64>,
+    /// Each kernel, in the order they run, with `--breakdown`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernels: Option<Vec<KernelTime>>,
 }
+
+/// Runs over which the times of kernels are taken.
+const BREAKDOWN_RUNS: u64 = 30;
 
 /// Runs the command.
 pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
@@ -52,6 +60,10 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let arrays = if inputs::are_given(&options) { inputs::read(&options, signature)? } else { inputs::make_up(&options, signature)? };
     let mut session = model.session(&model.solve_symbols(&arrays)?, &pool)?;
     let measured = measure(Limits { runs: args.runs, seconds: args.seconds }, || session.run(&arrays))?;
+    let kernels = match args.breakdown {
+        true => Some(breakdown(&compiled, &pool, &arrays, args.runs.min(BREAKDOWN_RUNS))?),
+        false => None,
+    };
     let gflop = flops(signature, session.dims()).map(|flops| flops as f64 / 1e9);
     let answer = Answer {
         measured,
@@ -62,6 +74,7 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
         artifact_bytes: artifact_bytes(&compiled, &pool)?,
         gflop,
         gflops: gflop.map(|gflop| gflop / measured.median_us * 1e6),
+        kernels,
     };
     if args.json {
         let text = serde_json::to_string(&answer).unwrap_or_else(|error| panic!("bench report: {error}"));
@@ -74,6 +87,33 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
         write!(out, ", {gflops:.1} GFLOP/s")?;
     }
     writeln!(out, "\ncompiled in {compile_ms:.0} ms; arena {} bytes, weights {} bytes", answer.arena_bytes, answer.weight_bytes)?;
+    if let Some(kernels) = &answer.kernels {
+        print_breakdown(kernels, out)?;
+    }
+    Ok(())
+}
+
+/// Times of all kernels, in code of its own: being observed costs some nanoseconds a kernel.
+fn breakdown(compiled: &Compiled, pool: &ThreadPool, arrays: &[Array], runs: u64) -> Result<Vec<KernelTime>, Diagnostic> {
+    let predictor = compiled.observed_predictor(pool, observe)?;
+    let model = predictor.model();
+    let dims = model.solve_symbols(arrays)?;
+    let mut session = model.session(&dims, pool)?;
+    session.run(arrays)?;
+    let sizes = compiled.plan().program.symbol_order.iter().cloned().zip(session.dims().iter().copied()).collect();
+    kernel_times(compiled.plan(), &sizes, runs, || session.run(arrays).map(drop))
+}
+
+fn print_breakdown(kernels: &[KernelTime], out: &mut dyn Write) -> Result<(), Failure> {
+    let total: f64 = kernels.iter().map(|kernel| kernel.time_us).sum();
+    let mut order: Vec<&KernelTime> = kernels.iter().collect();
+    order.sort_by(|a, b| b.time_us.total_cmp(&a.time_us));
+    writeln!(out, "\n{:>10}  {:>5}  {:>8}  {:>7}  kernel", "µs", "%", "GFLOP/s", "GB/s")?;
+    for kernel in order {
+        let share = 100.0 * kernel.time_us / total.max(f64::MIN_POSITIVE);
+        let gflops = if kernel.gflop > 0.0 { format!("{:.1}", kernel.gflops) } else { "-".to_string() };
+        writeln!(out, "{:>10.1}  {share:>5.1}  {gflops:>8}  {:>7.1}  {}", kernel.time_us, kernel.gbytes_per_second, kernel.name)?;
+    }
     Ok(())
 }
 

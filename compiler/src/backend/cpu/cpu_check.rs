@@ -153,7 +153,7 @@ mod tests {
 
     fn answer(code: &[u8]) -> i32 {
         let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
-        let mut module = LoadedCode::module(&Isas::new(&target, Placement::Memory), None).expect("memory");
+        let mut module = LoadedCode::module(&Isas::new(&target, Placement::Memory), None, None).expect("memory");
         let signature = module.make_signature();
         let id = module.declare_function("check", Linkage::Local, &signature).expect("declared");
         module.define_function_bytes(id, 16, code, &[]).expect("defined");

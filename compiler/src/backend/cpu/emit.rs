@@ -54,17 +54,18 @@ impl Isas {
 
 /// Emits `m_predict` and its companions with the kernels they run.
 ///
-/// `checked_features` are what `m_arena_bytes` asks the CPU for.
+/// `observer` is told of each kernel that ran; `checked_features` are what `m_arena_bytes` asks the CPU for.
 pub fn emit_main<M: Module>(
     module: &mut M,
     model: &str,
     plan: &ProgramPlan,
     isas: &Isas,
     weights: WeightsSource,
+    observer: Option<FuncId>,
     checked_features: &[&str],
 ) -> Exports {
     let kernels = define_kernels(module, plan, &plan.main, isas);
-    entry::emit_predict(module, model, &plan.program, &plan.main, &kernels, weights, checked_features)
+    entry::emit_predict(module, model, &plan.program, &plan.main, &kernels, weights, observer, checked_features)
 }
 
 /// Emits `m_prepare` with the kernels it runs.

@@ -106,6 +106,11 @@ impl EntryPlan {
         ERROR_CELL_BYTES + (self.argument_bytes + 63) / 64 * 64
     }
 
+    /// [`Launch::args_offset`] of every launch, in order, those inside loops included.
+    pub fn launch_places(&self) -> Vec<i64> {
+        run::launches(&self.steps).into_iter().map(|launch| launch.args_offset).collect()
+    }
+
     /// Byte of the arena where the workers' scratch starts.
     fn scratch_at(&self) -> Dim {
         &self.temporary_bytes + Dim::from(self.temporaries_at())
@@ -144,8 +149,10 @@ pub struct Exports {
 
 /// Emits one function with its helpers, and for `predict` the two that answer sizes.
 ///
-/// `kernels` are the functions behind [`Launch::function`]; `checked_features` are what `m_arena_bytes`, which every caller needs
+/// `kernels` are the functions behind [`Launch::function`]; `observer` is called with [`Launch::args_offset`] after each kernel, and
+/// with −1 before the first; `checked_features` are what `m_arena_bytes`, which every caller needs
 /// before the first run, asks the CPU for.
+#[allow(clippy::too_many_arguments)] // what is emitted, into what, for whom
 pub fn emit_predict<M: Module>(
     module: &mut M,
     model: &str,
@@ -153,9 +160,10 @@ pub fn emit_predict<M: Module>(
     plan: &EntryPlan,
     kernels: &BTreeMap<usize, FuncId>,
     weights: WeightsSource,
+    observer: Option<FuncId>,
     checked_features: &[&str],
 ) -> Exports {
-    let mut emit = Emit::new(module, program, plan, kernels);
+    let mut emit = Emit { observer, ..Emit::new(module, program, plan, kernels) };
     let sizes = emit.sizes();
     let cpu = (!checked_features.is_empty()).then(|| emit.cpu_check(checked_features));
     let arena_bytes = emit.arena_bytes(&export_name(model, "arena_bytes"), sizes, cpu);
@@ -183,12 +191,13 @@ struct Emit<'a, M> {
     program: &'a Program,
     plan: &'a EntryPlan,
     kernels: &'a BTreeMap<usize, FuncId>,
+    observer: Option<FuncId>,
     builder_context: FunctionBuilderContext,
 }
 
 impl<'a, M: Module> Emit<'a, M> {
     fn new(module: &'a mut M, program: &'a Program, plan: &'a EntryPlan, kernels: &'a BTreeMap<usize, FuncId>) -> Self {
-        Emit { module, program, plan, kernels, builder_context: FunctionBuilderContext::new() }
+        Emit { module, program, plan, kernels, observer: None, builder_context: FunctionBuilderContext::new() }
     }
 
     /// The C signature with so many 64-bit parameters, answering a status or nothing.

@@ -2,9 +2,10 @@
 
 use super::emit::{Isas, emit_main};
 use super::entry::{Exports, WeightsSource};
-use super::loaded::{LoadedCode, WEIGHTS_SYMBOL};
+use super::loaded::{LoadedCode, OBSERVER_SYMBOL, WEIGHTS_SYMBOL};
 use super::plan::ProgramPlan;
 use super::target::{CpuTarget, Placement};
+use cranelift_codegen::ir::{AbiParam, types};
 use cranelift_module::{Linkage, Module as _};
 use kiln_ir::artifact::{ABI_VERSION, ArenaBytesFn, ModelDescriptor, OutputShapesFn, PredictFn, Signature};
 use kiln_ir::{Diagnostic, Tensor};
@@ -30,16 +31,36 @@ impl Predictor {
     ///
     /// Errors: `cpu_host` when the target is another machine; `memory`; what loading a model refuses.
     pub fn new(plan: &ProgramPlan, target: &CpuTarget, signature: &Signature, weights: AlignedBytes) -> Result<Predictor, Diagnostic> {
+        Predictor::with_observer(plan, target, signature, weights, None)
+    }
+
+    /// As [`Predictor::new`]; `observer` is called with the `args_offset` of each launch after its kernel ran, and with −1 before the
+    /// first.
+    ///
+    /// Errors: as there.
+    pub fn with_observer(
+        plan: &ProgramPlan,
+        target: &CpuTarget,
+        signature: &Signature,
+        weights: AlignedBytes,
+        observer: Option<extern "C" fn(i64)>,
+    ) -> Result<Predictor, Diagnostic> {
         if !target.runs_here() {
             let message = format!("this machine cannot run code for {} with {}", target.triple(), target.features().join(", "));
             return Err(Diagnostic::new("cpu_host", message).help("compile with `--cpu native` to run here"));
         }
         let isas = Isas::new(target, Placement::Memory);
         let image = weights.as_slice();
-        let mut module = LoadedCode::module(&isas, Some(image.as_ptr()))?;
+        let mut module = LoadedCode::module(&isas, Some(image.as_ptr()), observer)?;
         let data = module.declare_data(WEIGHTS_SYMBOL, Linkage::Import, false, false);
         let data = data.unwrap_or_else(|error| panic!("jit: {error}"));
-        let exports = emit_main(&mut module, "model", plan, &isas, WeightsSource::Symbol(data), &[]);
+        let observer = observer.map(|_| {
+            let mut signature = module.make_signature();
+            signature.params = vec![AbiParam::new(types::I64)];
+            let declared = module.declare_function(OBSERVER_SYMBOL, Linkage::Import, &signature);
+            declared.unwrap_or_else(|error| panic!("jit: {error}"))
+        });
+        let exports = emit_main(&mut module, "model", plan, &isas, WeightsSource::Symbol(data), observer, &[]);
         let code = LoadedCode::load(module)?;
         let json = serde_json::to_vec(signature).unwrap_or_else(|error| panic!("jit: signature: {error}")).into_boxed_slice();
         let descriptor = descriptor(&code, &exports, &json, image, plan.weights.bytes);

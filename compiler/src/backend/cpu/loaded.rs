@@ -11,18 +11,24 @@ const RESERVED_BYTES: usize = 256 << 20;
 /// Name of the weights in code in memory.
 pub const WEIGHTS_SYMBOL: &str = "weights";
 
+/// Name of the function that is told of each kernel that ran, in code that is observed.
+pub const OBSERVER_SYMBOL: &str = "observer";
+
 /// Finished code; its memory is given back when this is dropped.
 pub struct LoadedCode(Option<JITModule>);
 
 impl LoadedCode {
-    /// An empty module whose [`WEIGHTS_SYMBOL`] is at that address.
+    /// An empty module whose [`WEIGHTS_SYMBOL`] is at that address, and whose [`OBSERVER_SYMBOL`] is that function.
     ///
     /// Errors: `memory` when the system gives no address space.
-    pub fn module(isas: &Isas, weights: Option<*const u8>) -> Result<JITModule, Diagnostic> {
+    pub fn module(isas: &Isas, weights: Option<*const u8>, observer: Option<extern "C" fn(i64)>) -> Result<JITModule, Diagnostic> {
         let mut builder = JITBuilder::with_isa(isas.baseline().clone(), default_libcall_names());
         builder.memory_provider(Box::new(ArenaMemoryProvider::new_with_size(RESERVED_BYTES).map_err(refused)?));
         if let Some(address) = weights {
             builder.symbol(WEIGHTS_SYMBOL, address);
+        }
+        if let Some(observer) = observer {
+            builder.symbol(OBSERVER_SYMBOL, observer as *const u8);
         }
         Ok(JITModule::new(builder))
     }

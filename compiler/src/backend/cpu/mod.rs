@@ -2,8 +2,9 @@
 //!
 //! Read in this order: [`target`] (which CPU), [`schedule`] (layouts and packing), [`lower`] (kernels to tile programs), [`tile`] (tile programs to code), [`plan`]
 //! (memory and launches), [`entry`] with [`size_code`] (the functions that callers see), [`emit`] (all of it into a Cranelift
-//! module), [`weights`] (the weights image), [`jit`] with [`loaded`] (running it here), [`object`] (as an object file).
+//! module), [`weights`] (the weights image), [`jit`] with [`loaded`] (running it here), [`breakdown`] (where its time goes), [`object`] (as an object file).
 
+pub mod breakdown;
 pub mod cpu_check;
 pub mod emit;
 pub mod entry;

@@ -40,7 +40,7 @@ pub fn model_object<'a>(plan: &ProgramPlan, target: &CpuTarget, parts: &ObjectPa
     let mut module = ObjectModule::new(builder.unwrap_or_else(|error| panic!("object: {error}")));
     let weights = parts.weights.filter(|bytes| !bytes.is_empty()).map(|bytes| (declare_weights(&mut module), bytes));
     let source = weights.map_or(WeightsSource::Caller, |(data, _)| WeightsSource::Symbol(data));
-    let exports = emit_main(&mut module, model, plan, &isas, source, target.features());
+    let exports = emit_main(&mut module, model, plan, &isas, source, None, target.features());
     let signature = define_signature(&mut module, parts.signature);
     let sizes = Sizes { signature: signature.1, weights: parts.signature.weights.bytes };
     let descriptor = define_descriptor(&mut module, model, &exports, signature.0, weights.map(|(data, _)| data), sizes);

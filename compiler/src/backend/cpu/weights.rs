@@ -72,7 +72,7 @@ fn run_prepare(
 ) -> Result<(), Diagnostic> {
     let here = if target.runs_here() { target.clone() } else { CpuTarget::host(CpuLevel::Native)? };
     let isas = Isas::new(&here, Placement::Memory);
-    let mut module = LoadedCode::module(&isas, None)?;
+    let mut module = LoadedCode::module(&isas, None, None)?;
     let function = emit_prepare(&mut module, "model", plan, prepare, &isas);
     let code = LoadedCode::load(module)?;
     // SAFETY: `m_prepare` has the type of `m_predict`.

@@ -33,6 +33,7 @@ impl<M: Module> Emit<'_, M> {
             for setup in setups {
                 body.call_local(setup, &[call, weights]);
             }
+            body.observe(-1);
             for part in parts {
                 body.call_checked(part, &[call]);
             }
@@ -139,6 +140,14 @@ impl<M: Module> Body<'_, '_, M> {
         }
     }
 
+    /// Tells the observer, if there is one, where the run is.
+    fn observe(&mut self, place: i64) {
+        if let Some(observer) = self.emit.observer {
+            let place = self.constant(place);
+            self.call_local(observer, &[place]);
+        }
+    }
+
     /// Checks sizes, and that the arena is large enough and aligned.
     fn check_arena(&mut self, call: Value, sizes: FuncId) {
         let (dims, detail) = (self.call_field(call, offset_of!(Call, dims)), self.call_field(call, offset_of!(Call, detail)));
@@ -235,6 +244,7 @@ impl Running {
             let address = body.f.ins().func_addr(types::I64, reference);
             body.call_local(self.launch, &[self.pool, address, args, tasks, work]);
         }
+        body.observe(launch.args_offset);
         if launch.args.contains(&Arg::ErrorCell) {
             let cell = body.f.ins().load(types::I64, MemFlagsData::trusted(), self.arena, 0);
             let next = body.branch_aside(cell);
@@ -282,7 +292,7 @@ impl Launch {
 }
 
 /// All kernel runs, those inside loops included.
-fn launches(steps: &[LaunchStep]) -> Vec<&Launch> {
+pub(super) fn launches(steps: &[LaunchStep]) -> Vec<&Launch> {
     let mut found = Vec::new();
     for step in steps {
         match step {

@@ -173,22 +173,34 @@ impl Tile<'_> {
                 let mut rows: Vec<Reg> = left.iter().map(|at| b.add(at.reg, moved)).collect();
                 let mut sums = sums.to_vec();
                 for step in 0..unroll {
-                    let values: Vec<Reg> = left
-                        .iter()
-                        .zip(&rows)
-                        .map(|(at, row)| {
-                            let ahead = step_bytes.as_const().map_or(0, |c| step * c);
-                            self.left_element(b, *row, i64::from(at.offset) + ahead)
-                        })
-                        .collect();
-                    // One vector of columns at a time: few registers live besides the sums, and x86's multiply-add, which overwrites
-                    // a factor, overwrites it at its last use.
-                    for j in 0..self.vectors() {
+                    let element = |b: &mut Builder, i: usize| {
+                        let ahead = step_bytes.as_const().map_or(0, |c| step * c);
+                        self.left_element(b, rows[i], i64::from(left[i].offset) + ahead)
+                    };
+                    let column = |b: &mut Builder, j: usize| {
                         let ahead = step * panel_step + (j as i64) * i64::from(self.lanes) * self.dtype.size_bytes() as i64;
-                        let column = b.load(memory_of(self.dtype), self.ty(), panel, (i64::from(self.right.offset) + ahead) as i32);
-                        for (i, value) in values.iter().enumerate() {
-                            let at = i * self.vectors() + j;
-                            sums[at] = multiply_add(b, column, *value, sums[at]);
+                        b.load(memory_of(self.dtype), self.ty(), panel, (i64::from(self.right.offset) + ahead) as i32)
+                    };
+                    // Few registers live besides the sums: either all elements of the left operand and one vector of columns at a
+                    // time, or all vectors of columns and one element, whatever is less.
+                    if left.len() <= self.vectors() {
+                        let values: Vec<Reg> = (0..left.len()).map(|i| element(b, i)).collect();
+                        for j in 0..self.vectors() {
+                            let column = column(b, j);
+                            for (i, value) in values.iter().enumerate() {
+                                let at = i * self.vectors() + j;
+                                // x86's multiply-add, where it overwrites a factor, overwrites it at its last use.
+                                sums[at] = multiply_add(b, column, *value, sums[at]);
+                            }
+                        }
+                    } else {
+                        let columns: Vec<Reg> = (0..self.vectors()).map(|j| column(b, j)).collect();
+                        for i in 0..left.len() {
+                            let value = element(b, i);
+                            for (j, column) in columns.iter().enumerate() {
+                                let at = i * self.vectors() + j;
+                                sums[at] = multiply_add(b, *column, value, sums[at]);
+                            }
                         }
                     }
                     if let Some(stride) = stride {
