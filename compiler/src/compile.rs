@@ -30,6 +30,7 @@ use crate::backend::cpu::weights::fill_weights;
 use crate::cut::cut;
 use crate::kernel::Program;
 use crate::pipeline::{Config, Timing, run_passes};
+use crate::schedule::layout::channels_last;
 use kiln_ir::artifact::{Signature, WeightsDecl, WeightsLocation};
 use kiln_ir::graph::Parameter;
 use kiln_ir::{Diagnostic, Module};
@@ -45,7 +46,8 @@ pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &C
     let (module, mut timings) = run_passes(module, config)?;
     let nodes = timings.last().map_or(0, |last| last.nodes);
     let cutting = Instant::now();
-    let mut program = cut(&module, "predict").map_err(|error| vec![error])?;
+    let layouts = module.predict().map(channels_last).unwrap_or_default();
+    let mut program = cut(&module, "predict", &layouts).map_err(|error| vec![error])?;
     timings.push(Timing { pass: "cut", time: cutting.elapsed(), nodes });
     let lowering = Instant::now();
     schedule(&mut program, &target.vector_isa());

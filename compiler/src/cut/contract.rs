@@ -3,7 +3,7 @@
 use super::nest::{dims, position};
 use super::value::{Failure, KernelBuilder};
 use super::{Place, Region};
-use crate::kernel::{Axis, Body, Bound, Contract, Kernel, Store};
+use crate::kernel::{Axis, Body, Bound, Contract, DEPTH_CHUNK, Kernel, Store};
 use kiln_ir::ops::{Conv, Dot};
 use kiln_ir::{DType, Dim, Value};
 
@@ -53,7 +53,15 @@ pub fn dot(region: &Region, head: Value, op: &Dot, value: Value, place: &Place, 
     let rhs = put(c.len(), [(&op.b_batch, &batch), (&c_free, &columns), (&op.b_contract, &depth)], x[1])?;
     let index = dims(&[batch.as_slice(), &rows, &columns].concat());
     let stores = epilogue(&mut b, region, head, index, value, place)?;
-    Ok(b.finish(value, Body::Contract(Contract { batch, rows, columns, depth, lhs, rhs, stores })))
+    Ok(b.finish(value, Body::Contract(Contract { batch, rows, columns, depth, chunk: DEPTH_CHUNK, lhs, rhs, stores })))
+}
+
+/// Depth points of as many whole channels as a chunk holds, at least one, so that no chunk ends between the taps of a channel.
+fn whole_channels(taps: &[Dim]) -> i64 {
+    match Dim::product(taps).as_const() {
+        Some(taps) if taps > 0 => (DEPTH_CHUNK / taps).max(1) * taps,
+        _ => DEPTH_CHUNK,
+    }
 }
 
 pub fn conv(region: &Region, head: Value, op: &Conv, value: Value, place: &Place, checked: usize) -> Built {
@@ -106,5 +114,8 @@ pub fn conv(region: &Region, head: Value, op: &Conv, value: Value, place: &Place
     let stores = epilogue(&mut b, region, head, index, value, place)?;
     let batch = [Some(image), group].into_iter().flatten().collect();
     let depth = [vec![channel], taps].concat();
-    Ok(b.finish(value, Body::Contract(Contract { batch, rows: vec![row], columns, depth, lhs, rhs, stores })))
+    Ok(b.finish(
+        value,
+        Body::Contract(Contract { batch, rows: vec![row], columns, depth, chunk: whole_channels(&weight[2..]), lhs, rhs, stores }),
+    ))
 }

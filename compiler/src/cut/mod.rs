@@ -56,8 +56,13 @@ fn row_major_strides(shape: &[Dim]) -> Vec<Dim> {
     strides
 }
 
-/// Cuts one function. Errors: an operator that kernels cannot express, by name.
-pub fn cut(module: &Module, function: &str) -> Result<Program, Diagnostic> {
+/// In which order axes lie in memory, slowest first, for values that are not row-major.
+pub type Layouts = BTreeMap<Value, Vec<usize>>;
+
+/// Cuts one function. `layouts` are of values of its graph; inputs, outputs and parameters stay row-major.
+///
+/// Errors: an operator that kernels cannot express, by name.
+pub fn cut(module: &Module, function: &str, layouts: &Layouts) -> Result<Program, Diagnostic> {
     let graph = module
         .functions
         .get(function)
@@ -83,7 +88,7 @@ pub fn cut(module: &Module, function: &str) -> Result<Program, Diagnostic> {
     }
     let ranges = program.symbols.clone();
     let mut cutter = Cutter { program, loops: 0, parameters: BTreeMap::new(), constants: Vec::new() };
-    let steps = cutter.function(graph, places, outputs, ranges)?;
+    let steps = cutter.function(graph, layouts, places, outputs, ranges)?;
     let mut program = cutter.program;
     program.steps = steps;
     prepare::split(&mut program);
@@ -107,6 +112,7 @@ struct Cutter {
 /// One graph being cut: the function, or the body of a scan.
 struct Region<'g> {
     graph: &'g Graph,
+    layouts: &'g Layouts,
     plan: Plan,
     places: BTreeMap<Value, Place>,
     /// Size symbols and enclosing loop indices.
@@ -119,11 +125,12 @@ impl Cutter {
     fn function(
         &mut self,
         graph: &Graph,
+        layouts: &Layouts,
         places: BTreeMap<Value, Place>,
         outputs: Vec<(Value, Place)>,
         ranges: Ranges,
     ) -> Result<Vec<Step>, Diagnostic> {
-        let mut region = Region { graph, plan: plan::plan(graph)?, places, ranges, steps: Vec::new() };
+        let mut region = Region { graph, layouts, plan: plan::plan(graph)?, places, ranges, steps: Vec::new() };
         // A value that is made by a kernel is stored where its first output wants it; what is left over is copied at the end.
         let mut wanted: BTreeMap<Value, Place> = BTreeMap::new();
         let mut copies = Vec::new();
@@ -189,8 +196,15 @@ impl Cutter {
     fn destination(&mut self, region: &mut Region, value: Value, wanted: &mut BTreeMap<Value, Place>) -> Place {
         let place = wanted.remove(&value).unwrap_or_else(|| {
             let name = value_name(region.graph, value);
-            let buffer = add_buffer(&mut self.program, &name, region.graph, value, BufferKind::Temporary);
-            Place::row_major(buffer, Dim::ZERO, &region.graph.ty(value).shape)
+            let ty = region.graph.ty(value);
+            let order = region.layouts.get(&value).cloned().unwrap_or_else(|| (0..ty.rank()).collect());
+            let shape: Vec<Dim> = order.iter().map(|&axis| ty.shape[axis].clone()).collect();
+            let mut strides = vec![Dim::ONE; ty.rank()];
+            for (stride, axis) in row_major_strides(&shape).into_iter().zip(order) {
+                strides[axis] = stride;
+            }
+            let buffer = self.program.add_buffer(Buffer { name, dtype: ty.dtype, shape, kind: BufferKind::Temporary });
+            Place { buffer, base: Dim::ZERO, strides }
         });
         region.places.insert(value, place.clone());
         place

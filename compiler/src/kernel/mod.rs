@@ -255,7 +255,7 @@ pub struct Store {
 
 /// `accumulator(batch, row, column) = Σ over depth of lhs(batch, row, depth) · rhs(batch, column, depth)`, then the stores.
 ///
-/// The sum is the canonical one of SPEC.md: chunks of [`DEPTH_CHUNK`] row-major depth points, a chain of fused multiply-adds
+/// The sum is the canonical one of SPEC.md: chunks of `chunk` row-major depth points, a chain of fused multiply-adds
 /// each, added in order. f16 and bf16 are multiplied and summed in f32.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Contract {
@@ -267,6 +267,8 @@ pub struct Contract {
     pub columns: Vec<Axis>,
     /// Indices that are summed over.
     pub depth: Vec<Axis>,
+    /// Length of the chunks in which they are summed: [`DEPTH_CHUNK`], or whole channels of a convolution.
+    pub chunk: i64,
     /// Left factor, an expression over batch, rows and depth.
     pub lhs: ExprId,
     /// Right factor, an expression over batch, columns and depth.
@@ -283,5 +285,5 @@ pub fn sum_dtype(dtype: DType) -> DType {
     }
 }
 
-/// Length of the chunks in which a contraction's depth is summed.
+/// Length of the chunks in which a contraction's depth is summed, or the most that whole channels of a convolution make.
 pub const DEPTH_CHUNK: i64 = 512;

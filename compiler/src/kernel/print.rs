@@ -11,8 +11,8 @@
 //! Values that an expression needs stand before it; an offset names a value it depends on as `%3`.
 
 use super::{
-    Access, Axis, Body, Buffer, BufferId, BufferKind, Combine, Contract, ExprId, ExprKind, Keep, Kernel, Nest, Program, Reduction, Scalar,
-    Stage, Step, Store,
+    Access, Axis, Body, Buffer, BufferId, BufferKind, Combine, Contract, DEPTH_CHUNK, ExprId, ExprKind, Keep, Kernel, Nest, Program,
+    Reduction, Scalar, Stage, Step, Store,
 };
 use kiln_ir::Dim;
 use std::fmt::{self, Display, Formatter};
@@ -105,7 +105,7 @@ impl Text<'_> {
                 inside.stages(f, nest)
             }
             Body::Contract(contract) => {
-                let Contract { batch, rows, columns, depth, lhs, rhs, stores } = contract;
+                let Contract { batch, rows, columns, depth, chunk, lhs, rhs, stores } = contract;
                 self.line(f, format_args!("contract {}", kernel.name))?;
                 for (name, list) in [("batch", batch), ("rows", rows), ("columns", columns), ("depth", depth)] {
                     if !list.is_empty() {
@@ -113,7 +113,8 @@ impl Text<'_> {
                     }
                 }
                 inside.exprs(f, kernel)?;
-                inside.line(f, format_args!("accumulator 0 = sum of {} · {}", value(*lhs), value(*rhs)))?;
+                let chunks = if *chunk == DEPTH_CHUNK { String::new() } else { format!(" in chunks of {chunk}") };
+                inside.line(f, format_args!("accumulator 0 = sum of {} · {}{chunks}", value(*lhs), value(*rhs)))?;
                 stores.iter().try_for_each(|store| inside.store(f, store))
             }
         }

@@ -77,9 +77,7 @@ pub fn emit_prepare<M: Module>(module: &mut M, model: &str, plan: &ProgramPlan, 
 /// Compiles the kernels that an entry runs; their functions by number in the plan.
 fn define_kernels<M: Module>(module: &mut M, plan: &ProgramPlan, entry: &EntryPlan, isas: &Isas) -> BTreeMap<usize, FuncId> {
     let numbers: Vec<usize> = used_by(entry).into_iter().collect();
-    let code = map_in_parallel(&numbers, |number| {
-        isas.compile(&plan.functions[*number])
-    });
+    let code = map_in_parallel(&numbers, |number| isas.compile(&plan.functions[*number]));
     let mut names = SymbolNames::default();
     let mut ids = BTreeMap::new();
     for (number, code) in numbers.into_iter().zip(code) {

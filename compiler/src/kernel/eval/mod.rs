@@ -8,8 +8,8 @@ mod number;
 pub use number::Number;
 
 use super::{
-    Axis, Body, BufferId, BufferKind, Combine, Contract, DEPTH_CHUNK, ExprId, ExprKind, Keep, Kernel, Nest, Program, Reduction, Stage,
-    Step, Store, sum_dtype,
+    Axis, Body, BufferId, BufferKind, Combine, Contract, ExprId, ExprKind, Keep, Kernel, Nest, Program, Reduction, Stage, Step, Store,
+    sum_dtype,
 };
 use kiln_ir::{Dim, Symbol, Tensor};
 use number::{binary, cast, combine, compare, multiply_add, unary};
@@ -178,7 +178,7 @@ impl Point<'_> {
                 Ok(())
             })?;
             let chain = |chunk: &[(Number, Number)]| chunk.iter().fold(Number::zero(sum), |t, (a, b)| multiply_add(sum, *a, *b, t));
-            let chunks: Vec<Number> = products.chunks(DEPTH_CHUNK as usize).map(chain).collect();
+            let chunks: Vec<Number> = products.chunks(contract.chunk as usize).map(chain).collect();
             let total = chunks.into_iter().reduce(|a, b| combine(Combine::Sum, sum, a, b)).unwrap_or(Number::zero(sum));
             point.accumulators = vec![total];
             contract.stores.iter().try_for_each(|s| point.store(s))

@@ -4,9 +4,10 @@
 //! task (batch, panel, block of rows):   pack what cannot be read in place;   for each tile of rows:   sums ← Σ lhs · panel;   epilogue
 //! ```
 //!
-//! Rows and columns are flattened to one index each. A *panel* is `panel_columns` neighbouring columns as `[depth][column]`: a
-//! prepared buffer already holds it, anything else is packed into the worker's scratch by evaluating its expression, so the image
-//! columns of a convolution are only ever an expression with bounds. Rows are read where they lie when depth is a plain stride.
+//! Columns are flattened to one index. A *panel* is `panel_columns` neighbouring columns as `[depth][column]`: a prepared buffer
+//! already holds it, anything else is packed into the worker's scratch by evaluating its expression. Rows are read where they lie
+//! when each depth index is a plain stride: those of a dot, and the pixels of an image under each tap of a convolution, of which a
+//! tile takes neighbours along the last row index. Otherwise rows are flattened and packed.
 //!
 //! Which tile an element falls into never changes its bits: each is one chain of multiply-adds per chunk of depth.
 
@@ -21,7 +22,7 @@ use super::tile::{Epilogue, Left, Tile};
 use super::{Arg, VectorIsa};
 use crate::backend::cpu::tile::{Builder, Reg};
 use crate::kernel::{
-    Access, Axis, Body, Bound, Contract, DEPTH_CHUNK, ExprId, ExprKind, Exprs, Kernel, Program, Stage, row_major, sum_dtype, unravelled,
+    Access, Axis, Body, Bound, Contract, ExprId, ExprKind, Exprs, Kernel, Program, Stage, row_major, sum_dtype, unravelled,
 };
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 
@@ -30,6 +31,8 @@ use kiln_ir::{DType, Dim, Ranges, Symbol};
 const ROW_BLOCK: i64 = 60;
 /// As [`ROW_BLOCK`], where each task packs its own panel.
 const PACKED_ROW_BLOCK: i64 = 240;
+/// Fewer rows than this along the last index are flattened with the others.
+const LEAST_ROWS: i64 = 4;
 /// Panels that one task takes where it packs its rows.
 const PANEL_GROUP: i64 = 8;
 
@@ -44,24 +47,34 @@ pub(super) enum Form {
 /// A contraction by panels and rows.
 pub(super) struct Tiles {
     batch: Vec<Axis>,
+    /// Row indices that tiles do not run along.
+    outer_rows: Vec<Axis>,
     row: Axis,
     column: Axis,
     depth: Vec<Axis>,
+    chunk: i64,
     lhs: ExprId,
     rhs: ExprId,
     stores: Vec<crate::kernel::Store>,
     dtype: DType,
     panel_columns: i64,
     rhs_in_place: Option<Plain>,
-    lhs_in_place: Option<Plain>,
+    lhs_in_place: Option<Direct>,
 }
 
-/// An operand that is a plain load: its offset without depth, and what one step of depth adds.
+/// A left operand that is read where it lies: its offset without depth, and what one step along each depth axis adds.
+#[derive(Clone)]
+struct Direct {
+    access: Access,
+    offset: Dim,
+    steps: Vec<(Axis, Dim)>,
+}
+
+/// A right operand in panels: its offset without depth.
 #[derive(Clone)]
 struct Plain {
     access: Access,
     offset: Dim,
-    step: Dim,
 }
 
 /// Chooses the form and brings the kernel into it. The kernel's expressions and ranges are then those to emit with.
@@ -71,23 +84,31 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
     let dtype = sum_dtype(kernel.exprs.get(contract.lhs).dtype);
     let panel_columns = isa.panel_columns(dtype);
     let unflattened = kernel.clone();
-    let row = flattened(kernel, |c| &mut c.rows, "#row", sizes);
     let column = flattened(kernel, |c| &mut c.columns, "#column", sizes);
     let rhs_in_place = panels_in_place(kernel, program, body_mut(&mut kernel.clone()), &column, panel_columns, sizes);
     if rows.is(1) && rhs_in_place.is_none() {
         *kernel = unflattened;
         return nest_form(kernel, contract, sizes);
     }
+    let (outer_rows, row, lhs_in_place) = match direct_rows(kernel, sizes) {
+        Some((outer, row, direct)) => (outer, row, Some(direct)),
+        None => {
+            let row = flattened(kernel, |c| &mut c.rows, "#row", sizes);
+            let direct = plain_rows(kernel, &body_mut(&mut kernel.clone()).clone(), sizes);
+            (vec![], row, direct)
+        }
+    };
     if rhs_in_place.is_none() && column.extent.as_const().is_none_or(|n| n % panel_columns != 0) {
         guard_columns(kernel, &column);
     }
     let contract = body_mut(kernel).clone();
-    let lhs_in_place = plain_rows(kernel, &contract, sizes);
     Form::Tiles(Box::new(Tiles {
         batch: contract.batch,
+        outer_rows,
         row,
         column,
         depth: contract.depth,
+        chunk: contract.chunk,
         lhs: contract.lhs,
         rhs: contract.rhs,
         stores: contract.stores,
@@ -108,7 +129,7 @@ fn body_mut(kernel: &mut Kernel) -> &mut Contract {
 /// Each output element on its own, along whatever axis suits memory.
 fn nest_form(kernel: &mut Kernel, contract: Contract, sizes: &Ranges) -> Form {
     let points = Dim::product(contract.depth.iter().map(|a| &a.extent));
-    if contract.depth.len() > 1 && points.as_const().is_none_or(|n| n > DEPTH_CHUNK) {
+    if contract.depth.len() > 1 && points.as_const().is_none_or(|n| n > contract.chunk) {
         flattened(kernel, |c| &mut c.depth, "#depth", sizes);
     }
     let contract = body_mut(kernel).clone();
@@ -117,8 +138,8 @@ fn nest_form(kernel: &mut Kernel, contract: Contract, sizes: &Ranges) -> Form {
     let merged = Contract { batch: parallel, rows: vec![], columns: vec![], ..contract };
     kernel.body = Body::Contract(merged);
     *kernel = merge_axes(kernel.clone(), sizes);
-    let Contract { batch: parallel, depth: axes, lhs, rhs, stores, .. } = body_mut(kernel).clone();
-    let works = vec![Work::Dot { axes, lhs, rhs }, Work::Stage(Stage::Sweep { axes: vec![], stores })];
+    let Contract { batch: parallel, depth: axes, chunk, lhs, rhs, stores, .. } = body_mut(kernel).clone();
+    let works = vec![Work::Dot { axes, chunk, lhs, rhs }, Work::Stage(Stage::Sweep { axes: vec![], stores })];
     Form::Nest { parallel, works }
 }
 
@@ -149,10 +170,46 @@ fn linear_in_depth(offset: &Dim, depth: &[Axis], ranges: &Ranges) -> Option<(Dim
 }
 
 /// The left operand, if each row's elements are a constant stride apart.
-fn plain_rows(kernel: &Kernel, contract: &Contract, sizes: &Ranges) -> Option<Plain> {
+fn plain_rows(kernel: &Kernel, contract: &Contract, sizes: &Ranges) -> Option<Direct> {
     let access = plain_load(&kernel.exprs, contract.lhs)?;
     let (step, offset) = linear_in_depth(&access.offset, &contract.depth, &ranges_of(kernel, sizes))?;
-    Some(Plain { access, offset, step })
+    let points = Axis { index: Symbol::new("#depth"), extent: Dim::product(contract.depth.iter().map(|a| &a.extent)) };
+    Some(Direct { access, offset, steps: vec![(points, step)] })
+}
+
+/// The row indices that tiles do not run along, the one they do, and the left operand, if it need not be packed: each index of
+/// rows and depth moves by a stride of its own.
+fn direct_rows(kernel: &mut Kernel, sizes: &Ranges) -> Option<(Vec<Axis>, Axis, Direct)> {
+    let contract = body_mut(kernel).clone();
+    let (row, outer) = contract.rows.split_last()?;
+    // Tiles of a few rows would load each panel for little.
+    if !outer.is_empty() && row.extent.as_const().is_some_and(|n| n < LEAST_ROWS) {
+        return None;
+    }
+    let direct = match plain_rows(kernel, &contract, sizes) {
+        Some(direct) => direct,
+        None => {
+            let access = plain_load(&kernel.exprs, contract.lhs)?;
+            let taps = Dim::product(contract.depth[1..].iter().map(|a| &a.extent)).as_const()?;
+            if contract.chunk % taps.max(1) != 0 || taps == 0 {
+                return None;
+            }
+            let (mut steps, mut offset) = (vec![], access.offset.clone());
+            for axis in &contract.depth {
+                let (step, rest) = offset.linear_in(&axis.index)?;
+                steps.push((axis.clone(), step));
+                offset = rest;
+            }
+            let depends = |d: &Dim| contract.depth.iter().any(|a| d.mentions(&a.index));
+            if steps.iter().any(|(_, step)| depends(step)) {
+                return None;
+            }
+            Direct { access, offset, steps }
+        }
+    };
+    // Rows of one tile lie a stride apart, so that one address serves them all.
+    direct.offset.linear_in(&row.index)?;
+    Some((outer.to_vec(), row.clone(), direct))
 }
 
 /// The right operand, if it lies in a buffer of panels, the last of them padded.
@@ -178,7 +235,7 @@ fn panels_in_place(
     let (along, offset) = rest.linear_in(&lane)?;
     // Whole panels, so that the columns beyond the last one are padding and not the end of memory.
     let aligned = offset.terms().iter().all(|t| t.coefficient % panel_columns == 0);
-    (along.is(1) && step.is(panel_columns) && aligned).then_some(Plain { access, offset, step })
+    (along.is(1) && step.is(panel_columns) && aligned).then_some(Plain { access, offset })
 }
 
 /// Bounds every load of the right operand that varies by column to existing columns: panels may reach beyond the last one.
@@ -263,6 +320,9 @@ impl Tiles {
         }
         // Each task packs its panel again: many rows pay for it, but a few tasks are needed to share.
         let others = Dim::product(self.batch.iter().map(|a| &a.extent)) * self.panels();
+        if !self.outer_rows.is_empty() {
+            return None;
+        }
         match (known, others.as_const()) {
             (Some(rows), Some(others)) if others < 8 && rows >= 2 * ROW_BLOCK => Some(ROW_BLOCK),
             (Some(rows), _) if rows <= PACKED_ROW_BLOCK => None,
@@ -307,6 +367,10 @@ impl Tiles {
         } else {
             digits.push(Axis { index: panel.clone(), extent: self.panels() });
         }
+        // A task that packs its panel uses it for all rows.
+        let (split_rows, inner_rows) =
+            if self.rhs_in_place.is_some() { (&self.outer_rows[..], &[][..]) } else { (&[][..], &self.outer_rows[..]) };
+        digits.extend_from_slice(split_rows);
         if let Some(block_rows) = rows {
             digits.push(Axis { index: block.clone(), extent: self.row.extent.ceil_div(&Dim::from(block_rows)) });
         }
@@ -319,25 +383,26 @@ impl Tiles {
         };
         for_each_task(cx, b, &digits, |cx, b| {
             let left = match &self.lhs_in_place {
-                Some(plain) => Left {
-                    base: Base::Buffer(plain.access.buffer),
-                    offset: plain.offset.clone(),
-                    step: plain.step.clone(),
-                    dtype: cx.program.buffer(plain.access.buffer).dtype,
+                Some(direct) => Left {
+                    base: Base::Buffer(direct.access.buffer),
+                    offset: direct.offset.clone(),
+                    steps: direct.steps.clone(),
+                    dtype: cx.program.buffer(direct.access.buffer).dtype,
                 },
                 None => self.pack_rows(cx, b, memory, &scratch, &first_row, &end_row),
             };
             if !grouped {
-                return self.panel(cx, b, memory, &left, &first_row, &end_row);
+                return self.panel(cx, b, memory, &left, inner_rows, &first_row, &end_row);
             }
             let start = cx.index(b, &(Dim::from(group.clone()) * Dim::from(PANEL_GROUP)));
             let end = cx.index(b, &(Dim::from(group.clone()) * Dim::from(PANEL_GROUP) + Dim::from(PANEL_GROUP)).minimum(&self.panels()));
             cx.counted(b, &panel, start, end, 1, &[], |cx, b, _| {
-                self.panel(cx, b, memory, &left, &first_row, &end_row);
+                self.panel(cx, b, memory, &left, inner_rows, &first_row, &end_row);
                 vec![]
             });
         });
         let task_rows = rows.map_or(self.row.extent.clone(), |n| self.row.extent.minimum(&Dim::from(n)));
+        let task_rows = task_rows * Dim::product(inner_rows.iter().map(|a| &a.extent));
         let task_panels = if grouped { self.panels().minimum(&Dim::from(PANEL_GROUP)) } else { Dim::ONE };
         Tasks {
             count: Dim::product(digits.iter().map(|a| &a.extent)),
@@ -349,7 +414,7 @@ impl Tiles {
     fn pack_rows(&self, cx: &mut Context, b: &mut Builder, memory: Option<Reg>, scratch: &Scratch, first: &Dim, end: &Dim) -> Left {
         let Some(memory) = memory else {
             // No depth or no rows: nothing is ever read.
-            return Left { base: Base::Own(b.scratch(64, 64), cx.top()), offset: Dim::ZERO, step: Dim::ZERO, dtype: self.dtype };
+            return Left { base: Base::Own(b.scratch(64, 64), cx.top()), offset: Dim::ZERO, steps: self.packed_steps(), dtype: self.dtype };
         };
         let base = Base::Own(memory, 0);
         let offset = (Dim::from(self.row.index.clone()) - first) * self.points() + &scratch.rows_at;
@@ -359,7 +424,7 @@ impl Tiles {
                 self.pack_one(cx, b, base, &offset);
                 vec![]
             });
-            return Left { base, offset, step: Dim::ONE, dtype: self.dtype };
+            return Left { base, offset, steps: self.packed_steps(), dtype: self.dtype };
         };
         let lanes = cx.isa.lanes(4);
         let to = &offset + row_major(&self.depth);
@@ -369,7 +434,12 @@ impl Tiles {
                 vec![]
             })
         });
-        Left { base, offset, step: Dim::ONE, dtype: self.dtype }
+        Left { base, offset, steps: self.packed_steps(), dtype: self.dtype }
+    }
+
+    /// Packed rows are contiguous along all of depth.
+    fn packed_steps(&self) -> Vec<(Axis, Dim)> {
+        vec![(Axis { index: Symbol::new("#depth"), extent: self.points() }, Dim::ONE)]
     }
 
     fn pack_one(&self, cx: &mut Context, b: &mut Builder, base: Base, to: &Dim) {
@@ -395,7 +465,17 @@ impl Tiles {
     }
 
     /// One panel against the task's rows.
-    fn panel(&self, cx: &mut Context, b: &mut Builder, memory: Option<Reg>, left: &Left, first_row: &Dim, end_row: &Dim) {
+    #[allow(clippy::too_many_arguments)] // where both operands are, and which rows
+    fn panel(
+        &self,
+        cx: &mut Context,
+        b: &mut Builder,
+        memory: Option<Reg>,
+        left: &Left,
+        outer_rows: &[Axis],
+        first_row: &Dim,
+        end_row: &Dim,
+    ) {
         let right = match (&self.rhs_in_place, memory) {
             (Some(plain), _) => {
                 let offset = cx.resolve(&plain.offset);
@@ -416,9 +496,20 @@ impl Tiles {
             lanes: sum_lanes,
             is_cheap: cost(&cx.exprs, &self.stores.iter().map(|s| s.value).collect::<Vec<_>>()) <= 12,
         };
-        let tile =
-            Tile { dtype: self.dtype, panel_columns: self.panel_columns, lanes: sum_lanes, points: self.points(), left, right, epilogue };
-        tile.rows(cx, b, first_row, end_row);
+        let tile = Tile {
+            dtype: self.dtype,
+            panel_columns: self.panel_columns,
+            lanes: sum_lanes,
+            points: self.points(),
+            chunk: self.chunk,
+            left,
+            right,
+            epilogue,
+        };
+        over(cx, b, outer_rows, &[], &mut |cx, b, _| {
+            tile.rows(cx, b, first_row, end_row);
+            vec![]
+        });
     }
 
     /// Evaluates the panel's columns into scratch as `[depth][column]`.

@@ -7,7 +7,7 @@ use super::ops::lane_of;
 use super::reduce::at_point;
 use super::stage::over;
 use crate::backend::cpu::tile::{Builder, Reg, Type};
-use crate::kernel::{Axis, DEPTH_CHUNK, ExprId, sum_dtype};
+use crate::kernel::{Axis, ExprId, sum_dtype};
 use kiln_ir::{Dim, Symbol};
 
 /// Sums over at most so many points are written out.
@@ -33,7 +33,7 @@ pub(super) fn neutral(b: &mut Builder, ty: Type) -> Reg {
 }
 
 /// Emits the sum; it becomes the next accumulator. Depth beyond one chunk must be a single axis.
-pub(super) fn dot(cx: &mut Context, b: &mut Builder, axes: &[Axis], lhs: ExprId, rhs: ExprId) {
+pub(super) fn dot(cx: &mut Context, b: &mut Builder, axes: &[Axis], chunk_length: i64, lhs: ExprId, rhs: ExprId) {
     let lanes = cx.lanes.as_ref().map_or(1, |l| l.1);
     let ty = Type::scalar(lane_of(sum_dtype(cx.exprs.get(lhs).dtype))).times(lanes);
     let add = |cx: &mut Context, b: &mut Builder, sum: Reg| {
@@ -44,7 +44,7 @@ pub(super) fn dot(cx: &mut Context, b: &mut Builder, axes: &[Axis], lhs: ExprId,
     let points = Dim::product(axes.iter().map(|a| &a.extent));
     let start = zero(b, ty);
     let sum = match points.as_const() {
-        Some(n) if n <= UNROLLED_POINTS => {
+        Some(n) if n <= UNROLLED_POINTS.min(chunk_length) => {
             let shape: Vec<usize> = axes.iter().map(|a| a.extent.as_const().unwrap_or(0) as usize).collect();
             let mut sum = start;
             for point in kiln_ir::tensor::indices(&shape) {
@@ -53,7 +53,7 @@ pub(super) fn dot(cx: &mut Context, b: &mut Builder, axes: &[Axis], lhs: ExprId,
             }
             sum
         }
-        Some(n) if n <= DEPTH_CHUNK => over(cx, b, axes, &[start], &mut |cx, b, sum| vec![add(cx, b, sum[0])])[0],
+        Some(n) if n <= chunk_length => over(cx, b, axes, &[start], &mut |cx, b, sum| vec![add(cx, b, sum[0])])[0],
         _ => {
             let [axis] = axes else { panic!("lower: a deep sum over several axes was not flattened") };
             let none = neutral(b, ty);
@@ -61,9 +61,9 @@ pub(super) fn dot(cx: &mut Context, b: &mut Builder, axes: &[Axis], lhs: ExprId,
             let end = cx.index(b, &axis.extent.maximum(&Dim::ONE));
             let chunk = Symbol::new("#chunk");
             cx.ranges.set_index(chunk.clone(), axis.extent.maximum(&Dim::ONE));
-            cx.counted(b, &chunk, first, end, DEPTH_CHUNK, &[none], |cx, b, total| {
+            cx.counted(b, &chunk, first, end, chunk_length, &[none], |cx, b, total| {
                 let from = cx.index(b, &Dim::from(chunk.clone()));
-                let to = cx.index(b, &(Dim::from(chunk.clone()) + Dim::from(DEPTH_CHUNK)).minimum(&axis.extent));
+                let to = cx.index(b, &(Dim::from(chunk.clone()) + Dim::from(chunk_length)).minimum(&axis.extent));
                 let start = zero(b, ty);
                 // No load leaves for a chunk that might be empty.
                 let sum = cx.when_nonempty(b, &axis.extent, &[start], |cx, b| {

@@ -51,6 +51,14 @@ impl VectorIsa {
             _ => 12,
         }
     }
+
+    /// Rows of a register tile where other numbers of rows share them out better: as many as fit.
+    pub fn most_tile_rows(&self) -> i64 {
+        match (self.vector_bits, self.registers) {
+            (128, _) | (_, ..=16) => self.tile_rows(),
+            _ => 14,
+        }
+    }
 }
 
 /// Depth steps written out in one turn of a contraction's inner loop; divides [`DEPTH_CHUNK`].

@@ -14,7 +14,7 @@ pub(super) enum Work {
     /// A stage of a nest.
     Stage(Stage),
     /// The canonical sum of products of a contraction, without panels: makes the next accumulator.
-    Dot { axes: Vec<Axis>, lhs: ExprId, rhs: ExprId },
+    Dot { axes: Vec<Axis>, chunk: i64, lhs: ExprId, rhs: ExprId },
 }
 
 /// How a kernel is split into tasks.

@@ -22,7 +22,7 @@ pub(super) fn emit(cx: &mut Context, b: &mut Builder, work: &Work, lanes: Option
             let fold = Fold::new(reduction, cx.exprs.get(reduction.value).dtype);
             running(cx, b, axis, (*descending, *exclusive), fold, reduction.value, store);
         }
-        Work::Dot { axes, lhs, rhs } => super::dot::dot(cx, b, axes, *lhs, *rhs),
+        Work::Dot { axes, chunk, lhs, rhs } => super::dot::dot(cx, b, axes, *chunk, *lhs, *rhs),
     }
 }
 

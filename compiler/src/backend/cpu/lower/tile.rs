@@ -6,18 +6,19 @@
 
 use super::context::{Base, Context, Value};
 use super::dot::{multiply_add, neutral, zero};
-use super::isa::DEPTH_UNROLL;
+use super::isa::{DEPTH_UNROLL, VectorIsa};
 use super::offsets::{Address, times};
 use super::ops::{cast, lane_of, memory_of};
 use crate::backend::cpu::tile::{Builder, Reg, Type};
-use crate::kernel::{Axis, DEPTH_CHUNK, Store};
+use crate::kernel::{Axis, Store};
 use kiln_ir::{DType, Dim, Symbol};
 
-/// The left operand: element (row, k) is `step · k` elements after `offset`, which mentions the row's index.
+/// The left operand: element (row, k) is Σ `step` · index elements after `offset`, which mentions the row's index. Over one depth
+/// axis k is its index; over several, a channel and taps, k is their row-major position.
 pub(super) struct Left {
     pub base: Base,
     pub offset: Dim,
-    pub step: Dim,
+    pub steps: Vec<(Axis, Dim)>,
     /// Type in memory.
     pub dtype: DType,
 }
@@ -42,16 +43,44 @@ pub(super) struct Tile<'a> {
     pub lanes: u32,
     /// Length of the sums.
     pub points: Dim,
+    /// Length of their chunks: a multiple of what the depth axes behind the first have together.
+    pub chunk: i64,
     pub left: &'a Left,
     pub right: Address,
     pub epilogue: Epilogue<'a>,
 }
 
+/// Taps of a convolution written out in a row at most.
+const UNROLLED_TAPS: i64 = 16;
+
+/// What one turn of a loop over depth moves an address by, in bytes.
+enum Step {
+    Constant(i64),
+    Register(Reg),
+}
+
+/// What one turn of a loop over depth moves both operands by.
+struct Moves {
+    left: Step,
+    panel: i64,
+}
+
+/// Rows of the largest tile: where all rows of the task are known, such that tiles are alike and as few as can be.
+fn tile_height(isa: &VectorIsa, first: &Dim, end: &Dim) -> i64 {
+    match (end - first).as_const() {
+        Some(rows) if rows > 0 => {
+            let tiles = (rows + isa.most_tile_rows() - 1) / isa.most_tile_rows();
+            (rows + tiles - 1) / tiles
+        }
+        _ => isa.tile_rows(),
+    }
+}
+
 impl Tile<'_> {
     /// Tiles for all rows of a block: as many rows at a time as fit, then fewer.
     pub(super) fn rows(&self, cx: &mut Context, b: &mut Builder, first: &Dim, end: &Dim) {
-        let most = cx.isa.tile_rows();
         let known = self.epilogue.row.extent.as_const();
+        let most = tile_height(cx.isa, first, end);
         let memory = b.scratch((most * self.panel_columns) as u32 * self.dtype.size_bytes() as u32, 64);
         let level = cx.top();
         let mut start = cx.index(b, first);
@@ -92,8 +121,8 @@ impl Tile<'_> {
             .collect();
         let begin = cx.index(b, &Dim::ZERO);
         let sums = match self.points.as_const() {
-            Some(points) if points <= DEPTH_CHUNK => {
-                let end = cx.index(b, &self.points);
+            Some(points) if points <= self.chunk => {
+                let end = cx.index(b, &self.left.steps[0].0.extent);
                 self.chain(cx, b, &left, begin, end, Some(points))
             }
             _ => self.chunks(cx, b, &left, memory),
@@ -108,13 +137,16 @@ impl Tile<'_> {
         for at in &places {
             b.store(memory_of(self.dtype), none, at.reg, at.offset);
         }
-        let (begin, end) = (cx.index(b, &Dim::ZERO), cx.index(b, &self.points.maximum(&Dim::ONE)));
+        // In units of the first depth axis: channels of a convolution, else single steps.
+        let length = &self.left.steps[0].0.extent;
+        let step = self.chunk / self.taps();
+        let (begin, end) = (cx.index(b, &Dim::ZERO), cx.index(b, &length.maximum(&Dim::ONE)));
         let chunk = Symbol::new("#chunk");
-        cx.ranges.set_index(chunk.clone(), self.points.maximum(&Dim::ONE));
-        cx.counted(b, &chunk, begin, end, DEPTH_CHUNK, &[], |cx, b, _| {
+        cx.ranges.set_index(chunk.clone(), length.maximum(&Dim::ONE));
+        cx.counted(b, &chunk, begin, end, step, &[], |cx, b, _| {
             let from = cx.index(b, &Dim::from(chunk.clone()));
-            let to = cx.index(b, &(Dim::from(chunk.clone()) + Dim::from(DEPTH_CHUNK)).minimum(&self.points));
-            let known = self.points.as_const().filter(|n| n % DEPTH_UNROLL == 0).map(|_| DEPTH_CHUNK);
+            let to = cx.index(b, &(Dim::from(chunk.clone()) + Dim::from(step)).minimum(length));
+            let known = self.points.as_const().filter(|n| n % DEPTH_UNROLL == 0 && self.chunk % DEPTH_UNROLL == 0).map(|_| self.chunk);
             let sums = self.chain(cx, b, left, from, to, known);
             for (sum, at) in sums.into_iter().zip(&places) {
                 let before = b.load(memory_of(self.dtype), self.ty(), at.reg, at.offset);
@@ -124,6 +156,11 @@ impl Tile<'_> {
             vec![]
         });
         places.iter().map(|at| b.load(memory_of(self.dtype), self.ty(), at.reg, at.offset)).collect()
+    }
+
+    /// Points of the depth axes behind the first.
+    fn taps(&self) -> i64 {
+        self.left.steps[1..].iter().map(|(axis, _)| axis.extent.as_const().expect("lower: taps are known")).product()
     }
 
     /// The n-th register of sums in scratch.
@@ -136,7 +173,10 @@ impl Tile<'_> {
     fn chain(&self, cx: &mut Context, b: &mut Builder, left: &[Address], begin: Reg, end: Reg, known: Option<i64>) -> Vec<Reg> {
         // A zero of its own for each sum: one shared by all ties their registers together and costs spills in the loop.
         let mut sums: Vec<Reg> = (0..left.len() * self.vectors()).map(|_| zero(b, self.ty())).collect();
-        let step_bytes = &self.left.step * Dim::from(self.left.dtype.size_bytes());
+        if self.left.steps.len() > 1 {
+            return self.chain_of_taps(cx, b, left, begin, end, sums);
+        }
+        let step_bytes = &self.left.steps[0].1 * Dim::from(self.left.dtype.size_bytes());
         let mut from = begin;
         for unroll in [DEPTH_UNROLL, 1] {
             let needed = match known {
@@ -181,28 +221,7 @@ impl Tile<'_> {
                         let ahead = step * panel_step + (j as i64) * i64::from(self.lanes) * self.dtype.size_bytes() as i64;
                         b.load(memory_of(self.dtype), self.ty(), panel, (i64::from(self.right.offset) + ahead) as i32)
                     };
-                    // Few registers live besides the sums: either all elements of the left operand and one vector of columns at a
-                    // time, or all vectors of columns and one element, whatever is less.
-                    if left.len() <= self.vectors() {
-                        let values: Vec<Reg> = (0..left.len()).map(|i| element(b, i)).collect();
-                        for j in 0..self.vectors() {
-                            let column = column(b, j);
-                            for (i, value) in values.iter().enumerate() {
-                                let at = i * self.vectors() + j;
-                                // x86's multiply-add, where it overwrites a factor, overwrites it at its last use.
-                                sums[at] = multiply_add(b, column, *value, sums[at]);
-                            }
-                        }
-                    } else {
-                        let columns: Vec<Reg> = (0..self.vectors()).map(|j| column(b, j)).collect();
-                        for i in 0..left.len() {
-                            let value = element(b, i);
-                            for (j, column) in columns.iter().enumerate() {
-                                let at = i * self.vectors() + j;
-                                sums[at] = multiply_add(b, *column, value, sums[at]);
-                            }
-                        }
-                    }
+                    self.multiply_all(b, left.len(), &mut sums, element, column);
                     if let Some(stride) = stride {
                         rows = rows.iter().map(|row| b.add(*row, stride)).collect();
                     }
@@ -210,6 +229,139 @@ impl Tile<'_> {
                 sums
             });
             from = stop;
+        }
+        sums
+    }
+
+    /// One step of depth for all sums.
+    fn multiply_all(
+        &self,
+        b: &mut Builder,
+        rows: usize,
+        sums: &mut [Reg],
+        element: impl Fn(&mut Builder, usize) -> Reg,
+        column: impl Fn(&mut Builder, usize) -> Reg,
+    ) {
+        // Few registers live besides the sums: either all elements of the left operand and one vector of columns at a time, or all
+        // vectors of columns and one element, whatever is less.
+        if rows <= self.vectors() {
+            let values: Vec<Reg> = (0..rows).map(|i| element(b, i)).collect();
+            for j in 0..self.vectors() {
+                let column = column(b, j);
+                for (i, value) in values.iter().enumerate() {
+                    let at = i * self.vectors() + j;
+                    // x86's multiply-add, where it overwrites a factor, overwrites it at its last use.
+                    sums[at] = multiply_add(b, column, *value, sums[at]);
+                }
+            }
+        } else {
+            let columns: Vec<Reg> = (0..self.vectors()).map(|j| column(b, j)).collect();
+            for i in 0..rows {
+                let value = element(b, i);
+                for (j, column) in columns.iter().enumerate() {
+                    let at = i * self.vectors() + j;
+                    sums[at] = multiply_add(b, *column, value, sums[at]);
+                }
+            }
+        }
+    }
+
+    /// As [`Tile::chain`] over channels and taps: loops over channels and outer taps, the last taps written out.
+    fn chain_of_taps(&self, cx: &mut Context, b: &mut Builder, left: &[Address], begin: Reg, end: Reg, sums: Vec<Reg>) -> Vec<Reg> {
+        let size = self.left.dtype.size_bytes() as i64;
+        let extent = |at: usize| self.left.steps[at].0.extent.as_const().expect("lower: taps are known");
+        let mut written_out = self.left.steps.len();
+        let mut points = 1;
+        while written_out > 1 && points * extent(written_out - 1) <= UNROLLED_TAPS {
+            written_out -= 1;
+            points *= extent(written_out);
+        }
+        let shape: Vec<usize> = (written_out..self.left.steps.len()).map(|at| extent(at) as usize).collect();
+        // Where each written-out tap lies from the first: a constant, or a value made before the loops.
+        let taps: Vec<(i64, Option<Reg>)> = kiln_ir::tensor::indices(&shape)
+            .map(|index| {
+                let steps = self.left.steps[written_out..].iter().zip(&index);
+                let ahead = steps.fold(Dim::ZERO, |sum, ((_, step), i)| sum + step * Dim::from(*i)) * Dim::from(size);
+                match ahead.as_const() {
+                    Some(bytes) => (bytes, None),
+                    None => (0, Some(cx.index(b, &ahead))),
+                }
+            })
+            .collect();
+        // Loops from the outside: the bytes that one turn moves each operand by.
+        let panel_step = self.panel_columns * self.dtype.size_bytes() as i64;
+        let loops: Vec<(Reg, Reg, Moves)> = (0..written_out)
+            .map(|at| {
+                let behind: i64 = (at + 1..self.left.steps.len()).map(extent).product();
+                let step = &self.left.steps[at].1 * Dim::from(size);
+                let left = match step.as_const() {
+                    Some(bytes) => Step::Constant(bytes),
+                    None => Step::Register(cx.index(b, &step)),
+                };
+                let (from, to) = if at == 0 { (begin, end) } else { (cx.index(b, &Dim::ZERO), cx.index(b, &self.left.steps[at].0.extent)) };
+                (from, to, Moves { left, panel: behind * panel_step })
+            })
+            .collect();
+        self.turns(b, left, &loops, &taps, None, self.right.reg, sums)
+    }
+
+    /// The loops of [`Tile::chain_of_taps`] that are left; `moved` is how far the left operand's addresses have moved.
+    #[allow(clippy::too_many_arguments)] // what the recursion passes on
+    fn turns(
+        &self,
+        b: &mut Builder,
+        left: &[Address],
+        loops: &[(Reg, Reg, Moves)],
+        taps: &[(i64, Option<Reg>)],
+        moved: Option<Reg>,
+        panel: Reg,
+        sums: Vec<Reg>,
+    ) -> Vec<Reg> {
+        let Some(((from, to, moves), rest)) = loops.split_first() else {
+            return self.written_out_taps(b, left, taps, moved, panel, sums);
+        };
+        b.loop_carrying(*from, *to, 1, &sums, |b, turn, sums| {
+            let here = match moves.left {
+                Step::Constant(bytes) => times(b, turn, bytes),
+                Step::Register(bytes) => b.mul(turn, bytes),
+            };
+            let moved = match moved {
+                Some(before) => b.add(before, here),
+                None => here,
+            };
+            let skipped = times(b, turn, moves.panel);
+            let panel = b.add(panel, skipped);
+            self.turns(b, left, rest, taps, Some(moved), panel, sums.to_vec())
+        })
+    }
+
+    fn written_out_taps(
+        &self,
+        b: &mut Builder,
+        left: &[Address],
+        taps: &[(i64, Option<Reg>)],
+        moved: Option<Reg>,
+        panel: Reg,
+        mut sums: Vec<Reg>,
+    ) -> Vec<Reg> {
+        let panel_step = self.panel_columns * self.dtype.size_bytes() as i64;
+        for (tap, (ahead, far)) in taps.iter().enumerate() {
+            let moved = match (moved, far) {
+                (Some(moved), Some(far)) => Some(b.add(moved, *far)),
+                (moved, far) => moved.or(*far),
+            };
+            let element = |b: &mut Builder, i: usize| {
+                let row = match moved {
+                    Some(moved) => b.add(left[i].reg, moved),
+                    None => left[i].reg,
+                };
+                self.left_element(b, row, i64::from(left[i].offset) + ahead)
+            };
+            let column = |b: &mut Builder, j: usize| {
+                let ahead = tap as i64 * panel_step + (j as i64) * i64::from(self.lanes) * self.dtype.size_bytes() as i64;
+                b.load(memory_of(self.dtype), self.ty(), panel, (i64::from(self.right.offset) + ahead) as i32)
+            };
+            self.multiply_all(b, left.len(), &mut sums, element, column);
         }
         sums
     }

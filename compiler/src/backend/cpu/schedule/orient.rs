@@ -1,12 +1,13 @@
-//! Swaps the operands of a contraction that has many rows but hardly any columns.
+//! Swaps the operands of a contraction so that its columns run along the memory of what it stores, and are not too few.
 //!
 //! ```text
-//! rows 512, columns 1: w · x      →      rows 1, columns 512: x · w
+//! rows 512, columns 1: w · x                              →      rows 1, columns 512: x · w
+//! rows = channels, columns = pixels, channels last         →      rows = pixels, columns = channels
 //! ```
 //!
 //! Keeps: every bit, since a product does not depend on the order of its factors.  Skips: sizes that are not known.
 
-use crate::kernel::Contract;
+use crate::kernel::{Axis, Contract};
 use kiln_ir::Dim;
 
 /// Fewer columns than this leave most of a panel empty.
@@ -14,12 +15,19 @@ const FEW_COLUMNS: i64 = 8;
 
 /// Turns the contraction around if that helps.
 pub(super) fn orient(contract: &mut Contract) {
-    let rows = Dim::product(contract.rows.iter().map(|a| &a.extent)).as_const();
-    let columns = Dim::product(contract.columns.iter().map(|a| &a.extent)).as_const();
-    if let (Some(rows), Some(columns)) = (rows, columns)
-        && columns < FEW_COLUMNS
-        && rows > columns
-    {
+    let extent = |axes: &[Axis]| Dim::product(axes.iter().map(|a| &a.extent)).as_const();
+    let few = |axes: &[Axis]| extent(axes).is_some_and(|n| n < FEW_COLUMNS);
+    let more_rows = match (extent(&contract.rows), extent(&contract.columns)) {
+        (Some(rows), Some(columns)) => rows > columns,
+        (None, Some(_)) => true,
+        (_, None) => false,
+    };
+    let runs_along = |axes: &[Axis]| {
+        let Some(last) = axes.iter().rfind(|a| !a.extent.is(1)) else { return false };
+        contract.stores.iter().all(|s| s.offset.linear_in(&last.index).is_some_and(|(step, _)| step.is(1)))
+    };
+    let stored_by_rows = runs_along(&contract.rows) && !runs_along(&contract.columns);
+    if (few(&contract.columns) && more_rows) || (stored_by_rows && !few(&contract.rows)) {
         std::mem::swap(&mut contract.rows, &mut contract.columns);
         std::mem::swap(&mut contract.lhs, &mut contract.rhs);
     }

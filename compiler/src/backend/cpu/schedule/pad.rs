@@ -5,7 +5,7 @@
 //! ```
 //!
 //! One pass over the input, so that the inner loops test no bounds.
-//! Needs: an operand that is a load whose bounds are those of its buffer's last axes, linear in the kernel's indices.
+//! Needs: an operand that is a load whose bounds are those of neighbouring axes of its buffer, linear in the kernel's indices.
 //! Keeps: every value.  Skips: inserted zeros (transposed convolutions), sizes that may be empty.
 
 use crate::kernel::{
@@ -13,25 +13,36 @@ use crate::kernel::{
 };
 use kiln_ir::{Dim, Ranges, Symbol};
 
-/// The step that pads the right operand; the kernel then reads what it makes.
-pub(super) fn pad(program: &mut Program, kernel: &mut Kernel) -> Option<Step> {
-    let Body::Contract(contract) = kernel.body.clone() else { return None };
-    let ExprKind::Load(access) = kernel.exprs.get(contract.rhs).kind.clone() else { return None };
+/// The steps that pad the operands; the kernel then reads what they make.
+pub(super) fn pad(program: &mut Program, kernel: &mut Kernel) -> Vec<Step> {
+    let Body::Contract(contract) = kernel.body.clone() else { return vec![] };
+    let mut steps = vec![];
+    let mut padded = |operand: ExprId, kernel: &mut Kernel| match pad_operand(program, kernel, &contract, operand) {
+        Some((operand, step)) => {
+            steps.push(step);
+            operand
+        }
+        None => operand,
+    };
+    let (lhs, rhs) = (padded(contract.lhs, kernel), padded(contract.rhs, kernel));
+    kernel.body = Body::Contract(Contract { lhs, rhs, ..contract });
+    steps
+}
+
+/// The operand as a load from a padded buffer, and the step that makes it.
+fn pad_operand(program: &mut Program, kernel: &mut Kernel, contract: &Contract, operand: ExprId) -> Option<(ExprId, Step)> {
+    let ExprKind::Load(access) = kernel.exprs.get(operand).kind.clone() else { return None };
     let otherwise = kernel.exprs.get(access.otherwise?).clone();
     let ExprKind::Constant(fill) = otherwise.kind else { return None };
     let axes: Vec<Axis> = [&contract.batch, &contract.rows, &contract.columns, &contract.depth].into_iter().flatten().cloned().collect();
     let source = program.buffer(access.buffer).clone();
-    let outer = source.shape.len().checked_sub(access.bounds.len())?;
-    let spatial = &source.shape[outer..];
     let mut ranges = program.symbols.clone();
     for axis in &axes {
         ranges.set_index(axis.index.clone(), axis.extent.clone());
     }
+    let place = Place::find(&access, &source, &ranges)?;
     let (mut low, mut padded) = (Vec::new(), Vec::new());
-    for (bound, size) in access.bounds.iter().zip(spatial) {
-        if bound.extent != *size {
-            return None;
-        }
+    for bound in &access.bounds {
         let (least, greatest) = extremes(&bound.index, &axes)?;
         least.as_const()?;
         let extent = &greatest - &least + Dim::ONE;
@@ -41,47 +52,67 @@ pub(super) fn pad(program: &mut Program, kernel: &mut Kernel) -> Option<Step> {
         low.push(Dim::ZERO - least);
         padded.push(extent);
     }
-    // What is left of the offset counts whole planes.
-    let inside = place(spatial, &access.bounds.iter().map(|b| b.index.clone()).collect::<Vec<_>>());
-    let plane = Dim::product(spatial);
-    let planes = quotient(&(&access.offset - inside), &plane, &ranges)?;
-    // Equal sizes can make an index look like that of another axis; then the planes do not add up.
-    if !ranges.within(&planes, &Dim::product(&source.shape[..outer])) {
-        return None;
-    }
     let index: Vec<Dim> = access.bounds.iter().zip(&low).map(|(b, low)| &b.index + low).collect();
-    let shape = [&source.shape[..outer], &padded].concat();
+    let inner = &source.shape[place.first + padded.len()..];
+    let shape = [&source.shape[..place.first], &padded, inner].concat();
     let name = format!("{}_padded", kernel.name);
     let buffer = program.add_buffer(Buffer { name: name.clone(), dtype: source.dtype, shape: shape.clone(), kind: BufferKind::Temporary });
-    let offset = planes * Dim::product(&padded) + place(&padded, &index);
-    let rhs = kernel.exprs.add(source.dtype, ExprKind::Load(Access { buffer, offset, bounds: vec![], otherwise: None }));
-    kernel.body = Body::Contract(Contract { rhs, ..contract });
+    let inner_size = Dim::product(inner);
+    let offset = (&place.outer * Dim::product(&padded) + flat(&padded, &index)) * &inner_size + &place.inner;
+    let offset = offset.simplify(&ranges);
+    let operand = kernel.exprs.add(source.dtype, ExprKind::Load(Access { buffer, offset, bounds: vec![], otherwise: None }));
 
     let parallel: Vec<Axis> =
         shape.iter().enumerate().map(|(i, n)| Axis { index: Symbol::new(&format!("$i{i}")), extent: n.clone() }).collect();
-    let from: Vec<Dim> = parallel[outer..].iter().zip(&low).map(|(a, low)| Dim::from(a.index.clone()) - low).collect();
+    let last = place.first + padded.len();
+    let from: Vec<Dim> = parallel[place.first..last].iter().zip(&low).map(|(a, low)| Dim::from(a.index.clone()) - low).collect();
+    let spatial = &source.shape[place.first..last];
+    let source_offset =
+        (row_major(&parallel[..place.first]) * Dim::product(spatial) + flat(spatial, &from)) * &inner_size + row_major(&parallel[last..]);
     let mut exprs = Exprs::default();
     let fill = exprs.add(source.dtype, ExprKind::Constant(fill));
-    let value = load(&mut exprs, &access, &source, row_major(&parallel[..outer]) * &plane + place(spatial, &from), &from, fill);
+    let bounds = from.iter().zip(spatial).map(|(i, n)| Bound { index: i.clone(), extent: n.clone() }).collect();
+    let load = Access { buffer: access.buffer, offset: source_offset, bounds, otherwise: Some(fill) };
+    let value = exprs.add(source.dtype, ExprKind::Load(load));
     let store = Store { buffer, offset: row_major(&parallel), value, combine: None };
     let nest = Nest { parallel, stages: vec![Stage::Sweep { axes: vec![], stores: vec![store] }], serial: false };
-    Some(Step::Run(Kernel { name, origins: kernel.origins.clone(), exprs, body: Body::Nest(nest) }))
+    Some((operand, Step::Run(Kernel { name, origins: kernel.origins.clone(), exprs, body: Body::Nest(nest) })))
 }
 
-fn load(exprs: &mut Exprs, access: &Access, source: &Buffer, offset: Dim, index: &[Dim], fill: ExprId) -> ExprId {
-    let bounds = index.iter().zip(&access.bounds).map(|(i, b)| Bound { index: i.clone(), extent: b.extent.clone() }).collect();
-    exprs.add(source.dtype, ExprKind::Load(Access { buffer: access.buffer, offset, bounds, otherwise: Some(fill) }))
+/// Where an access goes: `(outer · spatial + index of the bounded axes) · inner axes + inner`.
+struct Place {
+    /// The first bounded axis of the buffer.
+    first: usize,
+    /// Row-major position over the axes before it.
+    outer: Dim,
+    /// Row-major position over the axes behind the bounded ones.
+    inner: Dim,
+}
+
+impl Place {
+    /// Equal sizes can make an index look like that of another axis; then the positions do not add up, and another place is tried.
+    fn find(access: &Access, source: &Buffer, ranges: &Ranges) -> Option<Place> {
+        let count = access.bounds.len();
+        let index: Vec<Dim> = access.bounds.iter().map(|b| b.index.clone()).collect();
+        (0..=source.shape.len().checked_sub(count)?).find_map(|first| {
+            let spatial = &source.shape[first..first + count];
+            if access.bounds.iter().zip(spatial).any(|(bound, size)| bound.extent != *size) {
+                return None;
+            }
+            let inner_size = Dim::product(&source.shape[first + count..]);
+            let rest = (&access.offset - flat(spatial, &index) * &inner_size).simplify(ranges);
+            let block = Dim::product(spatial) * &inner_size;
+            let outer = rest.floor_div(&block).simplify(ranges);
+            let inner = (&rest - &outer * &block).simplify(ranges);
+            let fits = ranges.within(&outer, &Dim::product(&source.shape[..first])) && ranges.within(&inner, &inner_size);
+            fits.then_some(Place { first, outer, inner })
+        })
+    }
 }
 
 /// The row-major position of an index in a shape.
-fn place(shape: &[Dim], index: &[Dim]) -> Dim {
+fn flat(shape: &[Dim], index: &[Dim]) -> Dim {
     shape.iter().zip(index).fold(Dim::ZERO, |position, (n, i)| position * n + i)
-}
-
-/// `dim / divisor` where that leaves no rest.
-fn quotient(dim: &Dim, divisor: &Dim, ranges: &Ranges) -> Option<Dim> {
-    let quotient = dim.floor_div(divisor).simplify(ranges);
-    (&quotient * divisor == *dim).then_some(quotient)
 }
 
 /// The least and greatest value of a dim that is linear in the axes' indices with constant coefficients.

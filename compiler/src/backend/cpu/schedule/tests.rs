@@ -2,7 +2,9 @@
 
 use super::schedule;
 use crate::backend::cpu::lower::{Arg, VectorIsa, lower};
-use crate::kernel::{Access, Axis, Body, Buffer, BufferId, BufferKind, Contract, ExprKind, Exprs, Kernel, Program, Step, Store};
+use crate::kernel::{
+    Access, Axis, Body, Buffer, BufferId, BufferKind, Contract, DEPTH_CHUNK, ExprKind, Exprs, Kernel, Program, Step, Store,
+};
 use kiln_ir::{DType, Dim, Symbol};
 
 /// y[r, c] = Σ x[r, k] · w[k, c], twice with the same weight.
@@ -27,7 +29,16 @@ fn two_layers(columns: i64) -> Program {
         let rhs = load(w, at(&depth) * &c + at(&column));
         let value = exprs.add(DType::F32, ExprKind::Accumulator(0));
         let stores = vec![Store { buffer: output, offset: at(&row) * &c + at(&column), value, combine: None }];
-        let body = Body::Contract(Contract { batch: vec![], rows: vec![row], columns: vec![column], depth: vec![depth], lhs, rhs, stores });
+        let body = Body::Contract(Contract {
+            batch: vec![],
+            rows: vec![row],
+            columns: vec![column],
+            depth: vec![depth],
+            chunk: DEPTH_CHUNK,
+            lhs,
+            rhs,
+            stores,
+        });
         program.steps.push(Step::Run(Kernel { name: "dense".into(), origins: vec![], exprs, body }));
     }
     program

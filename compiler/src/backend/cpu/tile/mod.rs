@@ -36,8 +36,8 @@ mod ir;
 pub mod math;
 mod print;
 mod types;
-pub mod x86;
 pub mod verify;
+pub mod x86;
 
 pub use builder::Builder;
 pub use ir::{Binary, Block, Compare, Convert, Inst, Loop, Reg, Scratch, Stmt, TileProgram, Unary};

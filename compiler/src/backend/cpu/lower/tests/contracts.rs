@@ -2,7 +2,7 @@
 
 use super::check;
 use super::random::Maker;
-use crate::kernel::{Access, Axis, Body, Bound, BufferKind, Contract, ExprKind, Store, sum_dtype};
+use crate::kernel::{Access, Axis, Body, Bound, BufferKind, Contract, DEPTH_CHUNK, ExprKind, Store, sum_dtype};
 use kiln_ir::{DType, Dim};
 
 fn dim(axis: &Axis) -> Dim {
@@ -43,7 +43,7 @@ fn random_contractions() {
         let plain = m.random.below(2) == 0;
         let rhs = m.load(dtype, &[&batch[..], &columns, &depth].concat(), plain);
         let stores = epilogue(&mut m, &[&batch[..], &rows, &columns].concat(), sum_dtype(dtype));
-        m.kernel(Body::Contract(Contract { batch, rows, columns, depth, lhs, rhs, stores }));
+        m.kernel(Body::Contract(Contract { batch, rows, columns, depth, chunk: DEPTH_CHUNK, lhs, rhs, stores }));
         check(&m.program, &m.sizes, &m.given);
     }
 }
@@ -59,7 +59,7 @@ fn deep_sums() {
             let lhs = m.load(DType::F32, &[&rows[..], &depth].concat(), true);
             let rhs = m.load(DType::F32, &[&columns[..], &depth].concat(), true);
             let stores = epilogue(&mut m, &[&rows[..], &columns].concat(), DType::F32);
-            m.kernel(Body::Contract(Contract { batch: vec![], rows, columns, depth, lhs, rhs, stores }));
+            m.kernel(Body::Contract(Contract { batch: vec![], rows, columns, depth, chunk: DEPTH_CHUNK, lhs, rhs, stores }));
             check(&m.program, &m.sizes, &m.given);
         }
     }
@@ -105,8 +105,17 @@ fn convolutions() {
         let to = offset(&output_shape, &[dim(&image[0]), out, dim(&spatial[0]), dim(&spatial[1])]);
         let y = m.output(DType::F32, output_shape);
         let stores = vec![Store { buffer: y, offset: to, value: sum, combine: None }];
-        let contract =
-            Contract { batch: [image, group].concat(), rows: row, columns: spatial, depth: [channel, taps].concat(), lhs, rhs, stores };
+        let chunk = (DEPTH_CHUNK / (tap * tap)).max(1) * tap * tap;
+        let contract = Contract {
+            batch: [image, group].concat(),
+            rows: row,
+            columns: spatial,
+            depth: [channel, taps].concat(),
+            chunk,
+            lhs,
+            rhs,
+            stores,
+        };
         m.kernel(Body::Contract(contract));
         check(&m.program, &m.sizes, &m.given);
     }

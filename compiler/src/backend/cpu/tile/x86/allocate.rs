@@ -94,8 +94,11 @@ struct Group {
 
 fn coalesce(function: &Function, live: &[Ranges], depths: &[u32], small: &BTreeSet<VReg>) -> Vec<Group> {
     let mut group_of: Vec<usize> = (0..live.len()).collect();
-    let mut groups: Vec<Option<Group>> =
-        live.iter().enumerate().map(|(at, r)| (!r.is_empty()).then(|| Group { members: vec![VReg(at as u32)], ranges: r.clone() })).collect();
+    let mut groups: Vec<Option<Group>> = live
+        .iter()
+        .enumerate()
+        .map(|(at, r)| (!r.is_empty()).then(|| Group { members: vec![VReg(at as u32)], ranges: r.clone() }))
+        .collect();
     let mut copies: Vec<(u32, usize, VReg, VReg)> = vec![];
     for (at, line) in function.lines.iter().enumerate() {
         if let Line::Copy(pairs) = line {

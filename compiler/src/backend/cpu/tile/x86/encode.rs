@@ -28,7 +28,8 @@ const LOOP_ALIGN_BYTES: usize = 32;
 /// The code of a function.
 pub(super) fn encode(allocated: &Allocated, scratch: &[Scratch], evex: bool) -> MachineCode {
     let frame = Frame::new(allocated, scratch, evex);
-    let mut e = Emitter { allocated, frame, evex, encoder: Encoder::new(64), bytes: vec![], labels: HashMap::new(), jumps: vec![], pool: vec![] };
+    let mut e =
+        Emitter { allocated, frame, evex, encoder: Encoder::new(64), bytes: vec![], labels: HashMap::new(), jumps: vec![], pool: vec![] };
     e.prologue();
     let targets = e.loop_starts();
     for line in &allocated.function.lines {
@@ -69,9 +70,7 @@ impl Frame {
                 Class::Vector => place(vector, vector),
             })
             .collect();
-        let uses = |register: &&u8| {
-            allocated.registers.iter().any(|(v, r)| r == *register && allocated.function.class(*v) == Class::Int)
-        };
+        let uses = |register: &&u8| allocated.registers.iter().any(|(v, r)| r == *register && allocated.function.class(*v) == Class::Int);
         let saved = SAVED.iter().filter(uses).copied().collect();
         Frame { scratch, slots, bytes: bytes.next_multiple_of(64) as i32, saved }
     }
@@ -313,7 +312,8 @@ impl Emitter<'_> {
 
     fn divide(&mut self, d: &Division) {
         let bits = if d.wide { 64 } else { 32 };
-        let (dividend, divisor, def) = (int(self.number(d.dividend), bits), int(self.number(d.divisor), bits), int(self.number(d.def), bits));
+        let (dividend, divisor, def) =
+            (int(self.number(d.dividend), bits), int(self.number(d.divisor), bits), int(self.number(d.def), bits));
         let (rax, rdx) = (int(RAX, bits), int(RDX, bits));
         let moves = if d.wide { Code::Mov_r64_rm64 } else { Code::Mov_r32_rm32 };
         self.put_all(&[Instruction::with2(moves, rax, dividend)]);

@@ -89,9 +89,18 @@ pub(super) enum Line {
     /// All at once: each first register takes the value of the second.
     Copy(SmallVec<[(VReg, VReg); 2]>),
     /// A register comparison or test, then a jump when the condition holds; falls through otherwise.
-    JumpIf { compare: Inst, jump: Code, to: Label },
+    JumpIf {
+        compare: Inst,
+        jump: Code,
+        to: Label,
+    },
     /// A comparison, then `def` = 0 or 1; or, with `choices`, one of two registers (`def` already holds the other).
-    SetIf { compare: Inst, set: Code, def: VReg, choice: Option<VReg> },
+    SetIf {
+        compare: Inst,
+        set: Code,
+        def: VReg,
+        choice: Option<VReg>,
+    },
     Jump(Label),
     Label(Label),
     Return,

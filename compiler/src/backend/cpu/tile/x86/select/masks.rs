@@ -180,7 +180,16 @@ impl Selector {
         let mask = self.shift_mask(mask.registers[0], false, at as u32 * per_piece);
         let def = self.vector();
         let code = row.code(true, width);
-        self.push(Inst { code, def: Some(def), modifies: false, uses: smallvec![y, x], mem: None, stores: false, imm: None, mask: Some(mask) });
+        self.push(Inst {
+            code,
+            def: Some(def),
+            modifies: false,
+            uses: smallvec![y, x],
+            mem: None,
+            stores: false,
+            imm: None,
+            mask: Some(mask),
+        });
         def
     }
 

@@ -44,7 +44,11 @@ enum Fact {
     Unknown,
     Int(i64),
     /// A sum that only addresses use: no instruction computes it.
-    Address { base: Reg, index: Option<Reg>, offset: i32 },
+    Address {
+        base: Reg,
+        index: Option<Reg>,
+        offset: i32,
+    },
 }
 
 /// Lane width of vector masks that pass between blocks under VEX.
@@ -64,7 +68,8 @@ pub(super) fn select(program: &TileProgram, evex: bool) -> Function {
     let registers = program.registers as usize;
     let mut uses = vec![(0, 0); registers];
     count_uses(&program.body, &mut uses);
-    let mut s = Selector { f: Function::default(), evex, values: vec![Value::default(); registers], facts: vec![Fact::Unknown; registers], uses };
+    let mut s =
+        Selector { f: Function::default(), evex, values: vec![Value::default(); registers], facts: vec![Fact::Unknown; registers], uses };
     for param in &program.params {
         let register = s.f.register(Class::Int);
         s.f.params.push(register);
@@ -165,7 +170,16 @@ impl Selector {
     /// A new register written by an instruction with these operands.
     fn make(&mut self, class: Class, code: Code, uses: &[VReg], mem: Option<Mem>, imm: Option<i64>) -> VReg {
         let def = self.f.register(class);
-        self.push(Inst { code, def: Some(def), modifies: false, uses: uses.iter().copied().collect(), mem, stores: false, imm, mask: None });
+        self.push(Inst {
+            code,
+            def: Some(def),
+            modifies: false,
+            uses: uses.iter().copied().collect(),
+            mem,
+            stores: false,
+            imm,
+            mask: None,
+        });
         def
     }
 
@@ -210,7 +224,16 @@ impl Selector {
     fn modify(&mut self, class: Class, code: Code, a: VReg, uses: &[VReg], imm: Option<i64>) -> VReg {
         let def = self.f.register(class);
         self.copy(def, a);
-        self.push(Inst { code, def: Some(def), modifies: true, uses: uses.iter().copied().collect(), mem: None, stores: false, imm, mask: None });
+        self.push(Inst {
+            code,
+            def: Some(def),
+            modifies: true,
+            uses: uses.iter().copied().collect(),
+            mem: None,
+            stores: false,
+            imm,
+            mask: None,
+        });
         def
     }
 
@@ -364,13 +387,9 @@ impl Selector {
         self.f.lines.push(Line::Label(body));
         self.block(&l.body);
         let next = match i32::try_from(l.step) {
-            Ok(step) => self.make(
-                Class::Int,
-                Code::Lea_r64_m,
-                &[],
-                Some(Mem { base: Base::Register(index), index: None, offset: step }),
-                None,
-            ),
+            Ok(step) => {
+                self.make(Class::Int, Code::Lea_r64_m, &[], Some(Mem { base: Base::Register(index), index: None, offset: step }), None)
+            }
             Err(_) => {
                 let step = self.int_constant(l.step);
                 self.modify(Class::Int, Code::Add_r64_rm64, index, &[step], None)

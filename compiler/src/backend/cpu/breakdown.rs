@@ -1,0 +1,89 @@
+//! Where the time of a run goes: each kernel's time, work and traffic.
+
+use super::plan::ProgramPlan;
+use crate::artifact::describe::flops;
+use crate::kernel::{Kernel, Step};
+use crate::schedule::memory::buffer_bytes;
+use kiln_ir::Symbol;
+use serde::Serialize;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+thread_local! {
+    /// What the observer was told on this thread, and when.
+    static EVENTS: RefCell<Vec<(i64, Instant)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Notes that a kernel ran. Runs and their observers are on the caller's thread.
+pub extern "C" fn observe(place: i64) {
+    EVENTS.with_borrow_mut(|events| events.push((place, Instant::now())));
+}
+
+/// One kernel of a run. Times are medians over the runs; a kernel inside a loop counts all its turns.
+#[derive(Clone, Debug, Serialize)]
+pub struct KernelTime {
+    /// The layer it is named after.
+    pub name: String,
+    /// Microseconds of one run.
+    pub time_us: f64,
+    /// Floating-point operations of contractions, in billions.
+    pub gflop: f64,
+    /// Billions of them a second.
+    pub gflops: f64,
+    /// Bytes of all buffers that it reads or writes, each once, per turn and second, in billions.
+    pub gbytes_per_second: f64,
+}
+
+/// Times of all kernels over `runs` calls of `run`, in the order they run. `sizes` are the values of the program's symbols.
+pub fn kernel_times<E>(
+    plan: &ProgramPlan,
+    sizes: &BTreeMap<Symbol, i64>,
+    runs: u64,
+    mut run: impl FnMut() -> Result<(), E>,
+) -> Result<Vec<KernelTime>, E> {
+    let mut kernels: Vec<&Kernel> = vec![];
+    for step in &plan.program.steps {
+        step.visit_kernels(&mut |kernel| kernels.push(kernel));
+    }
+    let places = plan.main.launch_places();
+    let position: BTreeMap<i64, usize> = places.iter().enumerate().map(|(at, place)| (*place, at)).collect();
+    let mut samples: Vec<Vec<f64>> = vec![vec![]; kernels.len()];
+    let mut turns = vec![0usize; kernels.len()];
+    for _ in 0..runs {
+        EVENTS.with_borrow_mut(Vec::clear);
+        run()?;
+        let mut sums = vec![0f64; kernels.len()];
+        turns.fill(0);
+        EVENTS.with_borrow(|events| {
+            for pair in events.windows(2) {
+                if let Some(at) = position.get(&pair[1].0) {
+                    sums[*at] += (pair[1].1 - pair[0].1).as_secs_f64() * 1e6;
+                    turns[*at] += 1;
+                }
+            }
+        });
+        samples.iter_mut().zip(sums).for_each(|(list, sum)| list.push(sum));
+    }
+    let value = |dim: &kiln_ir::Dim| dim.evaluate(&|s| sizes.get(s).copied()).unwrap_or(0) as f64;
+    Ok(kernels
+        .iter()
+        .zip(samples)
+        .zip(turns)
+        .map(|((kernel, mut samples), turns)| {
+            samples.sort_by(f64::total_cmp);
+            let time_us = samples.get(samples.len() / 2).copied().unwrap_or(0.0);
+            let gflop = value(&flops(&[Step::Run((*kernel).clone())])) * turns as f64 / 1e9;
+            let touched = crate::kernel::buffers_touched(&[Step::Run((*kernel).clone())]);
+            let bytes: f64 = touched.iter().filter_map(|id| buffer_bytes(&plan.program, *id).ok()).map(|b| value(&b)).sum();
+            let per_second = |amount: f64| if time_us > 0.0 { amount / time_us * 1e6 } else { 0.0 };
+            KernelTime {
+                name: kernel.name.clone(),
+                time_us,
+                gflop,
+                gflops: per_second(gflop),
+                gbytes_per_second: per_second(bytes * turns as f64 / 1e9),
+            }
+        })
+        .collect())
+}
