@@ -56,8 +56,17 @@ fn row_major_strides(shape: &[Dim]) -> Vec<Dim> {
     strides
 }
 
-/// In which order axes lie in memory, slowest first, for values that are not row-major.
-pub type Layouts = BTreeMap<Value, Vec<usize>>;
+/// How a value lies in memory where it is not row-major.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Layout {
+    /// Its axes, slowest first.
+    pub order: Vec<usize>,
+    /// Elements left unused behind each run of the last of them.
+    pub spare: usize,
+}
+
+/// The values that are not row-major.
+pub type Layouts = BTreeMap<Value, Layout>;
 
 /// Cuts one function. `layouts` are of values of its graph; inputs, outputs and parameters stay row-major.
 ///
@@ -197,11 +206,15 @@ impl Cutter {
         let place = wanted.remove(&value).unwrap_or_else(|| {
             let name = value_name(region.graph, value);
             let ty = region.graph.ty(value);
-            let order = region.layouts.get(&value).cloned().unwrap_or_else(|| (0..ty.rank()).collect());
-            let shape: Vec<Dim> = order.iter().map(|&axis| ty.shape[axis].clone()).collect();
+            let row_major = Layout { order: (0..ty.rank()).collect(), spare: 0 };
+            let layout = region.layouts.get(&value).unwrap_or(&row_major);
+            let mut shape: Vec<Dim> = layout.order.iter().map(|&axis| ty.shape[axis].clone()).collect();
+            if let Some(last) = shape.last_mut() {
+                *last = &*last + Dim::from(layout.spare);
+            }
             let mut strides = vec![Dim::ONE; ty.rank()];
-            for (stride, axis) in row_major_strides(&shape).into_iter().zip(order) {
-                strides[axis] = stride;
+            for (stride, axis) in row_major_strides(&shape).into_iter().zip(&layout.order) {
+                strides[*axis] = stride;
             }
             let buffer = self.program.add_buffer(Buffer { name, dtype: ty.dtype, shape, kind: BufferKind::Temporary });
             Place { buffer, base: Dim::ZERO, strides }

@@ -4,10 +4,16 @@
 //! whatever the stride, the padding or the groups of the convolution that reads them, and no operand is ever rearranged.
 //! Keeps: every bit, since no result depends on where it lies.  Skips: inputs and outputs, whose layout is the caller's.
 
-use crate::cut::Layouts;
+use crate::cut::{Layout, Layouts};
 use kiln_ir::graph::NodeKind;
 use kiln_ir::{Graph, NodeId, Op, Value};
 use std::collections::BTreeSet;
+
+/// Pixels this far apart, or a multiple of it, would meet in too few sets of the first-level cache (64 sets of 64 bytes), so that
+/// the rows of a tile drive each other out.
+const ALIASED_BYTES: i64 = 2048;
+/// What is left unused behind each pixel then: a line of the cache.
+const SPARE_BYTES: usize = 64;
 
 /// Channels last for what convolutions and windows make, and for what is computed from that element by element.
 pub fn channels_last(graph: &Graph) -> Layouts {
@@ -30,7 +36,11 @@ pub fn channels_last(graph: &Graph) -> Layouts {
     for id in images {
         for (result, ty) in graph.node(id).types.iter().enumerate() {
             let order = std::iter::once(0).chain(2..ty.rank()).chain([1]).collect();
-            layouts.insert(Value { node: id, result: result as u32 }, order);
+            let spare = match ty.shape[1].as_const().map(|channels| channels.saturating_mul(ty.dtype.size_bytes() as i64)) {
+                Some(bytes) if bytes > 0 && bytes % ALIASED_BYTES == 0 => SPARE_BYTES / ty.dtype.size_bytes(),
+                _ => 0,
+            };
+            layouts.insert(Value { node: id, result: result as u32 }, Layout { order, spare });
         }
     }
     layouts
@@ -55,6 +65,6 @@ mod tests {
         graph.add_output("flat", flat);
         let layouts = channels_last(&graph);
         assert_eq!(layouts.keys().collect::<Vec<_>>(), [&y, &e]);
-        assert!(layouts.values().all(|order| *order == [0, 2, 3, 1]));
+        assert!(layouts.values().all(|layout| layout.order == [0, 2, 3, 1] && layout.spare == 0));
     }
 }

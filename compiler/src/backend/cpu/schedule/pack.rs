@@ -61,6 +61,13 @@ impl<'a> Packer<'a> {
             }
         }
         let Body::Contract(contract) = kernel.body.clone() else { return before };
+        if rows.is(1)
+            && let Some((lhs, step)) = self.side_by_side(kernel, &contract)
+        {
+            self.program.prepare.extend(step);
+            kernel.body = Body::Contract(Contract { lhs, ..contract });
+            return before;
+        }
         if !rows.is(1)
             && !has_contiguous_depth(&kernel.exprs, &contract)
             && let Some((lhs, step)) = self.rows(kernel, &contract)
@@ -105,6 +112,24 @@ impl<'a> Packer<'a> {
         let column = row_major(&contract.columns);
         let from = ((row_major(&batch) * &panels + column.floor_div(&lanes)) * &depth + position) * &lanes + column.modulo(&lanes);
         Some((kernel.exprs.add(dtype, ExprKind::Load(Access { buffer, offset: from, bounds: vec![], otherwise: None })), step))
+    }
+
+    /// The left operand of products that have one row each, as `[depth][batch]`: a vector then holds the weights of neighbouring
+    /// products, such as the channels of a depthwise convolution.
+    fn side_by_side(&mut self, kernel: &mut Kernel, contract: &Contract) -> Option<(ExprId, Option<Step>)> {
+        let used = self.packable(&kernel.exprs, contract.lhs, [&contract.batch, &contract.rows, &contract.depth])?;
+        let dtype = sum_dtype(kernel.exprs.get(contract.rhs).dtype);
+        let batch: Vec<Axis> = contract.batch.iter().filter(|a| used.contains(&a.index)).cloned().collect();
+        let (products, depth) = (extent(&batch), extent(&contract.depth));
+        if products.is(0) || products.is(1) || depth.is(0) || depth.is(1) {
+            return None;
+        }
+        let offset = row_major(&contract.depth) * &products + row_major(&batch);
+        let shape = contract.depth.iter().chain(&batch).map(|a| a.extent.clone()).collect();
+        let parallel = [contract.depth.clone(), batch].concat();
+        let kind = BufferKind::Prepared;
+        let (buffer, step) = self.store(kernel, contract.lhs, dtype, kind, parallel, offset.clone(), shape, &BTreeMap::new(), None)?;
+        Some((kernel.exprs.add(dtype, ExprKind::Load(Access { buffer, offset, bounds: vec![], otherwise: None })), step))
     }
 
     /// The left operand as a load from packed rows.

@@ -13,6 +13,9 @@ use crate::kernel::{
 };
 use kiln_ir::{Dim, Ranges, Symbol};
 
+/// Rows of a tile this far apart, or a multiple of it, would meet in too few sets of the first-level cache (64 sets of 64 bytes).
+const ALIASED_BYTES: i64 = 1024;
+
 /// The steps that pad the operands; the kernel then reads what they make.
 pub(super) fn pad(program: &mut Program, kernel: &mut Kernel) -> Vec<Step> {
     let Body::Contract(contract) = kernel.body.clone() else { return vec![] };
@@ -54,27 +57,37 @@ fn pad_operand(program: &mut Program, kernel: &mut Kernel, contract: &Contract, 
     }
     let index: Vec<Dim> = access.bounds.iter().zip(&low).map(|(b, low)| &b.index + low).collect();
     let inner = &source.shape[place.first + padded.len()..];
-    let shape = [&source.shape[..place.first], &padded, inner].concat();
+    // Neighbouring pixels a power of two apart would meet in one set of the cache.
+    let inner_size = Dim::product(inner);
+    let inner_size = match (inner, (&inner_size * Dim::from(source.dtype.size_bytes())).as_const()) {
+        ([_], Some(bytes)) if bytes > 0 && bytes % ALIASED_BYTES == 0 => &inner_size + Dim::from(64 / source.dtype.size_bytes()),
+        _ => inner_size,
+    };
+    let shape = match inner {
+        [_] => [&source.shape[..place.first], &padded, std::slice::from_ref(&inner_size)].concat(),
+        _ => [&source.shape[..place.first], &padded, inner].concat(),
+    };
     let name = format!("{}_padded", kernel.name);
     let buffer = program.add_buffer(Buffer { name: name.clone(), dtype: source.dtype, shape: shape.clone(), kind: BufferKind::Temporary });
-    let inner_size = Dim::product(inner);
     let offset = (&place.outer * Dim::product(&padded) + flat(&padded, &index)) * &inner_size + &place.inner;
     let offset = offset.simplify(&ranges);
     let operand = kernel.exprs.add(source.dtype, ExprKind::Load(Access { buffer, offset, bounds: vec![], otherwise: None }));
 
+    let extents = [&source.shape[..place.first], &padded, inner].concat();
     let parallel: Vec<Axis> =
-        shape.iter().enumerate().map(|(i, n)| Axis { index: Symbol::new(&format!("$i{i}")), extent: n.clone() }).collect();
+        extents.iter().enumerate().map(|(i, n)| Axis { index: Symbol::new(&format!("$i{i}")), extent: n.clone() }).collect();
     let last = place.first + padded.len();
     let from: Vec<Dim> = parallel[place.first..last].iter().zip(&low).map(|(a, low)| Dim::from(a.index.clone()) - low).collect();
     let spatial = &source.shape[place.first..last];
-    let source_offset =
-        (row_major(&parallel[..place.first]) * Dim::product(spatial) + flat(spatial, &from)) * &inner_size + row_major(&parallel[last..]);
+    let source_offset = (row_major(&parallel[..place.first]) * Dim::product(spatial) + flat(spatial, &from)) * Dim::product(inner)
+        + row_major(&parallel[last..]);
     let mut exprs = Exprs::default();
     let fill = exprs.add(source.dtype, ExprKind::Constant(fill));
     let bounds = from.iter().zip(spatial).map(|(i, n)| Bound { index: i.clone(), extent: n.clone() }).collect();
     let load = Access { buffer: access.buffer, offset: source_offset, bounds, otherwise: Some(fill) };
     let value = exprs.add(source.dtype, ExprKind::Load(load));
-    let store = Store { buffer, offset: row_major(&parallel), value, combine: None };
+    let to = row_major(&parallel[..last]) * &inner_size + row_major(&parallel[last..]);
+    let store = Store { buffer, offset: to, value, combine: None };
     let nest = Nest { parallel, stages: vec![Stage::Sweep { axes: vec![], stores: vec![store] }], serial: false };
     Some((operand, Step::Run(Kernel { name, origins: kernel.origins.clone(), exprs, body: Body::Nest(nest) })))
 }
