@@ -87,7 +87,7 @@ impl Tile<'_> {
         let last = cx.index(b, end);
         for rows in std::iter::once(most).chain([8, 4, 2, 1].into_iter().filter(|rows| *rows < most)) {
             // Blocks begin at multiples of the largest tile, so a known remainder is that of the whole.
-            let is_needed = known.is_none_or(|n| if rows == most { n >= rows } else { n % most & rows != 0 });
+            let is_needed = known.is_none_or(|n| if rows == most { n >= rows } else { (n % most) & rows != 0 });
             if !is_needed {
                 continue;
             }

@@ -126,7 +126,8 @@ impl<'a> Packer<'a> {
         }
         let offset = row_major(&contract.depth) * &products + row_major(&batch);
         let shape = contract.depth.iter().chain(&batch).map(|a| a.extent.clone()).collect();
-        let parallel = [contract.depth.clone(), batch].concat();
+        // The one row is an index of the operand too.
+        let parallel = [contract.depth.clone(), batch, contract.rows.clone()].concat();
         let kind = BufferKind::Prepared;
         let (buffer, step) = self.store(kernel, contract.lhs, dtype, kind, parallel, offset.clone(), shape, &BTreeMap::new(), None)?;
         Some((kernel.exprs.add(dtype, ExprKind::Load(Access { buffer, offset, bounds: vec![], otherwise: None })), step))

@@ -67,14 +67,15 @@ fn deep_sums() {
 
 #[test]
 fn convolutions() {
-    for seed in 0..40 {
+    for seed in 0..60 {
         let mut m = Maker::new(12_000 + seed);
         let groups = m.random.pick(&[1, 1, 2, 4]);
         let image = m.axes("n", 1, &[1, 2]);
         let group = m.axes("g", 1, &[groups]);
-        let row = m.axes("o", 1, &[1, 1, 3, 8]);
+        let row = m.axes("o", 1, &[1, 1, 3, 8, 35]);
         let (stride, tap) = (m.random.pick(&[1, 1, 2]), m.random.pick(&[1, 3, 5]));
-        let channel = m.axes("k", 1, &[1, 1, 3, 5]);
+        // Some deeper than a chunk.
+        let channel = m.axes("k", 1, if seed % 20 == 3 { &[61] } else { &[1, 1, 3, 5] });
         let taps = [m.axes("u", 1, &[tap]), m.axes("v", 1, &[tap])].concat();
         let spatial = [m.axes("y", 1, &[3, 7, 9]), m.axes("x", 1, &[1, 5, 14, 18, 33])].concat();
         let low = Dim::from(tap / 2);
@@ -87,14 +88,19 @@ fn convolutions() {
         let input_shape = vec![image[0].extent.clone(), input_channels, sizes[0].clone(), sizes[1].clone()];
         let weight_shape =
             vec![&group[0].extent * &row[0].extent, channel[0].extent.clone(), taps[0].extent.clone(), taps[1].extent.clone()];
-        let x = m.input(DType::F32, input_shape.clone(), BufferKind::Input(0));
+        // Channels first or last in memory.
+        let orders: [[usize; 4]; 2] = [[0, 1, 2, 3], [0, 2, 3, 1]];
+        let (x_order, y_order) = (m.random.pick(&orders), m.random.pick(&orders));
+        let ordered = |dims: &[Dim], order: [usize; 4]| order.map(|axis| dims[axis].clone()).to_vec();
+        let x = m.input(DType::F32, ordered(&input_shape, x_order), BufferKind::Input(0));
         let w = m.input(DType::F32, weight_shape.clone(), BufferKind::Parameter("w".into()));
         let offset = |shape: &[Dim], index: &[Dim]| shape.iter().zip(index).fold(Dim::ZERO, |o, (n, i)| o * n + i);
         let out = dim(&group[0]) * &row[0].extent + dim(&row[0]);
         let weight_at = offset(&weight_shape, &[out.clone(), dim(&channel[0]), dim(&taps[0]), dim(&taps[1])]);
         let positions: Vec<Dim> = (0..2).map(|i| dim(&spatial[i]) * Dim::from(stride) + dim(&taps[i]) - &low).collect();
         let input_channel = dim(&group[0]) * &channel[0].extent + dim(&channel[0]);
-        let input_at = offset(&input_shape, &[dim(&image[0]), input_channel, positions[0].clone(), positions[1].clone()]);
+        let input_index = [dim(&image[0]), input_channel, positions[0].clone(), positions[1].clone()];
+        let input_at = offset(&ordered(&input_shape, x_order), &ordered(&input_index, x_order));
         let bounds = positions.iter().zip(&sizes).map(|(p, n)| Bound { index: p.clone(), extent: n.clone() }).collect();
         let lhs = m.exprs.add(DType::F32, ExprKind::Load(Access { buffer: w, offset: weight_at, bounds: vec![], otherwise: None }));
         let zero = m.exprs.constant(DType::F32, 0.0);
@@ -102,8 +108,9 @@ fn convolutions() {
         let sum = m.exprs.add(DType::F32, ExprKind::Accumulator(0));
         let output_shape =
             vec![image[0].extent.clone(), &group[0].extent * &row[0].extent, spatial[0].extent.clone(), spatial[1].extent.clone()];
-        let to = offset(&output_shape, &[dim(&image[0]), out, dim(&spatial[0]), dim(&spatial[1])]);
-        let y = m.output(DType::F32, output_shape);
+        let output_index = [dim(&image[0]), out, dim(&spatial[0]), dim(&spatial[1])];
+        let to = offset(&ordered(&output_shape, y_order), &ordered(&output_index, y_order));
+        let y = m.output(DType::F32, ordered(&output_shape, y_order));
         let stores = vec![Store { buffer: y, offset: to, value: sum, combine: None }];
         let chunk = (DEPTH_CHUNK / (tap * tap)).max(1) * tap * tap;
         let contract = Contract {

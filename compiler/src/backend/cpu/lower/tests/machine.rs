@@ -1,8 +1,9 @@
 //! The two ways to run a lowered kernel: the tile evaluator and machine code.
 
-use crate::backend::cpu::lower::{Arg, LoweredKernel};
+use crate::backend::cpu::lower::{Arg, LoweredKernel, VectorIsa};
 use crate::backend::cpu::tile::agreement::native::{Level, Native};
 use crate::backend::cpu::tile::eval::{Memory, eval};
+use crate::backend::cpu::tile::x86::{self, WideVectors};
 use crate::backend::cpu::tile::{clif, verify::verify};
 use kiln_ir::{Symbol, Tensor};
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ const WORKERS: i64 = 2;
 /// Memory of a program and a way to run kernels on it.
 pub(super) enum Machine {
     Evaluator { memory: Memory, addresses: Vec<i64>, error: i64 },
-    Native { buffers: Vec<Vec<u64>>, lengths: Vec<usize>, error: Vec<u64> },
+    Native { wide: Option<WideVectors>, buffers: Vec<Vec<u64>>, lengths: Vec<usize>, error: Vec<u64> },
 }
 
 impl Machine {
@@ -22,8 +23,22 @@ impl Machine {
         Machine::Evaluator { memory, addresses: vec![], error }
     }
 
-    pub(super) fn native() -> Machine {
-        Machine::Native { buffers: vec![], lengths: vec![], error: vec![0] }
+    /// Machine code for that vector unit.
+    pub(super) fn native(isa: &VectorIsa) -> Machine {
+        let wide = match *isa {
+            VectorIsa::AVX512 => Some(WideVectors::Avx512),
+            VectorIsa::AVX2 => Some(WideVectors::Avx2),
+            _ => None,
+        };
+        Machine::Native { wide, buffers: vec![], lengths: vec![], error: vec![0] }
+    }
+
+    /// Whether this CPU has what the code needs.
+    pub(super) fn runs_here(&self) -> bool {
+        match self {
+            Machine::Evaluator { .. } => true,
+            Machine::Native { wide, .. } => Level::Avx2.runs_here() && wide.is_none_or(WideVectors::runs_here),
+        }
     }
 
     /// Puts the buffers into memory, in order.
@@ -103,11 +118,7 @@ impl Machine {
                         .unwrap_or_else(|e| panic!("{e} in tasks {begin}..{end} of\n{}", kernel.program));
                 }
             }
-            Machine::Native { buffers, error, .. } => {
-                let level = Level::Avx2;
-                if !level.runs_here() {
-                    return;
-                }
+            Machine::Native { wide, buffers, error, .. } => {
                 let args: Vec<i64> = kernel
                     .args
                     .iter()
@@ -118,7 +129,9 @@ impl Machine {
                         Arg::WorkerScratch => aligned,
                     })
                     .collect();
-                let code = clif::compile(&kernel.program, &*level.isa(if kernel.optimise { "speed" } else { "none" }));
+                let wide = wide.and_then(|vectors| x86::compile(&kernel.program, vectors));
+                let level = if kernel.optimise { "speed" } else { "none" };
+                let code = wide.unwrap_or_else(|| clif::compile(&kernel.program, &*Level::Avx2.isa(level)));
                 let native = Native::new(&code.bytes);
                 for (turn, (begin, end)) in ranges.into_iter().enumerate() {
                     native.call(&[args.as_ptr() as i64, turn as i64 % WORKERS, begin, end]);

@@ -1,49 +1,63 @@
 //! Random programs: nested loops and branches over mixed types.
 
-use super::{Output, Random, check, special_bits};
+use super::{Output, Random, check, check_wide, special_bits};
 use crate::backend::cpu::tile::ir::{Binary, Compare, Convert, Unary};
 use crate::backend::cpu::tile::types::{Lane, Mem, Type};
-use crate::backend::cpu::tile::{Builder, Reg};
+use crate::backend::cpu::tile::{Builder, Reg, TileProgram};
 
 #[test]
 fn random_programs_agree() {
     for seed in 0..150 {
-        let mut random = Random::new(seed + 1);
-        let mut input = vec![];
-        for mem in [Mem::F32, Mem::F64, Mem::F16, Mem::I32, Mem::I64, Mem::Bool] {
-            for _ in 0..64 {
-                let bits = special_bits(&mut random, mem).to_le_bytes();
-                input.extend(&bits[..mem.size_bytes() as usize]);
-            }
-        }
-        input.resize(4096, 0);
-        let mut b = Builder::new(format!("random_{seed}"), 2);
-        let [from, to] = b.params();
-        let scratch = b.scratch(512, random.pick(&[1, 16, 64]));
-        let mut writer = Writer { b, random, from, scratch };
-        let mut pool = vec![];
-        for lanes in [1, 4, 16] {
-            pool.push(writer.b.float(Type::F32.times(lanes), 1.5));
-            pool.push(writer.b.int(Type::I32.times(lanes), 7));
-            pool.push(writer.b.int(Type::MASK.times(lanes), 1));
-        }
-        writer.block(&mut pool, 2, 24);
-        let mut outputs = vec![];
-        for (at, &reg) in pool.iter().enumerate() {
-            let mem = match reg.ty.lane {
-                Lane::I8 => Mem::I8,
-                Lane::I16 => Mem::I16,
-                Lane::I32 => Mem::I32,
-                Lane::I64 => Mem::I64,
-                Lane::F32 => Mem::F32,
-                Lane::F64 => Mem::F64,
-                Lane::Mask => Mem::Bool,
-            };
-            writer.b.store(mem, reg, to, 512 * at as i32);
-            outputs.push(Output { offset: 512 * at, mem, lanes: reg.ty.lanes as usize, label: format!("{reg}") });
-        }
-        check(&writer.b.finish(), &input, 512 * pool.len(), &outputs);
+        let (program, input, outputs) = random_program(seed, true);
+        check(&program, &input, 512 * outputs.len(), &outputs);
     }
+}
+
+#[test]
+fn random_programs_of_wide_lanes_agree() {
+    for seed in 0..600 {
+        let (program, input, outputs) = random_program(1000 + seed, false);
+        assert!(check_wide(&program, &input, 512 * outputs.len(), &outputs), "not covered:\n{program}");
+    }
+}
+
+/// A program with its input and outputs; with or without lanes of 8 and 16 bits and 16-bit floats.
+fn random_program(seed: u64, narrow: bool) -> (TileProgram, Vec<u8>, Vec<Output>) {
+    let mut random = Random::new(seed + 1);
+    let mut input = vec![];
+    for mem in [Mem::F32, Mem::F64, Mem::F16, Mem::I32, Mem::I64, Mem::Bool] {
+        for _ in 0..64 {
+            let bits = special_bits(&mut random, mem).to_le_bytes();
+            input.extend(&bits[..mem.size_bytes() as usize]);
+        }
+    }
+    input.resize(4096, 0);
+    let mut b = Builder::new(format!("random_{seed}"), 2);
+    let [from, to] = b.params();
+    let scratch = b.scratch(512, random.pick(&[1, 16, 64]));
+    let mut writer = Writer { b, random, from, scratch, narrow };
+    let mut pool = vec![];
+    for lanes in [1, 4, 16] {
+        pool.push(writer.b.float(Type::F32.times(lanes), 1.5));
+        pool.push(writer.b.int(Type::I32.times(lanes), 7));
+        pool.push(writer.b.int(Type::MASK.times(lanes), 1));
+    }
+    writer.block(&mut pool, 2, 24);
+    let mut outputs = vec![];
+    for (at, &reg) in pool.iter().enumerate() {
+        let mem = match reg.ty.lane {
+            Lane::I8 => Mem::I8,
+            Lane::I16 => Mem::I16,
+            Lane::I32 => Mem::I32,
+            Lane::I64 => Mem::I64,
+            Lane::F32 => Mem::F32,
+            Lane::F64 => Mem::F64,
+            Lane::Mask => Mem::Bool,
+        };
+        writer.b.store(mem, reg, to, 512 * at as i32);
+        outputs.push(Output { offset: 512 * at, mem, lanes: reg.ty.lanes as usize, label: format!("{reg}") });
+    }
+    (writer.b.finish(), input, outputs)
 }
 
 struct Writer {
@@ -51,6 +65,7 @@ struct Writer {
     random: Random,
     from: Reg,
     scratch: Reg,
+    narrow: bool,
 }
 
 impl Writer {
@@ -79,18 +94,19 @@ impl Writer {
 
     fn load(&mut self) -> Reg {
         let lanes = self.random.pick(&[1, 2, 4, 8, 16]);
-        let (mem, lane) = self.random.pick(&[
-            (Mem::F32, Lane::F32),
-            (Mem::F64, Lane::F64),
+        let both = [
             (Mem::F16, Lane::F32),
             (Mem::BF16, Lane::F32),
-            (Mem::I8, Lane::I32),
             (Mem::U8, Lane::I8),
+            (Mem::F32, Lane::F32),
+            (Mem::F64, Lane::F64),
+            (Mem::I8, Lane::I32),
             (Mem::U16, Lane::I64),
             (Mem::I32, Lane::I32),
             (Mem::I64, Lane::I64),
             (Mem::Bool, Lane::Mask),
-        ]);
+        ];
+        let (mem, lane) = self.random.pick(if self.narrow { &both } else { &both[3..] });
         let offset = self.random.below(1024) as i32;
         self.b.load(mem, Type { lane, lanes }, self.from, offset)
     }
@@ -104,11 +120,11 @@ impl Writer {
             let mut inner_pool = pool.clone();
             let b = std::mem::replace(&mut self.b, Builder::new("", 0));
             let mut b = b;
-            let (random, from, scratch) = (&mut self.random, self.from, self.scratch);
+            let (random, from, scratch, narrow) = (&mut self.random, self.from, self.scratch, self.narrow);
             let results = b.loop_carrying(start, end, step, &init, |b, index, carried| {
                 let taken = std::mem::replace(b, Builder::new("", 0));
                 let inner_random = Random::new(random.bits());
-                let mut inner = Writer { b: taken, random: inner_random, from, scratch };
+                let mut inner = Writer { b: taken, random: inner_random, from, scratch, narrow };
                 inner_pool.push(index);
                 inner_pool.extend(carried);
                 inner.block(&mut inner_pool, depth - 1, 8);
@@ -128,11 +144,11 @@ impl Writer {
         let condition = self.random.pick(&masks);
         let gives: Vec<Reg> = (0..self.random.below(3)).map(|_| self.random.pick(pool)).collect();
         let mut b = std::mem::replace(&mut self.b, Builder::new("", 0));
-        let (from, scratch) = (self.from, self.scratch);
+        let (from, scratch, narrow) = (self.from, self.scratch, self.narrow);
         let seeds = [self.random.bits(), self.random.bits()];
         let arm = |b: &mut Builder, seed: u64| {
             let taken = std::mem::replace(b, Builder::new("", 0));
-            let mut inner = Writer { b: taken, random: Random::new(seed), from, scratch };
+            let mut inner = Writer { b: taken, random: Random::new(seed), from, scratch, narrow };
             let mut inner_pool = pool.clone();
             inner.block(&mut inner_pool, depth - 1, 5);
             let values = gives.iter().map(|g| inner.latest(&inner_pool, g.ty)).collect();
@@ -180,7 +196,8 @@ impl Writer {
             6 => {
                 let op =
                     self.random.pick(&[Convert::ExtendS, Convert::Wrap, Convert::IntToFloatS, Convert::FloatToIntS, Convert::FloatToFloat]);
-                let to = self.random.pick(&[Lane::I8, Lane::I16, Lane::I32, Lane::I64, Lane::F32, Lane::F64]);
+                let both = [Lane::I8, Lane::I16, Lane::I32, Lane::I64, Lane::F32, Lane::F64];
+                let to = self.random.pick(if self.narrow { &both } else { &both[2..] });
                 op.accepts(lane, to).then(|| self.b.convert(op, x, to))
             }
             _ if x.ty.lanes > 1 => Some(match self.random.below(3) {

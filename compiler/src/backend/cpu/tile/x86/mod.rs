@@ -55,7 +55,7 @@ impl WideVectors {
 /// The program's machine code; `None` if it needs what the emitter does not cover.
 pub fn compile(program: &TileProgram, vectors: WideVectors) -> Option<Code> {
     let evex = vectors == WideVectors::Avx512;
-    let expanded = expand(program, &Unit { evex });
+    let expanded = expand(program, &Unit);
     if !supports::supports(&expanded) {
         return None;
     }

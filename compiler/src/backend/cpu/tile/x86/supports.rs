@@ -4,10 +4,8 @@ use crate::backend::cpu::tile::expand::Abilities;
 use crate::backend::cpu::tile::ir::{Binary, Convert, Inst, Reg, Stmt, TileProgram, Unary};
 use crate::backend::cpu::tile::types::{Lane, Mem, Type};
 
-/// The vector unit, as expansion asks about it.
-pub(super) struct Unit {
-    pub evex: bool,
-}
+/// Either vector unit, as expansion asks about it.
+pub(super) struct Unit;
 
 impl Abilities for Unit {
     fn has(&self, inst: &Inst, result: Type) -> bool {

@@ -129,8 +129,8 @@ impl Selector {
             }
             (Convert::FloatToFloat, Lane::F32, _) => self.low(table::SS_TO_SD, &[x, x]),
             (Convert::FloatToFloat, ..) => self.low(table::SD_TO_SS, &[x, x]),
-            (Convert::Bitcast, Lane::F32, _) => self.to_int(table::VECTOR_TO_INT32, x),
-            (Convert::Bitcast, Lane::F64, _) => self.to_int(table::VECTOR_TO_INT64, x),
+            (Convert::Bitcast, Lane::F32, _) => self.low_to_int(table::VECTOR_TO_INT32, x),
+            (Convert::Bitcast, Lane::F64, _) => self.low_to_int(table::VECTOR_TO_INT64, x),
             (Convert::Bitcast, Lane::I32, _) => self.low(table::INT32_TO_VECTOR, &[x]),
             (Convert::Bitcast, ..) => self.low(table::INT64_TO_VECTOR, &[x]),
             (Convert::FloatToIntS, ..) => self.float_to_int_scalar(x, from, to),
@@ -147,7 +147,7 @@ impl Selector {
             _ => (table::SD_TO_I64, table::COMPARE_SD, 9223372036854775808f64.to_bits()),
         };
         // From f64 to 32 bits, what lies between −2³¹ − 1 and the limit still truncates right: the machine rounds towards zero.
-        let result = self.to_int(row, x);
+        let result = self.low_to_int(row, x);
         let limit = self.splat_constant(limit, from.bits(), Width::W128);
         let most = self.int_constant(if to == Lane::I32 { i64::from(i32::MAX) } else { i64::MAX });
         let zero = self.int_constant(0);

@@ -87,9 +87,9 @@ impl Selector {
             Lane::F32 => self.op_imm(table::SHUFFLE_IN_32, Width::W128, &[part], i64::from(at)),
             Lane::F64 if at == 0 => part,
             Lane::F64 => self.op_imm(table::SHUFFLE_IN_32, Width::W128, &[part], 0b1110),
-            Lane::I32 if at == 0 => self.to_int(table::VECTOR_TO_INT32, part),
+            Lane::I32 if at == 0 => self.low_to_int(table::VECTOR_TO_INT32, part),
             Lane::I32 => self.make(Class::Int, table::EXTRACT_I32.code(self.evex), &[part], None, imm),
-            Lane::I64 if at == 0 => self.to_int(table::VECTOR_TO_INT64, part),
+            Lane::I64 if at == 0 => self.low_to_int(table::VECTOR_TO_INT64, part),
             Lane::I64 => self.make(Class::Int, table::EXTRACT_I64.code(self.evex), &[part], None, imm),
             Lane::I8 | Lane::I16 | Lane::Mask => panic!("tile: lanes of {lane:?} are not supported here"),
         }

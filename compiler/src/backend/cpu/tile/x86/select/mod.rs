@@ -211,7 +211,7 @@ impl Selector {
     }
 
     /// From the lowest element to a general-purpose register.
-    fn to_int(&mut self, row: ScalarRow, from: VReg) -> VReg {
+    fn low_to_int(&mut self, row: ScalarRow, from: VReg) -> VReg {
         self.make(Class::Int, row.code(self.evex), &[from], None, None)
     }
 
