@@ -16,6 +16,7 @@ use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_module::{FuncId, Linkage, Module};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use target_lexicon::Architecture;
 
 /// Cranelift's view of a target, per optimisation.
 pub struct Isas {
@@ -47,8 +48,11 @@ impl Isas {
 
     /// A kernel's code: with wide vectors where the target has them and they cover the kernel, else Cranelift's.
     fn compile(&self, function: &KernelFunction) -> clif::Code {
-        let wide = self.wide.and_then(|vectors| x86::compile(&function.program, vectors));
-        wide.unwrap_or_else(|| clif::compile(&function.program, self.of(function)))
+        self.wide_code(function).unwrap_or_else(|| clif::compile(&function.program, self.of(function)))
+    }
+
+    fn wide_code(&self, function: &KernelFunction) -> Option<clif::Code> {
+        self.wide.and_then(|vectors| x86::compile(&function.program, vectors))
     }
 }
 
@@ -115,7 +119,7 @@ fn used_by(entry: &EntryPlan) -> BTreeSet<usize> {
 pub enum Listing {
     /// Cranelift's intermediate form.
     Clif,
-    /// Machine instructions, as Cranelift names them.
+    /// Machine instructions.
     Assembly,
 }
 
@@ -125,10 +129,18 @@ pub fn listing(plan: &ProgramPlan, isas: &Isas, listing: Listing) -> String {
     let texts = map_in_parallel(&numbers, |number| {
         let function = &plan.functions[*number];
         let isa = isas.of(function);
-        let body = clif::lower(&function.program, isa);
         match listing {
-            Listing::Clif => body.display().to_string(),
-            Listing::Assembly => assembly(body, isa),
+            Listing::Clif if isas.wide_code(function).is_some() => {
+                format!(
+                    "; compiled with wide vectors instead: `--emit asm` shows the code\n{}",
+                    clif::lower(&function.program, isa).display()
+                )
+            }
+            Listing::Clif => clif::lower(&function.program, isa).display().to_string(),
+            Listing::Assembly => match isa.triple().architecture {
+                Architecture::X86_64 => x86::disassembled(&isas.compile(function).bytes),
+                _ => vcode(clif::lower(&function.program, isa), isa),
+            },
         }
     });
     let mut out = String::new();
@@ -138,7 +150,8 @@ pub fn listing(plan: &ProgramPlan, isas: &Isas, listing: Listing) -> String {
     out
 }
 
-fn assembly(function: Function, isa: &dyn TargetIsa) -> String {
+/// Instructions as Cranelift names them, where nothing here can read machine code.
+fn vcode(function: Function, isa: &dyn TargetIsa) -> String {
     let mut context = Context::for_function(function);
     context.set_disasm(true);
     let compiled = context.compile(isa, &mut ControlPlane::default()).unwrap_or_else(|error| panic!("emit: {:?}", error.inner));

@@ -21,9 +21,10 @@ use super::clif::Code;
 use super::expand::expand;
 use super::ir::TileProgram;
 use allocate::Machine;
-use iced_x86::Code as Instruction;
+use iced_x86::{Code as Instruction, Decoder, DecoderOptions, Formatter, IntelFormatter};
 use inst::{Base, Class, Inst, Mem, VReg};
 use smallvec::smallvec;
+use std::fmt::Write as _;
 use supports::Unit;
 use table::Width;
 
@@ -62,6 +63,24 @@ pub fn compile(program: &TileProgram, vectors: WideVectors) -> Option<Code> {
     let function = select::select(&expanded, evex);
     let allocated = allocate::allocate(function, &Registers { evex });
     Some(encode::encode(&allocated, &expanded.scratch, evex))
+}
+
+/// Machine code as text, an instruction a line; jumps name the place they go to. Constants behind the code are left out.
+pub fn disassembled(bytes: &[u8]) -> String {
+    let mut decoder = Decoder::new(64, bytes, DecoderOptions::NONE);
+    let mut formatter = IntelFormatter::new();
+    let mut out = String::new();
+    while decoder.can_decode() {
+        let instruction = decoder.decode();
+        // Int3 fills up between code and constants.
+        if instruction.is_invalid() || instruction.code() == Instruction::Int3 {
+            break;
+        }
+        let mut text = String::new();
+        formatter.format(&instruction, &mut text);
+        writeln!(out, "{:6x}  {text}", instruction.ip()).expect("a string takes anything");
+    }
+    out
 }
 
 /// The registers of a unit.

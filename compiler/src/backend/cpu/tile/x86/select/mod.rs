@@ -77,7 +77,22 @@ pub(super) fn select(program: &TileProgram, evex: bool) -> Function {
     }
     s.block(&program.body);
     s.f.lines.push(Line::Return);
+    drop_unread_constants(&mut s.f);
     s.f
+}
+
+/// Many constants end up inside instructions and are never read from their registers.
+fn drop_unread_constants(function: &mut Function) {
+    let mut is_read = vec![false; function.classes.len()];
+    for line in &function.lines {
+        line.visit(&mut |v| is_read[v.0 as usize] = true, &mut |_| {});
+    }
+    let constants = &function.constants;
+    function.lines.retain(|line| {
+        let mut needed = true;
+        line.visit(&mut |_| {}, &mut |v| needed &= is_read[v.0 as usize] || !constants.contains(&v));
+        needed
+    });
 }
 
 fn count_uses(stmts: &[Stmt], uses: &mut [(u32, u32)]) {
