@@ -499,6 +499,7 @@ impl Tiles {
         let tile = Tile {
             dtype: self.dtype,
             panel_columns: self.panel_columns,
+            columns: self.panel_columns,
             lanes: sum_lanes,
             points: self.points(),
             chunk: self.chunk,
@@ -506,10 +507,38 @@ impl Tiles {
             right,
             epilogue,
         };
-        over(cx, b, outer_rows, &[], &mut |cx, b, _| {
-            tile.rows(cx, b, first_row, end_row);
-            vec![]
-        });
+        let rows = |cx: &mut Context, b: &mut Builder, tile: &Tile| {
+            over(cx, b, outer_rows, &[], &mut |cx, b, _| {
+                tile.rows(cx, b, first_row, end_row);
+                vec![]
+            });
+        };
+        // The last panel may need fewer registers of columns.
+        let rest = self.column.extent.as_const().map_or(0, |n| n % self.panel_columns);
+        let narrow = (rest + i64::from(sum_lanes) - 1) / i64::from(sum_lanes) * i64::from(sum_lanes);
+        if rest == 0 || narrow == self.panel_columns {
+            return rows(cx, b, &tile);
+        }
+        let narrow = Tile { columns: narrow, ..tile.clone() };
+        if self.panels().is(1) {
+            return rows(cx, b, &narrow);
+        }
+        let panel = cx.index(b, &Dim::symbol("#panel"));
+        let last = cx.index(b, &(self.panels() - Dim::ONE));
+        let is_whole = b.lt(panel, last);
+        cx.branch(
+            b,
+            is_whole,
+            false,
+            |cx, b| {
+                rows(cx, b, &tile);
+                vec![]
+            },
+            |cx, b| {
+                rows(cx, b, &narrow);
+                vec![]
+            },
+        );
     }
 
     /// Evaluates the panel's columns into scratch as `[depth][column]`.

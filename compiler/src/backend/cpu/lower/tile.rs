@@ -1,4 +1,4 @@
-//! One register tile of a contraction: `rows × panel_columns` sums in registers over the whole depth, then the epilogue.
+//! One register tile of a contraction: `rows × columns` sums in registers over the whole depth, then the epilogue.
 //!
 //! sums[i][j] ← Σₖ left(row + i, k) · panel[k][j], chunk by chunk, each chunk a chain of multiply-adds in ascending k.
 //! Shapes: the left operand by row address and depth step; the panel `[depth][panel_columns]`, contiguous.
@@ -24,6 +24,7 @@ pub(super) struct Left {
 }
 
 /// What happens to the sums.
+#[derive(Clone)]
 pub(super) struct Epilogue<'a> {
     pub stores: &'a [Store],
     pub row: &'a Axis,
@@ -36,10 +37,13 @@ pub(super) struct Epilogue<'a> {
 }
 
 /// Everything tiles of one panel share.
+#[derive(Clone)]
 pub(super) struct Tile<'a> {
     /// Type of the sums and of the panel.
     pub dtype: DType,
     pub panel_columns: i64,
+    /// Columns of the panel that are computed, from its first: whole registers.
+    pub columns: i64,
     pub lanes: u32,
     /// Length of the sums.
     pub points: Dim,
@@ -81,7 +85,7 @@ impl Tile<'_> {
     pub(super) fn rows(&self, cx: &mut Context, b: &mut Builder, first: &Dim, end: &Dim) {
         let known = self.epilogue.row.extent.as_const();
         let most = tile_height(cx.isa, first, end);
-        let memory = b.scratch((most * self.panel_columns) as u32 * self.dtype.size_bytes() as u32, 64);
+        let memory = b.scratch((most * self.columns) as u32 * self.dtype.size_bytes() as u32, 64);
         let level = cx.top();
         let mut start = cx.index(b, first);
         let last = cx.index(b, end);
@@ -102,7 +106,7 @@ impl Tile<'_> {
     }
 
     fn vectors(&self) -> usize {
-        (self.panel_columns / i64::from(self.lanes)) as usize
+        (self.columns / i64::from(self.lanes)) as usize
     }
 
     fn ty(&self) -> Type {
@@ -386,11 +390,12 @@ impl Tile<'_> {
         let e = &self.epilogue;
         // Loads stay here: what they load should not live in registers through the sums.
         cx.scoped(b, super::context::Leaves::Arithmetic, |cx, b| {
-            if e.column.extent.as_const().is_some_and(|n| n % self.panel_columns == 0) {
+            let rest = e.column.extent.as_const().map(|n| n % self.panel_columns);
+            if rest == Some(0) || (self.columns < self.panel_columns && rest == Some(self.columns)) {
                 return self.whole_panel(cx, b, row, rows, sums, memory);
             }
             let left = cx.index(b, &(&e.column.extent - &e.first_column));
-            let all = cx.index(b, &Dim::from(self.panel_columns));
+            let all = cx.index(b, &Dim::from(self.columns));
             let whole = b.ge(left, all);
             cx.branch(
                 b,
@@ -413,7 +418,7 @@ impl Tile<'_> {
         let e = &self.epilogue;
         if !e.is_cheap {
             self.sums_to_memory(cx, b, sums, memory);
-            return self.stores_from_memory(cx, b, row, rows, &Dim::from(self.panel_columns), memory);
+            return self.stores_from_memory(cx, b, row, rows, &Dim::from(self.columns), memory);
         }
         for i in 0..rows {
             for j in 0..self.vectors() {
@@ -448,7 +453,7 @@ impl Tile<'_> {
         let inner = Symbol::new("#tile_row");
         cx.ranges.set_index(inner.clone(), Dim::from(rows));
         let (begin, end) = (cx.index(b, &Dim::ZERO), cx.index(b, &Dim::from(rows)));
-        let lane = Axis { index: Symbol::new("#tile_column"), extent: Dim::from(self.panel_columns) };
+        let lane = Axis { index: Symbol::new("#tile_column"), extent: Dim::from(self.columns) };
         cx.ranges.set_index(lane.index.clone(), lane.extent.clone());
         cx.counted(b, &inner, begin, end, 1, &[], |cx, b, _| {
             cx.replaced(&e.row.index, row + Dim::from(inner.clone()), |cx| {
@@ -475,7 +480,7 @@ impl Tile<'_> {
     }
 
     fn load_sum(&self, cx: &mut Context, b: &mut Builder, memory: Base, row: &Symbol, column: &Symbol, lanes: u32) -> Reg {
-        let place = Dim::from(row.clone()) * Dim::from(self.panel_columns) + Dim::from(column.clone());
+        let place = Dim::from(row.clone()) * Dim::from(self.columns) + Dim::from(column.clone());
         let at = cx.address(b, memory, &place, self.dtype.size_bytes() as u32);
         b.load(memory_of(self.dtype), Type::scalar(lane_of(self.dtype)).times(lanes), at.reg, at.offset)
     }
