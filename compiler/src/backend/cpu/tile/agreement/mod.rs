@@ -8,7 +8,7 @@ mod random;
 
 use super::eval::{Memory, eval};
 use super::types::Mem;
-use super::x86::{self, WideVectors};
+use super::x86::{self, WideVectors, interpreter};
 use super::{TileProgram, clif, verify::verify};
 pub(super) use native::{Level, Native};
 
@@ -41,8 +41,15 @@ fn check_wide(program: &TileProgram, input: &[u8], output_bytes: usize, outputs:
     let expected = evaluated(program, input, output_bytes, true);
     [WideVectors::Avx2, WideVectors::Avx512].into_iter().all(|vectors| {
         let code = x86::compile(program, vectors);
-        if let Some(code) = code.as_ref().filter(|_| vectors.runs_here()) {
-            compare(program, code, input, &expected, outputs, &format!("{vectors:?}"));
+        if let Some(code) = &code {
+            if vectors.runs_here() {
+                compare(program, code, input, &expected, outputs, &format!("{vectors:?}"));
+            }
+            let mut memory = Memory::new();
+            let (from, to) = (memory.add(input.to_vec()), memory.add(vec![0; output_bytes]));
+            interpreter::run(&code.bytes, &[from, to], &mut memory)
+                .unwrap_or_else(|e| panic!("{vectors:?}, interpreted: {e} in\n{program}"));
+            compare_bytes(program, memory.region(to), &expected, outputs, &format!("{vectors:?}, interpreted"));
         }
         code.is_some()
     })
@@ -61,6 +68,10 @@ fn compare(program: &TileProgram, code: &clif::Code, input: &[u8], expected: &[u
     let native = Native::new(&code.bytes);
     let mut got = vec![0; expected.len()];
     native.call(&[input.as_ptr() as i64, got.as_mut_ptr() as i64]);
+    compare_bytes(program, &got, expected, outputs, place);
+}
+
+fn compare_bytes(program: &TileProgram, got: &[u8], expected: &[u8], outputs: &[Output], place: &str) {
     for output in outputs {
         for lane in 0..output.lanes {
             let size = output.mem.size_bytes() as usize;

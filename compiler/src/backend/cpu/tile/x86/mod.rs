@@ -10,6 +10,8 @@
 mod allocate;
 mod encode;
 mod inst;
+#[cfg(test)]
+pub(crate) mod interpreter;
 mod liveness;
 mod operands;
 mod select;
