@@ -6,7 +6,7 @@
 //!
 //! Skips: steps beyond a budget in bytes and work, so that compiling a small file stays small.
 
-use crate::kernel::{BufferId, BufferKind, ExprKind, Kernel, PrepareBudget, Program, Step};
+use crate::kernel::{BufferId, BufferKind, Kernel, PrepareBudget, Program, Step};
 use std::collections::BTreeSet;
 
 /// Splits the steps of a program.
@@ -111,24 +111,7 @@ fn extents(kernel: &Kernel) -> Vec<kiln_ir::Dim> {
         });
     };
     for (_, expr) in kernel.exprs.iter() {
-        match &expr.kind {
-            ExprKind::Index(d) => sizes_in(d),
-            ExprKind::Load(access) => {
-                sizes_in(&access.offset);
-                access.bounds.iter().for_each(|b| {
-                    sizes_in(&b.index);
-                    sizes_in(&b.extent);
-                });
-            }
-            ExprKind::CheckedIndex { extent, .. } => sizes_in(extent),
-            ExprKind::Constant(_)
-            | ExprKind::Unary(..)
-            | ExprKind::Binary(..)
-            | ExprKind::Compare(..)
-            | ExprKind::Select(..)
-            | ExprKind::Cast(_)
-            | ExprKind::Accumulator(_) => {}
-        }
+        expr.kind.dims().into_iter().for_each(&mut sizes_in);
     }
     kernel.stores().iter().for_each(|s| sizes_in(&s.offset));
     dims

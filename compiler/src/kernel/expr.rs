@@ -2,7 +2,7 @@
 
 use super::BufferId;
 use kiln_ir::{DType, Dim, Symbol};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Index of an expression in its kernel's [`Exprs`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -69,6 +69,26 @@ pub enum ExprKind {
         /// Position in `Program::checked_nodes`.
         node: u32,
     },
+}
+
+impl ExprKind {
+    /// The dims it is made of: offsets, bounds, extents.
+    pub fn dims(&self) -> Vec<&Dim> {
+        match self {
+            ExprKind::Index(dim) => vec![dim],
+            ExprKind::Load(access) => {
+                std::iter::once(&access.offset).chain(access.bounds.iter().flat_map(|b| [&b.index, &b.extent])).collect()
+            }
+            ExprKind::CheckedIndex { extent, .. } => vec![extent],
+            ExprKind::Constant(_)
+            | ExprKind::Unary(..)
+            | ExprKind::Binary(..)
+            | ExprKind::Compare(..)
+            | ExprKind::Select(..)
+            | ExprKind::Cast(_)
+            | ExprKind::Accumulator(_) => vec![],
+        }
+    }
 }
 
 /// Where an element is loaded from.
@@ -213,26 +233,29 @@ impl Exprs {
 
     /// The operands of an expression, those inside offsets included.
     pub fn operands(&self, id: ExprId) -> Vec<ExprId> {
+        let kind = &self.get(id).kind;
         let mut found = Vec::new();
-        let in_dim = |d: &Dim, found: &mut Vec<ExprId>| d.visit_symbols(&mut |s| found.extend(ExprId::of_symbol(s)));
-        match &self.get(id).kind {
-            ExprKind::Constant(_) | ExprKind::Accumulator(_) => {}
-            ExprKind::Index(d) => in_dim(d, &mut found),
-            ExprKind::Load(access) => {
-                in_dim(&access.offset, &mut found);
-                for bound in &access.bounds {
-                    in_dim(&bound.index, &mut found);
-                    in_dim(&bound.extent, &mut found);
-                }
-                found.extend(access.otherwise);
-            }
+        for dim in kind.dims() {
+            dim.visit_symbols(&mut |s| found.extend(ExprId::of_symbol(s)));
+        }
+        match kind {
+            ExprKind::Constant(_) | ExprKind::Accumulator(_) | ExprKind::Index(_) => {}
+            ExprKind::Load(access) => found.extend(access.otherwise),
             ExprKind::Unary(_, a) | ExprKind::Cast(a) => found.push(*a),
             ExprKind::Binary(_, a, b) | ExprKind::Compare(_, a, b) => found.extend([*a, *b]),
             ExprKind::Select(c, a, b) => found.extend([*c, *a, *b]),
-            ExprKind::CheckedIndex { index, extent, .. } => {
-                found.push(*index);
-                in_dim(extent, &mut found);
-            }
+            ExprKind::CheckedIndex { index, .. } => found.push(*index),
+        }
+        found
+    }
+
+    /// The indices and sizes an expression depends on, through all its operands.
+    pub fn symbols(&self, id: ExprId) -> BTreeSet<Symbol> {
+        let (mut found, mut todo) = (BTreeSet::new(), vec![id]);
+        while let Some(id) = todo.pop() {
+            let dims = self.get(id).kind.dims();
+            found.extend(dims.into_iter().flat_map(Dim::symbols).filter(|s| ExprId::of_symbol(s).is_none()));
+            todo.extend(self.operands(id));
         }
         found
     }

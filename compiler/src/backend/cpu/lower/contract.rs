@@ -249,7 +249,7 @@ fn guard_columns(kernel: &mut Kernel, column: &Axis) {
         let dim = |d: &Dim| d.substitute(&|s| ExprId::of_symbol(s).map(|id| Dim::from(copies[id.0 as usize].symbol())));
         let kind = match expr.kind {
             ExprKind::Load(mut access) => {
-                let depends = expr_symbols(&kernel.exprs, ExprId(i)).contains(&column.index);
+                let depends = kernel.exprs.symbols(ExprId(i)).contains(&column.index);
                 access.offset = dim(&access.offset);
                 access.otherwise = access.otherwise.as_ref().map(copy);
                 for b in &mut access.bounds {
@@ -276,24 +276,6 @@ fn guard_columns(kernel: &mut Kernel, column: &Axis) {
         copies.push(copy);
     }
     body_mut(kernel).rhs = copies[contract.rhs.0 as usize];
-}
-
-/// The indices and sizes an expression depends on.
-fn expr_symbols(exprs: &Exprs, id: ExprId) -> std::collections::BTreeSet<Symbol> {
-    let mut found = std::collections::BTreeSet::new();
-    let mut todo = vec![id];
-    while let Some(id) = todo.pop() {
-        match &exprs.get(id).kind {
-            ExprKind::Index(d) => found.extend(d.symbols()),
-            ExprKind::Load(access) => {
-                found.extend(access.offset.symbols());
-                found.extend(access.bounds.iter().flat_map(|b| b.index.symbols()));
-            }
-            _ => {}
-        }
-        todo.extend(exprs.operands(id));
-    }
-    found
 }
 
 /// The scratch of one worker, as it is laid out.

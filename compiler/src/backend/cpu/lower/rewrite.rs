@@ -225,23 +225,8 @@ fn live(kernel: &Kernel) -> Vec<bool> {
 fn dims(kernel: &Kernel) -> Vec<Dim> {
     let live = live(kernel);
     let mut found = Vec::new();
-    for (id, expr) in kernel.exprs.iter().filter(|(id, _)| live[id.0 as usize]) {
-        debug_assert!(live[id.0 as usize]);
-        match &expr.kind {
-            ExprKind::Index(d) => found.push(d.clone()),
-            ExprKind::Load(access) => {
-                found.push(access.offset.clone());
-                found.extend(access.bounds.iter().flat_map(|b| [b.index.clone(), b.extent.clone()]));
-            }
-            ExprKind::CheckedIndex { extent, .. } => found.push(extent.clone()),
-            ExprKind::Constant(_)
-            | ExprKind::Unary(..)
-            | ExprKind::Binary(..)
-            | ExprKind::Compare(..)
-            | ExprKind::Select(..)
-            | ExprKind::Cast(_)
-            | ExprKind::Accumulator(_) => {}
-        }
+    for (_, expr) in kernel.exprs.iter().filter(|(id, _)| live[id.0 as usize]) {
+        found.extend(expr.kind.dims().into_iter().cloned());
     }
     let mut body = kernel.body.clone();
     found.extend(stores_mut(&mut body).into_iter().map(|s| s.offset.clone()));

@@ -16,7 +16,7 @@ use crate::kernel::{
     row_major, sum_dtype, unravelled,
 };
 use kiln_ir::{DType, Dim, Symbol};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Packs operands of one program after the other kernel.
 pub(super) struct Packer<'a> {
@@ -54,7 +54,7 @@ impl<'a> Packer<'a> {
                     kernel.body = Body::Contract(Contract { rhs, ..contract });
                 }
             } else if self.is_split_by_rows(kernel, &contract)
-                && let Some((rhs, step)) = self.panels(kernel, &contract, &symbols(&kernel.exprs, contract.rhs), BufferKind::Temporary)
+                && let Some((rhs, step)) = self.panels(kernel, &contract, &kernel.exprs.symbols(contract.rhs), BufferKind::Temporary)
             {
                 before = step;
                 kernel.body = Body::Contract(Contract { rhs, ..contract });
@@ -90,7 +90,13 @@ impl<'a> Packer<'a> {
     }
 
     /// The right operand as a load from packed panels.
-    fn panels(&mut self, kernel: &mut Kernel, contract: &Contract, used: &[Symbol], kind: BufferKind) -> Option<(ExprId, Option<Step>)> {
+    fn panels(
+        &mut self,
+        kernel: &mut Kernel,
+        contract: &Contract,
+        used: &BTreeSet<Symbol>,
+        kind: BufferKind,
+    ) -> Option<(ExprId, Option<Step>)> {
         let dtype = sum_dtype(kernel.exprs.get(contract.lhs).dtype);
         let lanes = Dim::from(self.isa.panel_columns(dtype));
         let (columns, depth) = (extent(&contract.columns), extent(&contract.depth));
@@ -151,13 +157,11 @@ impl<'a> Packer<'a> {
     }
 
     /// The indices an operand uses, if it depends on parameters only and all its sizes are constants.
-    fn packable(&self, exprs: &Exprs, id: ExprId, lists: [&Vec<Axis>; 3]) -> Option<Vec<Symbol>> {
+    fn packable(&self, exprs: &Exprs, id: ExprId, lists: [&Vec<Axis>; 3]) -> Option<BTreeSet<Symbol>> {
         let indices: Vec<&Axis> = lists.into_iter().flatten().collect();
-        let mut used: Vec<Symbol> = Vec::new();
         let mut todo = vec![id];
         let mut from_parameters = false;
         while let Some(id) = todo.pop() {
-            let mut dims: Vec<&Dim> = Vec::new();
             match &exprs.get(id).kind {
                 ExprKind::Load(access) => {
                     if !matches!(
@@ -167,27 +171,23 @@ impl<'a> Packer<'a> {
                         return None;
                     }
                     from_parameters = true;
-                    dims.push(&access.offset);
-                    dims.extend(access.bounds.iter().flat_map(|b| [&b.index, &b.extent]));
                 }
-                ExprKind::Index(d) => dims.push(d),
                 // A failed check is an error of the run, not of preparing it.
                 ExprKind::CheckedIndex { .. } | ExprKind::Accumulator(_) => return None,
-                ExprKind::Constant(_)
+                ExprKind::Index(_)
+                | ExprKind::Constant(_)
                 | ExprKind::Unary(..)
                 | ExprKind::Binary(..)
                 | ExprKind::Compare(..)
                 | ExprKind::Select(..)
                 | ExprKind::Cast(_) => {}
             }
-            for symbol in dims.into_iter().flat_map(|d| d.symbols()) {
-                if ExprId::of_symbol(&symbol).is_none() && !used.contains(&symbol) {
-                    // A size or an enclosing loop's index: not known when parameters are.
-                    indices.iter().find(|a| a.index == symbol)?;
-                    used.push(symbol);
-                }
-            }
             todo.extend(exprs.operands(id));
+        }
+        // A size or an enclosing loop's index is not known when parameters are.
+        let used = exprs.symbols(id);
+        if !used.iter().all(|s| indices.iter().any(|a| a.index == *s)) {
+            return None;
         }
         let [batch, own, depth] = lists;
         let constant = |a: &Axis| a.extent.as_const().is_some();
@@ -237,30 +237,6 @@ impl<'a> Packer<'a> {
         }
         Some((buffer, Some(step)))
     }
-}
-
-/// The indices and sizes an expression depends on.
-fn symbols(exprs: &Exprs, id: ExprId) -> Vec<Symbol> {
-    let (mut found, mut todo) = (Vec::new(), vec![id]);
-    while let Some(id) = todo.pop() {
-        match &exprs.get(id).kind {
-            ExprKind::Index(dim) => found.extend(dim.symbols()),
-            ExprKind::CheckedIndex { extent, .. } => found.extend(extent.symbols()),
-            ExprKind::Load(access) => {
-                found.extend(access.offset.symbols());
-                found.extend(access.bounds.iter().flat_map(|b| [b.index.symbols(), b.extent.symbols()]).flatten());
-            }
-            ExprKind::Constant(_)
-            | ExprKind::Unary(..)
-            | ExprKind::Binary(..)
-            | ExprKind::Compare(..)
-            | ExprKind::Select(..)
-            | ExprKind::Cast(_)
-            | ExprKind::Accumulator(_) => {}
-        }
-        todo.extend(exprs.operands(id));
-    }
-    found
 }
 
 /// The operand alone, in type `dtype`, with column indices replaced and loads bounded to existing columns.

@@ -9,7 +9,7 @@ const LANES: [Lane; 7] = [Lane::I8, Lane::I16, Lane::I32, Lane::I64, Lane::F32, 
 const COUNTS: [u32; 6] = [1, 2, 4, 8, 16, 32];
 
 /// The memory type that keeps a lane as it is.
-fn kept(lane: Lane) -> Mem {
+pub(super) fn kept(lane: Lane) -> Mem {
     match lane {
         Lane::I8 => Mem::I8,
         Lane::I16 => Mem::I16,

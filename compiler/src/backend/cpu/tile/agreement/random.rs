@@ -1,5 +1,6 @@
 //! Random programs: nested loops and branches over mixed types.
 
+use super::operations::kept;
 use super::{Output, Random, check, check_wide, special_bits};
 use crate::backend::cpu::tile::ir::{Binary, Compare, Convert, Unary};
 use crate::backend::cpu::tile::types::{Lane, Mem, Type};
@@ -45,15 +46,7 @@ fn random_program(seed: u64, narrow: bool) -> (TileProgram, Vec<u8>, Vec<Output>
     writer.block(&mut pool, 2, 24);
     let mut outputs = vec![];
     for (at, &reg) in pool.iter().enumerate() {
-        let mem = match reg.ty.lane {
-            Lane::I8 => Mem::I8,
-            Lane::I16 => Mem::I16,
-            Lane::I32 => Mem::I32,
-            Lane::I64 => Mem::I64,
-            Lane::F32 => Mem::F32,
-            Lane::F64 => Mem::F64,
-            Lane::Mask => Mem::Bool,
-        };
+        let mem = kept(reg.ty.lane);
         writer.b.store(mem, reg, to, 512 * at as i32);
         outputs.push(Output { offset: 512 * at, mem, lanes: reg.ty.lanes as usize, label: format!("{reg}") });
     }
