@@ -28,7 +28,7 @@ impl Cpu<'_> {
     fn set_flags(&mut self, result: u64, bytes: u32) {
         self.zero = result & low_bits(bytes) == 0;
         self.sign = result >> (8 * bytes - 1) & 1 != 0;
-        self.parity = (result as u8).count_ones() % 2 == 0;
+        self.parity = (result as u8).count_ones().is_multiple_of(2);
         (self.carry, self.overflow) = (false, false);
     }
 

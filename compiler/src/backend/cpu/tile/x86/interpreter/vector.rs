@@ -276,8 +276,8 @@ impl Cpu<'_> {
                     (0..64).map(|at| mask >> at & 1 != 0).collect()
                 };
                 let mut result = [0; 64];
-                for at in 0..bytes / if wide { 8 } else { 4 } {
-                    set_lane(&mut result, at, wide, lane(if chosen[at] { &b } else { &a }, at, wide));
+                for (at, is_second) in chosen.into_iter().take(bytes / if wide { 8 } else { 4 }).enumerate() {
+                    set_lane(&mut result, at, wide, lane(if is_second { &b } else { &a }, at, wide));
                 }
                 self.write_vector(i, 0, bytes, &result)?;
             }
