@@ -1,7 +1,7 @@
 //! Decides which values get a kernel (roots) and which are recomputed inside their users.
 //!
 //! - Operators that combine elements are roots. A root takes along the chain of element-wise operators behind it as long as each
-//!   value in between has one user (its epilogue); the last of the chain is what is stored.
+//!   value in between has one user, or all its uses meet again (its epilogue); the last of the chain is what is stored.
 //! - Reductions whose only use is one element-wise kernel over the same rows are *fused* into it (softmax, norms).
 //! - An element-wise value is inlined where one kernel uses it, or where recomputing it is cheap; else it is a root.
 //! - Movement is inlined; before an operator that reads elements many times (contractions, windows) only pure movement is.
@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Recomputing up to this much work is cheaper than storing and loading.
 const CHEAP: u32 = 4;
+/// Nodes between a value of an epilogue and where all its uses meet again, at most.
+const LARGEST_STEP: usize = 16;
 /// Longer chains of inlined operators are cut, to bound the size of kernels.
 const DEEPEST: u32 = 48;
 
@@ -52,14 +54,11 @@ impl Plan {
             };
             let mut last = id;
             if takes_epilogue(&root) {
-                while let [user] = users[&last][..]
-                    && !outputs.contains(&last)
-                    && is_elementwise(graph, user)
-                    && graph.node(user).types[0].shape == graph.node(last).types[0].shape
-                    && !self.in_chain.contains(&user)
-                {
-                    last = user;
-                    self.in_chain.insert(user);
+                // What a reduction is fused with is found along single users.
+                let most = if matches!(root, Root::Dot(_) | Root::Conv(_)) { LARGEST_STEP } else { 1 };
+                while let Some(region) = self.next_of_epilogue(graph, users, outputs, last, most) {
+                    last = *region.last().expect("a step has a node");
+                    self.in_chain.extend(region);
                 }
             }
             self.roots.insert(last);
@@ -68,6 +67,39 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// The next step of an epilogue behind `from`: the element-wise nodes that all its uses meet again in, the meeting point last. One
+    /// node where it has one user; `x · sigmoid(x)` takes two.
+    fn next_of_epilogue(
+        &self,
+        graph: &Graph,
+        users: &BTreeMap<NodeId, Vec<NodeId>>,
+        outputs: &BTreeSet<NodeId>,
+        from: NodeId,
+        most: usize,
+    ) -> Option<Vec<NodeId>> {
+        let shape = &graph.node(from).types[0].shape;
+        let mut region: Vec<NodeId> = Vec::new();
+        // Users of what is taken so far, in the order of the graph, so that each comes after its operands.
+        let mut waiting: BTreeSet<(usize, NodeId)> = users[&from].iter().map(|u| (self.position[u], *u)).collect();
+        let mut at = from;
+        while region.len() < most {
+            if outputs.contains(&at) {
+                return None;
+            }
+            let (_, user) = waiting.pop_first()?;
+            if !is_elementwise(graph, user) || graph.node(user).types[0].shape != *shape || self.in_chain.contains(&user) {
+                return None;
+            }
+            region.push(user);
+            if waiting.is_empty() {
+                return Some(region);
+            }
+            waiting.extend(users[&user].iter().map(|u| (self.position[u], *u)));
+            at = user;
+        }
+        None
     }
 
     /// Whether the plan may still make the node a root: an operator that is none yet and not inside a chain.
