@@ -11,6 +11,7 @@
 //! Needs: composites expanded.  Keeps: the value of every output (sums in canonical order).  Skips: nothing.
 
 mod contract;
+mod margins;
 mod nest;
 mod plan;
 mod prepare;
@@ -36,11 +37,13 @@ struct Place {
     base: Dim,
     /// Elements between neighbours along each axis.
     strides: Vec<Dim>,
+    /// Zeros before and behind each axis.
+    margins: Vec<(usize, usize)>,
 }
 
 impl Place {
     fn row_major(buffer: BufferId, base: Dim, shape: &[Dim]) -> Place {
-        Place { buffer, base, strides: row_major_strides(shape) }
+        Place { buffer, base, strides: row_major_strides(shape), margins: vec![(0, 0); shape.len()] }
     }
 
     fn offset(&self, index: &[Dim]) -> Dim {
@@ -63,6 +66,15 @@ pub struct Layout {
     pub order: Vec<usize>,
     /// Elements left unused behind each run of the last of them.
     pub spare: usize,
+    /// Zeros stored before and behind each axis, for convolutions that read beyond the value.
+    pub margins: Vec<(usize, usize)>,
+}
+
+impl Layout {
+    /// Axes in order, nothing around them.
+    pub fn row_major(rank: usize) -> Layout {
+        Layout { order: (0..rank).collect(), spare: 0, margins: vec![(0, 0); rank] }
+    }
 }
 
 /// The values that are not row-major.
@@ -203,23 +215,33 @@ impl Cutter {
 
     /// Where the kernel that makes `value` stores it: an output, or a new temporary.
     fn destination(&mut self, region: &mut Region, value: Value, wanted: &mut BTreeMap<Value, Place>) -> Place {
-        let place = wanted.remove(&value).unwrap_or_else(|| {
-            let name = value_name(region.graph, value);
-            let ty = region.graph.ty(value);
-            let row_major = Layout { order: (0..ty.rank()).collect(), spare: 0 };
-            let layout = region.layouts.get(&value).unwrap_or(&row_major);
-            let mut shape: Vec<Dim> = layout.order.iter().map(|&axis| ty.shape[axis].clone()).collect();
-            if let Some(last) = shape.last_mut() {
-                *last = &*last + Dim::from(layout.spare);
-            }
-            let mut strides = vec![Dim::ONE; ty.rank()];
-            for (stride, axis) in row_major_strides(&shape).into_iter().zip(&layout.order) {
-                strides[*axis] = stride;
-            }
-            let buffer = self.program.add_buffer(Buffer { name, dtype: ty.dtype, shape, kind: BufferKind::Temporary });
-            Place { buffer, base: Dim::ZERO, strides }
-        });
+        let place = match wanted.remove(&value) {
+            Some(place) => place,
+            None => self.new_place(region, value),
+        };
         region.places.insert(value, place.clone());
+        place
+    }
+
+    /// A new temporary, laid out as wanted; zeros around it are stored at once.
+    fn new_place(&mut self, region: &mut Region, value: Value) -> Place {
+        let name = value_name(region.graph, value);
+        let ty = region.graph.ty(value);
+        let row_major = Layout::row_major(ty.rank());
+        let layout = region.layouts.get(&value).unwrap_or(&row_major);
+        let size = |axis: usize| &ty.shape[axis] + Dim::from(layout.margins[axis].0 + layout.margins[axis].1);
+        let mut shape: Vec<Dim> = layout.order.iter().map(|&axis| size(axis)).collect();
+        if let Some(last) = shape.last_mut() {
+            *last = &*last + Dim::from(layout.spare);
+        }
+        let mut strides = vec![Dim::ONE; ty.rank()];
+        for (stride, axis) in row_major_strides(&shape).into_iter().zip(&layout.order) {
+            strides[*axis] = stride;
+        }
+        let base = strides.iter().zip(&layout.margins).fold(Dim::ZERO, |sum, (stride, (low, _))| sum + stride * Dim::from(*low));
+        let buffer = self.program.add_buffer(Buffer { name, dtype: ty.dtype, shape, kind: BufferKind::Temporary });
+        let place = Place { buffer, base, strides, margins: layout.margins.clone() };
+        region.steps.extend(margins::fill(&place, ty, layout).into_iter().map(Step::Run));
         place
     }
 

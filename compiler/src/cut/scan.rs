@@ -37,6 +37,7 @@ impl Cutter {
             buffer: place.buffer,
             base: &place.base + &turn * &place.strides[0],
             strides: place.strides[1..].to_vec(),
+            margins: place.margins[1..].to_vec(),
         };
         let mut inside = BTreeMap::new();
         for (position, (_, value)) in body.inputs().iter().enumerate() {

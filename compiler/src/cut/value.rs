@@ -207,6 +207,9 @@ impl<'r, 'g> KernelBuilder<'r, 'g> {
         own: Vec<Bound>,
         otherwise: ExprId,
     ) -> Result<ExprId, Failure> {
+        if bounds.is_empty() && self.lies_in_margins(value, index, &own, otherwise) {
+            return self.at(value, index, &[]);
+        }
         let mut all = bounds.to_vec();
         all.extend(own.iter().filter(|b| !bounds.contains(b)).cloned());
         let inner = self.at(value, index, &all)?;
@@ -229,6 +232,21 @@ impl<'r, 'g> KernelBuilder<'r, 'g> {
         }
         let Some(condition) = condition else { return Ok(inner) };
         Ok(self.exprs.add(expr.dtype, ExprKind::Select(condition, inner, otherwise)))
+    }
+
+    /// Whether a value is placed with zeros around it, as many as an index that is bounded so may go beyond its axes.
+    fn lies_in_margins(&self, value: Value, index: &[Dim], bounds: &[Bound], otherwise: ExprId) -> bool {
+        let Some(place) = self.places.get(&value) else { return false };
+        let ExprKind::Constant(fill) = self.exprs.get(otherwise).kind else { return false };
+        let is_covered = |bound: &Bound| {
+            let axis = index.iter().position(|i| *i == bound.index);
+            axis.is_some_and(|axis| {
+                let (low, high) = place.margins[axis];
+                let (low, high) = (Dim::from(low), Dim::from(high));
+                self.ranges.within(&(&bound.index + &low), &(&bound.extent + &low + high))
+            })
+        };
+        matches!(fill, Scalar::Int(0) | Scalar::Float(0)) && bounds.iter().all(is_covered)
     }
 
     fn inside(&mut self, bound: &Bound) -> [ExprId; 2] {

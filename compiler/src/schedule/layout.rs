@@ -6,14 +6,17 @@
 
 use crate::cut::{Layout, Layouts};
 use kiln_ir::graph::NodeKind;
-use kiln_ir::{Graph, NodeId, Op, Value};
+use kiln_ir::{Dim, Graph, NodeId, Op, Value};
 use std::collections::BTreeSet;
 
 /// Pixels this far apart, or a multiple of it, would meet in too few sets of the first-level cache (64 sets of 64 bytes), so that
 /// the rows of a tile drive each other out.
-const ALIASED_BYTES: i64 = 2048;
+pub const ALIASED_BYTES: i64 = 1024;
 /// What is left unused behind each pixel then: a line of the cache.
-const SPARE_BYTES: usize = 64;
+pub const SPARE_BYTES: usize = 64;
+
+/// Wider padding is left to whoever reads the image.
+const WIDEST_MARGIN: usize = 8;
 
 /// Channels last for what convolutions and windows make, and for what is computed from that element by element.
 pub fn channels_last(graph: &Graph) -> Layouts {
@@ -40,10 +43,31 @@ pub fn channels_last(graph: &Graph) -> Layouts {
                 Some(bytes) if bytes > 0 && bytes % ALIASED_BYTES == 0 => SPARE_BYTES / ty.dtype.size_bytes(),
                 _ => 0,
             };
-            layouts.insert(Value { node: id, result: result as u32 }, Layout { order, spare });
+            let value = Value { node: id, result: result as u32 };
+            layouts.insert(value, Layout { order, spare, margins: margins(graph, value) });
         }
     }
     layouts
+}
+
+/// Zeros around an image, as many as convolutions that read it directly pad it with.
+fn margins(graph: &Graph, value: Value) -> Vec<(usize, usize)> {
+    let mut margins = vec![(0, 0); graph.ty(value).rank()];
+    for (user, _) in graph.users(value.node) {
+        let node = graph.node(user);
+        let NodeKind::Op(Op::Conv(conv)) = &node.kind else { continue };
+        if node.inputs[0] != value || conv.lhs_dilations.iter().any(|d| *d != 1) {
+            continue;
+        }
+        for (axis, (low, high)) in conv.low.iter().zip(&conv.high).enumerate() {
+            let known = |pad: &Dim| pad.as_const().and_then(|n| usize::try_from(n).ok()).filter(|n| *n <= WIDEST_MARGIN);
+            if let (Some(low), Some(high)) = (known(low), known(high)) {
+                let margin = &mut margins[2 + axis];
+                *margin = (margin.0.max(low), margin.1.max(high));
+            }
+        }
+    }
+    margins
 }
 
 #[cfg(test)]

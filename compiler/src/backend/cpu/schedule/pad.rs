@@ -11,10 +11,8 @@
 use crate::kernel::{
     Access, Axis, Body, Bound, Buffer, BufferKind, Contract, ExprId, ExprKind, Exprs, Kernel, Nest, Program, Stage, Step, Store, row_major,
 };
+use crate::schedule::layout::{ALIASED_BYTES, SPARE_BYTES};
 use kiln_ir::{Dim, Ranges, Symbol};
-
-/// Rows of a tile this far apart, or a multiple of it, would meet in too few sets of the first-level cache (64 sets of 64 bytes).
-const ALIASED_BYTES: i64 = 1024;
 
 /// The steps that pad the operands; the kernel then reads what they make.
 pub(super) fn pad(program: &mut Program, kernel: &mut Kernel) -> Vec<Step> {
@@ -60,7 +58,7 @@ fn pad_operand(program: &mut Program, kernel: &mut Kernel, contract: &Contract, 
     // Neighbouring pixels a power of two apart would meet in one set of the cache.
     let inner_size = Dim::product(inner);
     let inner_size = match (inner, (&inner_size * Dim::from(source.dtype.size_bytes())).as_const()) {
-        ([_], Some(bytes)) if bytes > 0 && bytes % ALIASED_BYTES == 0 => &inner_size + Dim::from(64 / source.dtype.size_bytes()),
+        ([_], Some(bytes)) if bytes > 0 && bytes % ALIASED_BYTES == 0 => &inner_size + Dim::from(SPARE_BYTES / source.dtype.size_bytes()),
         _ => inner_size,
     };
     let shape = match inner {
