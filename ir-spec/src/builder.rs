@@ -32,6 +32,11 @@ impl<'g> Builder<'g> {
         Builder { graph: region, origin: self.origin.clone() }
     }
 
+    /// The place in a model that nodes come from, if it is not the Rust line that makes them.
+    pub fn origin(&self) -> Option<Arc<Origin>> {
+        self.origin.clone()
+    }
+
     /// The type of a value.
     pub fn ty(&self, value: Value) -> TensorType {
         self.graph.ty(value).clone()

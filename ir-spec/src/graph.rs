@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+mod copy;
+
 /// Identifies a node of one graph.
 pub type NodeId = NodeIndex<u32>;
 
@@ -249,9 +251,14 @@ impl Graph {
 
     /// Live nodes, operands first, in an order that depends on the program alone. All inputs are included.
     pub fn order(&self) -> Vec<NodeId> {
+        self.order_from(self.inputs.iter().chain(&self.outputs).map(|(_, v)| v.node), &|_| false)
+    }
+
+    /// The nodes that `roots` depend on, operands first, in the order of a depth-first walk; operands of a node that is a `leaf`
+    /// are not visited for its sake.
+    pub fn order_from(&self, roots: impl IntoIterator<Item = NodeId>, leaf: &dyn Fn(NodeId) -> bool) -> Vec<NodeId> {
         let mut order = Vec::new();
         let mut seen = BTreeSet::new();
-        let roots = self.inputs.iter().chain(&self.outputs).map(|(_, v)| v.node);
         for root in roots {
             // Depth first without recursion: models are thousands of nodes deep.
             let mut stack = vec![(root, 0usize)];
@@ -260,13 +267,13 @@ impl Graph {
                     continue;
                 }
                 match self.topology[id].inputs.get(next) {
-                    Some(operand) => {
+                    Some(operand) if !leaf(id) => {
                         stack.push((id, next + 1));
                         if !seen.contains(&operand.node) {
                             stack.push((operand.node, 0));
                         }
                     }
-                    None => order.push(id),
+                    _ => order.push(id),
                 }
             }
         }
@@ -392,15 +399,6 @@ impl Graph {
 impl Graph {
     pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
         &mut self.topology[id]
-    }
-
-    /// Makes another value the operand at `position`, with its edge.
-    pub(crate) fn redirect(&mut self, id: NodeId, position: u32, to: Value) {
-        use petgraph::visit::EdgeRef;
-        let old = self.topology.edges_directed(id, Direction::Incoming).find(|e| *e.weight() == position).map(|e| e.id());
-        old.and_then(|e| self.topology.remove_edge(e));
-        self.topology.add_edge(to.node, id, position);
-        self.topology[id].inputs[position as usize] = to;
     }
 }
 

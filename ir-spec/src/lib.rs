@@ -1,7 +1,7 @@
 //! What Kiln programs mean: types, operators, text form, verifier and reference interpreter.
 //!
 //! Read in this order: [`dtype`], [`dim`], [`types`], [`tensor`] (values); [`graph`], [`builder`] (programs);
-//! [`ops`] (the operator table); [`eval`] (what they compute). This crate does no input or output.
+//! [`ops`] (the operator table); [`eval`] (what they compute); [`gradient`] (their slopes). This crate does no input or output.
 //!
 //! Without the feature `programs` only [`artifact`] and what it needs is left: this much every compiled program
 //! carries, so none of them can contain the interpreter.
@@ -17,6 +17,8 @@ pub mod dim;
 pub mod dtype;
 #[cfg(feature = "programs")]
 pub mod eval;
+#[cfg(feature = "programs")]
+pub mod gradient;
 #[cfg(feature = "programs")]
 pub mod graph;
 #[cfg(feature = "programs")]

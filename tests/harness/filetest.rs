@@ -7,10 +7,12 @@
 //! ---
 //! graph (%a: f32[4]) { … }
 //! ```
-//! Stages: `text` (read and printed again), `verify` (read, then everything the verifier finds), and every pass by name. Mistakes
-//! in the input are what the stage makes of it: their texts, with the line they point at.
+//! Stages: `text` (read and printed again), `verify` (read, then everything the verifier finds), `gradient` (the first output
+//! differentiated by every floating input and parameter), and every pass by name. Mistakes in the input are what the stage makes of
+//! it: their texts, with the line they point at.
 
 use crate::bless::{check_file, repository};
+use kiln::autodiff::{Variable, differentiate};
 use kiln::pipeline::{Config, PASSES, run};
 use kiln_ir::text::{ConstantTable, parse_graph, parse_module};
 use kiln_ir::verify::verify_module;
@@ -46,15 +48,30 @@ fn stage_output(stage: &str, input: &str) -> Result<String, Vec<Diagnostic>> {
     let result = match stage {
         "text" => module.clone(),
         "verify" => return verify_module(module).map(|()| "verifies".to_string()),
+        "gradient" => with_gradients(module)?,
         name => match PASSES.iter().find(|p| p.0 == name) {
             Some(pass) => run(module, &Config::default(), &[*pass])?.0,
-            None => panic!("no stage `{name}`; there are text, verify and {}", PASSES.iter().map(|p| p.0).collect::<Vec<_>>().join(", ")),
+            None => panic!(
+                "no stage `{name}`; there are text, verify, gradient and {}",
+                PASSES.iter().map(|p| p.0).collect::<Vec<_>>().join(", ")
+            ),
         },
     };
     Ok(match program {
         Program::Graph(_) => result.functions[PREDICT].to_string(),
         Program::Module(_) => result.to_string(),
     })
+}
+
+fn with_gradients(module: &Module) -> Result<Module, Vec<Diagnostic>> {
+    let graph = &module.functions[PREDICT];
+    let inputs = graph.inputs().iter().filter(|(_, v)| graph.ty(*v).dtype.is_float()).map(|(name, _)| Variable::Input(name.clone()));
+    let parameters = module.parameters.iter().filter(|(_, p)| p.ty.dtype.is_float()).map(|(name, _)| Variable::Parameter(name.clone()));
+    let differentiated = differentiate(graph, &[&graph.outputs()[0].0], &inputs.chain(parameters).collect::<Vec<_>>())?;
+    let mut module = module.clone();
+    module.functions.insert(PREDICT.into(), differentiated);
+    verify_module(&module)?;
+    Ok(module)
 }
 
 const PREDICT: &str = "predict";

@@ -8,3 +8,4 @@ pub mod filetest;
 pub mod instances;
 pub mod random_graphs;
 pub mod samples;
+pub mod slopes;

@@ -58,15 +58,18 @@ impl Operator for Broadcast {
         let Some(dy) = dy[0] else { return Gradient::Operands(vec![None]) };
         let from = b.shape(x[0]);
         let new = self.shape.len() - from.len();
+        // Each axis in two: the repetitions, which are summed, and the axis of x. Whether one of size d is repeated may be known
+        // at run time only; it is either 1 or all of the result's, and there are ⌊to / d⌋ repetitions both times.
         let mut axes: Vec<usize> = (0..new).collect();
-        for (i, (d, to)) in from.iter().zip(&self.shape[new..]).enumerate() {
-            match (d == to, d.is(1)) {
-                (true, _) => {}
-                (false, true) => axes.push(new + i),
-                // Whether this axis is repeated depends on sizes known at run time only.
-                (false, false) => return Gradient::NotYet,
+        let mut split: Vec<Dim> = self.shape[..new].to_vec();
+        for (d, to) in from.iter().zip(&self.shape[new..]) {
+            if d != to {
+                axes.push(split.len());
+                split.push(to.floor_div(&d.maximum(&Dim::ONE)));
             }
+            split.push(d.clone());
         }
+        let dy = b.reshape(dy, &split);
         let sum = b.reduce_sum(dy, &axes, false);
         Gradient::Operands(vec![Some(b.reshape(sum, &from))])
     }

@@ -10,6 +10,7 @@
 //! Source: Dumoulin & Visin 2016, A guide to convolution arithmetic; StableHLO `convolution`.
 
 use super::arithmetic::{Arithmetic, with_arithmetic};
+use super::movement::reversed;
 use super::shape::{operands, same_dtype};
 use super::sliding::Sliding;
 use super::{Example, Facts, Gradient, Meaning, Operator, TypeError};
@@ -49,9 +50,93 @@ impl Conv {
         }
     }
 
+    /// The transposed convolution. Position u of the spread input meets dy[p] through w[k] where p·stride = u + low − k·dilation: a
+    /// convolution over dy spread by the stride with the kernel reversed, read `lhs_dilation` apart.
+    fn gradient_by_input(&self, b: &mut Builder, x: &[Value], dy: Value) -> Value {
+        let (input, kernel, output) = (b.shape(x[0]), b.shape(x[1]), b.shape(dy));
+        let (groups, spatial) = (Dim::from(self.groups), input.len() - 2);
+        let outputs = kernel[0].floor_div(&groups);
+        let back = self.map_axes(spatial, |axis| {
+            let [d, k, p] = [&input, &kernel, &output].map(|shape| &shape[2 + axis]);
+            let reach = (k - Dim::ONE) * Dim::from(self.dilations[axis]);
+            let span = (d - Dim::ONE) * Dim::from(self.lhs_dilations[axis]) - (p - Dim::ONE) * Dim::from(self.strides[axis]);
+            Axis {
+                stride: self.lhs_dilations[axis],
+                dilation: self.dilations[axis],
+                lhs_dilation: self.strides[axis],
+                low: reach - &self.low[axis],
+                high: span + &self.low[axis],
+            }
+        });
+        // [G·O, C, k..] → [G·C, O, k..], reversed along each k.
+        let turned = split_groups(b, x[1], 0, &groups, &outputs);
+        let turned = b.transpose(turned, &[vec![0, 2, 1], (3..3 + spatial).collect()].concat());
+        let joined = [&[&groups * &kernel[1], outputs][..], &kernel[2..]].concat();
+        let turned = b.reshape(turned, &joined);
+        let turned = reversed(b, turned, &(2..2 + spatial).collect::<Vec<_>>());
+        b.op(back, &[dy, turned])
+    }
+
+    /// dw[k] sums dy[p]·x[p·stride + k·dilation − low] over p and the batch: a convolution whose kernel is dy, its elements `stride`
+    /// apart, whose channels are the batch, and whose windows are `dilation` apart.
+    fn gradient_by_kernel(&self, b: &mut Builder, x: &[Value], dy: Value) -> Value {
+        let (input, kernel, output) = (b.shape(x[0]), b.shape(x[1]), b.shape(dy));
+        let (groups, spatial) = (Dim::from(self.groups), input.len() - 2);
+        let across = self.map_axes(spatial, |axis| {
+            let [d, k, p] = [&input, &kernel, &output].map(|shape| &shape[2 + axis]);
+            let reach = (k - Dim::ONE) * Dim::from(self.dilations[axis]);
+            let span = (p - Dim::ONE) * Dim::from(self.strides[axis]) - (d - Dim::ONE) * Dim::from(self.lhs_dilations[axis]);
+            Axis {
+                stride: self.dilations[axis],
+                dilation: self.strides[axis],
+                lhs_dilation: self.lhs_dilations[axis],
+                low: self.low[axis].clone(),
+                high: reach + span - &self.low[axis],
+            }
+        });
+        // [N, G·C, d..] → [C, G·N, d..]
+        let turned = split_groups(b, x[0], 1, &groups, &kernel[1]);
+        let turned = b.transpose(turned, &[vec![2, 1, 0], (3..3 + spatial).collect()].concat());
+        let joined = [&[kernel[1].clone(), &groups * &input[0]][..], &input[2..]].concat();
+        let turned = b.reshape(turned, &joined);
+        let swap: Vec<usize> = [1, 0].into_iter().chain(2..2 + spatial).collect();
+        let dy = b.transpose(dy, &swap);
+        let dw = b.op(across, &[turned, dy]);
+        b.transpose(dw, &swap)
+    }
+
+    /// The convolution of as many groups that slides so on each axis.
+    fn map_axes(&self, spatial: usize, f: impl FnMut(usize) -> Axis) -> Conv {
+        let mut conv = Conv { groups: self.groups, ..Conv::plain(0) };
+        for axis in (0..spatial).map(f) {
+            conv.strides.push(axis.stride);
+            conv.dilations.push(axis.dilation);
+            conv.lhs_dilations.push(axis.lhs_dilation);
+            conv.low.push(axis.low);
+            conv.high.push(axis.high);
+        }
+        conv
+    }
+
     fn sliding(&self) -> Sliding<'_> {
         Sliding { strides: &self.strides, dilations: &self.dilations, lhs_dilations: &self.lhs_dilations, low: &self.low, high: &self.high }
     }
+}
+
+/// How a convolution slides along one axis.
+struct Axis {
+    stride: usize,
+    dilation: usize,
+    lhs_dilation: usize,
+    low: Dim,
+    high: Dim,
+}
+
+/// An axis of `groups · size` elements as two.
+fn split_groups(b: &mut Builder, x: Value, axis: usize, groups: &Dim, size: &Dim) -> Value {
+    let mut shape = b.shape(x);
+    shape.splice(axis..=axis, [groups.clone(), size.clone()]);
+    b.reshape(x, &shape)
 }
 
 impl Operator for Conv {
@@ -95,8 +180,13 @@ impl Operator for Conv {
         Ok(vec![with_arithmetic!(x[0].dtype(), evaluate(self, &x[0], &x[1], shape))?])
     }
 
-    fn vjp(&self, _: &mut Builder, _: &[Value], _: &[Value], _: &[Option<Value>]) -> Gradient {
-        Gradient::NotYet
+    fn vjp(&self, b: &mut Builder, x: &[Value], _: &[Value], dy: &[Option<Value>]) -> Gradient {
+        let Some(dy) = dy[0] else { return Gradient::Operands(vec![None, None]) };
+        // Without elements or windows nothing meets the kernel.
+        if [x[0], dy].into_iter().any(|v| b.shape(v)[2..].iter().any(|d| d.is(0))) {
+            return Gradient::Operands(vec![Some(b.like(x[0], 0.0)), Some(b.like(x[1], 0.0))]);
+        }
+        Gradient::Operands(vec![Some(self.gradient_by_input(b, x, dy)), Some(self.gradient_by_kernel(b, x, dy))])
     }
 
     fn expand(&self, _: &mut Builder, _: &[Value]) -> Meaning {

@@ -9,8 +9,9 @@ use super::arithmetic::{Arithmetic, with_arithmetic};
 use super::offsets::{axis_offsets, other_axes};
 use super::reduce::ReduceKind;
 use super::shape::{axis, operands};
-use super::{Example, Facts, Gradient, Meaning, Operator, TypeError};
-use crate::{Builder, Tensor, TensorType, Value, mode, op};
+use super::{Example, Facts, Gradient, Meaning, Operator, Scan, Transpose, TypeError};
+use crate::{Builder, Graph, Tensor, TensorType, Value, mode, op};
+use std::sync::Arc;
 
 mode! {
     /// What runs.
@@ -36,6 +37,39 @@ op! {
     }
 }
 
+impl Cumulative {
+    /// dxⱼ = (product before j) · rⱼ with rⱼ = Σ dyᵢ · (product between j and i), over the i that xⱼ is a factor of. The sums obey
+    /// rⱼ = dyⱼ + xⱼ₊₁·rⱼ₊₁, so they are a loop that divides by nothing: zeros among the factors do no harm.
+    fn product_gradient(&self, b: &mut Builder, x: Value, dy: Value) -> Value {
+        let before = b.op(Cumulative { exclusive: true, ..self.clone() }, &[x]);
+        let rank = b.ty(x).rank();
+        let perm: Vec<usize> = [self.axis].into_iter().chain((0..rank).filter(|a| *a != self.axis)).collect();
+        let (steps, weights) = (b.transpose(x, &perm), b.transpose(dy, &perm));
+
+        let ty = b.ty(steps);
+        let slice = ty.with_shape(&ty.shape[1..]);
+        let mut body = Graph::new();
+        let [later, factor, weight] = ["later", "x", "dy"].map(|name| body.add_input(name, slice.clone()));
+        let inner = &mut b.region(&mut body);
+        let (shown, next) = if self.exclusive {
+            let product = inner.mul(factor, later);
+            (later, inner.add(weight, product))
+        } else {
+            let sum = inner.add(weight, later);
+            (sum, inner.mul(factor, sum))
+        };
+        body.add_output("later", next);
+        body.add_output("sum", shown);
+
+        let zero = b.scalar(ty.dtype, 0.0);
+        let nothing = b.broadcast_to(zero, &slice.shape);
+        let scan = Scan { body: Arc::new(body), carried: 1, scanned: 2, reverse: !self.reverse };
+        let sums = b.ops(scan, &[nothing, steps, weights])[1];
+        let sums = b.transpose(sums, &Transpose::inverse(&perm));
+        b.mul(before, sums)
+    }
+}
+
 impl Operator for Cumulative {
     fn infer(&self, x: &[TensorType], _: &mut Facts) -> Result<Vec<TensorType>, TypeError> {
         operands(x, 1, "cumulative_c0")?;
@@ -50,13 +84,13 @@ impl Operator for Cumulative {
         Ok(vec![with_arithmetic!(x[0].dtype(), evaluate(self, &x[0]))])
     }
 
-    fn vjp(&self, b: &mut Builder, _: &[Value], _: &[Value], dy: &[Option<Value>]) -> Gradient {
+    fn vjp(&self, b: &mut Builder, x: &[Value], _: &[Value], dy: &[Option<Value>]) -> Gradient {
         match self.kind {
             CumulativeKind::Sum => {
                 let back = Cumulative { reverse: !self.reverse, ..self.clone() };
                 Gradient::Operands(vec![dy[0].map(|dy| b.op(back, &[dy]))])
             }
-            CumulativeKind::Prod => Gradient::NotYet,
+            CumulativeKind::Prod => Gradient::Operands(vec![dy[0].map(|dy| self.product_gradient(b, x[0], dy))]),
         }
     }
 

@@ -5,11 +5,12 @@
 //! Constraints: (C0) two operands. (C1) `axis` is an axis of `x`. (C2) `indices` has an integer element type.
 //! Source: ONNX Gather, NumPy `take`.
 
-use super::indexing::{ScatterReduction, integers, resolve};
+use super::indexing::{integers, resolve};
+use super::movement::add_slices;
 use super::shape::{axis, operands};
-use super::{Example, Facts, Gradient, Meaning, Operator, ScatterNd, TypeError};
+use super::{Example, Facts, Gradient, Meaning, Operator, TypeError};
 use crate::op;
-use crate::{Builder, Dim, Tensor, TensorType, Value};
+use crate::{Builder, Tensor, TensorType, Value};
 
 op! {
     /// See the head of this file.
@@ -42,19 +43,8 @@ impl Operator for Gather {
     }
 
     fn vjp(&self, b: &mut Builder, x: &[Value], _: &[Value], dy: &[Option<Value>]) -> Gradient {
-        let Some(dy) = dy[0] else { return Gradient::Operands(vec![None, None]) };
-        // The indexed axis first: then each index names one row, to which its gradient is added.
-        let (ty, indices) = (b.ty(x[0]), b.shape(x[1]));
-        let (rank, k) = (ty.rank(), indices.len());
-        let to_front: Vec<usize> = [self.axis].into_iter().chain((0..rank).filter(|a| *a != self.axis)).collect();
-        let indices_to_front: Vec<usize> = (self.axis..self.axis + k).chain(0..self.axis).chain(self.axis + k..rank - 1 + k).collect();
-        let front: Vec<Dim> = to_front.iter().map(|&a| ty.shape[a].clone()).collect();
-        let zero = b.scalar(ty.dtype, 0.0);
-        let (zeros, updates) = (b.broadcast_to(zero, &front), b.transpose(dy, &indices_to_front));
-        let rows = b.unsqueeze(x[1], &[k]);
-        let sum = b.op(ScatterNd { reduction: ScatterReduction::Add }, &[zeros, rows, updates]);
-        let dx = b.transpose(sum, &super::Transpose::inverse(&to_front));
-        Gradient::Operands(vec![Some(dx), None])
+        let n = b.shape(x[0])[self.axis].clone();
+        Gradient::Operands(vec![dy[0].map(|dy| add_slices(b, dy, x[1], self.axis, &n)), None])
     }
 
     fn expand(&self, _: &mut Builder, _: &[Value]) -> Meaning {

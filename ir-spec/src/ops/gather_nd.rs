@@ -11,7 +11,7 @@ use super::offsets::strides;
 use super::shape::operands;
 use super::{Example, Facts, Gradient, Meaning, Operator, ScatterNd, TypeError};
 use crate::op;
-use crate::{Builder, Tensor, TensorType, Value};
+use crate::{Builder, DType, Dim, Tensor, TensorType, Value};
 
 op! {
     /// See the head of this file.
@@ -49,12 +49,9 @@ impl Operator for GatherNd {
     }
 
     fn vjp(&self, b: &mut Builder, x: &[Value], _: &[Value], dy: &[Option<Value>]) -> Gradient {
-        if self.batch_axes > 0 {
-            return Gradient::NotYet;
-        }
         let gradient = dy[0].map(|dy| {
-            let zeros = b.like(x[0], 0.0);
-            b.op(ScatterNd { reduction: ScatterReduction::Add }, &[zeros, x[1], dy])
+            let (zeros, indices) = (b.like(x[0], 0.0), self.whole_indices(b, x[1]));
+            b.op(ScatterNd { reduction: ScatterReduction::Add }, &[zeros, indices, dy])
         });
         Gradient::Operands(vec![gradient, None])
     }
@@ -80,6 +77,19 @@ impl Operator for GatherNd {
             Example::rejected("gather_nd_c2", of(1), &["f32[2, 2]", "i64[2]"]),
             Example::rejected("gather_nd_c3", of(1), &["f32[2, 2]", "i64[3, 1]"]),
         ]
+    }
+}
+
+impl GatherNd {
+    /// Index tuples that name the batch too, so that they need no batch axes.
+    fn whole_indices(&self, b: &mut Builder, indices: Value) -> Value {
+        let indices = b.cast(indices, DType::I64);
+        let ty = b.ty(indices);
+        let mut one = ty.shape.clone();
+        one[ty.rank() - 1] = Dim::ONE;
+        let mut parts: Vec<Value> = (0..self.batch_axes).map(|axis| b.iota(DType::I64, &one, axis)).collect();
+        parts.push(indices);
+        b.concat(&parts, ty.rank() - 1)
     }
 }
 

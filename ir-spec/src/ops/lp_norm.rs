@@ -50,11 +50,11 @@ impl Operator for LpNorm {
         let wide = widen(b, x[0]);
         let powers = if self.p == 1 { b.abs(wide) } else { b.mul(wide, wide) };
         let sum = b.reduce_sum(powers, &[self.axis], true);
-        let norm = if self.p == 1 { sum } else { b.sqrt(sum) };
-        // 0 is replaced by 1 before the division, so that no 0/0 arises: those lanes are 0 throughout.
-        let (zero, one) = (b.like(norm, 0.0), b.like(norm, 1.0));
-        let none = b.equal(norm, zero);
-        let divisor = b.select(none, one, norm);
+        // 0 is replaced by 1 before the root and the division, so that no 0/0 arises in values nor in slopes: those lanes are 0.
+        let (zero, one) = (b.like(sum, 0.0), b.like(sum, 1.0));
+        let none = b.equal(sum, zero);
+        let sum = b.select(none, one, sum);
+        let divisor = if self.p == 1 { sum } else { b.sqrt(sum) };
         let y = b.div(wide, divisor);
         let dtype = b.dtype(x[0]);
         Meaning::Composite(vec![b.cast(y, dtype)])

@@ -84,10 +84,9 @@ fn explain(example: &Example) -> (String, Option<String>, String) {
     };
     let gradients: Vec<Option<Value>> = results.iter().map(|r| Some(graph.add_input("d", graph.ty(*r).clone()))).collect();
     let gradient = match example.op.vjp(&mut Builder::new(&mut graph), &inputs, &results, &gradients) {
-        Gradient::Operands(_) => "by its own rule".to_string(),
+        Gradient::Operands(_) | Gradient::WithResults { .. } => "by its own rule".to_string(),
         Gradient::ThroughExpansion => "through its expansion".to_string(),
         Gradient::Stops(why) => format!("stops here: {}", escaped(why)),
-        Gradient::NotYet => "not written yet; training refuses it".to_string(),
     };
     (shown.to_string(), expansion, gradient)
 }

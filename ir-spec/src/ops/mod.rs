@@ -8,9 +8,11 @@ mod expansion;
 mod facts;
 mod indexing;
 mod markdown;
+mod movement;
 mod offsets;
 mod recurrent;
 mod reference;
+mod scatter_gradient;
 pub mod shape;
 mod sliding;
 
@@ -38,10 +40,15 @@ pub enum Gradient {
     Operands(Vec<Option<Value>>),
     /// Differentiate the expansion instead.
     ThroughExpansion,
+    /// The results computed again together with what gradients need, and the gradients: a loop that keeps its states.
+    WithResults {
+        /// What equals the results, from the same operands.
+        results: Vec<Value>,
+        /// Gradient by each operand.
+        gradients: Vec<Option<Value>>,
+    },
     /// Zero almost everywhere or undefined, and why.
     Stops(&'static str),
-    /// Not written yet; training refuses the operator by name.
-    NotYet,
 }
 
 /// What an operator is made of.

@@ -7,11 +7,12 @@
 //! (C3) no size is negative. (C4) no amount is negative, except for `constant`. (C5) an axis that is padded is not empty, except for `constant`.
 //! Source: NumPy `pad`.
 
+use super::movement::add_slices;
 use super::offsets::{pick, strides};
 use super::shape::{operands, same_dtype};
 use super::{Example, Facts, Gradient, Meaning, Operator, TypeError};
 use crate::tensor::unravel;
-use crate::{Builder, Dim, Tensor, TensorType, Value, mode, op};
+use crate::{Builder, DType, Dim, Tensor, TensorType, Value, mode, op};
 
 mode! {
     /// Where the new elements come from.
@@ -87,11 +88,13 @@ impl Operator for Pad {
         Ok(vec![pick(&extended, shape, &positions)])
     }
 
-    fn vjp(&self, b: &mut Builder, _: &[Value], _: &[Value], dy: &[Option<Value>]) -> Gradient {
-        if self.mode != PadMode::Constant {
-            return Gradient::NotYet;
-        }
+    fn vjp(&self, b: &mut Builder, x: &[Value], _: &[Value], dy: &[Option<Value>]) -> Gradient {
         let Some(dy) = dy[0] else { return Gradient::Operands(vec![None, None]) };
+        if self.mode != PadMode::Constant {
+            let shape = b.shape(x[0]);
+            let back = (0..shape.len()).fold(dy, |dy, axis| self.add_back(b, dy, axis, &shape[axis]));
+            return Gradient::Operands(vec![Some(back), None]);
+        }
         let back = |amounts: &[Dim]| amounts.iter().map(|a| Dim::ZERO - a).collect::<Vec<_>>();
         let dx = b.pad(dy, &back(&self.low), &back(&self.high), 0.0);
         let axes: Vec<usize> = (0..self.low.len()).collect();
@@ -132,6 +135,18 @@ impl Operator for Pad {
 }
 
 impl Pad {
+    /// Adds each element along an axis, which had size `n` before, to the one that it was a copy of.
+    fn add_back(&self, b: &mut Builder, dy: Value, axis: usize, n: &Dim) -> Value {
+        let (low, high) = (&self.low[axis], &self.high[axis]);
+        if low.is(0) && high.is(0) {
+            return dy;
+        }
+        // Positions padded in the same way say which element that is.
+        let (positions, zero) = (b.iota(DType::I64, std::slice::from_ref(n), 0), b.scalar(DType::I64, 0.0));
+        let sources = b.op(Pad { low: vec![low.clone()], high: vec![high.clone()], mode: self.mode }, &[positions, zero]);
+        add_slices(b, dy, sources, axis, n)
+    }
+
     /// The element of an axis of size `n` that stands at `i`, which may lie outside; `None` for the value.
     fn source(&self, i: i64, n: i64) -> Option<usize> {
         if (0..n).contains(&i) {

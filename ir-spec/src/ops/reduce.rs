@@ -8,7 +8,7 @@
 use super::arithmetic::{Arithmetic, with_arithmetic};
 use super::offsets::{axis_offsets, other_axes};
 use super::shape::{distinct_axes, operands};
-use super::{Example, Facts, Gradient, Meaning, Operator, TypeError};
+use super::{Cumulative, CumulativeKind, Example, Facts, Gradient, Meaning, Operator, Transpose, TypeError};
 use crate::{Builder, DType, Dim, Tensor, TensorType, Value, mode, op};
 
 mode! {
@@ -68,6 +68,24 @@ impl Reduce {
         let size = |(i, d): (usize, &D)| if !axes.contains(&i) { Some(d.clone()) } else { keep.then(|| one.clone()) };
         shape.iter().enumerate().filter_map(size).collect()
     }
+
+    /// For each element the product of those that are reduced with it: what is before it times what is behind it, so that nothing is
+    /// divided by an element that may be zero.
+    fn product_of_others(&self, b: &mut Builder, x: Value) -> Value {
+        let shape = b.shape(x);
+        let others = other_axes(shape.len(), &self.axes);
+        let perm = [others.as_slice(), &self.axes].concat();
+        let moved = b.transpose(x, &perm);
+        let count = Dim::product(self.axes.iter().map(|&a| &shape[a]));
+        let flat: Vec<Dim> = others.iter().map(|&a| shape[a].clone()).chain([count]).collect();
+        let flat = b.reshape(moved, &flat);
+        let running = |reverse| Cumulative { kind: CumulativeKind::Prod, axis: others.len(), exclusive: true, reverse };
+        let (before, behind) = (b.op(running(false), &[flat]), b.op(running(true), &[flat]));
+        let product = b.mul(before, behind);
+        let moved: Vec<Dim> = perm.iter().map(|&a| shape[a].clone()).collect();
+        let product = b.reshape(product, &moved);
+        b.transpose(product, &Transpose::inverse(&perm))
+    }
 }
 
 impl Operator for Reduce {
@@ -88,15 +106,15 @@ impl Operator for Reduce {
         let Some(dy) = dy[0] else { return Gradient::Operands(vec![None]) };
         let shape = b.shape(x[0]);
         let kept = Reduce::shape(&shape, &self.axes, true, Dim::ONE);
-        let mut spread = |v: Value| {
+        let spread = |b: &mut Builder, v: Value| {
             let kept = b.reshape(v, &kept);
             b.broadcast_to(kept, &shape)
         };
         match self.kind {
-            ReduceKind::Sum => Gradient::Operands(vec![Some(spread(dy))]),
+            ReduceKind::Sum => Gradient::Operands(vec![Some(spread(b, dy))]),
             ReduceKind::Max | ReduceKind::Min => {
                 // Elements that attain the extreme share its gradient.
-                let (dy, y) = (spread(dy), spread(y[0]));
+                let (dy, y) = (spread(b, dy), spread(b, y[0]));
                 let attained = b.equal(x[0], y);
                 let (one, zero) = (b.like(x[0], 1.0), b.like(x[0], 0.0));
                 let marks = b.select(attained, one, zero);
@@ -104,7 +122,11 @@ impl Operator for Reduce {
                 let share = b.div(dy, count);
                 Gradient::Operands(vec![Some(b.select(attained, share, zero))])
             }
-            ReduceKind::Prod => Gradient::NotYet,
+            ReduceKind::Prod => {
+                let others = self.product_of_others(b, x[0]);
+                let dy = spread(b, dy);
+                Gradient::Operands(vec![Some(b.mul(dy, others))])
+            }
             ReduceKind::And | ReduceKind::Or => Gradient::Stops("a truth value does not change with small changes of the operands"),
         }
     }

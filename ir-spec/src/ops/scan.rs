@@ -9,6 +9,8 @@
 //! (C2) operands (slices of scanned ones) have the types of the body's inputs. (C3) the body has an output for each carried value, of its type.
 //! (C4) the body refers to no parameter: what it needs is captured.
 
+mod backward;
+
 use super::{Example, Facts, Gradient, Meaning, Operator, TypeError};
 use crate::eval::evaluate_observed;
 use crate::graph::NodeKind;
@@ -106,8 +108,8 @@ impl Operator for Scan {
         Ok(carried)
     }
 
-    fn vjp(&self, _: &mut Builder, _: &[Value], _: &[Value], _: &[Option<Value>]) -> Gradient {
-        Gradient::NotYet
+    fn vjp(&self, b: &mut Builder, x: &[Value], _: &[Value], dy: &[Option<Value>]) -> Gradient {
+        backward::vjp(self, b, x, dy)
     }
 
     fn expand(&self, _: &mut Builder, _: &[Value]) -> Meaning {
@@ -127,6 +129,8 @@ impl Operator for Scan {
             Example::accepted(of(false), &["f32[3]", "f32[t, 3]", "f32[3]"]),
             Example::accepted(of(true), &["f32[3]", "f32[4, 3]", "f32[3]"]),
             Example::accepted(Scan { carried: 0, scanned: 3, ..of(false) }, &["f32[t, 3]", "f32[t, 3]", "f32[t, 3]"]),
+            alternating(false),
+            alternating(true),
             Example::rejected("scan_c0", of(false), &["f32[3]", "f32[4, 3]"]),
             Example::rejected("scan_c0", Scan { scanned: 0, ..of(false) }, &["f32[3]", "f32[3]", "f32[3]"]),
             Example::rejected("scan_c1", of(false), &["f32[3]", "f32[]", "f32[3]"]),
@@ -150,6 +154,28 @@ fn running_sum() -> Graph {
     graph.add_output("next", next);
     graph.add_output("slice", slice);
     graph
+}
+
+/// n' = n + 1, h' = x·h + b where n is even, else h·b: a counter, a choice, a factor that all steps see. Only the states come out.
+fn alternating(reverse: bool) -> Example {
+    let f64 = crate::DType::F64;
+    let mut body = Graph::new();
+    let count = body.add_input("n", TensorType::fixed(crate::DType::I64, &[]));
+    let h = body.add_input("h", TensorType::fixed(f64, &[2, 3]));
+    let x = body.add_input("x", TensorType::fixed(f64, &[2, 3]));
+    let factor = body.add_input("b", TensorType::fixed(f64, &[3]));
+    let mut b = Builder::new(&mut body);
+    let (product, scaled) = (b.mul(x, h), b.mul(h, factor));
+    let sum = b.add(product, factor);
+    let (one, two, zero) = (b.like(count, 1.0), b.like(count, 2.0), b.like(count, 0.0));
+    let parity = b.rem(count, two);
+    let even = b.equal(parity, zero);
+    let next = b.select(even, sum, scaled);
+    let more = b.add(count, one);
+    body.add_output("n", more);
+    body.add_output("h", next);
+    let op = Scan { body: Arc::new(body), carried: 2, scanned: 1, reverse };
+    Example::accepted(op, &["i64[]", "f64[2, 3]", "f64[t, 2, 3]", "f64[3]"]).with_values(0, 0.0, 1.0)
 }
 
 fn same_type(found: &TensorType, expected: &TensorType, facts: &mut Facts, label: &'static str, name: &str) -> Result<(), TypeError> {

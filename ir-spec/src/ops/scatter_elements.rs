@@ -11,10 +11,11 @@
 use super::arithmetic::{Arithmetic, with_arithmetic};
 use super::gather_elements::{at_most_off_axis, element_positions, same_rank};
 use super::indexing::{ScatterReduction, integers};
+use super::scatter_gradient::{extreme_gradient, product_gradient, replacement_gradient};
 use super::shape::{axis, operands, same_dtype};
-use super::{Example, Facts, GatherElements, Gradient, Meaning, Op, Operator, TypeError};
+use super::{Example, Facts, GatherElements, Gradient, Meaning, Operator, TypeError};
 use crate::op;
-use crate::{Builder, DType, Tensor, TensorType, Value};
+use crate::{Builder, Tensor, TensorType, Value};
 
 op! {
     /// See the head of this file.
@@ -44,7 +45,7 @@ impl Operator for ScatterElements {
         Ok(vec![with_arithmetic!(x[0].dtype(), scatter(&x[0], &x[2], &positions, 1, self.reduction))])
     }
 
-    fn vjp(&self, b: &mut Builder, x: &[Value], _: &[Value], dy: &[Option<Value>]) -> Gradient {
+    fn vjp(&self, b: &mut Builder, x: &[Value], y: &[Value], dy: &[Option<Value>]) -> Gradient {
         let Some(dy) = dy[0] else { return Gradient::Operands(vec![None; 3]) };
         let gather = GatherElements { axis: self.axis };
         match self.reduction {
@@ -53,7 +54,10 @@ impl Operator for ScatterElements {
                 Gradient::Operands(vec![Some(dy), None, Some(by_update)])
             }
             ScatterReduction::None => replacement_gradient(b, self.clone().into(), gather.into(), x, dy),
-            ScatterReduction::Mul | ScatterReduction::Max | ScatterReduction::Min => Gradient::NotYet,
+            ScatterReduction::Mul => product_gradient(b, &|reduction| Self { reduction, ..self.clone() }.into(), gather.into(), x, dy),
+            ScatterReduction::Max | ScatterReduction::Min => {
+                extreme_gradient(b, Self { reduction: ScatterReduction::Add, ..self.clone() }.into(), gather.into(), x, y[0], dy)
+            }
         }
     }
 
@@ -92,24 +96,6 @@ pub(super) fn reducible(reduction: ScatterReduction, x: &TensorType, label: &'st
     } else {
         Err(TypeError::new(label, format!("`{}` is not defined on {x}", reduction.word())))
     }
-}
-
-/// The gradient of a scatter that replaces, whose reads are `gather`: elements that were replaced get none, nor do updates that
-/// a later one replaced in turn.
-pub(super) fn replacement_gradient(b: &mut Builder, scatter: Op, gather: Op, x: &[Value], dy: Value) -> Gradient {
-    let (shape, indices, updates) = (b.shape(x[0]), x[1], b.ty(x[2]));
-    let zeros = b.like(x[2], 0.0);
-    let by_element = b.op(scatter.clone(), &[dy, indices, zeros]);
-    // Numbered updates, scattered and read again, show which of them stayed.
-    let count = b.iota(DType::I64, &[updates.elements()], 0);
-    let numbers = b.reshape(count, &updates.shape);
-    let zero = b.scalar(DType::I64, 0.0);
-    let nothing = b.broadcast_to(zero, &shape);
-    let written = b.op(scatter, &[nothing, indices, numbers]);
-    let read = b.op(gather.clone(), &[written, indices]);
-    let stayed = b.equal(read, numbers);
-    let at_update = b.op(gather, &[dy, indices]);
-    Gradient::Operands(vec![Some(by_element), None, Some(b.select(stayed, at_update, zeros))])
 }
 
 /// `x` with each run of `row` updates applied at its position.

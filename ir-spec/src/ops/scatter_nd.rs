@@ -10,7 +10,8 @@
 use super::arithmetic::with_arithmetic;
 use super::gather_nd::{tuple_length, tuple_positions};
 use super::indexing::{ScatterReduction, integers};
-use super::scatter_elements::{reducible, replacement_gradient, scatter};
+use super::scatter_elements::{reducible, scatter};
+use super::scatter_gradient::{extreme_gradient, product_gradient, replacement_gradient};
 use super::shape::{operands, same_dtype};
 use super::{Example, Facts, GatherNd, Gradient, Meaning, Operator, TypeError};
 use crate::op;
@@ -42,7 +43,7 @@ impl Operator for ScatterNd {
         Ok(vec![with_arithmetic!(x[0].dtype(), scatter(&x[0], &x[2], &positions, row, self.reduction))])
     }
 
-    fn vjp(&self, b: &mut Builder, x: &[Value], _: &[Value], dy: &[Option<Value>]) -> Gradient {
+    fn vjp(&self, b: &mut Builder, x: &[Value], y: &[Value], dy: &[Option<Value>]) -> Gradient {
         let Some(dy) = dy[0] else { return Gradient::Operands(vec![None; 3]) };
         let gather = GatherNd { batch_axes: 0 };
         match self.reduction {
@@ -51,7 +52,10 @@ impl Operator for ScatterNd {
                 Gradient::Operands(vec![Some(dy), None, Some(by_update)])
             }
             ScatterReduction::None => replacement_gradient(b, self.clone().into(), gather.into(), x, dy),
-            ScatterReduction::Mul | ScatterReduction::Max | ScatterReduction::Min => Gradient::NotYet,
+            ScatterReduction::Mul => product_gradient(b, &|reduction| Self { reduction }.into(), gather.into(), x, dy),
+            ScatterReduction::Max | ScatterReduction::Min => {
+                extreme_gradient(b, Self { reduction: ScatterReduction::Add }.into(), gather.into(), x, y[0], dy)
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! Constraints: (C0) one operand. (C1) a start, a size and a step for each axis. (C2) steps are not 0. (C3) sizes are not negative.
 //! (C4) every element read lies inside `x`.
 
+use super::movement::{reversed, spread};
 use super::offsets::{offsets, pick, strides};
 use super::shape::operands;
 use super::{Example, Facts, Gradient, Meaning, Operator, TypeError};
@@ -60,13 +61,21 @@ impl Operator for Slice {
     }
 
     fn vjp(&self, b: &mut Builder, x: &[Value], _: &[Value], dy: &[Option<Value>]) -> Gradient {
-        if self.steps.iter().any(|&s| s != 1) {
-            return Gradient::NotYet;
+        let Some(mut dy) = dy[0] else { return Gradient::Operands(vec![None]) };
+        let mut lows = Vec::new();
+        for (axis, (start, size)) in self.starts.iter().zip(&self.sizes).enumerate() {
+            let step = self.steps[axis];
+            let last = start + (size - Dim::ONE) * Dim::from(step);
+            if step < 0 {
+                dy = reversed(b, dy, &[axis]);
+            }
+            dy = spread(b, dy, axis, step.unsigned_abs() as usize);
+            lows.push(if step < 0 { last } else { start.clone() });
         }
-        let Some(dy) = dy[0] else { return Gradient::Operands(vec![None]) };
-        let shape = b.shape(x[0]);
-        let high: Vec<Dim> = shape.iter().zip(self.starts.iter().zip(&self.sizes)).map(|(d, (start, size))| d - start - size).collect();
-        Gradient::Operands(vec![Some(b.pad(dy, &self.starts, &high, 0.0))])
+        // What spreading adds behind the last element may reach behind the end of x; the padding is negative then.
+        let (shape, spread) = (b.shape(x[0]), b.shape(dy));
+        let high: Vec<Dim> = shape.iter().zip(lows.iter().zip(&spread)).map(|(d, (low, size))| d - low - size).collect();
+        Gradient::Operands(vec![Some(b.pad(dy, &lows, &high, 0.0))])
     }
 
     fn expand(&self, _: &mut Builder, _: &[Value]) -> Meaning {

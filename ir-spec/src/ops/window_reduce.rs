@@ -12,7 +12,7 @@ use super::arithmetic::{Arithmetic, with_arithmetic};
 use super::reduce::ReduceKind;
 use super::shape::operands;
 use super::sliding::Sliding;
-use super::{Example, Facts, Gradient, Meaning, Operator, TypeError};
+use super::{Example, Facts, Gradient, Meaning, Operator, ScatterElements, ScatterReduction, TypeError, WindowArgMax, movement};
 use crate::tensor::indices;
 use crate::{Builder, Dim, Tensor, TensorType, Value, mode, op};
 
@@ -50,6 +50,41 @@ impl WindowReduce {
     }
 }
 
+impl WindowReduce {
+    /// Element i is in the windows o with o·stride + k·dilation = i + low: the sum of dy over a window as wide, its elements `stride`
+    /// apart.
+    fn sum_gradient(&self, b: &mut Builder, dy: Value, shape: &[Dim]) -> Value {
+        let lead = shape.len() - self.window.len();
+        let mut spread = dy;
+        let (mut low, mut high) = (Vec::new(), Vec::new());
+        for axis in 0..self.window.len() {
+            spread = movement::spread(b, spread, lead + axis, self.strides[axis]);
+            let extent = Dim::from((self.window[axis] - 1) * self.dilations[axis]);
+            low.push(extent - &self.low[axis]);
+            high.push(&shape[lead + axis] + &self.low[axis] - &b.shape(spread)[lead + axis]);
+        }
+        b.op(WindowReduce { strides: vec![1; low.len()], low, high, ..self.clone() }, &[spread])
+    }
+
+    /// The first largest element of a window gets what the window gets.
+    fn max_gradient(&self, b: &mut Builder, x: Value, dy: Value) -> Value {
+        let WindowReduce { window, strides, dilations, low, high, .. } = self.clone();
+        let at = b.op(WindowArgMax { window, strides, dilations, low, high }, &[x]);
+        let (ty, windows) = (b.ty(x), b.shape(dy));
+        let (lead, plane) = ty.shape.split_at(ty.rank() - self.window.len());
+        let (planes, size) = (Dim::product(lead), Dim::product(plane));
+        // One more place at the end takes what belongs to windows that lie wholly in padding, whose position is −1.
+        let places = [planes.clone(), &size + Dim::ONE];
+        let flat = [planes.clone(), Dim::product(&windows[lead.len()..])];
+        let (at, dy) = (b.reshape(at, &flat), b.reshape(dy, &flat));
+        let zero = b.scalar(ty.dtype, 0.0);
+        let zeros = b.broadcast_to(zero, &places);
+        let sums = b.op(ScatterElements { axis: 1, reduction: ScatterReduction::Add }, &[zeros, at, dy]);
+        let sums = b.slice_axis(sums, 1, &Dim::ZERO, &size);
+        b.reshape(sums, &ty.shape)
+    }
+}
+
 impl Operator for WindowReduce {
     fn infer(&self, x: &[TensorType], facts: &mut Facts) -> Result<Vec<TensorType>, TypeError> {
         operands(x, 1, "window_reduce_c0")?;
@@ -71,8 +106,18 @@ impl Operator for WindowReduce {
         Ok(vec![with_arithmetic!(x[0].dtype(), evaluate(self, &x[0], shape))?])
     }
 
-    fn vjp(&self, _: &mut Builder, _: &[Value], _: &[Value], _: &[Option<Value>]) -> Gradient {
-        Gradient::NotYet
+    fn vjp(&self, b: &mut Builder, x: &[Value], _: &[Value], dy: &[Option<Value>]) -> Gradient {
+        let Some(dy) = dy[0] else { return Gradient::Operands(vec![None]) };
+        let shape = b.shape(x[0]);
+        // Without elements there are no windows to take gradients from.
+        Gradient::Operands(vec![Some(if shape.iter().any(|d| d.is(0)) {
+            b.like(x[0], 0.0)
+        } else {
+            match self.kind {
+                WindowKind::Sum => self.sum_gradient(b, dy, &shape),
+                WindowKind::Max => self.max_gradient(b, x[0], dy),
+            }
+        })])
     }
 
     fn expand(&self, _: &mut Builder, _: &[Value]) -> Meaning {
