@@ -1,11 +1,14 @@
 //! Kiln: neural networks become native code.
 //!
-//! [`frontend`] reads models into graphs, [`autodiff`] makes the graphs of their gradients, [`pipeline`] runs [`passes`] over them, [`cut`] makes structured kernels ([`kernel`]) of
+//! [`frontend`] reads models into graphs, [`autodiff`] makes the graphs of their
+//! gradients, [`losses`] and [`optim`] what training adds to them, [`pipeline`] runs [`passes`] over them, [`cut`] makes structured kernels ([`kernel`]) of
 //! graphs, [`schedule`] plans them, [`backend`] makes code of them and [`artifact`] writes it. [`compile`] is the way through.
 
 pub mod frontend;
 
 pub mod autodiff;
+pub mod losses;
+pub mod optim;
 pub mod passes;
 pub mod pipeline;
 
