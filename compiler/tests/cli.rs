@@ -126,6 +126,49 @@ fn a_full_disk_is_an_error() {
     }
 }
 
+/// A network of one layer, with a seed.
+const NET: &str = "seed = 3\n[[input]]\nname = 'x'\nshape = [3]\n[[layer]]\ntype = 'dense'\nname = 'y'\nunits = 2\n";
+
+#[test]
+fn a_model_file_is_a_model_with_values_from_its_seed() {
+    let place = workplace();
+    let path = place.path();
+    std::fs::write(path.join("net.toml"), NET).expect("writes");
+    std::fs::write(path.join("wrong.toml"), NET.replace("units", "unit")).expect("writes");
+    npz(&path.join("finite.npz"), "x", &[2, 3], &[-1.0, 2.0, -3.0, 4.0, 0.5, 0.0]);
+    let read = |name: &str| {
+        let array = Npz::open(&path.join(name)).expect("opens").read("y").expect("reads").expect("is there");
+        (0..array.len()).map(|i| array.get_f64(i).to_bits()).collect::<Vec<_>>()
+    };
+    for line in ["run net.toml --inputs finite.npz --output cpu.npz", "compile net.toml -o net", "compile net.toml -o one --dim batch=2"] {
+        let output = kiln(path, line);
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    for program in ["net", "one"] {
+        let arguments = ["--inputs", "finite.npz", "--output", "exe.npz"];
+        let output = Command::new(path.join(program)).args(arguments).current_dir(path).output().expect("starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(read("exe.npz"), read("cpu.npz"), "{program}");
+    }
+    insta::assert_snapshot!(transcript(path, &["inspect wrong.toml", "compile net.toml -o x --dim n=2"]), @r#"
+    $ kiln inspect wrong.toml
+    error[model_value]: nothing here is called `unit`
+      ┌─ wrong.toml:8:1
+      │
+    8 │ unit = 2
+      │ ^^^^ here
+      │
+      = help: did you mean `units`?
+
+    exit 1
+
+    $ kiln compile net.toml -o x --dim n=2
+    error[usage_dim]: the model has no size named "n"
+      help: it has batch
+    exit 2
+    "#);
+}
+
 #[test]
 fn both_backends_and_an_executable_answer_alike() {
     let place = workplace();

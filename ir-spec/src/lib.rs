@@ -23,6 +23,7 @@ pub mod gradient;
 pub mod graph;
 #[cfg(feature = "programs")]
 pub mod ops;
+pub mod random;
 #[cfg(feature = "programs")]
 pub mod tensor;
 #[cfg(feature = "programs")]

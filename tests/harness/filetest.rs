@@ -8,11 +8,13 @@
 //! graph (%a: f32[4]) { … }
 //! ```
 //! Stages: `text` (read and printed again), `verify` (read, then everything the verifier finds), `gradient` (the first output
-//! differentiated by every floating input and parameter), and every pass by name. Mistakes in the input are what the stage makes of
+//! differentiated by every floating input and parameter), `model` (a model file in TOML, then the module and how its parameters begin),
+//! and every pass by name. Mistakes in the input are what the stage makes of
 //! it: their texts, with the line they point at.
 
 use crate::bless::{check_file, repository};
 use kiln::autodiff::{Variable, differentiate};
+use kiln::frontend::model::{Language, parse};
 use kiln::pipeline::{Config, PASSES, run};
 use kiln_ir::text::{ConstantTable, parse_graph, parse_module};
 use kiln_ir::verify::verify_module;
@@ -43,6 +45,9 @@ enum Program {
 }
 
 fn stage_output(stage: &str, input: &str) -> Result<String, Vec<Diagnostic>> {
+    if stage == "model" {
+        return model(input);
+    }
     let program = read(input)?;
     let (Program::Graph(module) | Program::Module(module)) = &program;
     let result = match stage {
@@ -52,7 +57,7 @@ fn stage_output(stage: &str, input: &str) -> Result<String, Vec<Diagnostic>> {
         name => match PASSES.iter().find(|p| p.0 == name) {
             Some(pass) => run(module, &Config::default(), &[*pass])?.0,
             None => panic!(
-                "no stage `{name}`; there are text, verify, gradient and {}",
+                "no stage `{name}`; there are text, verify, gradient, model and {}",
                 PASSES.iter().map(|p| p.0).collect::<Vec<_>>().join(", ")
             ),
         },
@@ -61,6 +66,16 @@ fn stage_output(stage: &str, input: &str) -> Result<String, Vec<Diagnostic>> {
         Program::Graph(_) => result.functions[PREDICT].to_string(),
         Program::Module(_) => result.to_string(),
     })
+}
+
+fn model(input: &str) -> Result<String, Vec<Diagnostic>> {
+    let model = parse("test.toml", "test", input, Language::Toml)?;
+    verify_module(&model.module)?;
+    let begins = model.parameters.iter().map(|(name, info)| {
+        let fixed = if info.trainable { "" } else { ", not trained" };
+        format!("# {name}: {:?}, fans {:?}{fixed}\n", info.initialiser, info.fans)
+    });
+    Ok(format!("{}\n{}", model.module, begins.collect::<String>()))
 }
 
 fn with_gradients(module: &Module) -> Result<Module, Vec<Diagnostic>> {

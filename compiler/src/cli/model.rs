@@ -2,6 +2,7 @@
 
 use super::args::ModelArgs;
 use kiln::artifact::describe::ModelFacts;
+use kiln::frontend::model::{Language, load};
 use kiln::frontend::onnx::{Options, import};
 use kiln_ir::text::{ConstantTable, parse_module};
 use kiln_ir::{Diagnostic, Graph, Module};
@@ -19,7 +20,8 @@ pub struct Loaded {
     pub facts: ModelFacts,
 }
 
-/// Reads a model: the text form when the file is named `.kiln`, else ONNX.
+/// Reads a model: the text form when the file is named `.kiln`, a model file when it is named `.toml` or `.json`, whose parameters
+/// its seed gives, else ONNX.
 ///
 /// Errors: everything that can be wrong with it.
 pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
@@ -27,6 +29,10 @@ pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
     let module = if path.extension().is_some_and(|extension| extension == "kiln") {
         let text = std::fs::read_to_string(path).map_err(|error| vec![file_error("read", path, &error)])?;
         let mut module = parse_module(&path.display().to_string(), &text, &ConstantTable::new())?;
+        bind(&mut module, &args.dims).map_err(|error| vec![error])?;
+        module
+    } else if let Some(language) = Language::of(path) {
+        let mut module = load(path, language)?.initialised()?;
         bind(&mut module, &args.dims).map_err(|error| vec![error])?;
         module
     } else {

@@ -1,3 +1,4 @@
 //! Frontends: what a user has (a model file) becomes a module of the graph IR.
 
+pub mod model;
 pub mod onnx;

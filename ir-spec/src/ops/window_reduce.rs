@@ -59,7 +59,7 @@ impl WindowReduce {
         let (mut low, mut high) = (Vec::new(), Vec::new());
         for axis in 0..self.window.len() {
             spread = movement::spread(b, spread, lead + axis, self.strides[axis]);
-            let extent = Dim::from((self.window[axis] - 1) * self.dilations[axis]);
+            let extent = (Dim::from(self.window[axis]) - Dim::ONE) * Dim::from(self.dilations[axis]);
             low.push(extent - &self.low[axis]);
             high.push(&shape[lead + axis] + &self.low[axis] - &b.shape(spread)[lead + axis]);
         }

@@ -1,0 +1,157 @@
+//! What a layer sees while it is built: the graph, its parameters, and where it stands.
+
+use super::initialise::Initialiser;
+use super::tree::Mistake;
+use kiln_ir::{Builder, DType, Dim, Graph, Op, Origin, TensorType, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A parameter of the network.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ParameterInfo {
+    /// Its type.
+    pub ty: TensorType,
+    /// How its first values are drawn.
+    pub initialiser: Initialiser,
+    /// How many inputs each output that it makes sums, and how many outputs each input goes to.
+    pub fans: (usize, usize),
+    /// Whether gradients change it; statistics, for instance, they do not.
+    pub trainable: bool,
+}
+
+/// What a layer asks for.
+pub struct Weight<'a> {
+    /// Its name inside the layer.
+    pub name: &'a str,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// How its first values are drawn.
+    pub initialiser: Initialiser,
+    /// See [`ParameterInfo::fans`].
+    pub fans: (usize, usize),
+    /// See [`ParameterInfo::trainable`].
+    pub trainable: bool,
+}
+
+impl<'a> Weight<'a> {
+    /// A trainable vector that is no matrix's: a bias, a scale.
+    pub fn vector(name: &'a str, size: usize, initialiser: Initialiser) -> Weight<'a> {
+        Weight { name, shape: vec![size], initialiser, fans: (size, size), trainable: true }
+    }
+
+    /// A trainable matrix from `inputs` to `outputs`.
+    pub fn matrix(name: &'a str, inputs: usize, outputs: usize, initialiser: Initialiser) -> Weight<'a> {
+        Weight { name, shape: vec![inputs, outputs], initialiser, fans: (inputs, outputs), trainable: true }
+    }
+}
+
+/// Numbers in all parameters together: what computing their first values in f64 may need memory for.
+const MAX_ELEMENTS: usize = 1 << 31;
+
+/// The parameters so far, by name, each with its value in the graph.
+#[derive(Default)]
+pub struct Parameters {
+    by_name: BTreeMap<String, (ParameterInfo, Value)>,
+    elements: usize,
+}
+
+impl Parameters {
+    /// What they are.
+    pub fn into_infos(self) -> BTreeMap<String, ParameterInfo> {
+        self.by_name.into_iter().map(|(name, (info, _))| (name, info)).collect()
+    }
+}
+
+/// See the head of this file.
+pub struct Context<'n> {
+    /// The function under construction.
+    pub graph: &'n mut Graph,
+    /// The parameters so far.
+    pub parameters: &'n mut Parameters,
+    /// The type of parameters and computed values.
+    pub dtype: DType,
+    /// What the names of the layer's parameters begin with.
+    pub path: String,
+    /// The place in the file.
+    pub origin: Arc<Origin>,
+}
+
+impl Context<'_> {
+    /// A builder whose nodes come from this layer.
+    pub fn b(&mut self) -> Builder<'_> {
+        Builder::from_origin(self.graph, Some(self.origin.clone()))
+    }
+
+    /// The same layer's part of that name.
+    pub fn within<T>(&mut self, part: &str, f: impl FnOnce(&mut Context) -> Result<T, Mistake>) -> Result<T, Mistake> {
+        let path = format!("{}.{part}", self.path);
+        f(&mut Context { graph: self.graph, parameters: self.parameters, dtype: self.dtype, path, origin: self.origin.clone() })
+    }
+
+    /// Applies an operator to values whose shapes the user chose. Errors: they do not fit.
+    pub fn ops(&mut self, op: impl Into<Op>, x: &[Value]) -> Result<Vec<Value>, Mistake> {
+        let types: Vec<String> = x.iter().map(|v| self.graph.ty(*v).to_string()).collect();
+        self.b().try_op(op, x).map_err(|error| Mistake::new(format!("{error}; the layer's values are {}", types.join(", "))))
+    }
+
+    /// The same for an operator of one result.
+    pub fn op(&mut self, op: impl Into<Op>, x: &[Value]) -> Result<Value, Mistake> {
+        Ok(self.ops(op, x)?[0])
+    }
+
+    /// An element-wise operator on values that broadcast. Errors: they do not.
+    pub fn broadcast_op(&mut self, op: impl Into<Op>, x: &[Value]) -> Result<Value, Mistake> {
+        let types: Vec<String> = x.iter().map(|v| self.graph.ty(*v).to_string()).collect();
+        let x = self.b().try_broadcast_all(x, "shapes");
+        let x = x.map_err(|_| Mistake::new(format!("the shapes of {} do not fit one another", types.join(" and "))))?;
+        self.op(op, &x)
+    }
+
+    /// A parameter of this layer; the same one again where layers share. Errors: it is shared with another shape.
+    pub fn parameter(&mut self, weight: Weight) -> Result<Value, Mistake> {
+        let name = format!("{}.{}", self.path, weight.name);
+        let ty = TensorType::fixed(self.dtype, &weight.shape);
+        if let Some((info, value)) = self.parameters.by_name.get(&name) {
+            if info.ty != ty {
+                return Err(Mistake::new(format!("the shared parameter `{name}` is {}, here {ty} is needed", info.ty)));
+            }
+            return Ok(*value);
+        }
+        let total = self.parameters.elements.saturating_add(product(&weight.shape));
+        if total > MAX_ELEMENTS {
+            return Err(Mistake::new(format!("with `{name}`, {ty}, the network has more than {MAX_ELEMENTS} parameters")));
+        }
+        self.parameters.elements = total;
+        let value = self.graph.add_parameter(&name, ty.clone());
+        let info = ParameterInfo { ty, initialiser: weight.initialiser, fans: weight.fans, trainable: weight.trainable };
+        self.parameters.by_name.insert(name, (info, value));
+        Ok(value)
+    }
+
+    /// Errors unless the value has the rank of the axes named and floats.
+    pub fn expect(&self, x: Value, axes: &[&str]) -> Result<(), Mistake> {
+        let ty = self.graph.ty(x);
+        if ty.rank() != axes.len() {
+            return Err(Mistake::new(format!("takes [{}], but what comes in is {ty}", axes.join(", "))));
+        }
+        self.expect_floats(x)
+    }
+
+    /// Errors unless the value holds floating numbers.
+    pub fn expect_floats(&self, x: Value) -> Result<(), Mistake> {
+        let ty = self.graph.ty(x);
+        if ty.dtype.is_float() { Ok(()) } else { Err(Mistake::new(format!("takes floating numbers, but what comes in is {ty}"))) }
+    }
+
+    /// A size that parameters depend on, which must be a number. Errors: it is open.
+    pub fn size(&self, x: Value, axis: usize, what: &str) -> Result<usize, Mistake> {
+        let ty = self.graph.ty(x);
+        let size = ty.shape.get(axis).and_then(Dim::as_const).and_then(|d| usize::try_from(d).ok());
+        size.ok_or_else(|| Mistake::new(format!("needs a known number of {what}, axis {axis} of {ty}")))
+    }
+}
+
+/// The product of sizes, or the largest number if it is larger.
+pub fn product(sizes: &[usize]) -> usize {
+    sizes.iter().fold(1, |product: usize, size| product.saturating_mul(*size))
+}

@@ -1,0 +1,161 @@
+//! Pooling over the spatial axes of `[batch, channels, spatial..]`.
+
+use super::super::context::Context;
+use super::super::read::{PerAxis, suggest};
+use super::super::tree::Mistake;
+use super::Layer;
+use super::convolution::one;
+use kiln_ir::ops::{AvgPool, Mean, ReduceKind, WindowKind, WindowReduce};
+use kiln_ir::{Dim, Value};
+use serde::de::{Deserialize, Deserializer};
+
+/// What stands around an input: `"valid"` nothing, `"same"` so much that each stride gives a result, else as many elements at both
+/// ends, for every axis or for each.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub enum Padding {
+    /// Nothing.
+    #[default]
+    Valid,
+    /// Results ⌈size / stride⌉; an odd element more stands at the end.
+    Same,
+    /// So many at both ends.
+    Both(PerAxis),
+}
+
+impl Padding {
+    /// Elements before and after each axis.
+    pub fn amounts(
+        &self,
+        sizes: &[Dim],
+        window: &[usize],
+        strides: &[usize],
+        dilations: &[usize],
+    ) -> Result<(Vec<Dim>, Vec<Dim>), Mistake> {
+        let rank = window.len();
+        Ok(match self {
+            Padding::Valid => (vec![Dim::ZERO; rank], vec![Dim::ZERO; rank]),
+            Padding::Both(amounts) => {
+                let amounts: Vec<Dim> = amounts.on(rank, "padding")?.into_iter().map(Dim::from).collect();
+                (amounts.clone(), amounts)
+            }
+            Padding::Same => (0..rank)
+                .map(|axis| {
+                    let stride = Dim::from(strides[axis].max(1));
+                    let span = Dim::from(window[axis].saturating_sub(1) * dilations[axis]);
+                    // The last window begins at (results − 1)·stride and reaches `span` further.
+                    let reach = if stride.is(1) {
+                        span
+                    } else {
+                        let last = (sizes[axis].ceil_div(&stride) - Dim::ONE) * &stride;
+                        (last + span + Dim::ONE - &sizes[axis]).maximum(&Dim::ZERO)
+                    };
+                    let low = reach.floor_div(&Dim::from(2));
+                    (low.clone(), reach - low)
+                })
+                .unzip(),
+        })
+    }
+}
+
+impl<'t> Deserialize<'t> for Padding {
+    fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Padding, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged, expecting = "\"valid\", \"same\", a number, or a list with one for each axis")]
+        enum Either {
+            Word(String),
+            Number(u32),
+            Numbers(Vec<u32>),
+        }
+        use serde::de::Error;
+        match Either::deserialize(deserializer)? {
+            Either::Word(word) => match word.as_str() {
+                "valid" => Ok(Padding::Valid),
+                "same" => Ok(Padding::Same),
+                _ => {
+                    let mistake = suggest(Mistake::new(format!("there is no padding `{word}`")), &word, ["valid", "same"]);
+                    Err(D::Error::custom(format!("{}; {}", mistake.message, mistake.help.unwrap_or_default())))
+                }
+            },
+            Either::Number(number) => Ok(Padding::Both(PerAxis::all(number as usize))),
+            Either::Numbers(numbers) => Ok(Padding::Both(PerAxis::list(numbers.into_iter().map(|n| n as usize).collect()))),
+        }
+    }
+}
+
+/// Sizes of the spatial axes. Errors: there are not `RANK` of them.
+pub(super) fn spatial_sizes<const RANK: usize>(c: &Context, x: Value) -> Result<Vec<Dim>, Mistake> {
+    let axes = ["batch", "channels", "depth", "height", "width"];
+    let spatial: &[&str] = if RANK == 1 { &["length"] } else { &axes[axes.len() - RANK..] };
+    c.expect(x, &[&axes[..2], spatial].concat())?;
+    Ok(c.graph.ty(x).shape[2..].to_vec())
+}
+
+/// `max_pool1d` … `max_pool3d`.
+#[derive(serde::Deserialize)]
+pub struct MaxPool<const RANK: usize> {
+    size: PerAxis,
+    strides: Option<PerAxis>,
+    #[serde(default)]
+    padding: Padding,
+}
+
+impl<const RANK: usize> Layer for MaxPool<RANK> {
+    fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
+        let (sizes, window) = (spatial_sizes::<RANK>(c, x[0])?, self.size.on(RANK, "size")?);
+        let strides = self.strides.as_ref().unwrap_or(&self.size).on(RANK, "strides")?;
+        let dilations = one().on(RANK, "dilation")?;
+        let (low, high) = self.padding.amounts(&sizes, &window, &strides, &dilations)?;
+        c.op(WindowReduce { kind: WindowKind::Max, window, strides, dilations, low, high }, x)
+    }
+}
+
+/// `avg_pool1d` … `avg_pool3d`; padding does not count.
+#[derive(serde::Deserialize)]
+pub struct AveragePool<const RANK: usize> {
+    size: PerAxis,
+    strides: Option<PerAxis>,
+    #[serde(default)]
+    padding: Padding,
+}
+
+impl<const RANK: usize> Layer for AveragePool<RANK> {
+    fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
+        let (sizes, window) = (spatial_sizes::<RANK>(c, x[0])?, self.size.on(RANK, "size")?);
+        let strides = self.strides.as_ref().unwrap_or(&self.size).on(RANK, "strides")?;
+        let dilations = one().on(RANK, "dilation")?;
+        let (low, high) = self.padding.amounts(&sizes, &window, &strides, &dilations)?;
+        let overhang = vec![Dim::ZERO; RANK];
+        c.op(AvgPool { window, strides, dilations, low, high, overhang, count_padding: false }, x)
+    }
+}
+
+/// `global_max_pool`: `[batch, channels, spatial..]` → `[batch, channels]`.
+#[derive(serde::Deserialize)]
+pub struct GlobalMaxPool {}
+
+impl Layer for GlobalMaxPool {
+    fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
+        let axes = all_spatial(c, x[0])?;
+        Ok(c.b().reduce(ReduceKind::Max, x[0], &axes, false))
+    }
+}
+
+/// `global_avg_pool`: `[batch, channels, spatial..]` → `[batch, channels]`.
+#[derive(serde::Deserialize)]
+pub struct GlobalAveragePool {}
+
+impl Layer for GlobalAveragePool {
+    fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
+        let axes = all_spatial(c, x[0])?;
+        c.op(Mean { axes, keep: false }, x)
+    }
+}
+
+fn all_spatial(c: &Context, x: Value) -> Result<Vec<usize>, Mistake> {
+    c.expect_floats(x)?;
+    let ty = c.graph.ty(x);
+    if ty.rank() < 3 {
+        return Err(Mistake::new(format!("takes [batch, channels, spatial..], but what comes in is {ty}")));
+    }
+    Ok((2..ty.rank()).collect())
+}

@@ -1,0 +1,138 @@
+//! Recurrent layers over `[batch, time, features]`: `rnn`, `lstm`, `gru`.
+//! They give the last outputs `[batch, units]`, or all `[batch, time, units]` with `return_sequences`; `bidirectional` walks both ways
+//! and puts the outputs side by side. `weight: [gates·units, features]`, `recurrent: [gates·units, units]`, `bias: [2·gates·units]`,
+//! gates in the order of the operators, below `forward` and `backward` where there are two directions.
+
+use super::super::context::{Context, Weight};
+use super::super::initialise::Initialiser;
+use super::super::tree::Mistake;
+use super::Layer;
+use super::dense::{ZEROS, glorot};
+use kiln_ir::attr::Real;
+use kiln_ir::ops::{self, Activation, Op};
+use kiln_ir::{Dim, Value};
+use serde::Deserialize;
+
+/// What the three have in common.
+#[derive(Deserialize)]
+struct Common {
+    units: u32,
+    #[serde(default)]
+    bidirectional: bool,
+    #[serde(default)]
+    return_sequences: bool,
+    #[serde(default = "glorot")]
+    initialiser: Initialiser,
+    #[serde(default = "orthogonal")]
+    recurrent_initialiser: Initialiser,
+}
+
+/// `rnn`: hₜ = tanh(W·xₜ + R·hₜ₋₁ + b).
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub struct SimpleRecurrent(Common);
+
+/// `lstm`: with a memory cell.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub struct LongShortTerm(Common);
+
+/// `gru`: gated; the reset gate applies behind the recurrent product, as in PyTorch and Keras.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub struct GatedRecurrent(Common);
+
+impl Layer for SimpleRecurrent {
+    fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
+        self.0.build(c, x[0], 1, 1, &|hidden, reverse| {
+            ops::Rnn {
+                hidden,
+                activations: vec![Activation::Tanh],
+                alphas: vec![Real(0.0)],
+                betas: vec![Real(0.0)],
+                clip: None,
+                reverse,
+                has_lengths: false,
+            }
+            .into()
+        })
+    }
+}
+
+impl Layer for LongShortTerm {
+    fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
+        self.0.build(c, x[0], 4, 2, &|hidden, reverse| {
+            ops::Lstm {
+                hidden,
+                activations: vec![Activation::Sigmoid, Activation::Tanh, Activation::Tanh],
+                alphas: vec![Real(0.0); 3],
+                betas: vec![Real(0.0); 3],
+                clip: None,
+                input_forget: false,
+                reverse,
+                has_lengths: false,
+                has_peepholes: false,
+            }
+            .into()
+        })
+    }
+}
+
+impl Layer for GatedRecurrent {
+    fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
+        self.0.build(c, x[0], 3, 1, &|hidden, reverse| {
+            ops::Gru {
+                hidden,
+                activations: vec![Activation::Sigmoid, Activation::Tanh],
+                alphas: vec![Real(0.0); 2],
+                betas: vec![Real(0.0); 2],
+                clip: None,
+                linear_before_reset: true,
+                reverse,
+                has_lengths: false,
+            }
+            .into()
+        })
+    }
+}
+
+impl Common {
+    fn build(&self, c: &mut Context, x: Value, gates: usize, states: usize, op: &dyn Fn(usize, bool) -> Op) -> Result<Value, Mistake> {
+        c.expect(x, &["batch", "time", "features"])?;
+        let (features, batch) = (c.size(x, 2, "features")?, c.graph.ty(x).shape[0].clone());
+        let (units, dtype) = (self.units as usize, c.graph.ty(x).dtype);
+        let steps = c.b().transpose(x, &[1, 0, 2]);
+        let direction = |c: &mut Context, reverse: bool| -> Result<Value, Mistake> {
+            let rows = gates * units;
+            let weight = |name, columns, initialiser| Weight {
+                name,
+                shape: vec![rows, columns],
+                initialiser,
+                fans: (columns, rows),
+                trainable: true,
+            };
+            let w = c.parameter(weight("weight", features, self.initialiser))?;
+            let r = c.parameter(weight("recurrent", units, self.recurrent_initialiser))?;
+            let bias = c.parameter(Weight::vector("bias", 2 * rows, ZEROS))?;
+            let mut b = c.b();
+            let zero = b.scalar(dtype, 0.0);
+            let state = b.broadcast_to(zero, &[batch.clone(), Dim::from(units)]);
+            let operands = [vec![steps, w, r, bias], vec![state; states]].concat();
+            let results = c.ops(op(units, reverse), &operands)?;
+            Ok(if self.return_sequences { results[0] } else { results[1] })
+        };
+        let y = if self.bidirectional {
+            let forward = c.within("forward", |c| direction(c, false))?;
+            let backward = c.within("backward", |c| direction(c, true))?;
+            let axis = c.graph.ty(forward).rank() - 1;
+            c.b().concat(&[forward, backward], axis)
+        } else {
+            direction(c, false)?
+        };
+        Ok(if self.return_sequences { c.b().transpose(y, &[1, 0, 2]) } else { y })
+    }
+}
+
+fn orthogonal() -> Initialiser {
+    Initialiser::Orthogonal(1.0)
+}

@@ -1,0 +1,88 @@
+//! Layers that change the shape of what they get, and dropout, which changes nothing outside training.
+
+use super::super::context::Context;
+use super::super::tree::Mistake;
+use super::Layer;
+use kiln_ir::ops;
+use kiln_ir::{Dim, Proof, Value};
+use serde::Deserialize;
+
+/// `flatten`: `[batch, ..]` → `[batch, features]`.
+#[derive(Deserialize)]
+pub struct Flatten {}
+
+impl Layer for Flatten {
+    fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
+        let shape = c.graph.ty(x[0]).shape.clone();
+        let Some((batch, rest)) = shape.split_first() else { return Err(Mistake::new("a single number has no batch")) };
+        c.op(ops::Reshape { shape: vec![batch.clone(), Dim::product(rest)] }, x)
+    }
+}
+
+/// `reshape`: `[batch, ..]` → `[batch, shape..]`; one size may be −1, which takes what is left.
+#[derive(Deserialize)]
+pub struct Reshape {
+    shape: Vec<Dim>,
+}
+
+impl Layer for Reshape {
+    fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
+        let from = c.graph.ty(x[0]).shape.clone();
+        let Some((batch, rest)) = from.split_first() else { return Err(Mistake::new("a single number has no batch")) };
+        let open: Vec<usize> = (0..self.shape.len()).filter(|i| self.shape[*i].is(-1)).collect();
+        let mut shape = self.shape.clone();
+        match open[..] {
+            [] => {}
+            [axis] => {
+                let known = Dim::product(shape.iter().filter(|d| !d.is(-1)));
+                if known.is(0) {
+                    return Err(Mistake::new("nothing says how large the axis of size -1 is: another one is 0"));
+                }
+                shape[axis] = Dim::product(rest).floor_div(&known);
+            }
+            _ => return Err(Mistake::new("only one size may be -1")),
+        }
+        // An empty batch would fit any shape, so the rest is compared without it.
+        let (had, has) = (Dim::product(rest), Dim::product(&shape));
+        if c.graph.symbols.provably_equal(&had, &has) == Proof::No {
+            return Err(Mistake::new(format!("{had} elements of each sample do not make {has}")));
+        }
+        shape.insert(0, batch.clone());
+        c.op(ops::Reshape { shape }, x)
+    }
+}
+
+/// `permute`: the axes behind the batch in another order; `order` lists them, 1 being the first behind the batch.
+#[derive(Deserialize)]
+pub struct Permute {
+    order: Vec<u32>,
+}
+
+impl Layer for Permute {
+    fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
+        let perm: Vec<usize> = [0].into_iter().chain(self.order.iter().map(|&axis| axis as usize)).collect();
+        let mut sorted = perm.clone();
+        sorted.sort_unstable();
+        let ty = c.graph.ty(x[0]);
+        if !sorted.into_iter().eq(0..ty.rank()) {
+            return Err(Mistake::new(format!("`order` lists each of the axes 1 to {} of {ty} once", ty.rank().saturating_sub(1))));
+        }
+        c.op(ops::Transpose { perm }, x)
+    }
+}
+
+/// `dropout`: during training each element is 0 with probability `rate`; a predictor passes everything on.
+#[derive(Deserialize)]
+pub struct Dropout {
+    rate: f64,
+}
+
+impl Layer for Dropout {
+    fn build(&self, _: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
+        if (0.0..1.0).contains(&self.rate) {
+            Ok(x[0])
+        } else {
+            Err(Mistake::new(format!("`rate` is {}, but a probability below 1 is wanted", self.rate)))
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The model file frontend: a network written down layer by layer, in TOML or in the same words in JSON.
+//! ```toml
+//! name = "digits"
+//! [[input]]
+//! name = "image"
+//! shape = [1, 28, 28]                    # the batch is understood
+//! [[layer]]
+//! type = "conv2d"
+//! filters = 32
+//! kernel = 3
+//! activation = "relu"
+//! [[layer]]
+//! type = "flatten"
+//! [[layer]]
+//! type = "dense"
+//! units = 10
+//! ```
+//! A layer takes what the one before it gives, or what `inputs` names. `name` names it, `share` lets it use another one's parameters,
+//! `repeat` stands for several of it in a row; `sequence` and `residual` hold `layers` of their own. `outputs` names what the network
+//! gives; without it, that is what the last layer gives. Parameters get their first values from `seed`.
+//!
+//! `compiler/MODELS.md` lists every layer and setting.
+//!
+//! Reading order: [`tree`] (text → values with places), [`read`] (values → structs), [`layers`] (the table of layers), [`context`]
+//! (what a layer sees), [`network`] (layers → graph), [`initialise`] (first values).
+
+pub mod context;
+pub mod initialise;
+pub mod layers;
+pub mod network;
+pub mod read;
+pub mod tree;
+
+use context::ParameterInfo;
+use kiln_ir::graph::Parameter;
+use kiln_ir::{Diagnostic, Module};
+use kiln_runtime::files::file_error;
+use std::collections::BTreeMap;
+use std::path::Path;
+use tree::Mistake;
+
+/// The languages of model files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Language {
+    /// TOML.
+    Toml,
+    /// JSON.
+    Json,
+}
+
+impl Language {
+    /// By the ending of a file's name; `None` for others.
+    pub fn of(path: &Path) -> Option<Language> {
+        match path.extension()?.to_str()? {
+            "toml" => Some(Language::Toml),
+            "json" => Some(Language::Json),
+            _ => None,
+        }
+    }
+}
+
+/// A network that was read.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The function `predict` and its parameters, which have no values yet.
+    pub module: Module,
+    /// How each parameter begins, and whether training changes it.
+    pub parameters: BTreeMap<String, ParameterInfo>,
+    /// What random numbers depend on.
+    pub seed: u64,
+}
+
+impl Model {
+    /// The module with the values that the seed gives. Errors: they do not fit into memory.
+    pub fn initialised(&self) -> Result<Module, Vec<Diagnostic>> {
+        let mut module = self.module.clone();
+        for (name, info) in &self.parameters {
+            let values = info.initialiser.values(self.seed, name, &info.ty, info.fans);
+            let value = values.map_err(|mistake| vec![Diagnostic::new("model_parameter", mistake.message)])?;
+            module.parameters.insert(name.clone(), Parameter { ty: info.ty.clone(), value: Some(value) });
+        }
+        Ok(module)
+    }
+}
+
+/// Reads the model file at `path`, whose ending says its language.
+///
+/// Errors: `file`; everything that can be wrong with a model file, with line and column.
+pub fn load(path: &Path, language: Language) -> Result<Model, Vec<Diagnostic>> {
+    let text = std::fs::read_to_string(path).map_err(|error| vec![file_error("read", path, &error)])?;
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    parse(&path.display().to_string(), &stem, &text, language)
+}
+
+/// Reads the text of a model file; `place` is what diagnostics call it, `name` the network's unless it says its own.
+///
+/// Errors: as [`load`].
+pub fn parse(place: &str, name: &str, text: &str, language: Language) -> Result<Model, Vec<Diagnostic>> {
+    let told = |code: &'static str| {
+        move |mistake: Mistake| {
+            let error = Diagnostic::new(code, mistake.message).at_span(place, mistake.span.unwrap_or((0, 0)), "here");
+            mistake.help.into_iter().fold(error, Diagnostic::help)
+        }
+    };
+    let root = match language {
+        Language::Toml => tree::read_toml(text),
+        Language::Json => tree::read_json(text),
+    };
+    let root = root.map_err(|mistake| vec![told("model_syntax")(mistake)])?;
+    let file = network::read_file(&root).map_err(|mistakes| mistakes.into_iter().map(told("model_value")).collect::<Vec<_>>())?;
+    let line_of = |at: usize| text[..at.min(text.len())].matches('\n').count() + 1;
+    network::build(file, name, place, &line_of).map_err(|mistake| vec![told("model_layer")(mistake)])
+}

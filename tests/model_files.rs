@@ -1,0 +1,240 @@
+//! Model files: layers against PyTorch's, JSON against TOML, examples from the file to a predictor and to a gradient.
+
+use kiln::artifact::describe::ModelFacts;
+use kiln::autodiff::{Variable, differentiate};
+use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
+use kiln::compile::compile;
+use kiln::frontend::model::initialise::initialiser_words;
+use kiln::frontend::model::layers::NAMES;
+use kiln::frontend::model::{Language, Model, load, parse};
+use kiln::pipeline::Config;
+use kiln_ir::eval::evaluate;
+use kiln_ir::verify::verify_module;
+use kiln_ir::{DType, Diagnostic, Module, Tensor};
+use kiln_runtime::threads::ThreadPool;
+use kiln_tests::bless::repository;
+use kiln_tests::compare::{Tolerance, difference};
+use kiln_tests::samples::{Fill, Random, tensor};
+
+fn read(text: &str) -> Model {
+    parse("test.toml", "test", text, Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"))
+}
+
+/// One layer in f64 over inputs of those shapes, the batch first.
+fn network(inputs: &[&[usize]], layer: &str) -> String {
+    let mut text = "dtype = \"f64\"\n".to_string();
+    for (i, shape) in inputs.iter().enumerate() {
+        text += &format!("[[input]]\nname = \"x{i}\"\nshape = {:?}\n", &shape[1..]);
+    }
+    text + "[[layer]]\n" + layer
+}
+
+/// The module with values that both sides can write down: all elements of all parameters, by name, are sin(0.7·n)/2 for n from 1 on.
+fn filled(model: &Model) -> Module {
+    let (mut module, mut n) = (model.module.clone(), 0);
+    for parameter in module.parameters.values_mut() {
+        let shape = parameter.ty.shape.iter().map(|d| d.as_const().expect("known") as usize).collect::<Vec<_>>();
+        let count = shape.iter().product::<usize>();
+        let values = (0..count).map(|i| 0.5 * (0.7 * (n + i + 1) as f64).sin());
+        parameter.value = Some(Tensor::from_floats(DType::F64, shape, values));
+        n += count;
+    }
+    module
+}
+
+/// A layer, the shapes of what it takes, and of what comes out: how many numbers, their sum and their weighted sum.
+type Case = (&'static str, &'static [&'static [usize]], usize, f64, f64);
+
+/// Layers and what PyTorch 2.15 gives; sums are weighted by 1, 2, 3, … The inputs are cos(0.3·n) for n from 1 on, each beginning anew.
+/// ```python
+/// f.relu(f.conv2d(f.pad(x, (1, 1, 1, 1)), weight, bias, stride=(2, 1), dilation=(1, 2), groups=2))
+/// f.conv1d(x, weight, bias, stride=2, groups=2)
+/// f.conv_transpose2d(x, weight, bias, stride=2, padding=1, output_padding=(1, 0))
+/// f.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False); f.max_pool2d(f.pad(x, (0, 1, 0, 1), value=-1e9), 2)
+/// f.batch_norm(x, mean, variance, scale, bias, eps=1.0); f.group_norm(x, 2, scale, bias)
+/// f.multi_head_attention_forward(…)      # alone, and inside encoder and decoder with f.layer_norm as in their descriptions
+/// torch.nn.LSTM(3, 2), torch.nn.GRU(3, 2, bidirectional=True), torch.nn.RNN(3, 2, bidirectional=True)      # gates put in our order
+/// ```
+const LAYERS: &[Case] = &[
+    (
+        "type = 'conv2d'\nfilters = 4\nkernel = [3, 2]\nstrides = [2, 1]\ndilation = [1, 2]\ngroups = 2\npadding = 'same'\nactivation = 'relu'",
+        &[&[2, 2, 5, 6]],
+        144,
+        74.6812191614802,
+        5336.192329244347,
+    ),
+    ("type = 'depthwise_conv1d'\nkernel = 3\nmultiplier = 2\nstrides = 2", &[&[2, 2, 7]], 24, 6.106683363422992, 91.66130418371822),
+    (
+        "type = 'conv_transpose2d'\nfilters = 3\nkernel = [3, 2]\nstrides = 2\npadding = 1\noutput_padding = [1, 0]",
+        &[&[2, 2, 4, 3]],
+        192,
+        79.76592739385042,
+        8073.233463494114,
+    ),
+    ("type = 'avg_pool2d'\nsize = 3\nstrides = 2\npadding = 1", &[&[1, 2, 5, 5]], 18, 0.49270596603240613, 11.571369280216233),
+    ("type = 'max_pool2d'\nsize = 2\npadding = 'same'", &[&[1, 2, 5, 5]], 18, 7.14135155733008, 45.702989723043665),
+    ("type = 'batch_norm'\nepsilon = 1", &[&[2, 4, 3]], 24, 13.132012827269586, 204.38858164958614),
+    ("type = 'group_norm'\ngroups = 2", &[&[2, 4, 3]], 24, 7.822376532857235, 89.11737544130037),
+    ("type = 'multi_head_attention'\nheads = 2", &[&[2, 3, 4]], 24, 1.8229638173382061, 9.894626840050186),
+    ("type = 'transformer_encoder'\nheads = 2\nhidden = 5\ncausal = true", &[&[2, 3, 4]], 24, 5.387548048650615, 59.8969803191242),
+    (
+        "type = 'transformer_decoder'\ninputs = ['x0', 'x1']\nheads = 2\nhidden = 5\nnorm_first = true\nactivation = 'gelu'",
+        &[&[2, 3, 4], &[2, 5, 4]],
+        24,
+        -9.095443515832706,
+        -84.95629974127131,
+    ),
+    ("type = 'lstm'\nunits = 2", &[&[2, 4, 3]], 4, -1.2153367198232323, -2.978982596492518),
+    ("type = 'gru'\nunits = 2\nbidirectional = true\nreturn_sequences = true", &[&[2, 4, 3]], 32, 6.290754487369537, 116.4443208199148),
+    ("type = 'rnn'\nunits = 2\nbidirectional = true", &[&[2, 4, 3]], 8, -1.1897394776154886, -5.463725911689766),
+    ("type = 'sinusoidal_position'", &[&[1, 5, 4]], 20, 4.76978479552088, 28.95656581227186),
+    ("type = 'multi_head_attention'\nheads = 1\nrotary = true", &[&[2, 3, 4]], 24, 1.8141033464488023, 9.977606057964614),
+];
+
+#[test]
+fn layers_compute_what_pytorch_does() {
+    for (layer, inputs, count, sum, weighted) in LAYERS {
+        let model = read(&network(inputs, layer));
+        let module = filled(&model);
+        verify_module(&module).unwrap_or_else(|errors| panic!("{layer}: {errors:?}"));
+        let wave = |shape: &&[usize]| {
+            let values = (1..=shape.iter().product::<usize>()).map(|n| (0.3 * n as f64).cos());
+            Tensor::from_floats(DType::F64, shape.to_vec(), values)
+        };
+        let inputs: Vec<Tensor> = inputs.iter().map(wave).collect();
+        let found = evaluate(&module, &module.functions["predict"], &inputs).unwrap_or_else(|e| panic!("{layer}: {e}"))[0].floats();
+        let found_sum: f64 = found.iter().sum();
+        let found_weighted: f64 = found.iter().zip(1..).map(|(y, n)| y * f64::from(n)).sum();
+        let close = |a: f64, b: f64| (a - b).abs() <= 1e-10 * (1.0 + b.abs());
+        assert!(
+            found.len() == *count && close(found_sum, *sum) && close(found_weighted, *weighted),
+            "{layer}: {} numbers with sum {found_sum} and weighted sum {found_weighted}, expected {count}, {sum}, {weighted}",
+            found.len(),
+        );
+    }
+}
+
+#[test]
+fn json_says_the_same_as_toml() {
+    let toml = "seed = 7\n[[input]]\nname = \"x\"\nshape = [\"n\", 3]\n[[layer]]\ntype = \"dense\"\nunits = 2\nrepeat = 2\n";
+    let json = r#"{"seed": 7, "input": [{"name": "x", "shape": ["n", 3]}], "layer": [{"type": "dense", "units": 2, "repeat": 2}]}"#;
+    let from_json = parse("test.json", "test", json, Language::Json).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let from_toml = read(toml);
+    assert_eq!((&from_json.module, &from_json.parameters, from_json.seed), (&from_toml.module, &from_toml.parameters, 7));
+    let wrong = json.replace("units", "unit");
+    let error = parse("test.json", "test", &wrong, Language::Json).unwrap_err().remove(0);
+    let (start, end) = error.labels[0].span.expect("it has a place");
+    assert_eq!((&wrong[start..end], error.help.as_deref()), ("\"unit\"", Some("did you mean `units`?")));
+}
+
+#[test]
+fn values_depend_on_the_seed_and_the_name_alone() {
+    let text = |seed: u64, more: &str| {
+        format!(
+            "seed = {seed}\n[[input]]\nname = 'x'\nshape = [3]\n{more}[[layer]]\ntype = 'dense'\nname = 'head'\ninputs = 'x'\nunits = 2\n"
+        )
+    };
+    let weight = |text: &str| read(text).initialised().expect("it fits").parameters["head.weight"].value.clone();
+    let other_layer = "[[layer]]\ntype = 'dense'\nname = 'aside'\nunits = 3\n";
+    assert_eq!(weight(&text(1, "")), weight(&text(1, other_layer)));
+    assert_ne!(weight(&text(1, "")), weight(&text(2, "")));
+}
+
+#[test]
+fn what_files_cannot_say_is_told() {
+    let told = |errors: Vec<Diagnostic>| errors.iter().map(|e| format!("{}: {}", e.code, e.message)).collect::<Vec<_>>().join("\n");
+    let wrong = |text: &str| match parse("test.toml", "test", text, Language::Toml) {
+        Ok(model) => format!("reads:\n{}", model.module),
+        Err(errors) => told(errors),
+    };
+    let one = |layer: &str| wrong(&network(&[&[1, 4]], layer));
+    let deep = format!("type = 'sequence'\nlayers = [{}{}", "{ type = 'sequence', layers = [".repeat(17), "] }".repeat(17) + "]");
+    let texts = [
+        wrong(""),
+        wrong("layer = []\n"),
+        wrong("nme = 'x'\n"),
+        one("units = 3"),
+        one("type = 'dense'"),
+        one("type = 'dense'\nunits = 'many'"),
+        one("type = 'sequence'"),
+        one("type = 'dense'\nunits = 3\nrepeat = 0"),
+        one("type = 'dense'\nunits = 3\nrepeat = 20000"),
+        one("type = 'dense'\nunits = 4000000000"),
+        wrong(&network(&[&[1, 1, 9, 9, 9]], "type = 'conv3d'\nfilters = 4000000000\nkernel = 4000000000")),
+        one("type = 'dense'\nunits = 3\nshare = 'x0'"),
+        one("type = 'reshape'\nshape = [3]"),
+        one("type = 'reshape'\nshape = [-1, -1]"),
+        one("type = 'permute'\norder = [2]"),
+        one("type = 'concat'"),
+        one("type = 'residual'\nlayers = [{ type = 'dense', units = 3 }]"),
+        one("type = 'embedding'\nvocabulary = 3\nfeatures = 2"),
+        one("type = 'dropout'\nrate = 1.5"),
+        one("type = 'activation'\nfunction = 'softmaxx'"),
+        one(&deep),
+        wrong(&network(&[&[1, 4], &[1, 4]], "type = 'dense'\nunits = 3")),
+        wrong("outputs = ['y']\n[[input]]\nname = 'x'\nshape = [3]\n[[layer]]\ntype = 'flatten'\n"),
+        wrong("[[input]]\nname = 'x'\nshape = [-3]\n[[layer]]\ntype = 'flatten'\n"),
+        wrong("[[input]]\nname = 'x'\nshape = ['n']\n[[layer]]\ntype = 'dense'\nunits = 3\n"),
+    ];
+    insta::assert_snapshot!(texts.join("\n"), @r#"
+    model_value: `input` is missing: tables, each with a name and a shape: [[input]]
+    model_value: `layer` is missing: tables, each with a type: [[layer]]
+    model_value: `input` is missing: tables, each with a name and a shape: [[input]]
+    model_value: `layer` lists tables, one at least, each with a type: [[layer]]
+    model_value: nothing here is called `nme`
+    model_value: a layer needs a `type`
+    model_value: `units` is missing
+    model_value: expected a whole number from 0 on, found string "many"
+    model_value: a `sequence` holds `layers`
+    model_value: `repeat` is at least 1
+    model_layer: the network has more than 10000 layers
+    model_layer: with `dense.weight`, f64[4, 4000000000], the network has more than 2147483648 parameters
+    model_layer: with `conv3d.weight`, f64[4000000000, 1, 4000000000, 4000000000, 4000000000], the network has more than 2147483648 parameters
+    model_layer: a `dense` shares the parameters of its like, `x0` is `input`
+    model_layer: 4 elements of each sample do not make 3
+    model_layer: only one size may be -1
+    model_layer: `order` lists each of the axes 1 to 1 of f64[batch, 4] once
+    model_layer: `concat` takes 2 to 64 values, it is given 1
+    model_layer: a residual adds what comes in, f64[batch, 4], to what its layers make of it, f64[batch, 3]
+    model_layer: takes integers, but what comes in is f64[batch, 4]
+    model_layer: `rate` is 1.5, but a probability below 1 is wanted
+    model_value: there is no `softmaxx`
+    model_value: groups lie in one another more than 16 deep
+    model_layer: there are several inputs, so the first layer says which of them it takes
+    model_layer: nothing before this is called `y`
+    model_layer: -3 is no size: numbers from 0 on and names of open sizes are
+    model_layer: needs a known number of features, axis 1 of f32[batch, n]
+    "#);
+}
+
+#[test]
+fn every_word_is_in_the_reference() {
+    let reference = std::fs::read_to_string(repository().join("compiler/MODELS.md")).expect("it is there");
+    let words = NAMES.iter().copied().chain(initialiser_words());
+    let missing: Vec<&str> = words.filter(|w| !reference.contains(&format!("`{w}`")) && !reference.contains(&format!("`{w}("))).collect();
+    assert!(missing.is_empty(), "compiler/MODELS.md does not mention {missing:?}");
+}
+
+#[test]
+fn an_example_becomes_a_predictor_and_a_gradient() {
+    let path = repository().join("examples/fashion/cnn.toml");
+    let module = load(&path, Language::Toml).and_then(|model| model.initialised()).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let predict = module.predict().expect("it predicts").clone();
+    let pool = ThreadPool::new(2);
+    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
+    let facts = ModelFacts { name: module.name.clone(), ..ModelFacts::default() };
+    let variables: Vec<Variable> = module.parameters.keys().map(|name| Variable::Parameter(name.clone())).collect();
+    let scores = predict.outputs()[0].0.clone();
+    let gradient = differentiate(&predict, &[&scores], &variables).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let image = tensor(DType::F32, &[2, 1, 28, 28], Fill::Ordinary, Some((0.0, 1.0)), &mut Random::new(1));
+    let mut module = module;
+    module.functions.insert("predict".into(), gradient.clone());
+    let compiled = compile(&module, target, facts, &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let found = compiled.predictor(&pool).expect("it loads").run(std::slice::from_ref(&image), &pool).expect("it runs");
+    let expected = evaluate(&module, &gradient, &[image]).unwrap_or_else(|e| panic!("{e}"));
+    for ((found, expected), (name, _)) in found.iter().zip(&expected).zip(gradient.outputs()) {
+        // Sums of thousands of products in f32.
+        let apart = difference(found, expected, Tolerance { absolute: 1e-3, relative: 1e-3 });
+        assert!(apart.is_none(), "{name}: {}", apart.unwrap_or_default());
+    }
+}
