@@ -208,6 +208,45 @@ fn what_files_cannot_say_is_told() {
 }
 
 #[test]
+fn damaged_files_are_refused_or_read() {
+    let example = std::fs::read_to_string(repository().join("examples/fashion/cnn.toml")).expect("it is there");
+    let mut texts: Vec<String> = LAYERS.iter().map(|(layer, inputs, ..)| network(inputs, layer)).collect();
+    texts.push(example);
+    let json = r#"{"input": [{"name": "x", "shape": ["n", 3]}], "layer": [{"type": "residual", "layers": [{"type": "layer_norm"}]}]}"#;
+    let mut random = Random::new(5);
+    for turn in 0..4000 {
+        let (source, language) = match turn % 5 {
+            0 => (json, Language::Json),
+            _ => (texts[random.below(texts.len())].as_str(), Language::Toml),
+        };
+        let mut text: Vec<char> = source.chars().collect();
+        for _ in 0..=random.below(3) {
+            let (at, length) = (random.below(text.len()), random.below(12));
+            let end = (at + length).min(text.len());
+            match random.below(4) {
+                0 => drop(text.drain(at..end)),
+                1 => text[at] = ['9', '-', '"', '[', '=', '0', '\'', 'é'][random.below(8)],
+                2 => text.splice(at..at, "999999".chars()).for_each(drop),
+                _ => {
+                    let again = text[at..end].to_vec();
+                    text.splice(end..end, again).for_each(drop);
+                }
+            }
+            if text.is_empty() {
+                text.push(' ');
+            }
+        }
+        let text: String = text.into_iter().collect();
+        // Neither panics, and what is read is a program.
+        if let Ok(model) = parse("test", "test", &text, language)
+            && let Err(errors) = verify_module(&model.module)
+        {
+            panic!("{errors:?}\n{text}");
+        }
+    }
+}
+
+#[test]
 fn every_word_is_in_the_reference() {
     let reference = std::fs::read_to_string(repository().join("compiler/MODELS.md")).expect("it is there");
     let words = NAMES.iter().copied().chain(initialiser_words());

@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 /// Half the distance between the points of a central difference.
 const STEP: f64 = 1e-5;
 
-/// A function of the inputs of `graph`, and of a weight for each f64 output, that gives the gradient of Σ weight · output by each
-/// f64 input.
+/// A function of the inputs of `graph`, and of a weight for each floating output, that gives the gradient of Σ weight · output by
+/// each floating input.
 pub fn gradient_graph(graph: &Graph) -> Graph {
     let mut work = graph.clone();
-    let smooth = |(_, v): &&(String, Value)| graph.ty(*v).dtype == DType::F64;
+    let smooth = |(_, v): &&(String, Value)| graph.ty(*v).dtype.is_float();
     let by: Vec<Value> = graph.inputs().iter().filter(smooth).map(|(_, v)| *v).collect();
     let outputs: Vec<Value> = graph.outputs().iter().filter(smooth).map(|(_, v)| *v).collect();
     let of: Vec<(Value, Value)> =
