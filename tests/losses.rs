@@ -117,6 +117,21 @@ fn losses_are_those_of_pytorch_and_their_gradients_are_slopes() {
 }
 
 #[test]
+fn weights_cost_their_sizes_and_squares() {
+    let mut graph = Graph::new();
+    let w = graph.add_input("w", TensorType::fixed(DType::F64, &[2, 2]));
+    let cost = weight_penalty(&mut Builder::new(&mut graph), w, Penalty { l1: 0.5, l2: 0.1 });
+    graph.add_output("cost", cost);
+    let w = Tensor::from_floats(DType::F64, vec![2, 2], [1.0, -2.0, 0.0, 3.0]);
+    let gradient = differentiate(&graph, &["cost"], &[Variable::Input("w".into())]).expect("it is smooth");
+    let found = run(&gradient, &[w]);
+    assert!((found[0].floats()[0] - (0.5 * 6.0 + 0.1 * 14.0)).abs() < 1e-12, "{:?}", found[0]);
+    let expected = Tensor::from_floats(DType::F64, vec![2, 2], [0.7, -0.9, 0.0, 1.1]);
+    let apart = difference(&found[1], &expected, Tolerance { absolute: 1e-12, relative: 1e-12 });
+    assert!(apart.is_none(), "{}", apart.unwrap_or_default());
+}
+
+#[test]
 fn losses_serve_any_batch_and_lower_precision() {
     // A loss of each sample, over sequences of a length that is open, from 16-bit scores.
     let scores = kiln_ir::types::parse_tensor_type("bf16[batch, time, 3]").expect("a type");

@@ -157,6 +157,10 @@ fn what_files_cannot_say_is_told() {
         one("type = 'dense'"),
         one("type = 'dense'\nunits = 'many'"),
         one("type = 'sequence'"),
+        one("type = 'flatten'\nl2 = 0.1"),
+        one("type = 'dense'\nunits = 2\nl2 = -0.1"),
+        one("type = 'dense'\nunits = 2\nconstraint = 'max_nrm(3)'"),
+        one("type = 'residual'\nl1 = 1\nlayers = [{ type = 'dense', units = 4 }]"),
         one("type = 'dense'\nunits = 3\nrepeat = 0"),
         one("type = 'dense'\nunits = 3\nrepeat = 20000"),
         one("type = 'dense'\nunits = 4000000000"),
@@ -186,6 +190,10 @@ fn what_files_cannot_say_is_told() {
     model_value: `units` is missing
     model_value: expected a whole number from 0 on, found string "many"
     model_value: a `sequence` holds `layers`
+    model_layer: a `flatten` has no weight matrix for `l1`, `l2` or `constraint`
+    model_value: -0.1 is no factor of a penalty: numbers from 0 on are
+    model_value: there is no constraint `max_nrm`
+    model_value: a `residual` has no weights of its own: `l1`, `l2` and `constraint` are its layers'
     model_value: `repeat` is at least 1
     model_layer: the network has more than 10000 layers
     model_layer: with `dense.weight`, f64[4, 4000000000], the network has more than 2147483648 parameters

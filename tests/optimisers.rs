@@ -3,7 +3,7 @@
 use kiln::artifact::describe::ModelFacts;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
 use kiln::compile::compile;
-use kiln::optim::{Adadelta, Adagrad, Adam, AdamW, Lion, Optimiser, RmsProp, Sgd, Step, clip_by_norm, clip_by_value};
+use kiln::optim::{Adadelta, Adagrad, Adam, AdamW, Constraint, Lion, Optimiser, RmsProp, Sgd, Step, clip_by_norm, clip_by_value};
 use kiln::pipeline::Config;
 use kiln_ir::eval::evaluate;
 use kiln_ir::{Builder, DType, Graph, Module, Tensor, TensorType};
@@ -177,6 +177,30 @@ fn lion_moves_by_its_rate_in_the_direction_of_the_sign() {
     let expected = Tensor::from_floats(DType::F64, vec![5], expected);
     let apart = difference(&found, &expected, Tolerance { absolute: 1e-14, relative: 1e-14 });
     assert!(apart.is_none(), "{}", apart.unwrap_or_default());
+}
+
+#[test]
+fn constraints_hold_for_each_output() {
+    let found = |constraint: Constraint, incoming: &[usize]| {
+        let mut graph = Graph::new();
+        let w = graph.add_input("w", TensorType::fixed(DType::F64, &[2, 3]));
+        let y = constraint.apply(&mut Builder::new(&mut graph), w, incoming);
+        graph.add_output("y", y);
+        let w = Tensor::from_floats(DType::F64, vec![2, 3], [3.0, 0.0, -0.6, 4.0, 0.0, 0.8]);
+        evaluate(&Module::default(), &graph, &[w]).expect("it computes")[0].floats()
+    };
+    let close = |found: Vec<f64>, expected: [f64; 6]| {
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}, expected {expected:?}");
+    };
+    // The columns have norms 5, 0 and 1.
+    close(found(Constraint::MaxNorm(2.0), &[0]), [1.2, 0.0, -0.6, 1.6, 0.0, 0.8]);
+    close(found(Constraint::UnitNorm, &[0]), [0.6, 0.0, -0.6, 0.8, 0.0, 0.8]);
+    let row = 3.0f64.hypot(0.6);
+    close(
+        found(Constraint::MaxNorm(1.0), &[1])[..3].iter().copied().chain([0.0; 3]).collect(),
+        [3.0 / row, 0.0, -0.6 / row, 0.0, 0.0, 0.0],
+    );
+    close(found(Constraint::NonNegative, &[0]), [3.0, 0.0, 0.0, 4.0, 0.0, 0.8]);
 }
 
 #[test]

@@ -14,6 +14,7 @@
 
 use crate::bless::{check_file, repository};
 use kiln::autodiff::{Variable, differentiate};
+use kiln::frontend::model::context::Care;
 use kiln::frontend::model::{Language, parse};
 use kiln::pipeline::{Config, PASSES, run};
 use kiln_ir::text::{ConstantTable, parse_graph, parse_module};
@@ -73,7 +74,8 @@ fn model(input: &str) -> Result<String, Vec<Diagnostic>> {
     verify_module(&model.module)?;
     let begins = model.parameters.iter().map(|(name, info)| {
         let fixed = if info.trainable { "" } else { ", not trained" };
-        format!("# {name}: {:?}, fans {:?}{fixed}\n", info.initialiser, info.fans)
+        let care = if info.care == Care::default() { String::new() } else { format!(", {:?} over axes {:?}", info.care, info.incoming) };
+        format!("# {name}: {:?}, fans {:?}{fixed}{care}\n", info.initialiser, info.fans)
     });
     Ok(format!("{}\n{}", model.module, begins.collect::<String>()))
 }

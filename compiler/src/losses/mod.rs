@@ -6,10 +6,12 @@
 
 mod classes;
 mod elements;
+mod weights;
 
 pub use classes::{CrossEntropy, Scores, binary_cross_entropy, dense_cross_entropy, kl_divergence, sparse_cross_entropy};
 pub use elements::{hinge, huber, mean_absolute_error, mean_squared_error, smooth_l1};
 pub use kiln_ir::ops::LossReduction;
+pub use weights::{Penalty, weight_penalty};
 
 use kiln_ir::ops::Mean;
 use kiln_ir::{Builder, DType, Dim, Value};

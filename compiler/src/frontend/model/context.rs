@@ -2,6 +2,8 @@
 
 use super::initialise::Initialiser;
 use super::tree::Mistake;
+use crate::losses::Penalty;
+use crate::optim::Constraint;
 use kiln_ir::{Builder, DType, Dim, Graph, Op, Origin, TensorType, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +19,19 @@ pub struct ParameterInfo {
     pub fans: (usize, usize),
     /// Whether gradients change it; statistics, for instance, they do not.
     pub trainable: bool,
+    /// What the layer's settings ask of its matrices.
+    pub care: Care,
+    /// The axes along which the weights of one output lie.
+    pub incoming: Vec<usize>,
+}
+
+/// What training does about the weight matrices of a layer, beside following gradients.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Care {
+    /// What they add to the loss.
+    pub penalty: Penalty,
+    /// What they obey after each step.
+    pub constraint: Option<Constraint>,
 }
 
 /// What a layer asks for.
@@ -31,17 +46,19 @@ pub struct Weight<'a> {
     pub fans: (usize, usize),
     /// See [`ParameterInfo::trainable`].
     pub trainable: bool,
+    /// See [`ParameterInfo::incoming`]; none for what is no matrix.
+    pub incoming: Vec<usize>,
 }
 
 impl<'a> Weight<'a> {
     /// A trainable vector that is no matrix's: a bias, a scale.
     pub fn vector(name: &'a str, size: usize, initialiser: Initialiser) -> Weight<'a> {
-        Weight { name, shape: vec![size], initialiser, fans: (size, size), trainable: true }
+        Weight { name, shape: vec![size], initialiser, fans: (size, size), trainable: true, incoming: Vec::new() }
     }
 
     /// A trainable matrix from `inputs` to `outputs`.
     pub fn matrix(name: &'a str, inputs: usize, outputs: usize, initialiser: Initialiser) -> Weight<'a> {
-        Weight { name, shape: vec![inputs, outputs], initialiser, fans: (inputs, outputs), trainable: true }
+        Weight { name, shape: vec![inputs, outputs], initialiser, fans: (inputs, outputs), trainable: true, incoming: vec![0] }
     }
 }
 
@@ -56,6 +73,12 @@ pub struct Parameters {
 }
 
 impl Parameters {
+    /// Whether a layer has a weight matrix.
+    pub fn has_matrix(&self, path: &str) -> bool {
+        let of_layer = |name: &String| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+        self.by_name.iter().any(|(name, (info, _))| of_layer(name) && !info.incoming.is_empty())
+    }
+
     /// What they are.
     pub fn into_infos(self) -> BTreeMap<String, ParameterInfo> {
         self.by_name.into_iter().map(|(name, (info, _))| (name, info)).collect()
@@ -74,6 +97,8 @@ pub struct Context<'n> {
     pub path: String,
     /// The place in the file.
     pub origin: Arc<Origin>,
+    /// What the layer's settings ask of its matrices.
+    pub care: Care,
 }
 
 impl Context<'_> {
@@ -85,7 +110,8 @@ impl Context<'_> {
     /// The same layer's part of that name.
     pub fn within<T>(&mut self, part: &str, f: impl FnOnce(&mut Context) -> Result<T, Mistake>) -> Result<T, Mistake> {
         let path = format!("{}.{part}", self.path);
-        f(&mut Context { graph: self.graph, parameters: self.parameters, dtype: self.dtype, path, origin: self.origin.clone() })
+        let origin = self.origin.clone();
+        f(&mut Context { graph: self.graph, parameters: self.parameters, dtype: self.dtype, path, origin, care: self.care })
     }
 
     /// Applies an operator to values whose shapes the user chose. Errors: they do not fit.
@@ -115,6 +141,9 @@ impl Context<'_> {
             if info.ty != ty {
                 return Err(Mistake::new(format!("the shared parameter `{name}` is {}, here {ty} is needed", info.ty)));
             }
+            if self.care != Care::default() && !weight.incoming.is_empty() && info.care != self.care {
+                return Err(Mistake::new(format!("`{name}` is shared: its first layer says what it costs and obeys")));
+            }
             return Ok(*value);
         }
         let total = self.parameters.elements.saturating_add(product(&weight.shape));
@@ -123,7 +152,10 @@ impl Context<'_> {
         }
         self.parameters.elements = total;
         let value = self.graph.add_parameter(&name, ty.clone());
-        let info = ParameterInfo { ty, initialiser: weight.initialiser, fans: weight.fans, trainable: weight.trainable };
+        // Vectors (biases, scales) are left as they are.
+        let care = if weight.incoming.is_empty() { Care::default() } else { self.care };
+        let Weight { initialiser, fans, trainable, incoming, .. } = weight;
+        let info = ParameterInfo { ty, initialiser, fans, trainable, care, incoming };
         self.parameters.by_name.insert(name, (info, value));
         Ok(value)
     }

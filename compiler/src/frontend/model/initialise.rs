@@ -1,6 +1,6 @@
 //! What parameters are before training: how model files say it, and the values that a seed gives.
 
-use super::read::suggest;
+use super::read::{in_one_text, word_and_number};
 use super::tree::Mistake;
 use kiln_ir::random::Stream;
 use kiln_ir::{Tensor, TensorType, ops};
@@ -69,23 +69,7 @@ pub fn initialiser_words() -> impl Iterator<Item = &'static str> + Clone {
 impl Initialiser {
     /// Reads the text of a model file. Errors: no such initialiser, or no such number.
     pub fn parse(text: &str) -> Result<Initialiser, Mistake> {
-        let (word, number) = match text.split_once('(') {
-            None => (text, None),
-            Some((word, rest)) => (word, Some(rest.strip_suffix(')').unwrap_or(rest))),
-        };
-        let word = word.trim();
-        let Some((_, default)) = WORDS.iter().find(|(w, _)| *w == word) else {
-            let mistake = Mistake::new(format!("there is no initialiser `{word}`"));
-            return Err(suggest(mistake, word, initialiser_words()));
-        };
-        let number = match (number, default) {
-            (Some(_), None) => return Err(Mistake::new(format!("`{word}` takes no number"))),
-            (Some(number), Some(_)) => match number.trim().parse::<f64>() {
-                Ok(number) if number.is_finite() => number,
-                _ => return Err(Mistake::new(format!("`{number}` is no number")).help(format!("such as \"{word}(0.1)\""))),
-            },
-            (None, default) => default.unwrap_or_default(),
-        };
+        let (word, number) = word_and_number(text, "initialiser", WORDS)?;
         let shape = if word.ends_with("uniform") { Shape::Uniform } else { Shape::Normal };
         Ok(match word {
             "ones" => Initialiser::Constant(1.0),
@@ -163,12 +147,7 @@ fn orthogonal(stream: &Stream, shape: &[usize], gain: f64, values: &mut Vec<f64>
 
 impl<'t> Deserialize<'t> for Initialiser {
     fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Initialiser, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Initialiser::parse(&text).map_err(|mistake| {
-            // serde's errors are one text.
-            let help = mistake.help.map(|help| format!("; {help}")).unwrap_or_default();
-            serde::de::Error::custom(format!("{}{help}", mistake.message))
-        })
+        Initialiser::parse(&String::deserialize(deserializer)?).map_err(in_one_text)
     }
 }
 

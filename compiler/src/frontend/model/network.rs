@@ -1,10 +1,11 @@
 //! From layers to a graph: names and their scopes, sharing, repetition, groups.
 
 use super::Model;
-use super::context::{Context, Parameters};
+use super::context::{Care, Context, Parameters};
 use super::layers::{NAMES, Read, read_layer};
-use super::read::{read, suggest};
+use super::read::{read, suggest, word_and_number};
 use super::tree::{Key, Kind, Mistake, Node, Span};
+use crate::optim::Constraint;
 use kiln_ir::graph::Parameter;
 use kiln_ir::{DType, Dim, Graph, Module, Origin, TensorType, Value};
 use serde::Deserialize;
@@ -106,6 +107,7 @@ struct Entry {
     inputs: Option<Vec<(String, Span)>>,
     share: Option<(String, Span)>,
     repeat: usize,
+    care: Care,
     body: Body,
 }
 
@@ -185,6 +187,7 @@ fn read_entry(node: &Node, depth: usize, mistakes: &mut Vec<Mistake>) -> Result<
         inputs: None,
         share: None,
         repeat: 1,
+        care: Care::default(),
         body: Body::Group { residual: false, layers: Vec::new() },
     };
     let mut settings: Vec<(Key, Node)> = Vec::new();
@@ -196,6 +199,9 @@ fn read_entry(node: &Node, depth: usize, mistakes: &mut Vec<Mistake>) -> Result<
             "inputs" => entry.inputs = Some(names(value)?),
             "share" => entry.share = Some((read(value)?, value.span)),
             "repeat" => entry.repeat = read::<u32>(value)? as usize,
+            "l1" => entry.care.penalty.l1 = factor(value)?,
+            "l2" => entry.care.penalty.l2 = factor(value)?,
+            "constraint" => entry.care.constraint = Some(constraint(value)?),
             "layers" => inner = Some(value),
             _ => settings.push((key.clone(), value.clone())),
         }
@@ -207,6 +213,9 @@ fn read_entry(node: &Node, depth: usize, mistakes: &mut Vec<Mistake>) -> Result<
         return Err(Mistake::new("`repeat` is at least 1").at(entry.span));
     }
     let residual = entry.word == "residual";
+    if entry.care != Care::default() && (residual || entry.word == "sequence") {
+        return Err(Mistake::new(format!("a `{}` has no weights of its own: `l1`, `l2` and `constraint` are its layers'", entry.word)));
+    }
     entry.body = if residual || entry.word == "sequence" {
         if let Some((key, _)) = settings.first() {
             let mistake = Mistake::new(format!("nothing here is called `{}`", key.name)).at(key.span);
@@ -232,6 +241,29 @@ fn read_entry(node: &Node, depth: usize, mistakes: &mut Vec<Mistake>) -> Result<
         }
     };
     Ok(entry)
+}
+
+/// A factor of a penalty.
+fn factor(node: &Node) -> Result<f64, Mistake> {
+    let factor: f64 = read(node)?;
+    if factor >= 0.0 && factor.is_finite() {
+        Ok(factor)
+    } else {
+        Err(Mistake::new(format!("{factor} is no factor of a penalty: numbers from 0 on are")).at(node.span))
+    }
+}
+
+/// `max_norm(c)`, `unit_norm` or `non_negative`.
+fn constraint(node: &Node) -> Result<Constraint, Mistake> {
+    const WORDS: &[(&str, Option<f64>)] = &[("max_norm", Some(2.0)), ("unit_norm", None), ("non_negative", None)];
+    let text: String = read(node)?;
+    let (word, number) = word_and_number(&text, "constraint", WORDS).map_err(|mistake| mistake.at(node.span))?;
+    Ok(match word {
+        "max_norm" if number > 0.0 => Constraint::MaxNorm(number),
+        "max_norm" => return Err(Mistake::new("a norm is at most a number above 0").at(node.span)),
+        "unit_norm" => Constraint::UnitNorm,
+        _ => Constraint::NonNegative,
+    })
 }
 
 /// A name of letters, digits and underscores: names become those of parameters, whose parts are separated by dots.
@@ -393,7 +425,8 @@ impl Network<'_> {
     fn context(&mut self, entry: &Entry, path: &str) -> Context<'_> {
         let text = format!("{}:{}: {} \"{path}\"", self.place, (self.line_of)(entry.span.0), entry.word);
         let (graph, parameters) = (&mut self.graph, &mut self.parameters);
-        Context { graph, parameters, dtype: self.dtype, path: path.to_string(), origin: Arc::new(Origin { text }) }
+        let (path, origin) = (path.to_string(), Arc::new(Origin { text }));
+        Context { graph, parameters, dtype: self.dtype, path, origin, care: entry.care }
     }
 
     fn once(&mut self, entry: &Entry, path: &str, x: &[Value]) -> Result<Value, Mistake> {
@@ -411,7 +444,12 @@ impl Network<'_> {
                     let mistake = Mistake::new(format!("`{}` takes {expected} values, it is given {}", entry.word, x.len()));
                     return Err(mistake.help("`inputs` lists what it takes"));
                 }
-                layer.build(&mut self.context(entry, path), x)
+                let y = layer.build(&mut self.context(entry, path), x)?;
+                if entry.care != Care::default() && !self.parameters.has_matrix(path) {
+                    let message = format!("a `{}` has no weight matrix for `l1`, `l2` or `constraint`", entry.word);
+                    return Err(Mistake::new(message));
+                }
+                Ok(y)
             }
             Body::Group { residual, layers } => {
                 let [x] = x else { return Err(Mistake::new(format!("a `{}` takes one value, it is given {}", entry.word, x.len()))) };

@@ -20,6 +20,32 @@ pub fn suggest<'a>(mistake: Mistake, word: &str, choices: impl IntoIterator<Item
     }
 }
 
+/// Reads `word` or `word(number)`: the word, which is one of `words`, and its number where it takes one, which they give where it is
+/// left out. Errors: no such word, no such number.
+pub fn word_and_number(text: &str, what: &str, words: &[(&'static str, Option<f64>)]) -> Result<(&'static str, f64), Mistake> {
+    let (word, number) = match text.split_once('(') {
+        None => (text.trim(), None),
+        Some((word, rest)) => (word.trim(), Some(rest.strip_suffix(')').unwrap_or(rest))),
+    };
+    let Some((word, default)) = words.iter().copied().find(|(w, _)| *w == word) else {
+        return Err(suggest(Mistake::new(format!("there is no {what} `{word}`")), word, words.iter().map(|(w, _)| *w)));
+    };
+    match (number, default) {
+        (Some(_), None) => Err(Mistake::new(format!("`{word}` takes no number"))),
+        (Some(number), Some(_)) => match number.trim().parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok((word, number)),
+            _ => Err(Mistake::new(format!("`{number}` is no number")).help(format!("such as \"{word}(0.1)\""))),
+        },
+        (None, default) => Ok((word, default.unwrap_or_default())),
+    }
+}
+
+/// A mistake in a text as one of serde's, which are one text without help.
+pub fn in_one_text<E: Error>(mistake: Mistake) -> E {
+    let help = mistake.help.map(|help| format!("; {help}")).unwrap_or_default();
+    E::custom(format!("{}{help}", mistake.message))
+}
+
 impl std::error::Error for Mistake {}
 
 impl fmt::Display for Mistake {

@@ -53,6 +53,7 @@ impl<const RANK: usize> Layer for Convolution<RANK> {
             initialiser: self.initialiser,
             fans: (product(&[channels / groups, taps]), product(&[filters, taps])),
             trainable: true,
+            incoming: (1..RANK + 2).collect(),
         })?;
         let y = c.op(conv, &[x[0], weight])?;
         finish(c, y, filters, self.bias.then_some(self.bias_initialiser), self.activation)
@@ -94,6 +95,7 @@ impl<const RANK: usize> Layer for Depthwise<RANK> {
             initialiser: self.initialiser,
             fans: (taps, product(&[taps, self.multiplier as usize])),
             trainable: true,
+            incoming: (1..RANK + 2).collect(),
         })?;
         let y = c.op(conv, &[x[0], weight])?;
         finish(c, y, filters, self.bias.then_some(self.bias_initialiser), self.activation)
@@ -134,6 +136,7 @@ impl<const RANK: usize> Layer for Transposed<RANK> {
             initialiser: self.initialiser,
             fans: (product(&[channels, taps]), product(&[filters, taps])),
             trainable: true,
+            incoming: [0].into_iter().chain(2..RANK + 2).collect(),
         })?;
         // The convolution that this is the transpose of reads its kernel in the other direction.
         let turned = c.b().transpose(weight, &[1, 0].into_iter().chain(2..2 + RANK).collect::<Vec<_>>());

@@ -23,8 +23,9 @@ impl Layer for Embedding {
         if !ty.dtype.is_int() {
             return Err(Mistake::new(format!("takes integers, but what comes in is {ty}")).help("give the input dtype = \"i64\""));
         }
+        // A token's vector is what comes in for it.
         let table = Weight::matrix("weight", self.vocabulary as usize, self.features as usize, self.initialiser);
-        let table = c.parameter(table)?;
+        let table = c.parameter(Weight { incoming: vec![1], ..table })?;
         c.op(Gather { axis: 0 }, &[table, x[0]])
     }
 }
@@ -73,7 +74,8 @@ impl Layer for LearnedPosition {
         if time.as_const().is_some_and(|t| t > length as i64) {
             return Err(Mistake::new(format!("sequences of {time} do not fit into `length` {length}")));
         }
-        let table = c.parameter(Weight::matrix("weight", length, features, self.initialiser))?;
+        let table = Weight::matrix("weight", length, features, self.initialiser);
+        let table = c.parameter(Weight { incoming: vec![1], ..table })?;
         // Longer sequences are refused when the network is called.
         let mut b = c.b();
         let used = b.slice(table, &[Dim::ZERO, Dim::ZERO], &[time, Dim::from(features)]);

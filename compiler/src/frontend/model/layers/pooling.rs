@@ -1,7 +1,7 @@
 //! Pooling over the spatial axes of `[batch, channels, spatial..]`.
 
 use super::super::context::Context;
-use super::super::read::{PerAxis, suggest};
+use super::super::read::{PerAxis, in_one_text, suggest};
 use super::super::tree::Mistake;
 use super::Layer;
 use super::convolution::one;
@@ -66,14 +66,13 @@ impl<'t> Deserialize<'t> for Padding {
             Number(u32),
             Numbers(Vec<u32>),
         }
-        use serde::de::Error;
         match Either::deserialize(deserializer)? {
             Either::Word(word) => match word.as_str() {
                 "valid" => Ok(Padding::Valid),
                 "same" => Ok(Padding::Same),
                 _ => {
-                    let mistake = suggest(Mistake::new(format!("there is no padding `{word}`")), &word, ["valid", "same"]);
-                    Err(D::Error::custom(format!("{}; {}", mistake.message, mistake.help.unwrap_or_default())))
+                    let mistake = Mistake::new(format!("there is no padding `{word}`"));
+                    Err(in_one_text(suggest(mistake, &word, ["valid", "same"])))
                 }
             },
             Either::Number(number) => Ok(Padding::Both(PerAxis::all(number as usize))),

@@ -110,6 +110,7 @@ impl Common {
                 initialiser,
                 fans: (columns, rows),
                 trainable: true,
+                incoming: vec![1],
             };
             let w = c.parameter(weight("weight", features, self.initialiser))?;
             let r = c.parameter(weight("recurrent", units, self.recurrent_initialiser))?;
