@@ -263,25 +263,38 @@ fn every_word_is_in_the_reference() {
 }
 
 #[test]
-fn an_example_becomes_a_predictor_and_a_gradient() {
-    let path = repository().join("examples/fashion/cnn.toml");
-    let module = load(&path, Language::Toml).and_then(|model| model.initialised()).unwrap_or_else(|errors| panic!("{errors:?}"));
-    let predict = module.predict().expect("it predicts").clone();
+fn examples_have_gradients_that_compile() {
     let pool = ThreadPool::new(2);
-    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
-    let facts = ModelFacts { name: module.name.clone(), ..ModelFacts::default() };
-    let variables: Vec<Variable> = module.parameters.keys().map(|name| Variable::Parameter(name.clone())).collect();
-    let scores = predict.outputs()[0].0.clone();
-    let gradient = differentiate(&predict, &[&scores], &variables).unwrap_or_else(|errors| panic!("{errors:?}"));
-    let image = tensor(DType::F32, &[2, 1, 28, 28], Fill::Ordinary, Some((0.0, 1.0)), &mut Random::new(1));
-    let mut module = module;
-    module.functions.insert("predict".into(), gradient.clone());
-    let compiled = compile(&module, target, facts, &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
-    let found = compiled.predictor(&pool).expect("it loads").run(std::slice::from_ref(&image), &pool).expect("it runs");
-    let expected = evaluate(&module, &gradient, &[image]).unwrap_or_else(|e| panic!("{e}"));
-    for ((found, expected), (name, _)) in found.iter().zip(&expected).zip(gradient.outputs()) {
-        // Sums of thousands of products in f32.
-        let apart = difference(found, expected, Tolerance { absolute: 1e-3, relative: 1e-3 });
-        assert!(apart.is_none(), "{name}: {}", apart.unwrap_or_default());
+    let mut random = Random::new(1);
+    // Two sizes each; the whole vocabulary is not needed.
+    let cases: [(&str, [&[usize]; 2]); 4] = [
+        ("fashion/cnn", [&[2, 1, 28, 28], &[1, 1, 28, 28]]),
+        ("networks/mnist_cnn", [&[1, 28, 28, 1], &[3, 28, 28, 1]]),
+        ("networks/lstm", [&[3, 2, 128], &[1, 1, 128]]),
+        ("networks/text_transformer", [&[1, 4], &[2, 1]]),
+    ];
+    for (name, shapes) in cases {
+        let path = repository().join(format!("examples/{name}.toml"));
+        let module = load(&path, Language::Toml).and_then(|model| model.initialised());
+        let mut module = module.unwrap_or_else(|errors| panic!("{errors:?}"));
+        let predict = module.predict().expect("it predicts").clone();
+        let variables: Vec<Variable> = module.parameters.keys().map(|name| Variable::Parameter(name.clone())).collect();
+        let gradient = differentiate(&predict, &["scores"], &variables).unwrap_or_else(|errors| panic!("{errors:?}"));
+        module.functions.insert("predict".into(), gradient.clone());
+        let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
+        let facts = ModelFacts { name: module.name.clone(), ..ModelFacts::default() };
+        let compiled = compile(&module, target, facts, &Config::default()).unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
+        let predictor = compiled.predictor(&pool).expect("it loads");
+        for shape in shapes {
+            let dtype = gradient.ty(gradient.inputs()[0].1).dtype;
+            let input = [tensor(dtype, shape, Fill::Ordinary, Some((0.0, 1.0)), &mut random)];
+            let found = predictor.run(&input, &pool).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let expected = evaluate(&module, &gradient, &input).unwrap_or_else(|error| panic!("{name}: {error}"));
+            for ((found, expected), (output, _)) in found.iter().zip(&expected).zip(gradient.outputs()) {
+                // Sums of thousands of products in f32.
+                let apart = difference(found, expected, Tolerance { absolute: 1e-3, relative: 1e-3 });
+                assert!(apart.is_none(), "{name} at {shape:?}: {output}: {}", apart.unwrap_or_default());
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 const MAX_LAYERS: usize = 10_000;
 /// Groups inside groups.
 const MAX_DEPTH: usize = 16;
-/// The size that every input begins with.
+/// The size that every input has, first unless it says otherwise.
 const BATCH: &str = "batch";
 
 /// A model file as it was read.
@@ -67,7 +67,7 @@ impl Floating {
 #[derive(Deserialize)]
 struct Input {
     name: String,
-    /// Behind the batch; names are sizes that stay open.
+    /// Behind the batch, unless the batch is among them; names are sizes that stay open.
     shape: Vec<Dim>,
     /// The network's, or integers.
     dtype: Option<InputType>,
@@ -282,7 +282,9 @@ pub fn build(file: File, name: &str, place: &str, line_of: &dyn Fn(usize) -> usi
     let mut network =
         Network { graph: Graph::new(), parameters: Parameters::default(), dtype, scopes: vec![Scope::default()], built: 0, place, line_of };
     for (input, span) in &file.inputs {
-        let shape: Vec<Dim> = [Dim::symbol(BATCH)].iter().chain(&input.shape).cloned().collect();
+        let batch = Dim::symbol(BATCH);
+        let understood = (!input.shape.contains(&batch)).then_some(batch);
+        let shape: Vec<Dim> = understood.iter().chain(&input.shape).cloned().collect();
         if let Some(dim) = shape.iter().find(|d| d.as_symbol().is_none() && d.as_const().is_none_or(|c| c < 0)) {
             return Err(Mistake::new(format!("{dim} is no size: numbers from 0 on and names of open sizes are")).at(*span));
         }

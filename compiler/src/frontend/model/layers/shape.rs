@@ -52,7 +52,7 @@ impl Layer for Reshape {
     }
 }
 
-/// `permute`: the axes behind the batch in another order; `order` lists them, 1 being the first behind the batch.
+/// `permute`: the axes in another order; `order` lists them, 1 being the first behind the first, which stays if 0 is not listed.
 #[derive(Deserialize)]
 pub struct Permute {
     order: Vec<u32>,
@@ -60,7 +60,8 @@ pub struct Permute {
 
 impl Layer for Permute {
     fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
-        let perm: Vec<usize> = [0].into_iter().chain(self.order.iter().map(|&axis| axis as usize)).collect();
+        let first = (!self.order.contains(&0)).then_some(0);
+        let perm: Vec<usize> = first.into_iter().chain(self.order.iter().map(|&axis| axis as usize)).collect();
         let mut sorted = perm.clone();
         sorted.sort_unstable();
         let ty = c.graph.ty(x[0]);
