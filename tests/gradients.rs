@@ -18,7 +18,7 @@ use kiln_runtime::threads::ThreadPool;
 use kiln_tests::compare::{Tolerance, difference};
 use kiln_tests::instances::{self, Instance};
 use kiln_tests::samples::{Fill, Random, tensor};
-use kiln_tests::slopes::{gradient_graph, slopes, wrong_slope};
+use kiln_tests::slopes::{Function, gradient_graph, slopes, wrong_slope};
 
 /// Sizes of the batch that each network runs at.
 const BATCHES: [usize; 3] = [1, 2, 5];
@@ -431,6 +431,63 @@ fn what_is_repeated_at_run_time_only_gets_the_sum() {
                 let apart = difference(&found[1 + operand], &slopes(&loss, &inputs, operand), SLOPES);
                 assert!(apart.is_none(), "n = {n}, m = {m}, operand {operand}: {}", apart.unwrap_or_default());
             }
+        }
+    }
+}
+
+/// A loop whose steps hold loops: the gradient of a running product is one, and it stands inside the gradient of the outer loop.
+fn loop_in_a_loop() -> Graph {
+    let row = || TensorType::new(DType::F64, vec![Dim::symbol("n")]);
+    let mut body = Graph::new();
+    let [h, x, w] = ["h", "x", "w"].map(|name| body.add_input(name, row()));
+    let mut b = Builder::new(&mut body);
+    let running = ops::Cumulative { kind: ops::CumulativeKind::Prod, axis: 0, exclusive: false, reverse: false };
+    let scaled = b.mul(x, w);
+    let products = b.op(running, &[scaled]);
+    let sum = b.add(h, products);
+    let next = b.tanh(sum);
+    let square = b.mul(next, w);
+    body.add_output("h", next);
+    body.add_output("y", square);
+    let mut graph = Graph::new();
+    let h = graph.add_input("h", row());
+    let x = graph.add_input("x", TensorType::new(DType::F64, vec![Dim::symbol("t"), Dim::symbol("n")]));
+    let w = graph.add_input("w", row());
+    let scan = ops::Scan { body: std::sync::Arc::new(body), carried: 1, scanned: 1, reverse: true };
+    let results = Builder::new(&mut graph).ops(scan, &[h, x, w]);
+    let mut b = Builder::new(&mut graph);
+    let (last, all) = (b.reduce_sum(results[0], &[0], false), b.reduce_sum(results[1], &[0, 1], false));
+    let loss = b.add(last, all);
+    graph.add_output("loss", loss);
+    graph
+}
+
+#[test]
+fn loops_inside_loops_have_gradients_twice() {
+    let graph = loop_in_a_loop();
+    let first = gradient_of("loops", &graph);
+    let second = differentiate(&first, &["gradient.x"], &floating(&graph)).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let pool = ThreadPool::new(1);
+    let module = module_of(second.clone());
+    verify_module(&module).unwrap_or_else(|errors| panic!("{errors:?}\n{module}"));
+    let predictor = compiled(&module, &pool).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let mut random = Random::new(16);
+    for (t, n) in [(3, 4), (1, 1), (0, 2), (2, 0)] {
+        let shapes: [&[usize]; 3] = [&[n], &[t, n], &[n]];
+        let inputs = shapes.map(|shape| tensor(DType::F64, shape, Fill::Ordinary, Some((-0.9, 0.9)), &mut random));
+        // Outputs: the loss, its gradients by h, x and w, then those of the sum of the gradient by x.
+        let expected = run(&second, &inputs);
+        let sums: [Function; 2] = [&|inputs| run(&graph, inputs)[0].floats()[0], &|inputs| run(&first, inputs)[2].floats().iter().sum()];
+        for (at, sum) in sums.into_iter().enumerate() {
+            for operand in 0..3 {
+                let apart = difference(&expected[1 + 3 * at + operand], &slopes(sum, &inputs, operand), SLOPES);
+                assert!(apart.is_none(), "t = {t}, n = {n}, order {}, operand {operand}: {}", at + 1, apart.unwrap_or_default());
+            }
+        }
+        let found = predictor.run(&inputs, &pool).unwrap_or_else(|error| panic!("{error}"));
+        for (found, expected) in found.iter().zip(&expected) {
+            let apart = difference(found, expected, COMPILED);
+            assert!(apart.is_none(), "t = {t}, n = {n}: {}", apart.unwrap_or_default());
         }
     }
 }

@@ -65,8 +65,11 @@ pub fn wrong_slope(graph: &Graph, gradient: &Graph, inputs: &[Tensor], tolerance
     })
 }
 
+/// A number that depends on tensors.
+pub type Function<'a> = &'a dyn Fn(&[Tensor]) -> f64;
+
 /// The central difference of a function by each element of one of its f64 arguments.
-pub fn slopes(f: &dyn Fn(&[Tensor]) -> f64, inputs: &[Tensor], operand: usize) -> Tensor {
+pub fn slopes(f: Function, inputs: &[Tensor], operand: usize) -> Tensor {
     let values = inputs[operand].floats();
     let at = |element: usize, value: f64| {
         let mut moved = values.clone();

@@ -43,7 +43,7 @@ impl Variable {
 /// elements of the outputs `of`.
 ///
 /// What the function computes is computed once, in the parts that its gradients need: composites without a gradient of their own are
-/// expanded, loops keep their states. The result can be differentiated again.
+/// expanded, loops keep their states. The result can be differentiated again; by the same variable it has `gradient.gradient.NAME`.
 ///
 /// Errors: `unknown_output`, `unknown_variable`, `not_differentiable` when an output or a variable is not floating or the outputs
 /// depend on a variable by no smooth path; all that there are.
@@ -79,7 +79,12 @@ pub fn differentiate(graph: &Graph, of: &[&str], by: &[Variable]) -> Result<Grap
         return Err(errors);
     }
     for (variable, value) in by.iter().zip(results) {
-        work.add_output(format!("gradient.{}", variable.name()), value);
+        let mut name = format!("gradient.{}", variable.name());
+        // Taken where this function has gradients already.
+        while work.outputs().iter().any(|(other, _)| *other == name) {
+            name.insert_str(0, "gradient.");
+        }
+        work.add_output(name, value);
     }
     Ok(work.substitute(&found.same))
 }
