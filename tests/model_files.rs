@@ -172,12 +172,17 @@ fn what_files_cannot_say_is_told() {
         one("type = 'concat'"),
         one("type = 'residual'\nlayers = [{ type = 'dense', units = 3 }]"),
         one("type = 'embedding'\nvocabulary = 3\nfeatures = 2"),
+        wrong(&network(&[&[1, 2, 4]], "type = 'learned_position'\nlength = 3").replace("shape", "dtype = 'f32'\nshape")),
+        wrong(&network(&[&[1, 2, 4]], "type = 'dense'\nunits = 3").replace("shape", "dtype = 'f32'\nshape")),
         one("type = 'dropout'\nrate = 1.5"),
         one("type = 'activation'\nfunction = 'softmaxx'"),
         one(&deep),
         wrong(&network(&[&[1, 4], &[1, 4]], "type = 'dense'\nunits = 3")),
         wrong("outputs = ['y']\n[[input]]\nname = 'x'\nshape = [3]\n[[layer]]\ntype = 'flatten'\n"),
         wrong("[[input]]\nname = 'x'\nshape = [-3]\n[[layer]]\ntype = 'flatten'\n"),
+        wrong("[[input]]\nname = 'x'\nshape = [3.5]\n[[layer]]\ntype = 'flatten'\n"),
+        wrong("[[input]]\nname = 'x'\nshape = ['inf']\n[[layer]]\ntype = 'flatten'\n"),
+        wrong("[[input]]\nname = 'an x'\nshape = ['n+1']\n[[layer]]\ntype = 'flatten'\n"),
         wrong("[[input]]\nname = 'x'\nshape = ['n']\n[[layer]]\ntype = 'dense'\nunits = 3\n"),
     ];
     insta::assert_snapshot!(texts.join("\n"), @r#"
@@ -205,12 +210,17 @@ fn what_files_cannot_say_is_told() {
     model_layer: `concat` takes 2 to 64 values, it is given 1
     model_layer: a residual adds what comes in, f64[batch, 4], to what its layers make of it, f64[batch, 3]
     model_layer: takes integers, but what comes in is f64[batch, 4]
+    model_layer: element types differ: f32[batch, 2, 4] and f64[batch, 2, 4] (add_c1); the layer's values are f32[batch, 2, 4], f64[batch, 2, 4]
+    model_layer: element types differ: f32[batch, 2, 4] and f64[4, 3] (dot_c1); the layer's values are f32[batch, 2, 4], f64[4, 3]
     model_layer: `rate` is 1.5, but a probability below 1 is wanted
     model_value: there is no `softmaxx`
     model_value: groups lie in one another more than 16 deep
     model_layer: there are several inputs, so the first layer says which of them it takes
     model_layer: nothing before this is called `y`
-    model_layer: -3 is no size: numbers from 0 on and names of open sizes are
+    model_value: -3 is no size: numbers from 0 on and names of open sizes are
+    model_value: expected a whole number, or text that is a size
+    model_value: inf is no size: numbers from 0 on and names of open sizes are
+    model_value: `an x` is no name: letters, digits and `_` are
     model_layer: needs a known number of features, axis 1 of f32[batch, n]
     "#);
 }
@@ -252,6 +262,50 @@ fn damaged_files_are_refused_or_read() {
             panic!("{errors:?}\n{text}");
         }
     }
+}
+
+/// Settings that a type of layer cannot do without.
+fn least_settings(word: &str) -> &'static str {
+    match word {
+        "dense" | "rnn" | "lstm" | "gru" => "units = 2",
+        "depthwise_conv1d" | "depthwise_conv2d" => "kernel = 2\npadding = 'same'\nstrides = 2",
+        _ if word.starts_with("conv") && word != "concat" => "filters = 2\nkernel = 2",
+        _ if word.contains("_pool") && !word.starts_with("global") => "size = 2",
+        "group_norm" => "groups = 1",
+        "reshape" => "shape = [-1]",
+        "permute" => "order = [2, 1]",
+        "dropout" => "rate = 0.5",
+        "embedding" => "vocabulary = 3\nfeatures = 2",
+        "learned_position" => "length = 3",
+        "multi_head_attention" => "heads = 1\nrotary = true",
+        "transformer_encoder" | "transformer_decoder" => "heads = 1\nhidden = 2",
+        "activation" => "function = 'softmax'",
+        _ => "",
+    }
+}
+
+#[test]
+fn any_layer_takes_or_refuses_any_input() {
+    let shapes =
+        ["[]", "[4]", "['n']", "[0]", "[3, 4]", "['n', 4]", "[4, 'n']", "[2, 4, 4]", "[2, 'n', 0]", "[2, 4, 4, 4]", "[1, 1, 1, 1, 1]"];
+    let mut read = std::collections::BTreeSet::new();
+    for word in NAMES {
+        for shape in shapes {
+            for dtype in ["f32", "f64", "i64", "u8"] {
+                for inputs in ["'a'", "['a', 'b']"] {
+                    let input = |name: &str| format!("[[input]]\nname = '{name}'\nshape = {shape}\ndtype = '{dtype}'\n");
+                    let layer = format!("[[layer]]\ntype = '{word}'\ninputs = {inputs}\n{}\n", least_settings(word));
+                    let text = input("a") + &input("b") + &layer;
+                    if let Ok(model) = parse("test", "test", &text, Language::Toml) {
+                        verify_module(&model.module).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"));
+                        read.insert(*word);
+                    }
+                }
+            }
+        }
+    }
+    let refused: Vec<&&str> = NAMES.iter().filter(|word| !read.contains(*word)).collect();
+    assert!(refused.is_empty(), "no input fits {refused:?}");
 }
 
 #[test]

@@ -380,7 +380,7 @@ impl serde::Serialize for Dim {
 impl<'de> serde::Deserialize<'de> for Dim {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Dim, D::Error> {
         #[derive(serde::Deserialize)]
-        #[serde(untagged)]
+        #[serde(untagged, expecting = "expected a whole number, or text that is a size")]
         enum Either {
             Number(i64),
             Text(String),

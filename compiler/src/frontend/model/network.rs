@@ -20,6 +20,9 @@ const MAX_DEPTH: usize = 16;
 /// The size that every input has, first unless it says otherwise.
 const BATCH: &str = "batch";
 
+/// Words that mean something else in the text of programs.
+const NO_SIZES: [&str; 5] = ["true", "false", "inf", "nan", "none"];
+
 /// A model file as it was read.
 pub struct File {
     head: Head,
@@ -131,8 +134,8 @@ pub fn read_file(root: &Node) -> Result<File, Vec<Mistake>> {
     };
     let mut inputs = Vec::new();
     match items("input", "each with a name and a shape: [[input]]") {
-        Ok(nodes) => nodes.iter().for_each(|node| match read(node) {
-            Ok(input) => inputs.push((input, name_span(node))),
+        Ok(nodes) => nodes.iter().for_each(|node| match read_input(node) {
+            Ok(input) => inputs.push(input),
             Err(mistake) => mistakes.push(mistake),
         }),
         Err(mistake) => mistakes.push(mistake),
@@ -151,11 +154,21 @@ pub fn read_file(root: &Node) -> Result<File, Vec<Mistake>> {
     if mistakes.is_empty() { Ok(File { head, inputs, layers, outputs }) } else { Err(mistakes) }
 }
 
-fn name_span(table: &Node) -> Span {
-    match &table.kind {
-        Kind::Table(entries) => entries.iter().find(|(key, _)| key.name == "name").map_or(table.span, |(_, node)| node.span),
-        _ => table.span,
+/// An input and where its name stands.
+fn read_input(node: &Node) -> Result<(Input, Span), Mistake> {
+    let input: Input = read(node)?;
+    let Kind::Table(entries) = &node.kind else { return Err(Mistake::new("an input is a table").at(node.span)) };
+    let value = |name: &str| entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node);
+    let name = value("name").expect("what was read has a name");
+    checked_name(name)?;
+    for dim in &input.shape {
+        let fits = dim.as_const().is_some_and(|c| c >= 0) || dim.as_symbol().is_some_and(|s| !NO_SIZES.contains(&s.name()));
+        if !fits {
+            let mistake = Mistake::new(format!("{dim} is no size: numbers from 0 on and names of open sizes are"));
+            return Err(mistake.at(value("shape").map_or(node.span, |shape| shape.span)));
+        }
     }
+    Ok((input, name.span))
 }
 
 /// A name or a list of names.
@@ -285,9 +298,6 @@ pub fn build(file: File, name: &str, place: &str, line_of: &dyn Fn(usize) -> usi
         let batch = Dim::symbol(BATCH);
         let understood = (!input.shape.contains(&batch)).then_some(batch);
         let shape: Vec<Dim> = understood.iter().chain(&input.shape).cloned().collect();
-        if let Some(dim) = shape.iter().find(|d| d.as_symbol().is_none() && d.as_const().is_none_or(|c| c < 0)) {
-            return Err(Mistake::new(format!("{dim} is no size: numbers from 0 on and names of open sizes are")).at(*span));
-        }
         let ty = TensorType::new(input.dtype.map_or(dtype, InputType::dtype), shape);
         let value = network.graph.add_input(&input.name, ty);
         network.define(&input.name, Named { value, path: input.name.clone(), word: "input".into() }).map_err(|m| m.at(*span))?;

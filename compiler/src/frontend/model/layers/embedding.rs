@@ -4,7 +4,7 @@ use super::super::context::{Context, Weight};
 use super::super::initialise::Initialiser;
 use super::super::tree::Mistake;
 use super::Layer;
-use kiln_ir::ops::Gather;
+use kiln_ir::ops::{Add, Gather};
 use kiln_ir::{DType, Dim, Tensor, Value};
 use serde::Deserialize;
 
@@ -77,9 +77,8 @@ impl Layer for LearnedPosition {
         let table = Weight::matrix("weight", length, features, self.initialiser);
         let table = c.parameter(Weight { incoming: vec![1], ..table })?;
         // Longer sequences are refused when the network is called.
-        let mut b = c.b();
-        let used = b.slice(table, &[Dim::ZERO, Dim::ZERO], &[time, Dim::from(features)]);
-        Ok(b.add(x[0], used))
+        let used = c.b().slice(table, &[Dim::ZERO, Dim::ZERO], &[time, Dim::from(features)]);
+        c.broadcast_op(Add {}, &[x[0], used])
     }
 }
 
