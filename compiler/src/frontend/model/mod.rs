@@ -21,13 +21,14 @@
 //!
 //! `compiler/MODELS.md` lists every layer and setting.
 //!
-//! Reading order: [`tree`] (text → values with places), [`read`] (values → structs), [`layers`] (the table of layers), [`context`]
-//! (what a layer sees), [`network`] (layers → graph), [`initialise`] (first values).
+//! Reading order: [`tree`] (text → values with places), [`read`] (values → structs), [`layers`] (the table of layers), `file`
+//! (the whole of a file), [`context`] (what a layer sees), `network` (layers → graph), [`initialise`] (first values).
 
 pub mod context;
+mod file;
 pub mod initialise;
 pub mod layers;
-pub mod network;
+mod network;
 pub mod read;
 pub mod tree;
 
@@ -107,7 +108,7 @@ pub fn parse(place: &str, name: &str, text: &str, language: Language) -> Result<
         Language::Json => tree::read_json(text),
     };
     let root = root.map_err(|mistake| vec![told("model_syntax")(mistake)])?;
-    let file = network::read_file(&root).map_err(|mistakes| mistakes.into_iter().map(told("model_value")).collect::<Vec<_>>())?;
+    let file = file::read_file(&root).map_err(|mistakes| mistakes.into_iter().map(told("model_value")).collect::<Vec<_>>())?;
     let line_of = |at: usize| text[..at.min(text.len())].matches('\n').count() + 1;
     network::build(file, name, place, &line_of).map_err(|mistake| vec![told("model_layer")(mistake)])
 }
