@@ -12,6 +12,8 @@ pub mod optim;
 pub mod passes;
 pub mod pipeline;
 
+pub mod egraph;
+
 pub mod cut;
 pub mod kernel;
 pub mod schedule;

@@ -15,7 +15,7 @@ mod margins;
 mod nest;
 mod plan;
 mod prepare;
-mod role;
+pub(crate) mod role;
 mod scan;
 mod value;
 mod view;

@@ -1,0 +1,183 @@
+//! Chooses one e-node for each class so that the whole graph costs least; what is shared counts once.
+//!
+//! It starts from the graph as it was and takes another e-node for a class whenever that makes the whole cheaper: what becomes
+//! unused goes with the old one, what is new comes with the new one. So the result never costs more than the graph given, and
+//! each step is checked to close no cycle. The order of steps is that of ids, hence of the program.
+
+use super::convert::Embedded;
+use super::cost::cost;
+use super::lang::ENode;
+use egg::Id;
+use std::collections::BTreeMap;
+
+/// Passes over all classes; one is mostly enough, as a step only helps others near it.
+const MAX_PASSES: usize = 8;
+
+/// One e-node for each class.
+pub struct Extraction {
+    /// The choice, acyclic over all classes.
+    pub choice: BTreeMap<Id, ENode>,
+    /// Cost of the graph that was given.
+    pub cost_before: u64,
+    /// Cost of the choice.
+    pub cost_after: u64,
+}
+
+/// The choice of the graph given, improved; see the head of this file.
+pub fn extract(program: &Embedded) -> Extraction {
+    let mut search = Search::new(program);
+    let cost_before = search.total;
+    for _ in 0..MAX_PASSES {
+        let before = search.total;
+        (0..search.options.len()).rev().for_each(|class| search.improve(class));
+        if search.total == before {
+            break;
+        }
+    }
+    let choice = search.ids.iter().zip(&search.options).zip(&search.chosen);
+    let choice = choice.map(|((id, options), chosen)| (*id, options[*chosen].node.clone())).collect();
+    Extraction { choice, cost_before, cost_after: search.total }
+}
+
+/// An e-node with places of its operands in [`Search::ids`].
+struct Alternative {
+    node: ENode,
+    operands: Vec<usize>,
+    cost: u64,
+}
+
+struct Search {
+    /// Classes, in ascending order.
+    ids: Vec<Id>,
+    options: Vec<Vec<Alternative>>,
+    chosen: Vec<usize>,
+    /// How many chosen, needed e-nodes and outputs use each class.
+    uses: Vec<usize>,
+    /// A class is above the operands of what is chosen for it.
+    levels: Vec<usize>,
+    /// Cost of everything in use.
+    total: u64,
+}
+
+impl Search {
+    fn new(program: &Embedded) -> Search {
+        let first = program.first_choice();
+        let ids: Vec<Id> = first.keys().copied().collect();
+        let place = |id: &Id| ids.binary_search(&program.egraph.find(*id)).unwrap_or_else(|_| panic!("the class {id} has no e-node"));
+        let mut search = Search {
+            options: Vec::with_capacity(ids.len()),
+            chosen: Vec::with_capacity(ids.len()),
+            uses: vec![0; ids.len()],
+            levels: vec![0; ids.len()],
+            total: 0,
+            ids: Vec::new(),
+        };
+        for (id, node) in &first {
+            let class = &program.egraph[*id];
+            let alternative = |node: &ENode| Alternative {
+                node: node.clone(),
+                operands: node.operands.iter().map(place).collect(),
+                cost: cost(&program.egraph.analysis, node, class.data.fixed),
+            };
+            search.options.push(class.nodes.iter().map(alternative).collect());
+            let chosen = class.nodes.iter().position(|n| n == node);
+            search.chosen.push(chosen.unwrap_or_else(|| panic!("the class {id} has lost its first e-node")));
+        }
+        let outputs: Vec<usize> = program.outputs().map(|id| place(&id)).collect();
+        search.ids = ids;
+        search.find_levels();
+        outputs.into_iter().for_each(|output| search.hold(output));
+        search
+    }
+
+    fn current(&self, class: usize) -> &Alternative {
+        &self.options[class][self.chosen[class]]
+    }
+
+    /// One use more, with everything that it needs and nothing else uses.
+    fn hold(&mut self, class: usize) {
+        let mut stack = vec![class];
+        while let Some(class) = stack.pop() {
+            self.uses[class] += 1;
+            if self.uses[class] == 1 {
+                self.total += self.current(class).cost;
+                stack.extend_from_slice(&self.current(class).operands);
+            }
+        }
+    }
+
+    /// One use less, with everything that only it needed.
+    fn release(&mut self, class: usize) {
+        let mut stack = vec![class];
+        while let Some(class) = stack.pop() {
+            self.uses[class] -= 1;
+            if self.uses[class] == 0 {
+                self.total -= self.current(class).cost;
+                stack.extend_from_slice(&self.current(class).operands);
+            }
+        }
+    }
+
+    /// Takes the e-node for a class in use that makes the whole cheapest.
+    fn improve(&mut self, class: usize) {
+        if self.uses[class] == 0 {
+            return;
+        }
+        for option in 0..self.options[class].len() {
+            if option == self.chosen[class] || self.reaches(&self.options[class][option].operands, class) {
+                continue;
+            }
+            let (before, old) = (self.total, self.chosen[class]);
+            self.switch(class, option);
+            if self.total >= before {
+                self.switch(class, old);
+            } else if self.options[class][option].operands.iter().any(|o| self.levels[*o] >= self.levels[class]) {
+                self.find_levels();
+            }
+        }
+    }
+
+    fn switch(&mut self, class: usize, option: usize) {
+        let old = self.current(class);
+        let (old_cost, old_operands) = (old.cost, old.operands.clone());
+        self.options[class][option].operands.clone().into_iter().for_each(|operand| self.hold(operand));
+        self.total = self.total + self.options[class][option].cost - old_cost;
+        old_operands.into_iter().for_each(|operand| self.release(operand));
+        self.chosen[class] = option;
+    }
+
+    /// Whether one of these depends on the class. Only what is above it can.
+    fn reaches(&self, from: &[usize], class: usize) -> bool {
+        let mut stack = from.to_vec();
+        let mut seen = vec![false; self.ids.len()];
+        while let Some(at) = stack.pop() {
+            if at == class {
+                return true;
+            }
+            if self.levels[at] > self.levels[class] && !std::mem::replace(&mut seen[at], true) {
+                stack.extend_from_slice(&self.current(at).operands);
+            }
+        }
+        false
+    }
+
+    /// Levels by the longest way down. Panics on a cycle, which no step makes.
+    fn find_levels(&mut self) {
+        const UNKNOWN: usize = usize::MAX;
+        self.levels.fill(UNKNOWN);
+        for root in 0..self.ids.len() {
+            let mut stack = vec![(root, 0)];
+            while let Some((class, next)) = stack.pop() {
+                if self.levels[class] != UNKNOWN {
+                    continue;
+                }
+                assert!(stack.len() <= self.ids.len() + 1, "extraction chose a cycle");
+                let operands = &self.current(class).operands;
+                match operands.get(next) {
+                    Some(operand) => stack.extend([(class, next + 1), (*operand, 0)]),
+                    None => self.levels[class] = operands.iter().map(|o| self.levels[*o] + 1).max().unwrap_or(0),
+                }
+            }
+        }
+    }
+}

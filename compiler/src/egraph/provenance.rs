@@ -1,0 +1,82 @@
+//! Which operators of a graph became which, by which rules: read from the log of saturation and the choice of extraction.
+
+use super::convert::Embedded;
+use super::lang::{ENode, Kind};
+use super::saturate::{Application, Report};
+use egg::Id;
+use kiln_ir::NodeKind;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An operator that stands for others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Replacement {
+    /// Its name.
+    pub op: &'static str,
+    /// Where its result came from.
+    pub origin: String,
+    /// The operators that it stands for, operands first: name and origin. What others still need is not among them.
+    pub sources: Vec<(&'static str, String)>,
+    /// The rules that led from those to it, in the order of application: name and round.
+    pub rules: Vec<(&'static str, usize)>,
+}
+
+/// Every operator of the chosen graph that rules made in the place of others, operands first.
+pub fn replacements(program: &Embedded, choice: &BTreeMap<Id, ENode>, report: &Report) -> Vec<Replacement> {
+    let first = program.first_choice();
+    let live = reachable(choice, program.outputs(), &|_| true);
+    let alive: BTreeSet<Id> = live.iter().copied().collect();
+    let mut found = Vec::new();
+    for class in live {
+        let chosen = &choice[&class];
+        let Some(before) = first.get(&class).filter(|node| *node != chosen) else { continue };
+        // From the operands of what it was, down to what is still computed.
+        let gone = reachable(&first, before.operands.iter().copied(), &|id| !alive.contains(&id));
+        let replaced: BTreeSet<Id> = gone.iter().copied().chain([class]).collect();
+        let rules = report.log.iter().filter(|a| replaced.contains(&program.egraph.find(a.root)) && leads_to(program, a, class, chosen));
+        let source = |id: &Id| name(program, &first[id]).map(|name| (name, origin(program, *id)));
+        let sources = gone.iter().chain([&class]).filter_map(source).collect();
+        let rules = rules.map(|a| (a.rule, a.round)).collect();
+        found.extend(name(program, chosen).map(|op| Replacement { op, origin: origin(program, class), sources, rules }));
+    }
+    found
+}
+
+/// Whether an application at the class itself made the chosen e-node; those below it did their part in any case.
+fn leads_to(program: &Embedded, application: &Application, class: Id, chosen: &ENode) -> bool {
+    if program.egraph.find(application.root) != class {
+        return true;
+    }
+    let mut made = program.egraph.nodes()[usize::from(application.made)].clone();
+    made.operands.iter_mut().for_each(|id| *id = program.egraph.find(*id));
+    made == *chosen
+}
+
+/// Classes that these need under a choice, operands first, as far as `enter` allows.
+fn reachable(choice: &BTreeMap<Id, ENode>, from: impl Iterator<Item = Id>, enter: &dyn Fn(Id) -> bool) -> Vec<Id> {
+    let mut order = Vec::new();
+    let mut seen = BTreeSet::new();
+    for root in from {
+        let mut stack = vec![(root, 0usize)];
+        while let Some((class, next)) = stack.pop() {
+            if next == 0 && (!enter(class) || !seen.insert(class)) {
+                continue;
+            }
+            match choice[&class].operands.get(next) {
+                Some(operand) => stack.extend([(class, next + 1), (*operand, 0)]),
+                None => order.push(class),
+            }
+        }
+    }
+    order
+}
+
+fn name(program: &Embedded, node: &ENode) -> Option<&'static str> {
+    match program.egraph.analysis.kind(node) {
+        Kind::Node(NodeKind::Op(op)) => Some(op.name()),
+        Kind::Node(NodeKind::Input(_) | NodeKind::Parameter(_) | NodeKind::Constant(_)) | Kind::Result(_) => None,
+    }
+}
+
+fn origin(program: &Embedded, class: Id) -> String {
+    program.origin(class).map_or_else(String::new, |origin| origin.text.clone())
+}

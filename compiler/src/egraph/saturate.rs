@@ -1,0 +1,119 @@
+//! Applies rules until nothing changes, within limits, and keeps a log of what was applied.
+//!
+//! Each round first looks, with every rule at every class, then adds what was found: what a rule sees does not depend on its place
+//! in the list.
+
+use super::convert::Embedded;
+use super::rule::{Rule, Term};
+use super::view::View;
+use egg::Id;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// When to stop before nothing changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Rounds at most.
+    pub rounds: usize,
+    /// E-nodes at most, checked after each application.
+    pub nodes: usize,
+    /// Time at most, checked after each round. A clock makes the result depend on the machine, so there is no limit by default.
+    pub time: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { rounds: 16, nodes: 200_000, time: None }
+    }
+}
+
+/// Why saturation ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// No rule has anything to add.
+    Saturated,
+    /// The rounds were used up.
+    RoundLimit,
+    /// The e-nodes were used up.
+    NodeLimit,
+    /// The time was used up.
+    TimeLimit,
+}
+
+/// One use of a rule that made two classes one.
+#[derive(Clone, Debug)]
+pub struct Application {
+    /// Name of the rule.
+    pub rule: &'static str,
+    /// In which round, from 1.
+    pub round: usize,
+    /// An id of the class it looked at.
+    pub root: Id,
+    /// The id of what it made.
+    pub made: Id,
+}
+
+/// What saturation did.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Why it ended.
+    pub outcome: Outcome,
+    /// Rounds, the last one that changed nothing included.
+    pub rounds: usize,
+    /// E-nodes in the end.
+    pub nodes: usize,
+    /// Every application, in order.
+    pub log: Vec<Application>,
+}
+
+/// Applies the rules; see the head of this file.
+pub fn saturate(program: &mut Embedded, rules: &[&Rule], limits: &Limits) -> Report {
+    let start = Instant::now();
+    let mut log = Vec::new();
+    let mut outcome = Outcome::RoundLimit;
+    let mut rounds = 0;
+    'rounds: while rounds < limits.rounds {
+        rounds += 1;
+        let before = log.len();
+        for (rule, root, term) in matches(program, rules) {
+            let first_new = program.egraph.nodes().len();
+            let Some(made) = term.add_to(program, root) else { continue };
+            let types = |id: Id| &program.egraph[id].data.types;
+            if !program.egraph.analysis.same_types(types(root), types(made)) {
+                continue;
+            }
+            // An id of the e-node itself, which says later who made it.
+            let made = if program.egraph.nodes().len() > first_new { Id::from(program.egraph.nodes().len() - 1) } else { made };
+            if program.egraph.union(root, made) {
+                log.push(Application { rule, round: rounds, root, made });
+            }
+            if program.egraph.total_size() > limits.nodes {
+                outcome = Outcome::NodeLimit;
+                break 'rounds;
+            }
+        }
+        program.egraph.rebuild();
+        if log.len() == before {
+            outcome = Outcome::Saturated;
+            break;
+        }
+        if limits.time.is_some_and(|most| start.elapsed() > most) {
+            outcome = Outcome::TimeLimit;
+            break;
+        }
+    }
+    program.egraph.rebuild();
+    Report { outcome, rounds, nodes: program.egraph.total_size(), log }
+}
+
+/// What the rules make of the classes as they are, by rule, then by class.
+fn matches(program: &Embedded, rules: &[&Rule]) -> Vec<(&'static str, Id, Term)> {
+    let view = View(&program.egraph);
+    let mut found = Vec::new();
+    for rule in rules {
+        let roots: BTreeSet<Id> =
+            rule.roots.iter().filter_map(|name| view.0.classes_for_op(name)).flatten().map(|id| view.0.find(id)).collect();
+        found.extend(roots.into_iter().filter_map(|root| (rule.rewrite)(view, root).map(|term| (rule.name, root, term))));
+    }
+    found
+}
