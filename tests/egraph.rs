@@ -3,10 +3,12 @@
 use kiln::egraph::analysis::ClassFacts;
 use kiln::egraph::convert::Embedded;
 use kiln::egraph::extract::extract;
+use kiln::egraph::rule::Freedom;
 use kiln::egraph::saturate::{Limits, Outcome, saturate};
 use kiln::frontend::onnx::{Options, import};
 use kiln::passes::deduplicate::deduplicate;
 use kiln::pipeline::{Config, Context};
+use kiln::rewrites::rules;
 use kiln_ir::text::{ConstantTable, parse_graph};
 use kiln_ir::{DType, Graph};
 use kiln_tests::bless::repository;
@@ -104,4 +106,22 @@ fn common_values_are_known_through_movement_and_arithmetic() {
     let facts: Vec<&ClassFacts> = embedded.outputs().map(|id| &embedded.egraph[id].data).collect();
     assert_eq!(facts[0].uniform.as_ref().map(|v| v.floats()), Some(vec![8.0]));
     assert!(facts[0].fixed && !facts[1].fixed && facts[1].uniform.is_none());
+}
+
+#[test]
+fn limits_end_saturation_and_say_so() {
+    let graph = read(
+        "graph (%x: f32[n, 4]) { %e = exp %x ; %s = reduce %e {kind = sum, axes = [1], keep = true} ; %b = broadcast %s {shape = [n, 4]} ;
+         %p = div %e, %b ; %y = log %p ; return %y }",
+    );
+    let outcome = |limits| {
+        let mut embedded = Embedded::new(&graph, &BTreeMap::new());
+        let report = saturate(&mut embedded, &rules(Freedom::Reassociation), &limits);
+        (report.outcome, report.log.iter().map(|a| (a.rule, a.round)).collect::<Vec<_>>())
+    };
+    let (softmax, log) = (("softmax-of-exponentials", 1), ("log-of-softmax", 2));
+    assert_eq!(outcome(Limits::default()), (Outcome::Saturated, vec![softmax, log]));
+    assert_eq!(outcome(Limits { rounds: 1, ..Limits::default() }), (Outcome::RoundLimit, vec![softmax]));
+    assert_eq!(outcome(Limits { nodes: 1, ..Limits::default() }), (Outcome::NodeLimit, vec![softmax]));
+    assert_eq!(outcome(Limits { time: Some(Default::default()), ..Limits::default() }), (Outcome::TimeLimit, vec![softmax]));
 }

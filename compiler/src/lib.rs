@@ -13,6 +13,7 @@ pub mod passes;
 pub mod pipeline;
 
 pub mod egraph;
+pub mod rewrites;
 
 pub mod cut;
 pub mod kernel;

@@ -1,0 +1,348 @@
+//! Activation functions from their formulas. Products and sums are matched in normal form, so a rule covers every order and
+//! grouping of its factors, and division as well as multiplication by constants.
+
+use crate::egraph::forms::Product;
+use crate::egraph::rule::{Exactness, Rule, Term};
+use crate::egraph::view::{View, close};
+use egg::Id;
+use kiln_ir::attr::Real;
+use kiln_ir::ops::{Gelu, GeluKind, HardSigmoid, HardSwish, Mish, Sigmoid, Silu, Softplus, Swish};
+use kiln_ir::{DType, Op};
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, SQRT_2};
+
+/// A few elementary functions and products, each rounded: tens of ε at arguments of about ten.
+const FEW: Exactness = Exactness::Reassociated { bound: 32.0 };
+
+/// The factor of the cube in the approximation of gelu by tanh.
+const CUBIC: f64 = 0.044715;
+
+/// The rules.
+pub const RULES: &[Rule] = &[
+    Rule {
+        name: "sigmoid",
+        mathematics: "1 / (1 + e^(-x)) = sigmoid(x)",
+        exactness: FEW,
+        roots: &["div", "reciprocal", "pow"],
+        rewrite: sigmoid,
+        examples: &[
+            "graph (%x: f32[n, 3]) { %n = neg %x ; %e = exp %n ; %1 = const f32[] 1.0 ; %one = broadcast %1 {shape = [n, 3]} ;
+             %s = add %one, %e ; %y = div %one, %s ; return %y }",
+            "graph (%x: f32[4]) { %f = const f32[4] [-1.702, -1.702, -1.702, -1.702] ; %n = mul %x, %f ; %e = exp %n ;
+             %one = const f32[4] [1.0, 1.0, 1.0, 1.0] ; %s = add %e, %one ; %y = reciprocal %s ; return %y }",
+        ],
+    },
+    Rule {
+        name: "gated-by-own-sigmoid",
+        mathematics: "x * sigmoid(x) = silu(x); x * sigmoid(beta * x) = swish(x); x / (1 + e^(-x)) = silu(x)",
+        exactness: FEW,
+        roots: &["mul", "div"],
+        rewrite: gated_by_own_sigmoid,
+        examples: &[
+            "graph (%x: f32[n, 3]) { %s = sigmoid %x ; %y = mul %s, %x ; return %y }",
+            "graph (%x: f32[3]) { %f = const f32[] 1.702 ; %b = broadcast %f {shape = [3]} ; %z = mul %x, %b ; %s = sigmoid %z ;
+             %y = mul %x, %s ; return %y }",
+            "graph (%x: f32[3]) { %n = neg %x ; %e = exp %n ; %one = const f32[3] [1.0, 1.0, 1.0] ; %s = add %one, %e ; %y = div %x, %s ;
+             return %y }",
+        ],
+    },
+    Rule {
+        name: "gelu-by-erf",
+        mathematics: "x/2 * (1 + erf(x / sqrt(2))) = gelu(x)",
+        exactness: FEW,
+        roots: &["mul", "div"],
+        rewrite: gelu_by_erf,
+        examples: &[
+            "graph (%x: f32[n, 3]) { %1 = const f32[] 1.4142135 ; %2 = broadcast %1 {shape = [n, 3]} ; %3 = div %x, %2 ; %4 = erf %3 ;
+             %5 = const f32[] 1.0 ; %6 = broadcast %5 {shape = [n, 3]} ; %7 = add %4, %6 ; %8 = mul %x, %7 ; %9 = const f32[] 0.5 ;
+             %10 = broadcast %9 {shape = [n, 3]} ; %y = mul %8, %10 ; return %y }",
+        ],
+    },
+    Rule {
+        name: "gelu-by-tanh",
+        mathematics: "x/2 * (1 + tanh(z)) = gelu(x) approximated, with z = sqrt(2/pi) * (x + 0.044715 * x^3)",
+        exactness: FEW,
+        roots: &["mul", "div"],
+        rewrite: gelu_by_tanh,
+        examples: &[
+            "graph (%x: f32[n]) { %a = const f32[] 3.0 ; %b = broadcast %a {shape = [n]} ; %c = pow %x, %b ; %d = const f32[] 0.044715 ;
+             %e = broadcast %d {shape = [n]} ; %f = mul %c, %e ; %g = add %x, %f ; %h = const f32[] 0.7978846 ;
+             %i = broadcast %h {shape = [n]} ; %j = mul %g, %i ; %k = tanh %j ; %l = const f32[] 1.0 ; %m = broadcast %l {shape = [n]} ;
+             %o = add %k, %m ; %p = const f32[] 0.5 ; %q = broadcast %p {shape = [n]} ; %r = mul %x, %q ; %y = mul %r, %o ; return %y }",
+            "graph (%x: f32[n]) { %a = mul %x, %x ; %d = const f32[] 0.044715 ; %e = broadcast %d {shape = [n]} ; %f = mul %a, %e ;
+             %l = const f32[] 1.0 ; %m = broadcast %l {shape = [n]} ; %g = add %m, %f ; %h = const f32[] 0.7978846 ;
+             %i = broadcast %h {shape = [n]} ; %j = mul %x, %i ; %jj = mul %j, %g ; %k = tanh %jj ; %o = add %k, %m ; %r = mul %x, %o ;
+             %p = const f32[] 0.5 ; %q = broadcast %p {shape = [n]} ; %y = mul %q, %r ; return %y }",
+        ],
+    },
+    Rule {
+        name: "gelu-by-sigmoid",
+        mathematics: "x * sigmoid(2z) = x/2 * (1 + tanh(z)) = gelu(x) approximated, z as in gelu-by-tanh",
+        exactness: FEW,
+        roots: &["mul"],
+        rewrite: gelu_by_sigmoid,
+        examples: &[
+            "graph (%x: f32[n]) { %a = mul %x, %x ; %b = mul %a, %x ; %d = const f32[] 0.044715 ; %e = broadcast %d {shape = [n]} ;
+             %f = mul %b, %e ; %g = add %x, %f ; %h = const f32[] 1.5957691 ; %i = broadcast %h {shape = [n]} ; %j = mul %i, %g ;
+             %s = sigmoid %j ; %y = mul %x, %s ; return %y }",
+        ],
+    },
+    Rule {
+        name: "softplus",
+        mathematics: "log(1 + e^x) = softplus(x)",
+        exactness: FEW,
+        roots: &["log", "log1p"],
+        rewrite: softplus,
+        examples: &[
+            "graph (%x: f32[n]) { %e = exp %x ; %y = log1p %e ; return %y }",
+            "graph (%x: f32[n]) { %e = exp %x ; %1 = const f32[] 1.0 ; %2 = broadcast %1 {shape = [n]} ; %s = add %e, %2 ; %y = log %s ;
+             return %y }",
+        ],
+    },
+    Rule {
+        name: "softplus-with-threshold",
+        mathematics: "x where x > t >= 16, else softplus(x) = softplus(x): above t they differ by e^(-t), less than f32 rounds",
+        exactness: FEW,
+        roots: &["select"],
+        rewrite: softplus_with_threshold,
+        examples: &[
+            "graph (%x: f32[n]) { %t = const f32[] 20.0 ; %b = broadcast %t {shape = [n]} ; %g = greater %x, %b ; %s = softplus %x ;
+             %y = select %g, %x, %s ; return %y }",
+        ],
+    },
+    Rule {
+        name: "mish",
+        mathematics: "x * tanh(softplus(x)) = mish(x)",
+        exactness: FEW,
+        roots: &["mul"],
+        rewrite: mish,
+        examples: &["graph (%x: f32[n, 2]) { %s = softplus %x ; %t = tanh %s ; %y = mul %x, %t ; return %y }"],
+    },
+    Rule {
+        name: "hard-sigmoid",
+        mathematics: "max(0, min(1, alpha * x + beta)) = hard_sigmoid(x)",
+        exactness: FEW,
+        roots: &["clip", "min", "max", "relu"],
+        rewrite: hard_sigmoid,
+        examples: &[
+            "graph (%x: f32[n]) { %6 = const f32[] 6.0 ; %b = broadcast %6 {shape = [n]} ; %d = div %x, %b ; %5 = const f32[] 0.5 ;
+             %h = broadcast %5 {shape = [n]} ; %s = add %d, %h ; %zero = const f32[] 0.0 ; %one = const f32[] 1.0 ;
+             %y = clip %s, %zero, %one ; return %y }",
+        ],
+    },
+    Rule {
+        name: "hard-swish",
+        mathematics: "x * min(max(x + 3, 0), 6) / 6 = x * hard_sigmoid(x) = hard_swish(x)",
+        exactness: FEW,
+        roots: &["mul", "div"],
+        rewrite: hard_swish,
+        examples: &[
+            "graph (%x: f32[n]) { %3 = const f32[] 3.0 ; %b = broadcast %3 {shape = [n]} ; %s = add %x, %b ; %zero = const f32[] 0.0 ;
+             %six = const f32[] 6.0 ; %c = clip %s, %zero, %six ; %m = mul %x, %c ; %d = broadcast %six {shape = [n]} ; %y = div %m, %d ;
+             return %y }",
+            "graph (%x: f32[n]) { %h = hard_sigmoid %x {alpha = 0.16666667, beta = 0.5} ; %y = mul %h, %x ; return %y }",
+        ],
+    },
+];
+
+/// y where a class is 1 + y.
+fn one_plus_class(view: View, class: Id) -> Option<Id> {
+    view.plus_number(class).filter(|(_, number)| close(*number, 1.0)).map(|(y, _)| y)
+}
+
+/// `(x, k)` where a class is 1 + e^(k·x).
+fn one_plus_power(view: View, class: Id) -> Option<(Id, f64)> {
+    let power = one_plus_class(view, class)?;
+    let exponent = view.find(power, |op, x| matches!(op, Op::Exp(_)).then(|| x[0]))?;
+    Some(view.scaled(exponent))
+}
+
+fn sigmoid(view: View, root: Id) -> Option<Term> {
+    let product = view.product(root);
+    let (denominator, exponent) = product.only()?;
+    let (x, factor) = one_plus_power(view, denominator)?;
+    let applies = exponent == -1.0 && close(product.coefficient, 1.0) && factor < 0.0;
+    applies.then(|| Term::apply(Sigmoid {}, [Term::scaled(view, x, -factor)]))
+}
+
+/// Ways to see a product as `rest · sigmoid(factor · x)`: `(rest, x, factor)`.
+fn sigmoid_factors(view: View, product: &Product) -> Vec<(Product, Id, f64)> {
+    let factor = |(class, exponent): &(Id, f64)| {
+        let rest = product.without(*class, *exponent)?;
+        let argument = match *exponent {
+            1.0 => view.find(*class, |op, x| matches!(op, Op::Sigmoid(_)).then(|| view.scaled(x[0]))),
+            -1.0 => one_plus_power(view, *class).map(|(x, factor)| (x, -factor)),
+            _ => None,
+        };
+        argument.map(|(x, factor)| (rest, x, factor))
+    };
+    product.powers.iter().filter_map(factor).collect()
+}
+
+fn gated_by_own_sigmoid(view: View, root: Id) -> Option<Term> {
+    sigmoid_factors(view, &view.product(root)).into_iter().find_map(|(rest, inner, factor)| {
+        let gated = rest.over(&view.product(inner));
+        if gated.is_number(factor) {
+            return Some(Term::apply(Silu {}, [Term::scaled(view, inner, factor)]));
+        }
+        gated.is_number(1.0).then(|| Term::of(Swish { beta: Real(factor) }, &[inner]))
+    })
+}
+
+/// Ways to see a product as `rest · (1 + f(z))` for an operator f: `(rest, z)`.
+fn one_plus(view: View, product: &Product, is: fn(&Op) -> bool) -> Vec<(Product, Id)> {
+    let factor = |(class, exponent): &(Id, f64)| {
+        let rest = product.without(*class, *exponent).filter(|_| *exponent == 1.0)?;
+        view.find(one_plus_class(view, *class)?, |op, x| is(op).then(|| x[0])).map(|z| (rest, z))
+    };
+    product.powers.iter().filter_map(factor).collect()
+}
+
+fn gelu(approximate: GeluKind, x: Term) -> Term {
+    Term::apply(Gelu { approximate }, [x])
+}
+
+fn gelu_by_erf(view: View, root: Id) -> Option<Term> {
+    one_plus(view, &view.product(root), |op| matches!(op, Op::Erf(_))).into_iter().find_map(|(rest, z)| {
+        let (inner, factor) = view.scaled(z);
+        // x = factor · √2 · inner
+        let half = rest.over(&view.product(inner)).is_number(0.5 * factor * SQRT_2);
+        half.then(|| gelu(GeluKind::Erf, Term::scaled(view, inner, factor / FRAC_1_SQRT_2)))
+    })
+}
+
+/// x where a class is factor · √(2/π) · (x + 0.044715·x³).
+fn cubic(view: View, class: Id, factor: f64) -> Option<Id> {
+    let outer = view.product(class);
+    let (linear, cube) = (factor * FRAC_2_PI.sqrt(), factor * FRAC_2_PI.sqrt() * CUBIC);
+    // c · (a·x + b·x³)
+    let expanded = outer.only().and_then(|(sum, _)| {
+        let (first, second) = view.find(sum, |op, x| matches!(op, Op::Add(_)).then(|| (x[0], x[1])))?;
+        [(first, second), (second, first)].into_iter().find_map(|(low, high)| {
+            let (x, a) = view.scaled(low);
+            let unit = view.product(x);
+            let rest = view.product(high).over(&unit).over(&unit).over(&unit);
+            (close(outer.coefficient * a, linear) && rest.is_number(cube / outer.coefficient)).then_some(x)
+        })
+    });
+    // c · x · (1 + b·x²)
+    expanded.or_else(|| {
+        outer.powers.iter().filter(|(_, exponent)| *exponent == 1.0).find_map(|(factor, _)| {
+            let high = one_plus_class(view, *factor)?;
+            let rest = outer.without(*factor, 1.0)?;
+            let alone = rest.only().filter(|(_, exponent)| *exponent == 1.0).map(|(x, _)| x);
+            let x = alone.or_else(|| view.square_root_of(view.scaled(high).0))?;
+            let unit = view.product(x);
+            let rest_of_high = view.product(high).over(&unit).over(&unit);
+            (rest.over(&unit).is_number(linear) && rest_of_high.is_number(cube / linear)).then_some(x)
+        })
+    })
+}
+
+fn gelu_by_tanh(view: View, root: Id) -> Option<Term> {
+    one_plus(view, &view.product(root), |op| matches!(op, Op::Tanh(_))).into_iter().find_map(|(rest, z)| {
+        let x = cubic(view, z, 1.0)?;
+        rest.over(&view.product(x)).is_number(0.5).then(|| gelu(GeluKind::Tanh, Term::Class(x)))
+    })
+}
+
+fn gelu_by_sigmoid(view: View, root: Id) -> Option<Term> {
+    let product = view.product(root);
+    product.powers.iter().filter(|(_, exponent)| *exponent == 1.0).find_map(|(gate, _)| {
+        let z = view.find(*gate, |op, x| matches!(op, Op::Sigmoid(_)).then(|| x[0]))?;
+        let x = cubic(view, z, 2.0)?;
+        let rest = product.without(*gate, 1.0)?;
+        rest.over(&view.product(x)).is_number(1.0).then(|| gelu(GeluKind::Tanh, Term::Class(x)))
+    })
+}
+
+fn softplus(view: View, root: Id) -> Option<Term> {
+    let power = |class: Id| view.find(class, |op, x| matches!(op, Op::Exp(_)).then(|| x[0]));
+    let x = view.find(root, |op, x| match op {
+        Op::Log1p(_) => power(x[0]),
+        Op::Log(_) => one_plus_power(view, x[0]).filter(|(_, factor)| *factor == 1.0).map(|(x, _)| x),
+        _ => None,
+    })?;
+    Some(Term::of(Softplus {}, &[x]))
+}
+
+fn softplus_with_threshold(view: View, root: Id) -> Option<Term> {
+    let (condition, above, below) = view.find(root, |op, x| matches!(op, Op::Select(_)).then(|| (x[0], x[1], x[2])))?;
+    let x = view.find(below, |op, x| matches!(op, Op::Softplus(_)).then(|| x[0])).filter(|x| *x == above)?;
+    let threshold = view.find(condition, |op, y| (matches!(op, Op::Greater(_)) && y[0] == x).then(|| view.uniform(y[1]))?)?;
+    (threshold >= 16.0 && view.ty(x).dtype != DType::F64).then(|| Term::Class(below))
+}
+
+fn mish(view: View, root: Id) -> Option<Term> {
+    let product = view.product(root);
+    product.powers.iter().filter(|(_, exponent)| *exponent == 1.0).find_map(|(gate, _)| {
+        let tanh = view.find(*gate, |op, x| matches!(op, Op::Tanh(_)).then(|| x[0]))?;
+        let x = view.find(tanh, |op, x| matches!(op, Op::Softplus(_)).then(|| x[0]))?;
+        let rest = product.without(*gate, 1.0)?;
+        rest.over(&view.product(x)).is_number(1.0).then(|| Term::of(Mish {}, &[x]))
+    })
+}
+
+/// `(x, low, high)` where a class is x between two numbers.
+fn clamped(view: View, class: Id) -> Option<(Id, f64, f64)> {
+    let clip = view.find(class, |op, x| match op {
+        Op::Clip(_) => Some((x[0], view.uniform(x[1])?, view.uniform(x[2])?)),
+        _ => None,
+    });
+    let low_inside = || {
+        let (inner, high) = at_most(view, class)?;
+        at_least(view, inner).map(|(x, low)| (x, low, high))
+    };
+    let high_inside = || {
+        let (inner, low) = at_least(view, class)?;
+        at_most(view, inner).map(|(x, high)| (x, low, high))
+    };
+    clip.or_else(low_inside).or_else(high_inside)
+}
+
+/// `(x, high)` where a class is the smaller of x and a number.
+fn at_most(view: View, class: Id) -> Option<(Id, f64)> {
+    view.find(class, |op, x| if matches!(op, Op::Min(_)) { with_number(view, x) } else { None })
+}
+
+/// `(x, low)` where a class is the larger of x and a number.
+fn at_least(view: View, class: Id) -> Option<(Id, f64)> {
+    view.find(class, |op, x| match op {
+        Op::Max(_) => with_number(view, x),
+        Op::Relu(_) => Some((x[0], 0.0)),
+        _ => None,
+    })
+}
+
+/// The operand that is no number, and the one that is.
+fn with_number(view: View, x: &[Id]) -> Option<(Id, f64)> {
+    match (view.uniform(x[0]), view.uniform(x[1])) {
+        (None, Some(number)) => Some((x[0], number)),
+        (Some(number), None) => Some((x[1], number)),
+        _ => None,
+    }
+}
+
+fn hard_sigmoid(view: View, root: Id) -> Option<Term> {
+    let (line, low, high) = clamped(view, root)?;
+    // A clip to 0..1 of something that is no line stays one.
+    let (scaled, offset) = view.plus_number(line)?;
+    let (x, slope) = view.scaled(scaled);
+    (low == 0.0 && high == 1.0).then(|| Term::of(HardSigmoid { alpha: Real(slope), beta: Real(offset) }, &[x]))
+}
+
+fn hard_swish(view: View, root: Id) -> Option<Term> {
+    let product = view.product(root);
+    product.powers.iter().filter(|(_, exponent)| *exponent == 1.0).find_map(|(gate, _)| {
+        let rest = product.without(*gate, 1.0)?;
+        let by_sigmoid = view.find(*gate, |op, x| match op {
+            Op::HardSigmoid(op) if close(op.alpha.0, 1.0 / 6.0) && close(op.beta.0, 0.5) => Some((x[0], 1.0)),
+            _ => None,
+        });
+        let (x, scale) = by_sigmoid.or_else(|| {
+            let (line, low, high) = clamped(view, *gate)?;
+            let (x, offset) = view.plus_number(line)?;
+            (close(offset, 3.0) && low == 0.0 && high == 6.0).then_some((x, 1.0 / 6.0))
+        })?;
+        rest.over(&view.product(x)).is_number(scale).then(|| Term::of(HardSwish {}, &[x]))
+    })
+}

@@ -1,0 +1,292 @@
+//! Attention from products, a softmax and whatever exporters put between: scales before or after, masks added or selected, caps,
+//! K transposed or not, heads as one axis or two, shared key heads repeated.
+//!
+//! A rule looks at the second product, finds the softmax below it and then the first product, peeling what stands between into
+//! attributes and masks. What it cannot peel stays outside (a scale applied before heads are split stays with the queries).
+
+use crate::egraph::rule::{Exactness, Rule, Term};
+use crate::egraph::view::{View, close};
+use egg::Id;
+use kiln_ir::attr::Real;
+use kiln_ir::ops::{Add, Attention, Broadcast, Dot, Reshape, Select, Softmax};
+use kiln_ir::{Dim, Op};
+
+/// Two contractions and a softmax: sums of the depth and of the keys.
+const TWO_SUMS: f64 = 512.0;
+
+/// The rules.
+pub const RULES: &[Rule] = &[
+    Rule {
+        name: "attention",
+        mathematics: "softmax(cap(q k^T * scale) + mask) v = attention(q, k, v, mask); a mask of -inf selects",
+        exactness: Exactness::Reassociated { bound: TWO_SUMS },
+        roots: &["dot"],
+        rewrite: |view, root| attention(view, root, Search::new(Fill::Never)),
+        examples: &[
+            "graph (%q: f32[2, 3, n, 4], %k: f32[2, 3, m, 4], %v: f32[2, 3, m, 5]) {
+             %t = transpose %k {perm = [0, 1, 3, 2]} ;
+             %s = dot %q, %t {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [2]} ;
+             %c = const f32[] 0.5 ; %b = broadcast %c {shape = [2, 3, n, m]} ; %z = mul %s, %b ; %p = softmax %z {axis = 3} ;
+             %y = dot %p, %v {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [2]} ; return %y }",
+            "graph (%q: f32[6, 5, 4], %k: f32[6, 7, 4], %v: f32[6, 7, 3], %mask: f32[2, 1, 1, 7]) {
+             %s = dot %q, %k {a_batch = [0], b_batch = [0], a_contract = [2], b_contract = [2]} ;
+             %r = reshape %s {shape = [2, 3, 5, 7]} ; %m = broadcast %mask {shape = [2, 3, 5, 7]} ; %a = add %r, %m ;
+             %f = reshape %a {shape = [6, 5, 7]} ; %p = softmax %f {axis = 2} ;
+             %y = dot %p, %v {a_batch = [0], b_batch = [0], a_contract = [2], b_contract = [1]} ; return %y }",
+            "graph (%q: f32[1, 2, n, 4], %k: f32[1, 2, n, 4], %v: f32[1, 2, n, 4], %mask: bool[n, n]) {
+             %s = dot %q, %k {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [3]} ;
+             %i = const f32[] -inf ; %never = broadcast %i {shape = [1, 2, n, n]} ; %m = broadcast %mask {shape = [1, 2, n, n]} ;
+             %a = select %m, %s, %never ; %p = softmax %a {axis = 3} ;
+             %y = dot %p, %v {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [2]} ; return %y }",
+            "graph (%q: f32[n, 4], %k: f32[n, 4], %v: f32[n, 4]) {
+             %s = dot %q, %k {a_batch = [], b_batch = [], a_contract = [1], b_contract = [1]} ;
+             %c = const f32[] 3.0 ; %b = broadcast %c {shape = [n, n]} ; %d = div %s, %b ; %t = tanh %d ; %u = mul %t, %b ;
+             %p = softmax %u {axis = 1} ; %y = dot %p, %v {a_batch = [], b_batch = [], a_contract = [1], b_contract = [0]} ; return %y }",
+        ],
+    },
+    Rule {
+        name: "attention-with-finite-mask",
+        mathematics: "softmax of scores replaced by a large negative number = softmax of scores less infinity, where a score is left",
+        exactness: Exactness::Approx { bound: TWO_SUMS, domain: "every query sees a key whose score exceeds the number by 104" },
+        roots: &["dot"],
+        rewrite: |view, root| attention(view, root, Search::new(Fill::Large)),
+        examples: &["graph (%q: f32[1, 2, 3, 4], %k: f32[1, 2, 3, 4], %v: f32[1, 2, 3, 4]) {
+             %mask = const bool[3, 3] [true, false, false, true, true, false, true, true, true] ;
+             %s = dot %q, %k {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [3]} ;
+             %i = const f32[] -1000000000.0 ; %never = broadcast %i {shape = [1, 2, 3, 3]} ; %m = broadcast %mask {shape = [1, 2, 3, 3]} ;
+             %a = select %m, %s, %never ; %p = softmax %a {axis = 3} ;
+             %y = dot %p, %v {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [2]} ; return %y }"],
+    },
+];
+
+/// Which numbers in the place of a score hide a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fill {
+    /// −∞ alone.
+    Never,
+    /// Numbers of −10⁴ and below as well.
+    Large,
+}
+
+/// How scores are looked for.
+#[derive(Clone, Copy)]
+struct Search {
+    fill: Fill,
+    /// How many operators may still be looked through; sums of sums branch, so it is a small number.
+    steps: u32,
+}
+
+impl Search {
+    fn new(fill: Fill) -> Search {
+        Search { fill, steps: 8 }
+    }
+
+    fn hides(self, value: f64) -> bool {
+        value == f64::NEG_INFINITY || self.fill == Fill::Large && value <= -1e4
+    }
+
+    fn deeper(self) -> Option<Search> {
+        Some(Search { steps: self.steps.checked_sub(1)?, ..self })
+    }
+}
+
+/// What stands between the two products.
+struct Scores<'e> {
+    dot: &'e Dot,
+    q: Id,
+    k: Id,
+    scale: f64,
+    softcap: Option<f64>,
+    /// What is added, with its shape, which broadcasts to that of the scores.
+    mask: Option<(Term, Vec<Dim>)>,
+    /// The axes before queries and keys, as they are where masks are added.
+    batch: Vec<Dim>,
+}
+
+/// An operand with the axes that it has in attention.
+struct Operand {
+    class: Id,
+    /// Batch axes, then the two others.
+    perm: Vec<usize>,
+}
+
+fn attention(view: View, root: Id, search: Search) -> Option<Term> {
+    view.find(root, |op, x| {
+        let Op::Dot(dot) = op else { return None };
+        let (shares, v) = (x[0], x[1]);
+        let rank = view.ty(shares).rank();
+        let batch: Vec<usize> = (0..rank.checked_sub(2)?).collect();
+        if dot.a_batch != batch || dot.a_contract != [rank - 1] {
+            return None;
+        }
+        let v = operand(view, v, &dot.b_batch, &dot.b_contract, true)?;
+        let scores = shares_of(view, shares, search)?;
+        build(view, root, &scores, &v)
+    })
+}
+
+/// The scores of probabilities; what only replaces a NaN is looked through, as attention does that itself.
+fn shares_of<'e>(view: View<'e>, class: Id, search: Search) -> Option<Scores<'e>> {
+    let search = search.deeper()?;
+    let rank = view.ty(class).rank();
+    let of_softmax = view.find(class, |op, x| match op {
+        Op::Softmax(Softmax { axis }) if *axis == rank - 1 => scores(view, x[0], search),
+        _ => None,
+    });
+    of_softmax.or_else(|| {
+        view.find(class, |op, x| match op {
+            Op::Select(_) if view.is_number(x[1], 0.0) => {
+                let checked = view.find(x[0], |op, y| matches!(op, Op::IsNan(_)).then(|| y[0]))?;
+                (checked == x[2]).then(|| shares_of(view, x[2], search))?
+            }
+            Op::Reshape(_) if keeps_last_two(view, x[0], class) => shares_of(view, x[0], search),
+            _ => None,
+        })
+    })
+}
+
+/// Whether a reshape regroups the axes before the last two only.
+fn keeps_last_two(view: View, from: Id, to: Id) -> bool {
+    let last_two = |class: Id| view.shape(class).len().checked_sub(2).map(|at| &view.shape(class)[at..]);
+    matches!((last_two(from), last_two(to)), (Some(a), Some(b)) if view.same_dims(a, b))
+}
+
+fn scores<'e>(view: View<'e>, class: Id, search: Search) -> Option<Scores<'e>> {
+    let search = search.deeper()?;
+    let shape = view.shape(class);
+    let batch = || shape[..shape.len() - 2].to_vec();
+    let (inner, factor) = view.scaled(class);
+    if inner != class {
+        if let Some(capped) = capped(view, inner, factor, search) {
+            return Some(capped);
+        }
+        // A factor of a masked score would scale the mask as well.
+        let inside = scores(view, inner, search).filter(|s| s.mask.is_none() && s.softcap.is_none())?;
+        return Some(Scores { scale: inside.scale * factor, ..inside });
+    }
+    view.find(class, |op, x| match op {
+        Op::Dot(dot) => {
+            let (q, q_scale) = view.scaled(x[0]);
+            let (k, k_scale) = view.scaled(x[1]);
+            let free = |rank: usize, batch: &[usize], contract: &[usize]| Dot::free_axes(rank, batch, contract).len() == 1;
+            let matrices =
+                free(view.ty(x[0]).rank(), &dot.a_batch, &dot.a_contract) && free(view.ty(x[1]).rank(), &dot.b_batch, &dot.b_contract);
+            (matrices && dot.a_contract.len() == 1).then(|| Scores {
+                dot,
+                q,
+                k,
+                scale: q_scale * k_scale,
+                softcap: None,
+                mask: None,
+                batch: batch(),
+            })
+        }
+        Op::Add(_) => [(x[0], x[1]), (x[1], x[0])].into_iter().find_map(|(inner, mask)| {
+            let mask = view.before_broadcast(mask);
+            masked(view, scores(view, inner, search)?, Term::Class(mask), view.shape(mask), shape)
+        }),
+        Op::Select(_) => {
+            let (hidden, inner, sees_if) = match (view.uniform(x[1]), view.uniform(x[2])) {
+                (None, Some(value)) if search.hides(value) => (x[0], x[1], true),
+                (Some(value), None) if search.hides(value) => (x[0], x[2], false),
+                _ => return None,
+            };
+            let condition = view.before_broadcast(hidden);
+            let [zero, never] = [0.0, f64::NEG_INFINITY].map(|value| Term::number(view.ty(class).dtype, view.shape(condition), value));
+            let (yes, no) = if sees_if { (zero, never) } else { (never, zero) };
+            let mask = Term::apply(Select {}, [Term::Class(condition), yes, no]);
+            masked(view, scores(view, inner, search)?, mask, view.shape(condition), shape)
+        }
+        Op::Reshape(_) if keeps_last_two(view, x[0], class) => {
+            let inside = scores(view, x[0], search)?;
+            // Masks keep the axes that they were added to.
+            Some(if inside.mask.is_none() { Scores { batch: batch(), ..inside } } else { inside })
+        }
+        _ => None,
+    })
+}
+
+/// The scores with one more mask added where they have that shape. A second one joins the first if both see the same axes.
+fn masked<'e>(view: View<'e>, inside: Scores<'e>, mask: Term, mask_shape: &[Dim], shape: &[Dim]) -> Option<Scores<'e>> {
+    let batch = shape[..shape.len() - 2].to_vec();
+    let Some((first, first_shape)) = inside.mask else {
+        return Some(Scores { batch, mask: Some((mask, mask_shape.to_vec())), ..inside });
+    };
+    let at = |of: &[Dim], axis: usize| (axis + of.len()).checked_sub(shape.len()).map_or(Dim::ONE, |place| of[place].clone());
+    let common: Vec<Dim> =
+        (0..shape.len()).map(|a| if at(&first_shape, a).is(1) { at(mask_shape, a) } else { at(&first_shape, a) }).collect();
+    let [first, mask] = [first, mask].map(|term| Term::apply(Broadcast { shape: common.clone() }, [term]));
+    let same_axes = view.same_dims(&inside.batch, &batch);
+    same_axes.then(|| Scores { batch, mask: Some((Term::apply(Add {}, [first, mask]), common)), ..inside })
+}
+
+/// cap · tanh(scores / cap)
+fn capped<'e>(view: View<'e>, class: Id, cap: f64, search: Search) -> Option<Scores<'e>> {
+    let inner = view.find(class, |op, x| matches!(op, Op::Tanh(_)).then(|| x[0])).filter(|_| cap > 0.0)?;
+    let inside = scores(view, inner, search).filter(|s| s.mask.is_none() && s.softcap.is_none())?;
+    Some(Scores { scale: inside.scale * cap, softcap: Some(cap), ..inside })
+}
+
+/// An operand of a product of matrices; the contracted axis stands before or after the free one.
+fn operand(view: View, class: Id, batch: &[usize], contract: &[usize], contract_first: bool) -> Option<Operand> {
+    let free = Dot::free_axes(view.ty(class).rank(), batch, contract);
+    let ([contract], [free]) = (contract, free.as_slice()) else { return None };
+    let last = if contract_first { [*contract, *free] } else { [*free, *contract] };
+    Some(Operand { class, perm: batch.iter().copied().chain(last).collect() })
+}
+
+/// The attention that a program spells: every operand with four axes, and the result reshaped to what it was.
+fn build(view: View, root: Id, scores: &Scores, v: &Operand) -> Option<Term> {
+    let q = operand(view, scores.q, &scores.dot.a_batch, &scores.dot.a_contract, false)?;
+    let k = operand(view, scores.k, &scores.dot.b_batch, &scores.dot.b_contract, false)?;
+    let batch = match scores.batch.as_slice() {
+        [] => [Dim::ONE, Dim::ONE],
+        [heads] => [Dim::ONE, heads.clone()],
+        [batch, heads] => [batch.clone(), heads.clone()],
+        more if scores.mask.is_none() => [Dim::ONE, Dim::product(more)],
+        _ => return None,
+    };
+    let four_axes = |operand: &Operand| {
+        let shape = view.shape(operand.class);
+        let permuted: Vec<Dim> = operand.perm.iter().map(|a| shape[*a].clone()).collect();
+        let to = [&batch[..], &permuted[permuted.len() - 2..]].concat();
+        let transposed = Term::transposed(view, operand.class, &operand.perm);
+        if permuted == to { transposed } else { Term::apply(Reshape { shape: to }, [transposed]) }
+    };
+    let [k, v] = match (before_repeat(view, &k, &batch), before_repeat(view, v, &batch)) {
+        (Some((k, k_heads)), Some((v, v_heads))) if k_heads == v_heads => [k, v],
+        _ => [four_axes(&k), four_axes(v)],
+    };
+    let depth = view.shape(q.class)[q.perm[q.perm.len() - 1]].as_const();
+    let usual = depth.is_some_and(|d| close(scores.scale, 1.0 / (d as f64).sqrt()));
+    let op = Attention {
+        scale: (!usual).then_some(Real(scores.scale)),
+        softcap: scores.softcap.map(Real),
+        has_mask: scores.mask.is_some(),
+        ..Attention::plain()
+    };
+    let mask = scores.mask.as_ref().map(|(mask, _)| mask.clone());
+    let y = Term::apply(op, [four_axes(&q), k, v].into_iter().chain(mask));
+    let to = view.shape(root);
+    let as_it_is = to.len() == 4 && view.same_dims(&to[..2], &batch);
+    Some(if as_it_is { y } else { Term::apply(Reshape { shape: to.to_vec() }, [y]) })
+}
+
+/// Keys or values before each head was repeated for the queries that share it, and how many heads there are:
+/// `[b, h, m, d]` → `[b, h, 1, m, d]`, broadcast to `[b, h, g, m, d]`, → `[b, h·g, m, d]`.
+fn before_repeat(view: View, operand: &Operand, batch: &[Dim; 2]) -> Option<(Term, Dim)> {
+    let (class, perm) = view
+        .find(operand.class, |op, x| match op {
+            Op::Transpose(inner) => Some((x[0], operand.perm.iter().map(|&a| inner.perm[a]).collect::<Vec<_>>())),
+            _ => None,
+        })
+        .unwrap_or((operand.class, operand.perm.clone()));
+    let repeated = view.find(class, |op, x| matches!(op, Op::Reshape(_)).then(|| x[0]))?;
+    let single = view.find(repeated, |op, x| matches!(op, Op::Broadcast(_)).then(|| x[0]))?;
+    let (from, [b, heads, one, keys, depth]) = (view.shape(repeated), view.shape(single)) else { return None };
+    let grows =
+        one.is(1) && from.len() == 5 && view.same_dims(&[b, heads, keys, depth].map(Clone::clone), &[&from[..2], &from[3..]].concat());
+    let merges = view.same_dims(view.shape(class), &[&batch[..], &from[3..]].concat());
+    let to = vec![b.clone(), heads.clone(), keys.clone(), depth.clone()];
+    (perm.is_sorted() && grows && merges).then(|| (Term::of(Reshape { shape: to }, &[single]), heads.clone()))
+}

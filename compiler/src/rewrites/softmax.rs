@@ -1,0 +1,133 @@
+//! Softmax and its logarithm from exponentials and sums.
+
+use crate::egraph::rule::{Exactness, Rule, Term};
+use crate::egraph::view::{View, close};
+use egg::Id;
+use kiln_ir::Op;
+use kiln_ir::ops::{LogSoftmax, ReduceKind, Softmax};
+
+/// Sums of n positive terms of either side differ by n · ε at most; rows of the examples are short, and so is what is left after
+/// scaling by the result, which is at most 1.
+const A_ROW: Exactness = Exactness::Reassociated { bound: 64.0 };
+
+/// The rules.
+pub const RULES: &[Rule] = &[
+    Rule {
+        name: "softmax-of-exponentials",
+        mathematics: "e^x / sum(e^x) = softmax(x)",
+        exactness: A_ROW,
+        roots: &["div", "mul"],
+        rewrite: softmax_of_exponentials,
+        examples: &[
+            "graph (%x: f32[n, 5]) { %e = exp %x ; %s = reduce %e {kind = sum, axes = [1], keep = true} ; %b = broadcast %s {shape = [n, 5]} ;
+             %y = div %e, %b ; return %y }",
+            "graph (%x: f32[2, 5, n]) { %e = exp %x ; %s = reduce %e {kind = sum, axes = [1], keep = false} ;
+             %k = reshape %s {shape = [2, 1, n]} ; %r = reciprocal %k ; %b = broadcast %r {shape = [2, 5, n]} ; %y = mul %b, %e ; return %y }",
+        ],
+    },
+    Rule {
+        name: "softmax-of-shifted",
+        mathematics: "softmax(x - m) = softmax(x) for m that is one along the axis",
+        exactness: A_ROW,
+        roots: &["softmax"],
+        rewrite: softmax_of_shifted,
+        examples: &[
+            "graph (%x: f32[n, 5]) { %m = reduce %x {kind = max, axes = [1], keep = true} ; %b = broadcast %m {shape = [n, 5]} ;
+             %d = sub %x, %b ; %y = softmax %d {axis = 1} ; return %y }",
+        ],
+    },
+    Rule {
+        name: "log-of-softmax",
+        mathematics: "log(softmax(x)) = log_softmax(x)",
+        exactness: A_ROW,
+        roots: &["log"],
+        rewrite: log_of_softmax,
+        examples: &["graph (%x: f32[n, 5]) { %s = softmax %x {axis = 0} ; %y = log %s ; return %y }"],
+    },
+    Rule {
+        name: "less-log-of-sum",
+        mathematics: "x - log(sum(e^x)) = log_softmax(x)",
+        exactness: A_ROW,
+        roots: &["sub"],
+        rewrite: less_log_of_sum,
+        examples: &[
+            "graph (%x: f32[n, 5]) { %e = exp %x ; %s = reduce %e {kind = sum, axes = [1], keep = true} ; %l = log %s ;
+             %b = broadcast %l {shape = [n, 5]} ; %y = sub %x, %b ; return %y }",
+            "graph (%x: f32[3, 5]) { %l = log_sum_exp %x {axes = [1], keep = true} ; %b = broadcast %l {shape = [3, 5]} ; %y = sub %x, %b ;
+             return %y }",
+        ],
+    },
+    Rule {
+        name: "log-softmax-of-shifted",
+        mathematics: "log_softmax(x - m) = log_softmax(x) for m that is one along the axis",
+        exactness: A_ROW,
+        roots: &["log_softmax"],
+        rewrite: log_softmax_of_shifted,
+        examples: &[
+            "graph (%x: f32[n, 5]) { %m = reduce %x {kind = max, axes = [1], keep = true} ; %b = broadcast %m {shape = [n, 5]} ;
+             %d = sub %x, %b ; %y = log_softmax %d {axis = 1} ; return %y }",
+        ],
+    },
+];
+
+fn exponent(view: View, class: Id) -> Option<Id> {
+    view.find(class, |op, x| matches!(op, Op::Exp(_)).then(|| x[0]))
+}
+
+fn softmax_of_exponentials(view: View, root: Id) -> Option<Term> {
+    let product = view.product(root);
+    let [a, b] = product.powers.as_slice() else { return None };
+    let [power, sum] = if a.1 > b.1 { [a, b] } else { [b, a] };
+    let exponents = power.1 == 1.0 && sum.1 == -1.0 && close(product.coefficient, 1.0);
+    let (of, axes) = view.spread_reduction(sum.0, ReduceKind::Sum).filter(|(of, _)| *of == power.0 && exponents)?;
+    let [axis] = axes.as_slice() else { return None };
+    Some(Term::of(Softmax { axis: *axis }, &[exponent(view, of)?]))
+}
+
+/// x where a class is x less something that is the same everywhere along the axis.
+fn before_shift(view: View, class: Id, axis: usize) -> Option<Id> {
+    view.find(class, |op, x| {
+        let shift = view.shape(view.before_broadcast(*x.get(1)?));
+        let missing = view.ty(class).rank() - shift.len().min(view.ty(class).rank());
+        let one = axis < missing || shift.get(axis - missing).is_some_and(|d| d.is(1));
+        (matches!(op, Op::Sub(_)) && one && view.uniform(x[0]).is_none()).then(|| x[0])
+    })
+}
+
+fn softmax_of_shifted(view: View, root: Id) -> Option<Term> {
+    view.find(root, |op, x| match op {
+        Op::Softmax(Softmax { axis }) => before_shift(view, x[0], *axis).map(|inner| Term::of(Softmax { axis: *axis }, &[inner])),
+        _ => None,
+    })
+}
+
+fn log_softmax_of_shifted(view: View, root: Id) -> Option<Term> {
+    view.find(root, |op, x| match op {
+        Op::LogSoftmax(LogSoftmax { axis }) => before_shift(view, x[0], *axis).map(|inner| Term::of(LogSoftmax { axis: *axis }, &[inner])),
+        _ => None,
+    })
+}
+
+fn log_of_softmax(view: View, root: Id) -> Option<Term> {
+    let shares = view.find(root, |op, x| matches!(op, Op::Log(_)).then(|| x[0]))?;
+    view.find(shares, |op, x| match op {
+        Op::Softmax(Softmax { axis }) => Some(Term::of(LogSoftmax { axis: *axis }, x)),
+        _ => None,
+    })
+}
+
+fn less_log_of_sum(view: View, root: Id) -> Option<Term> {
+    let (whole, log) = view.find(root, |op, x| matches!(op, Op::Sub(_)).then(|| (x[0], x[1])))?;
+    let kept = view.before_broadcast(log);
+    let of_exponentials = view.find(kept, |op, x| match op {
+        Op::Log(_) => {
+            let (powers, axes) = view.spread_reduction(x[0], ReduceKind::Sum)?;
+            Some((exponent(view, powers)?, axes))
+        }
+        Op::LogSumExp(op) if op.keep => Some((x[0], op.axes.clone())),
+        _ => None,
+    });
+    let (_, axes) = of_exponentials.filter(|(of, _)| *of == whole)?;
+    let [axis] = axes.as_slice() else { return None };
+    Some(Term::of(LogSoftmax { axis: *axis }, &[whole]))
+}
