@@ -1,5 +1,6 @@
 //! The order of passes over graphs, and their runner: it verifies, times and stops where it is asked to. Passes do none of that.
 
+use crate::passes::recognise::{self, Recognition};
 use crate::passes::{deduplicate, expand_composites, fold_constants, regions, remove_dead, simplify_movement};
 use kiln_ir::graph::Parameter;
 use kiln_ir::verify::verify_module;
@@ -13,6 +14,7 @@ pub struct Pass(pub &'static str, pub fn(&Graph, &Context) -> Graph);
 
 /// All passes over graphs, in order.
 pub const PASSES: &[Pass] = &[
+    Pass("recognise", recognise::recognise),
     Pass("expand_composites", expand_composites::expand_composites),
     Pass("fold_constants", fold_constants::fold_constants),
     Pass("simplify_movement", simplify_movement::simplify_movement),
@@ -23,6 +25,8 @@ pub const PASSES: &[Pass] = &[
 /// Choices that change what passes do. The target is not among them.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// How far composites are recognised from their spellings; `None` leaves every spelling as it is.
+    pub recognise: Option<Recognition>,
     /// Composites that stay whole, by name, because a backend computes them directly.
     pub keep: BTreeSet<&'static str>,
     /// `None` switches constant folding off (`--no-fold`).
@@ -50,7 +54,7 @@ impl Default for FoldBudget {
 
 impl Default for Config {
     fn default() -> Config {
-        Config { keep: BTreeSet::new(), fold: Some(FoldBudget::default()), verify: false }
+        Config { recognise: Some(Recognition::default()), keep: BTreeSet::new(), fold: Some(FoldBudget::default()), verify: false }
     }
 }
 

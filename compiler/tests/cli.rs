@@ -23,6 +23,7 @@ fn workplace() -> tempfile::TempDir {
     write("text.onnx", b"<html>not found</html>");
     write("unknown.onnx", &model("Rleu").encode_to_vec());
     write("broken.kiln", b"module m {\n  fn predict(%x: f32[4]) {\n    %y = rleu %x : f32[4]\n    return %y\n  }\n}\n");
+    write("norm.kiln", NORM.as_bytes());
     write("expected.txt", b"test_relu\n");
     write("text.npy", b"no numbers");
     npz(&place.path().join("in.npz"), "x", &[2, 3], &[-1.0, 2.0, -3.0, 4.0, f32::NAN, 0.0]);
@@ -31,6 +32,22 @@ fn workplace() -> tempfile::TempDir {
     npz(&place.path().join("expect.npz"), "y", &[2, 3], &[0.0, 2.0, 0.0, 4.5, f32::NAN, 0.0]);
     place
 }
+
+/// A logarithm of a softmax that is spelled out.
+const NORM: &str = "module m {
+  fn predict(%x: f32[n, 4]) {
+    %m = reduce %x {kind = max, axes = [1], keep = true} from \"ReduceMax \\\"largest\\\"\"
+    %b = broadcast %m {shape = [n, 4]} from \"Sub \\\"difference\\\"\"
+    %d = sub %x, %b from \"Sub \\\"difference\\\"\"
+    %e = exp %d from \"Exp \\\"powers\\\"\"
+    %s = reduce %e {kind = sum, axes = [1], keep = true} from \"ReduceSum \\\"total\\\"\"
+    %t = broadcast %s {shape = [n, 4]} from \"Div \\\"shares\\\"\"
+    %p = div %e, %t from \"Div \\\"shares\\\"\"
+    %y = log %p from \"Log \\\"logits\\\"\"
+    return %y
+  }
+}
+";
 
 /// `y = op(x)` for x of f32[n, 3].
 fn model(op: &str) -> ModelProto {
@@ -114,6 +131,19 @@ fn wrong_usage_ends_with_2() {
     let text = transcript(place.path(), &lines);
     assert_eq!(text.matches("exit 2\n").count(), lines.len(), "{text}");
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn what_was_recognised_is_explained() {
+    let place = workplace();
+    let lines = [
+        "explain norm.kiln",
+        "explain norm.kiln --node total",
+        "explain norm.kiln --node missing",
+        "explain norm.kiln --exact",
+        "explain relu.onnx --exact --approximate",
+    ];
+    insta::assert_snapshot!(transcript(place.path(), &lines));
 }
 
 #[test]

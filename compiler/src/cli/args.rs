@@ -1,6 +1,9 @@
 //! What can be asked of the compiler.
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use kiln::egraph::rule::Freedom;
+use kiln::passes::recognise::Recognition;
+use kiln::pipeline::Config;
 use std::path::PathBuf;
 
 /// Compiles neural networks to small native programs.
@@ -27,6 +30,7 @@ pub enum Command {
     Bench(BenchArgs),
     Test(TestArgs),
     Inspect(InspectArgs),
+    Explain(ExplainArgs),
     Check(CheckArgs),
 }
 
@@ -39,6 +43,34 @@ pub struct ModelArgs {
     /// Fix a size that the model leaves open (may be repeated)
     #[arg(long = "dim", value_name = "NAME=SIZE", value_parser = dim)]
     pub dims: Vec<(String, i64)>,
+}
+
+/// How far rewriting may go.
+#[derive(ClapArgs, Clone, Copy, Debug)]
+pub struct RewriteArgs {
+    /// Rewrite only where every value stays the same
+    #[arg(long, conflicts_with = "approximate")]
+    pub exact: bool,
+    /// Rewrite also where that changes the function outside a usual domain
+    #[arg(long)]
+    pub approximate: bool,
+}
+
+impl RewriteArgs {
+    /// The configuration of the compiler.
+    pub fn config(self) -> Config {
+        Config { recognise: Some(self.recognition()), ..Config::default() }
+    }
+
+    /// How far composites are recognised.
+    pub fn recognition(self) -> Recognition {
+        let freedom = match (self.exact, self.approximate) {
+            (true, _) => Freedom::Values,
+            (false, true) => Freedom::Approximation,
+            (false, false) => Freedom::Reassociation,
+        };
+        Recognition { freedom, ..Recognition::default() }
+    }
 }
 
 /// Compile a model to an executable, an object, a library, or a readable stage on the way
@@ -55,6 +87,8 @@ pub struct ModelArgs {
 pub struct CompileArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub rewrites: RewriteArgs,
     /// Where to write it; `-` is standard output (for text)
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
@@ -159,6 +193,8 @@ pub struct InputArgs {
 pub struct RunArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub rewrites: RewriteArgs,
     /// Pictures to classify, one answer each
     #[arg(value_name = "PICTURE")]
     pub pictures: Vec<PathBuf>,
@@ -197,6 +233,8 @@ pub struct RunArgs {
 pub struct BenchArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub rewrites: RewriteArgs,
     #[command(flatten)]
     pub inputs: InputArgs,
     /// Threads at most
@@ -268,9 +306,29 @@ pub struct TestArgs {
 pub struct InspectArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub rewrites: RewriteArgs,
     /// Answer with one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Show what was recognised in a model: which operators became a softmax, an attention, …, and by which rules
+///
+/// Examples:
+///
+///   kiln explain bert.onnx
+///   kiln explain bert.onnx --node MatMul_53                 only what that node became part of
+#[derive(ClapArgs, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub rewrites: RewriteArgs,
+    /// Part of a node's name
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
 }
 
 /// Compare compiled code with the reference interpreter or with given outputs, and find the first node that differs

@@ -8,7 +8,6 @@ use super::run::input_options;
 use kiln::artifact::write::{ArtifactKind, WeightsChoice};
 use kiln::backend::cpu::breakdown::{KernelTime, kernel_times, observe};
 use kiln::compile::Compiled;
-use kiln::pipeline::Config;
 use kiln_ir::Diagnostic;
 use kiln_ir::artifact::{Extent, Signature};
 use kiln_ir::dim::parse_dim;
@@ -51,7 +50,7 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let pool = ThreadPool::new(threads(args.threads));
     let begin = Instant::now();
     let loaded = model::read(&args.model)?;
-    let compiled = compile_here(&loaded, &Config::default())?;
+    let compiled = compile_here(&loaded, &args.rewrites.config())?;
     let predictor = compiled.predictor(&pool)?;
     let compile_ms = begin.elapsed().as_secs_f64() * 1e3;
 

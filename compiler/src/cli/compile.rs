@@ -10,7 +10,7 @@ use kiln::artifact::write::{ArtifactKind, WeightsChoice};
 use kiln::backend::cpu::emit::Listing;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
 use kiln::compile::{Compiled, compile as compile_module};
-use kiln::pipeline::{Config, run_passes_until};
+use kiln::pipeline::run_passes_until;
 use kiln_ir::text::{PrintOptions, print_module};
 use kiln_runtime::threads::ThreadPool;
 use std::io::{self, IsTerminal, Write};
@@ -22,7 +22,7 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if args.after.is_some() && args.emit != Emit::Graph {
         return Err(Failure::Usage("--after PASS goes with --emit graph".to_string()));
     }
-    let config = Config::default();
+    let config = args.rewrites.config();
     let progress = Progress::start();
     progress.say("reading the model");
     let loaded = model::read(&args.model)?;

@@ -6,7 +6,6 @@ use super::engine::{compile_here, describe, threads};
 use super::failure::Failure;
 use super::model::{self, predict};
 use kiln::kernel::Step;
-use kiln::pipeline::Config;
 use kiln_ir::artifact::{Extent, SymbolDecl, TensorDecl};
 use kiln_ir::{Graph, NodeKind};
 use kiln_runtime::program::inputs;
@@ -58,7 +57,7 @@ pub fn inspect(args: &InspectArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let declared = describe(predict(&loaded.module)?, &loaded.facts);
     let parameters: Vec<_> = loaded.module.parameters.values().filter_map(|parameter| parameter.value.as_ref()).collect();
     let pool = ThreadPool::new(threads(None));
-    let compiled = compile_here(&loaded, &Config::default())?;
+    let compiled = compile_here(&loaded, &args.rewrites.config())?;
     let predictor = compiled.predictor(&pool)?;
     let model = predictor.model();
     let signature = model.signature();

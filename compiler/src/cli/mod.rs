@@ -11,6 +11,7 @@ mod check;
 mod compile;
 mod engine;
 mod expected_failures;
+mod explain;
 mod failure;
 mod inspect;
 mod model;
@@ -56,6 +57,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Run(args) => run::run(&args, out),
         Command::Bench(args) => bench::bench(&args, out),
         Command::Inspect(args) => inspect::inspect(&args, out),
+        Command::Explain(args) => explain::explain(&args, out),
         Command::Check(args) => check::check(&args, out),
         Command::Test(args) => test_cases::test(&args, out),
     }

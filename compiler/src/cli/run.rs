@@ -4,7 +4,6 @@ use super::args::{Backend, InputArgs, RunArgs};
 use super::engine::{Interpreter, compile_here, threads};
 use super::failure::Failure;
 use super::model;
-use kiln::pipeline::Config;
 use kiln_runtime::program::answer;
 use kiln_runtime::program::network::Compiled;
 use kiln_runtime::program::options::Options;
@@ -30,7 +29,7 @@ pub fn run(args: &RunArgs, out: &mut dyn Write) -> Result<(), Failure> {
         Backend::Reference => answer(&options, &mut Interpreter::new(loaded)?, out)?,
         Backend::Cpu => {
             let pool = ThreadPool::new(threads(args.threads));
-            let predictor = compile_here(&loaded, &Config::default())?.predictor(&pool)?;
+            let predictor = compile_here(&loaded, &args.rewrites.config())?.predictor(&pool)?;
             answer(&options, &mut Compiled::new(predictor.model(), &pool), out)?;
         }
     }

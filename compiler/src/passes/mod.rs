@@ -3,6 +3,7 @@
 pub mod deduplicate;
 pub mod expand_composites;
 pub mod fold_constants;
+pub mod recognise;
 pub mod regions;
 pub mod remove_dead;
 pub mod simplify_movement;
