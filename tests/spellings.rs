@@ -1,0 +1,151 @@
+//! What exporters write for a composite is recognised as it, and what only looks like one is left alone.
+//!
+//! `files/spellings/` has small models, exported by the script there; `recognised.txt` beside them lists the composites that each
+//! is left with. The name of a model says what it must contain.
+
+use kiln::egraph::rule::Freedom;
+use kiln::frontend::onnx::{Options, import};
+use kiln::passes::recognise::{Recognition, recognised};
+use kiln::pipeline::{Config, Context};
+use kiln_ir::eval::evaluate;
+use kiln_ir::ops::Meaning;
+use kiln_ir::{Builder, Graph, Module, NodeKind, Op, Tensor};
+use kiln_tests::bless::{check_file, repository};
+use kiln_tests::samples::{Fill, Random, tensor};
+use std::collections::BTreeMap;
+
+/// Results before and after differ by rounding alone.
+const TOLERANCE: f64 = 1e-5;
+
+struct Spelling {
+    name: String,
+    module: Module,
+}
+
+fn spellings() -> Vec<Spelling> {
+    let folder = repository().join("tests/files/spellings");
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let mut paths: Vec<_> = entries.map(|e| e.unwrap_or_else(|e| panic!("{e}")).path()).collect();
+    paths.retain(|p| p.extension().is_some_and(|e| e == "onnx"));
+    paths.sort();
+    let read = |path: std::path::PathBuf| Spelling {
+        name: path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+        module: import(&path, &Options::default()).unwrap_or_else(|e| panic!("{}: {}", path.display(), e[0])),
+    };
+    paths.into_iter().map(read).collect()
+}
+
+impl Spelling {
+    /// Another function outside a domain: recognised only on request.
+    fn is_approximate(&self) -> bool {
+        self.name.contains("_finite_mask_")
+    }
+
+    fn recognised(&self, freedom: Freedom) -> Graph {
+        let context = Context { config: &Config::default(), parameters: &self.module.parameters };
+        recognised(&self.module.functions["predict"], &context, &Recognition { freedom, ..Recognition::default() }).graph
+    }
+
+    /// The graph of the freedom that the spelling needs.
+    fn result(&self) -> Graph {
+        self.recognised(if self.is_approximate() { Freedom::Approximation } else { Freedom::Reassociation })
+    }
+
+    /// The composite that the name begins with.
+    fn expected(&self) -> Option<&'static str> {
+        let of_name = |op: &&&str| self.name.starts_with(**op);
+        Op::NAMES.iter().filter(of_name).max_by_key(|op| op.len()).copied()
+    }
+}
+
+/// Composites of a graph, with how often each is in it.
+fn composites(graph: &Graph) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    for id in graph.order() {
+        let NodeKind::Op(op) = &graph.node(id).kind else { continue };
+        let mut scratch = graph.clone();
+        if matches!(op.expand(&mut Builder::new(&mut scratch), &graph.node(id).inputs), Meaning::Composite(_)) {
+            *counts.entry(op.name()).or_default() += 1;
+        }
+    }
+    counts
+}
+
+#[test]
+fn spellings_are_recognised_and_near_misses_left_alone() {
+    let mut faults = Vec::new();
+    let mut list = String::from("# What each model is left with; written by `cargo bless`.\n");
+    let (mut attentions, mut misses) = (0, 0);
+    for spelling in spellings() {
+        let found = composites(&spelling.result());
+        let counts: Vec<String> = found.iter().map(|(op, n)| format!("{op} {n}")).collect();
+        list += &format!("{:<40} {}\n", spelling.name, if counts.is_empty() { "-".into() } else { counts.join(", ") });
+        if spelling.name.starts_with("near_") {
+            misses += 1;
+            if found.contains_key("attention") {
+                faults.push(format!("{} is no attention, found {found:?}", spelling.name));
+            }
+            continue;
+        }
+        let expected = spelling.expected().unwrap_or_else(|| panic!("{}: its name begins with no composite", spelling.name));
+        attentions += usize::from(expected == "attention");
+        if found.get(expected) != Some(&1) {
+            faults.push(format!("{}: expected one {expected}, found {found:?}\n{}", spelling.name, spelling.result()));
+        }
+    }
+    assert!(faults.is_empty(), "{} of them:\n{}", faults.len(), faults.join("\n"));
+    assert!(attentions >= 24 && misses >= 12, "{attentions} spellings of attention and {misses} near misses");
+    check_file(&repository().join("tests/files/spellings/recognised.txt"), &list);
+}
+
+#[test]
+fn approximations_are_made_on_request_only() {
+    for spelling in spellings().iter().filter(|s| s.is_approximate()) {
+        let found = composites(&spelling.recognised(Freedom::Reassociation));
+        assert_eq!(found.get("attention"), None, "{}", spelling.name);
+    }
+}
+
+#[test]
+fn exact_rules_recognise_nothing_that_rounds_otherwise() {
+    for spelling in spellings() {
+        let (before, after) = (composites(&spelling.module.functions["predict"]), composites(&spelling.recognised(Freedom::Values)));
+        assert_eq!(before, after, "{}", spelling.name);
+    }
+}
+
+#[test]
+fn recognising_keeps_results() {
+    let mut random = Random::new(23);
+    for spelling in spellings() {
+        let before = &spelling.module.functions["predict"];
+        let after = spelling.result();
+        let value = |_: &kiln_ir::Symbol| Some(5);
+        let input = |(_, v): &(String, kiln_ir::Value), random: &mut Random| {
+            let ty = before.ty(*v);
+            let shape: Vec<usize> = ty.shape.iter().filter_map(|d| d.evaluate(&value)).map(|d| d as usize).collect();
+            // Every query sees a key: with none, attention says 0 and others say NaN, or another function applies.
+            let ones = spelling.is_approximate() && ty.rank() == 4 && shape[3] == 7 && shape[2] == 5;
+            let interval = if ones { (1.0, 1.0) } else { (-2.0, 2.0) };
+            tensor(ty.dtype, &shape, Fill::Ordinary, Some(interval), random)
+        };
+        for _ in 0..3 {
+            let inputs: Vec<Tensor> = before.inputs().iter().map(|i| input(i, &mut random)).collect();
+            let run =
+                |graph: &Graph| evaluate(&spelling.module, graph, &inputs).unwrap_or_else(|e| panic!("{}: {}", spelling.name, e.message));
+            for (old, new) in run(before).iter().zip(&run(&after)) {
+                assert_eq!(old.ty(), new.ty(), "{}", spelling.name);
+                let far = |(a, b): (&f64, &f64)| !a.is_nan() && (a - b).abs() > TOLERANCE * (1.0 + a.abs());
+                let (a, b) = (old.floats(), new.floats());
+                assert!(!a.iter().zip(&b).any(far), "{}: {a:?} became {b:?}\n{after}", spelling.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_model_gives_the_same_graph() {
+    for spelling in spellings() {
+        assert_eq!(spelling.result().to_string(), spelling.result().to_string(), "{}", spelling.name);
+    }
+}
