@@ -141,6 +141,9 @@ fn what_was_recognised_is_explained() {
         "explain norm.kiln --node total",
         "explain norm.kiln --node missing",
         "explain norm.kiln --exact",
+        "explain norm.kiln --no-rule log-of-softmax",
+        "explain norm.kiln --no-rule log-of-softmx",
+        "explain norm.kiln --rewrite-nodes 1",
         "explain relu.onnx --exact --approximate",
     ];
     insta::assert_snapshot!(transcript(place.path(), &lines));

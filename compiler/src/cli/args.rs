@@ -2,8 +2,10 @@
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use kiln::egraph::rule::Freedom;
+use kiln::egraph::saturate::Limits;
 use kiln::passes::recognise::Recognition;
 use kiln::pipeline::Config;
+use kiln::rewrites::rules;
 use std::path::PathBuf;
 
 /// Compiles neural networks to small native programs.
@@ -46,7 +48,7 @@ pub struct ModelArgs {
 }
 
 /// How far rewriting may go.
-#[derive(ClapArgs, Clone, Copy, Debug)]
+#[derive(ClapArgs, Clone, Debug)]
 pub struct RewriteArgs {
     /// Rewrite only where every value stays the same
     #[arg(long, conflicts_with = "approximate")]
@@ -54,22 +56,29 @@ pub struct RewriteArgs {
     /// Rewrite also where that changes the function outside a usual domain
     #[arg(long)]
     pub approximate: bool,
+    /// Leave one rewrite rule out (may be repeated); `kiln explain` names those that apply
+    #[arg(long = "no-rule", value_name = "NAME", value_parser = rule)]
+    pub without: Vec<String>,
+    /// Stop rewriting at so many nodes of alternatives
+    #[arg(long, value_name = "N", default_value_t = Limits::default().nodes)]
+    pub rewrite_nodes: usize,
 }
 
 impl RewriteArgs {
     /// The configuration of the compiler.
-    pub fn config(self) -> Config {
+    pub fn config(&self) -> Config {
         Config { recognise: Some(self.recognition()), ..Config::default() }
     }
 
     /// How far composites are recognised.
-    pub fn recognition(self) -> Recognition {
+    pub fn recognition(&self) -> Recognition {
         let freedom = match (self.exact, self.approximate) {
             (true, _) => Freedom::Values,
             (false, true) => Freedom::Approximation,
             (false, false) => Freedom::Reassociation,
         };
-        Recognition { freedom, ..Recognition::default() }
+        let limits = Limits { nodes: self.rewrite_nodes, ..Limits::default() };
+        Recognition { freedom, limits, without: self.without.iter().cloned().collect() }
     }
 }
 
@@ -287,6 +296,8 @@ pub struct TestArgs {
     /// Fold no constants, so that compiled code computes everything
     #[arg(long)]
     pub no_fold: bool,
+    #[command(flatten)]
+    pub rewrites: RewriteArgs,
     /// Cases that are known to fail
     #[arg(long, value_name = "FILE")]
     pub expect_failures: Option<PathBuf>,
@@ -370,6 +381,15 @@ fn dim(text: &str) -> Result<(String, i64), String> {
     let (name, size) = text.split_once('=').ok_or_else(wrong)?;
     let size = size.parse().ok().filter(|size| *size >= 0).ok_or_else(wrong)?;
     Ok((name.to_string(), size))
+}
+
+fn rule(text: &str) -> Result<String, String> {
+    let names: Vec<&str> = rules(Freedom::Approximation).into_iter().map(|rule| rule.name).collect();
+    match kiln_ir::diagnostic::nearest(text, names.iter().copied()) {
+        _ if names.contains(&text) => Ok(text.to_string()),
+        Some(near) => Err(format!("there is no such rule; did you mean `{near}`?")),
+        None => Err(format!("there is no such rule among {}", names.join(", "))),
+    }
 }
 
 fn named_file(text: &str) -> Result<(String, PathBuf), String> {

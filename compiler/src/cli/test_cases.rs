@@ -10,7 +10,6 @@ use super::model::{Loaded, predict};
 use super::panics;
 use kiln::artifact::describe::ModelFacts;
 use kiln::frontend::onnx::{Options, import_model, load};
-use kiln::pipeline::Config;
 use kiln_ir::Diagnostic;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -193,7 +192,7 @@ fn attempt(directory: &Path, args: &TestArgs) -> Result<Outcome, Vec<Diagnostic>
     }
     let names: Vec<String> = graph.outputs().iter().map(|(name, _)| name.clone()).collect();
     let facts = ModelFacts { name: "case".to_string(), ..ModelFacts::default() };
-    let mut config = Config::default();
+    let mut config = args.rewrites.config();
     if args.no_fold {
         config.fold = None;
     }

@@ -22,8 +22,6 @@ pub struct Embedded {
     outputs: Vec<(String, Id)>,
     /// Where each id came from.
     origins: BTreeMap<Id, Arc<Origin>>,
-    /// Ids below this one stood in the graph.
-    first_added: Id,
 }
 
 impl Embedded {
@@ -43,7 +41,6 @@ impl Embedded {
             inputs: graph.inputs().iter().map(|(name, _)| name.clone()).collect(),
             outputs: Vec::new(),
             origins: BTreeMap::new(),
-            first_added: Id::from(0),
         };
         let mut classes: BTreeMap<Value, Id> = BTreeMap::new();
         for id in order {
@@ -64,7 +61,6 @@ impl Embedded {
             }
         }
         embedded.outputs = graph.outputs().iter().map(|(name, value)| (name.clone(), classes[value])).collect();
-        embedded.first_added = Id::from(embedded.egraph.nodes().len());
         embedded.egraph.rebuild();
         embedded
     }
@@ -100,11 +96,6 @@ impl Embedded {
     /// Classes of the outputs.
     pub fn outputs(&self) -> impl Iterator<Item = Id> + '_ {
         self.outputs.iter().map(|(_, id)| self.egraph.find(*id))
-    }
-
-    /// Whether an id stood in the graph, before rules added to it.
-    pub fn stood_in_graph(&self, id: Id) -> bool {
-        id < self.first_added
     }
 
     /// The e-node of the least id in every class, by class: the graph itself, and something for each class that rules added.

@@ -32,23 +32,35 @@ pub fn replacements(program: &Embedded, choice: &BTreeMap<Id, ENode>, report: &R
         // From the operands of what it was, down to what is still computed.
         let gone = reachable(&first, before.operands.iter().copied(), &|id| !alive.contains(&id));
         let replaced: BTreeSet<Id> = gone.iter().copied().chain([class]).collect();
-        let rules = report.log.iter().filter(|a| replaced.contains(&program.egraph.find(a.root)) && leads_to(program, a, class, chosen));
         let source = |id: &Id| name(program, &first[id]).map(|name| (name, origin(program, *id)));
         let sources = gone.iter().chain([&class]).filter_map(source).collect();
-        let rules = rules.map(|a| (a.rule, a.round)).collect();
+        let rules = chain(program, &report.log, &replaced, class, chosen);
         found.extend(name(program, chosen).map(|op| Replacement { op, origin: origin(program, class), sources, rules }));
     }
     found
 }
 
-/// Whether an application at the class itself made the chosen e-node; those below it did their part in any case.
-fn leads_to(program: &Embedded, application: &Application, class: Id, chosen: &ENode) -> bool {
-    if program.egraph.find(application.root) != class {
-        return true;
+/// The applications that led to the chosen e-node of a class, from first to last: all before it below the class, and at the class
+/// those whose e-node a later one started from.
+fn chain(program: &Embedded, log: &[Application], replaced: &BTreeSet<Id>, class: Id, chosen: &ENode) -> Vec<(&'static str, usize)> {
+    let mut found = Vec::new();
+    let mut started_from: BTreeSet<&'static str> = BTreeSet::new();
+    for application in log.iter().rev() {
+        let at = program.egraph.find(application.root);
+        let mut made = program.egraph.nodes()[usize::from(application.made)].clone();
+        made.operands.iter_mut().for_each(|id| *id = program.egraph.find(*id));
+        let leads = match at == class {
+            true if found.is_empty() => made == *chosen,
+            true => started_from.contains(made.kind.name),
+            false => !found.is_empty() && replaced.contains(&at),
+        };
+        if leads {
+            found.push((application.rule, application.round));
+            started_from.extend(application.roots.iter().filter(|_| at == class));
+        }
     }
-    let mut made = program.egraph.nodes()[usize::from(application.made)].clone();
-    made.operands.iter_mut().for_each(|id| *id = program.egraph.find(*id));
-    made == *chosen
+    found.reverse();
+    found
 }
 
 /// Classes that these need under a choice, operands first, as far as `enter` allows.

@@ -45,6 +45,8 @@ pub enum Outcome {
 pub struct Application {
     /// Name of the rule.
     pub rule: &'static str,
+    /// Operators that the rule starts from.
+    pub roots: &'static [&'static str],
     /// In which round, from 1.
     pub round: usize,
     /// An id of the class it looked at.
@@ -85,7 +87,7 @@ pub fn saturate(program: &mut Embedded, rules: &[&Rule], limits: &Limits) -> Rep
             // An id of the e-node itself, which says later who made it.
             let made = if program.egraph.nodes().len() > first_new { Id::from(program.egraph.nodes().len() - 1) } else { made };
             if program.egraph.union(root, made) {
-                log.push(Application { rule, round: rounds, root, made });
+                log.push(Application { rule: rule.name, roots: rule.roots, round: rounds, root, made });
             }
             if program.egraph.total_size() > limits.nodes {
                 outcome = Outcome::NodeLimit;
@@ -107,13 +109,13 @@ pub fn saturate(program: &mut Embedded, rules: &[&Rule], limits: &Limits) -> Rep
 }
 
 /// What the rules make of the classes as they are, by rule, then by class.
-fn matches(program: &Embedded, rules: &[&Rule]) -> Vec<(&'static str, Id, Term)> {
+fn matches<'r>(program: &Embedded, rules: &[&'r Rule]) -> Vec<(&'r Rule, Id, Term)> {
     let view = View(&program.egraph);
     let mut found = Vec::new();
     for rule in rules {
         let roots: BTreeSet<Id> =
             rule.roots.iter().filter_map(|name| view.0.classes_for_op(name)).flatten().map(|id| view.0.find(id)).collect();
-        found.extend(roots.into_iter().filter_map(|root| (rule.rewrite)(view, root).map(|term| (rule.name, root, term))));
+        found.extend(roots.into_iter().filter_map(|root| (rule.rewrite)(view, root).map(|term| (*rule, root, term))));
     }
     found
 }

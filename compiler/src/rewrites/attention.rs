@@ -8,7 +8,7 @@ use crate::egraph::rule::{Exactness, Rule, Term};
 use crate::egraph::view::{View, close};
 use egg::Id;
 use kiln_ir::attr::Real;
-use kiln_ir::ops::{Add, Attention, Broadcast, Dot, Reshape, Select, Softmax};
+use kiln_ir::ops::{Add, Attention, Broadcast, Div, Dot, Mul, Reshape, Select, Softmax};
 use kiln_ir::{Dim, Op};
 
 /// Two contractions and a softmax: sums of the depth and of the keys.
@@ -18,10 +18,10 @@ const TWO_SUMS: f64 = 512.0;
 pub const RULES: &[Rule] = &[
     Rule {
         name: "attention",
-        mathematics: "softmax(cap(q k^T * scale) + mask) v = attention(q, k, v, mask); a mask of -inf selects",
+        mathematics: "softmax(cap(q k^T * scale) + mask) v = attention(q, k, v, mask); a score replaced by -inf or -10^38 is that plus the score",
         exactness: Exactness::Reassociated { bound: TWO_SUMS },
         roots: &["dot"],
-        rewrite: |view, root| attention(view, root, Search::new(Fill::Never)),
+        rewrite: |view, root| attention(view, root, Search::new(Fill::Absorbing)),
         examples: &[
             "graph (%q: f32[2, 3, n, 4], %k: f32[2, 3, m, 4], %v: f32[2, 3, m, 5]) {
              %t = transpose %k {perm = [0, 1, 3, 2]} ;
@@ -38,15 +38,25 @@ pub const RULES: &[Rule] = &[
              %i = const f32[] -inf ; %never = broadcast %i {shape = [1, 2, n, n]} ; %m = broadcast %mask {shape = [1, 2, n, n]} ;
              %a = select %m, %s, %never ; %p = softmax %a {axis = 3} ;
              %y = dot %p, %v {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [2]} ; return %y }",
+            "graph (%q: f32[1, 2, n, 4], %k: f32[1, 2, m, 4], %v: f32[1, 2, m, 4], %hidden: bool[n, m]) {
+             %s = dot %q, %k {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [3]} ;
+             %i = const f32[] -3.4028235e38 ; %never = broadcast %i {shape = [1, 2, n, m]} ; %h = broadcast %hidden {shape = [1, 2, n, m]} ;
+             %a = select %h, %never, %s ; %p = softmax %a {axis = 3} ;
+             %y = dot %p, %v {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [2]} ; return %y }",
             "graph (%q: f32[n, 4], %k: f32[n, 4], %v: f32[n, 4]) {
              %s = dot %q, %k {a_batch = [], b_batch = [], a_contract = [1], b_contract = [1]} ;
              %c = const f32[] 3.0 ; %b = broadcast %c {shape = [n, n]} ; %d = div %s, %b ; %t = tanh %d ; %u = mul %t, %b ;
              %p = softmax %u {axis = 1} ; %y = dot %p, %v {a_batch = [], b_batch = [], a_contract = [1], b_contract = [0]} ; return %y }",
+            "graph (%q: f32[2, 3, n, 4], %k: f32[2, 3, m, 4], %v: f32[2, 3, m, 5], %t: f32[3, 1, 1], %mask: f32[2, 1, 1, m]) {
+             %s = dot %q, %k {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [3]} ;
+             %b = broadcast %t {shape = [2, 3, n, m]} ; %w = mul %b, %s ; %mb = broadcast %mask {shape = [2, 3, n, m]} ; %a = add %w, %mb ;
+             %h = const f32[] 0.5 ; %hb = broadcast %h {shape = [2, 3, n, m]} ; %z = mul %a, %hb ; %p = softmax %z {axis = 3} ;
+             %y = dot %p, %v {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [2]} ; return %y }",
         ],
     },
     Rule {
         name: "attention-with-finite-mask",
-        mathematics: "softmax of scores replaced by a large negative number = softmax of scores less infinity, where a score is left",
+        mathematics: "a score replaced by a large negative number is, after softmax, as good as that number added, where a score is left",
         exactness: Exactness::Approx { bound: TWO_SUMS, domain: "every query sees a key whose score exceeds the number by 104" },
         roots: &["dot"],
         rewrite: |view, root| attention(view, root, Search::new(Fill::Large)),
@@ -59,11 +69,11 @@ pub const RULES: &[Rule] = &[
     },
 ];
 
-/// Which numbers in the place of a score hide a key.
+/// Which numbers in the place of a score hide a key. The number is added to the score instead.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fill {
-    /// −∞ alone.
-    Never,
+    /// −∞, and numbers so large that a score added to them is lost in rounding: they give the same where a query sees no key, too.
+    Absorbing,
     /// Numbers of −10⁴ and below as well.
     Large,
 }
@@ -82,7 +92,7 @@ impl Search {
     }
 
     fn hides(self, value: f64) -> bool {
-        value == f64::NEG_INFINITY || self.fill == Fill::Large && value <= -1e4
+        value <= if self.fill == Fill::Absorbing { -1e30 } else { -1e4 }
     }
 
     fn deeper(self) -> Option<Search> {
@@ -91,12 +101,14 @@ impl Search {
 }
 
 /// What stands between the two products.
-struct Scores<'e> {
-    dot: &'e Dot,
+struct Scores {
+    dot: Dot,
     q: Id,
     k: Id,
     scale: f64,
     softcap: Option<f64>,
+    /// What the queries are multiplied by, or divided if so marked: temperatures that are no numbers, the same for all keys.
+    factors: Vec<(Id, bool)>,
     /// What is added, with its shape, which broadcasts to that of the scores.
     mask: Option<(Term, Vec<Dim>)>,
     /// The axes before queries and keys, as they are where masks are added.
@@ -126,7 +138,7 @@ fn attention(view: View, root: Id, search: Search) -> Option<Term> {
 }
 
 /// The scores of probabilities; what only replaces a NaN is looked through, as attention does that itself.
-fn shares_of<'e>(view: View<'e>, class: Id, search: Search) -> Option<Scores<'e>> {
+fn shares_of(view: View, class: Id, search: Search) -> Option<Scores> {
     let search = search.deeper()?;
     let rank = view.ty(class).rank();
     let of_softmax = view.find(class, |op, x| match op {
@@ -151,7 +163,11 @@ fn keeps_last_two(view: View, from: Id, to: Id) -> bool {
     matches!((last_two(from), last_two(to)), (Some(a), Some(b)) if view.same_dims(a, b))
 }
 
-fn scores<'e>(view: View<'e>, class: Id, search: Search) -> Option<Scores<'e>> {
+fn swaps_last_two(perm: &[usize]) -> bool {
+    matches!(perm, [batch @ .., a, b] if batch.iter().copied().eq(0..batch.len()) && *a == perm.len() - 1 && *b == perm.len() - 2)
+}
+
+fn scores(view: View, class: Id, search: Search) -> Option<Scores> {
     let search = search.deeper()?;
     let shape = view.shape(class);
     let batch = || shape[..shape.len() - 2].to_vec();
@@ -160,9 +176,11 @@ fn scores<'e>(view: View<'e>, class: Id, search: Search) -> Option<Scores<'e>> {
         if let Some(capped) = capped(view, inner, factor, search) {
             return Some(capped);
         }
-        // A factor of a masked score would scale the mask as well.
-        let inside = scores(view, inner, search).filter(|s| s.mask.is_none() && s.softcap.is_none())?;
-        return Some(Scores { scale: inside.scale * factor, ..inside });
+        let inside = scores(view, inner, search).filter(|s| s.softcap.is_none() && (factor > 0.0 || s.mask.is_none()))?;
+        // A factor of a masked score scales the mask as well; positive, so that −∞ stays it.
+        let dtype = view.ty(class).dtype;
+        let mask = inside.mask.map(|(mask, shape)| (Term::apply(Mul {}, [mask, Term::number(dtype, &shape, factor)]), shape));
+        return Some(Scores { scale: inside.scale * factor, mask, ..inside });
     }
     view.find(class, |op, x| match op {
         Op::Dot(dot) => {
@@ -172,11 +190,12 @@ fn scores<'e>(view: View<'e>, class: Id, search: Search) -> Option<Scores<'e>> {
             let matrices =
                 free(view.ty(x[0]).rank(), &dot.a_batch, &dot.a_contract) && free(view.ty(x[1]).rank(), &dot.b_batch, &dot.b_contract);
             (matrices && dot.a_contract.len() == 1).then(|| Scores {
-                dot,
+                dot: dot.clone(),
                 q,
                 k,
                 scale: q_scale * k_scale,
                 softcap: None,
+                factors: Vec::new(),
                 mask: None,
                 batch: batch(),
             })
@@ -186,28 +205,39 @@ fn scores<'e>(view: View<'e>, class: Id, search: Search) -> Option<Scores<'e>> {
             masked(view, scores(view, inner, search)?, Term::Class(mask), view.shape(mask), shape)
         }),
         Op::Select(_) => {
-            let (hidden, inner, sees_if) = match (view.uniform(x[1]), view.uniform(x[2])) {
-                (None, Some(value)) if search.hides(value) => (x[0], x[1], true),
-                (Some(value), None) if search.hides(value) => (x[0], x[2], false),
+            let (inner, values) = match (view.uniform(x[1]), view.uniform(x[2])) {
+                (None, Some(value)) if search.hides(value) => (x[1], [0.0, value]),
+                (Some(value), None) if search.hides(value) => (x[2], [value, 0.0]),
                 _ => return None,
             };
-            let condition = view.before_broadcast(hidden);
-            let [zero, never] = [0.0, f64::NEG_INFINITY].map(|value| Term::number(view.ty(class).dtype, view.shape(condition), value));
-            let (yes, no) = if sees_if { (zero, never) } else { (never, zero) };
+            let condition = view.before_broadcast(x[0]);
+            let [yes, no] = values.map(|value| Term::number(view.ty(class).dtype, view.shape(condition), value));
             let mask = Term::apply(Select {}, [Term::Class(condition), yes, no]);
             masked(view, scores(view, inner, search)?, mask, view.shape(condition), shape)
         }
+        Op::Mul(_) => {
+            [(x[0], x[1]), (x[1], x[0])].into_iter().find_map(|(inner, factor)| warmed(view, inner, factor, false, shape, search))
+        }
+        Op::Div(_) => warmed(view, x[0], x[1], true, shape, search),
+        Op::Transpose(transpose) if swaps_last_two(&transpose.perm) => {
+            // The product of keys and queries, in that order.
+            let inside = scores(view, x[0], search).filter(|s| s.mask.is_none() && s.factors.is_empty())?;
+            let Dot { a_batch, b_batch, a_contract, b_contract } = inside.dot;
+            let dot = Dot { a_batch: b_batch, b_batch: a_batch, a_contract: b_contract, b_contract: a_contract };
+            Some(Scores { dot, q: inside.k, k: inside.q, ..inside })
+        }
         Op::Reshape(_) if keeps_last_two(view, x[0], class) => {
             let inside = scores(view, x[0], search)?;
-            // Masks keep the axes that they were added to.
-            Some(if inside.mask.is_none() { Scores { batch: batch(), ..inside } } else { inside })
+            // Masks and temperatures keep the axes that they were applied to.
+            let free = inside.mask.is_none() && inside.factors.is_empty();
+            Some(if free { Scores { batch: batch(), ..inside } } else { inside })
         }
         _ => None,
     })
 }
 
 /// The scores with one more mask added where they have that shape. A second one joins the first if both see the same axes.
-fn masked<'e>(view: View<'e>, inside: Scores<'e>, mask: Term, mask_shape: &[Dim], shape: &[Dim]) -> Option<Scores<'e>> {
+fn masked(view: View, inside: Scores, mask: Term, mask_shape: &[Dim], shape: &[Dim]) -> Option<Scores> {
     let batch = shape[..shape.len() - 2].to_vec();
     let Some((first, first_shape)) = inside.mask else {
         return Some(Scores { batch, mask: Some((mask, mask_shape.to_vec())), ..inside });
@@ -220,8 +250,19 @@ fn masked<'e>(view: View<'e>, inside: Scores<'e>, mask: Term, mask_shape: &[Dim]
     same_axes.then(|| Scores { batch, mask: Some((Term::apply(Add {}, [first, mask]), common)), ..inside })
 }
 
+/// Scores multiplied or divided by something that all keys share, as if the queries had been.
+fn warmed(view: View, inner: Id, factor: Id, divides: bool, shape: &[Dim], search: Search) -> Option<Scores> {
+    let factor = view.before_broadcast(factor);
+    let shared = view.shape(factor).last().is_none_or(|d| d.is(1));
+    let mut inside = scores(view, inner, search).filter(|s| shared && s.mask.is_none() && s.softcap.is_none())?;
+    let batch = shape[..shape.len() - 2].to_vec();
+    let same_axes = inside.factors.is_empty() || view.same_dims(&inside.batch, &batch);
+    inside.factors.push((factor, divides));
+    same_axes.then_some(Scores { batch, ..inside })
+}
+
 /// cap · tanh(scores / cap)
-fn capped<'e>(view: View<'e>, class: Id, cap: f64, search: Search) -> Option<Scores<'e>> {
+fn capped(view: View, class: Id, cap: f64, search: Search) -> Option<Scores> {
     let inner = view.find(class, |op, x| matches!(op, Op::Tanh(_)).then(|| x[0])).filter(|_| cap > 0.0)?;
     let inside = scores(view, inner, search).filter(|s| s.mask.is_none() && s.softcap.is_none())?;
     Some(Scores { scale: inside.scale * cap, softcap: Some(cap), ..inside })
@@ -243,16 +284,20 @@ fn build(view: View, root: Id, scores: &Scores, v: &Operand) -> Option<Term> {
         [] => [Dim::ONE, Dim::ONE],
         [heads] => [Dim::ONE, heads.clone()],
         [batch, heads] => [batch.clone(), heads.clone()],
-        more if scores.mask.is_none() => [Dim::ONE, Dim::product(more)],
+        more if scores.mask.is_none() && scores.factors.is_empty() => [Dim::ONE, Dim::product(more)],
         _ => return None,
     };
+    let permuted = |operand: &Operand| operand.perm.iter().map(|a| view.shape(operand.class)[*a].clone()).collect::<Vec<Dim>>();
+    let with_batch = |shape: &[Dim]| [&batch[..], &shape[shape.len() - 2..]].concat();
     let four_axes = |operand: &Operand| {
-        let shape = view.shape(operand.class);
-        let permuted: Vec<Dim> = operand.perm.iter().map(|a| shape[*a].clone()).collect();
-        let to = [&batch[..], &permuted[permuted.len() - 2..]].concat();
+        let (shape, to) = (permuted(operand), with_batch(&permuted(operand)));
         let transposed = Term::transposed(view, operand.class, &operand.perm);
-        if permuted == to { transposed } else { Term::apply(Reshape { shape: to }, [transposed]) }
+        if shape == to { transposed } else { Term::apply(Reshape { shape: to }, [transposed]) }
     };
+    let queries = scores.factors.iter().fold(four_axes(&q), |queries, (factor, divides)| {
+        let factor = Term::of(Broadcast { shape: with_batch(&permuted(&q)) }, &[*factor]);
+        if *divides { Term::apply(Div {}, [queries, factor]) } else { Term::apply(Mul {}, [queries, factor]) }
+    });
     let [k, v] = match (before_repeat(view, &k, &batch), before_repeat(view, v, &batch)) {
         (Some((k, k_heads)), Some((v, v_heads))) if k_heads == v_heads => [k, v],
         _ => [four_axes(&k), four_axes(v)],
@@ -266,7 +311,7 @@ fn build(view: View, root: Id, scores: &Scores, v: &Operand) -> Option<Term> {
         ..Attention::plain()
     };
     let mask = scores.mask.as_ref().map(|(mask, _)| mask.clone());
-    let y = Term::apply(op, [four_axes(&q), k, v].into_iter().chain(mask));
+    let y = Term::apply(op, [queries, k, v].into_iter().chain(mask));
     let to = view.shape(root);
     let as_it_is = to.len() == 4 && view.same_dims(&to[..2], &batch);
     Some(if as_it_is { y } else { Term::apply(Reshape { shape: to.to_vec() }, [y]) })

@@ -54,6 +54,20 @@ pub const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        name: "layer-norm-by-moments",
+        mathematics: "x * k + (bias - mean(x) * k) = layer_norm(x, scale, bias) with k = scale / sqrt(mean((x - mean(x))^2) + epsilon)",
+        exactness: STATISTICS,
+        roots: &["add"],
+        rewrite: layer_norm_by_moments,
+        examples: &[
+            "graph (%x: f32[n, 5]) { %g = parameter g: f32[5] ; %o = parameter o: f32[5] ; %m = mean %x {axes = [1], keep = true} ;
+             %b = broadcast %m {shape = [n, 5]} ; %d = sub %x, %b ; %q = mul %d, %d ; %v = mean %q {axes = [1], keep = true} ;
+             %e = const f32[] 0.001 ; %f = broadcast %e {shape = [n, 1]} ; %w = add %v, %f ; %r = sqrt %w ; %i = reciprocal %r ;
+             %ib = broadcast %i {shape = [n, 5]} ; %gb = broadcast %g {shape = [n, 5]} ; %k = mul %ib, %gb ; %xk = mul %x, %k ;
+             %mk = mul %b, %k ; %ob = broadcast %o {shape = [n, 5]} ; %c = sub %ob, %mk ; %y = add %xk, %c ; return %y }",
+        ],
+    },
+    Rule {
         name: "rms-norm",
         mathematics: "x / sqrt(mean(x^2) + epsilon) * scale = rms_norm(x, scale)",
         exactness: STATISTICS,
@@ -197,6 +211,27 @@ fn layer_norm_with_bias(view: View, root: Id) -> Option<Term> {
             })
         },
     )
+}
+
+fn layer_norm_by_moments(view: View, root: Id) -> Option<Term> {
+    view.find(root, |op, x| match x {
+        [a, b] if matches!(op, Op::Add(_)) => [(*a, *b), (*b, *a)].into_iter().find_map(|(scaled, rest)| {
+            let (bias, shift) = view.find(rest, |op, x| (matches!(op, Op::Sub(_)) && view.is_fixed(x[0])).then(|| (x[0], x[1])))?;
+            let (scaled, shift) = (view.product(scaled), view.product(shift));
+            scaled.powers.iter().filter(|(_, exponent)| *exponent == -0.5).find_map(|(variance, _)| {
+                let (difference, axes, epsilon) = mean_square(view, *variance)?;
+                let x = centred(view, difference, &axes)?;
+                let slope = scaled.over(&view.product(x));
+                let mean = shift.over(&slope).only().filter(|(_, exponent)| *exponent == 1.0)?.0;
+                let scale = parameter_or_one(view, &slope.without(*variance, -0.5)?, x)?;
+                let axes_from = trailing(&axes, view.ty(x).rank())?;
+                let of_mean = close(shift.coefficient, slope.coefficient) && view.spread_mean(mean)? == (x, axes);
+                let operands = [Term::Class(x), scale, Term::Class(view.before_broadcast(bias))];
+                of_mean.then(|| Term::apply(LayerNorm { axes_from, epsilon: Real(epsilon) }, operands))
+            })
+        }),
+        _ => None,
+    })
 }
 
 fn rms_norm(view: View, root: Id) -> Option<Term> {

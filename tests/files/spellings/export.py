@@ -201,6 +201,12 @@ def attention_einsum_heads_inside_ts(self, q, k, v):
     return torch.einsum("bhlm,bmhd->blhd", p, v)
 
 
+@case((B, L, H, D), (B, M, H, D), (B, M, H, D), ts=True)
+def attention_einsum_keys_first_ts(self, q, k, v):
+    p = torch.softmax(torch.einsum("bmhd,blhd->bhlm", k, q * 0.5), -1)
+    return torch.einsum("bhlm,bmhd->blhd", p, v)
+
+
 @case((B, L, D), (B, M, D), (B, M, D))
 def attention_one_head(self, q, k, v):
     return torch.bmm(torch.softmax(torch.bmm(q, k.transpose(1, 2)) / math.sqrt(D), -1), v)
@@ -279,6 +285,44 @@ def attention_encoder_layer(self, x):
     return self.layer(x)
 
 
+@case(Q, K, V, (B, 1, 1, M))
+def attention_mask_before_scale(self, q, k, v, mask):
+    return torch.softmax((q @ k.transpose(-2, -1) + mask) * D**-0.5, -1) @ v
+
+
+@case(Q, K, V)
+@with_state(temperature=torch.rand(H, 1, 1) + 0.5)
+def attention_temperature_per_head(self, q, k, v):
+    q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+    return torch.softmax(q @ k.transpose(-2, -1) * self.temperature, -1) @ v
+
+
+@case(Q, K, V, (1,), ts=True)
+def attention_temperature_given_ts(self, q, k, v, temperature):
+    return torch.softmax(q @ k.transpose(-2, -1) / temperature, -1) @ v
+
+
+@case((B * H, L, D), (B * H, M, D), (B * H, M, D), (B * H, L, M), ts=True)
+def attention_baddbmm_ts(self, q, k, v, bias):
+    return torch.bmm(torch.softmax(torch.baddbmm(bias, q, k.transpose(1, 2), alpha=0.5), -1), v)
+
+
+@case((B, L, 12), (B, M, 12), ts=True)
+@with_state(q=nn.Linear(12, 12), k=nn.Linear(12, 12), v=nn.Linear(12, 12))
+def attention_scaled_before_heads_ts(self, x, context):
+    def heads(t):
+        return t.view(B, -1, 3, 4).transpose(1, 2)
+
+    q, k, v = heads(self.q(x) * 0.5), heads(self.k(context)), heads(self.v(context))
+    return torch.softmax(q @ k.transpose(-2, -1), -1) @ v
+
+
+@case(Q, K, V, torch.ones(1, 1, L, M, dtype=torch.bool), ts=True)
+def attention_least_mask_selected_ts(self, q, k, v, seen):
+    scores = q @ k.transpose(-2, -1) / math.sqrt(D)
+    return torch.softmax(torch.where(seen, scores, torch.full([], torch.finfo(torch.float32).min)), -1) @ v
+
+
 # Masks by a large finite number: another function where a query sees no key, so only with --approximate.
 
 
@@ -287,10 +331,9 @@ def attention_finite_mask_filled(self, q, k, v, seen):
     return torch.softmax((q @ k.transpose(-2, -1) / math.sqrt(D)).masked_fill(seen == 0, -1e9), -1) @ v
 
 
-@case(Q, K, V, torch.ones(1, 1, L, M, dtype=torch.bool), ts=True)
-def attention_finite_mask_selected_ts(self, q, k, v, seen):
-    scores = q @ k.transpose(-2, -1) / math.sqrt(D)
-    return torch.softmax(torch.where(seen, scores, torch.full([], torch.finfo(torch.float32).min)), -1) @ v
+@case(Q, K, V, torch.ones(B, 1, 1, M), ts=True)
+def attention_finite_mask_filled_ts(self, q, k, v, seen):
+    return torch.softmax((q @ k.transpose(-2, -1) * 0.5).masked_fill(seen == 0, -10000.0), -1) @ v
 
 
 # --- near misses -------------------------------------------------------------------------------------------------------
@@ -493,6 +536,16 @@ def layer_norm_plain_ts(self, x):
 def layer_norm_by_hand(self, x):
     d = x - x.mean(-1, keepdim=True)
     return d * torch.rsqrt(d.pow(2).mean(-1, keepdim=True) + 1e-5) * self.weight + self.bias
+
+
+@case((2, 3, 8), ts=True)
+@with_state(weight=torch.randn(8), bias=torch.randn(8))
+def layer_norm_by_moments_ts(self, x):
+    # As Keras does, by way of batch normalisation.
+    mean = x.mean(-1, keepdim=True)
+    variance = ((x - mean) ** 2).mean(-1, keepdim=True)
+    slope = torch.rsqrt(variance + 1e-3) * self.weight
+    return x * slope + (self.bias - mean * slope)
 
 
 @case((2, 3, 8))
