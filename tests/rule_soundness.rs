@@ -18,7 +18,7 @@ use kiln_tests::samples::{Fill, Random, tensor};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Values of the symbols in examples, n first.
-const SIZES: [(i64, i64); 5] = [(1, 1), (2, 3), (5, 4), (8, 17), (3, 3)];
+const SIZES: [(i64, i64); 7] = [(1, 1), (2, 3), (5, 4), (8, 17), (3, 3), (0, 2), (4, 0)];
 /// Draws of values for each size.
 const DRAWS: usize = 4;
 

@@ -3,13 +3,17 @@
 //! `files/spellings/` has small models, exported by the script there; `recognised.txt` beside them lists the composites that each
 //! is left with. The name of a model says what it must contain.
 
+use kiln::artifact::describe::ModelFacts;
+use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
+use kiln::compile::compile;
 use kiln::egraph::rule::Freedom;
 use kiln::frontend::onnx::{Options, import};
 use kiln::passes::recognise::{Recognition, recognised};
 use kiln::pipeline::{Config, Context};
 use kiln_ir::eval::evaluate;
 use kiln_ir::ops::Meaning;
-use kiln_ir::{Builder, Graph, Module, NodeKind, Op, Tensor};
+use kiln_ir::{Builder, Graph, Module, NodeKind, Op, Tensor, Value};
+use kiln_runtime::threads::ThreadPool;
 use kiln_tests::bless::{check_file, repository};
 use kiln_tests::samples::{Fill, Random, tensor};
 use std::collections::BTreeMap;
@@ -46,9 +50,37 @@ impl Spelling {
         recognised(&self.module.functions["predict"], &context, &Recognition { freedom, ..Recognition::default() }).graph
     }
 
-    /// The graph of the freedom that the spelling needs.
+    /// With the freedom that the spelling needs.
+    fn recognition(&self) -> Recognition {
+        let freedom = if self.is_approximate() { Freedom::Approximation } else { Freedom::Reassociation };
+        Recognition { freedom, ..Recognition::default() }
+    }
+
     fn result(&self) -> Graph {
-        self.recognised(if self.is_approximate() { Freedom::Approximation } else { Freedom::Reassociation })
+        self.recognised(self.recognition().freedom)
+    }
+
+    /// Ordinary values for a size of 5 where one is open.
+    fn inputs(&self, random: &mut Random) -> Vec<Tensor> {
+        let graph = &self.module.functions["predict"];
+        let input = |(_, value): &(String, Value)| {
+            let ty = graph.ty(*value);
+            let shape: Vec<usize> = ty.shape.iter().filter_map(|d| d.evaluate(&|_| Some(5))).map(|d| d as usize).collect();
+            // Every query sees a key: with none, an approximation is another function.
+            let ones = self.is_approximate() && ty.rank() == 4 && shape[3] == 7 && shape[1] == 1;
+            tensor(ty.dtype, &shape, Fill::Ordinary, Some(if ones { (1.0, 1.0) } else { (-2.0, 2.0) }), random)
+        };
+        graph.inputs().iter().map(input).collect()
+    }
+
+    /// Results are as expected, wherever those are numbers.
+    fn compare(&self, expected: &[Tensor], results: &[Tensor]) {
+        for (old, new) in expected.iter().zip(results) {
+            assert_eq!(old.ty(), new.ty(), "{}", self.name);
+            let close = |(a, b): (&f64, &f64)| a.is_nan() || (a - b).abs() <= TOLERANCE * (1.0 + a.abs());
+            let (a, b) = (old.floats(), new.floats());
+            assert!(a.iter().zip(&b).all(close), "{}: {a:?} became {b:?}", self.name);
+        }
     }
 
     /// The composite that the name begins with.
@@ -120,25 +152,30 @@ fn recognising_keeps_results() {
     for spelling in spellings() {
         let before = &spelling.module.functions["predict"];
         let after = spelling.result();
-        let value = |_: &kiln_ir::Symbol| Some(5);
-        let input = |(_, v): &(String, kiln_ir::Value), random: &mut Random| {
-            let ty = before.ty(*v);
-            let shape: Vec<usize> = ty.shape.iter().filter_map(|d| d.evaluate(&value)).map(|d| d as usize).collect();
-            // Every query sees a key: with none, attention says 0 and others say NaN, or another function applies.
-            let ones = spelling.is_approximate() && ty.rank() == 4 && shape[3] == 7 && shape[1] == 1;
-            let interval = if ones { (1.0, 1.0) } else { (-2.0, 2.0) };
-            tensor(ty.dtype, &shape, Fill::Ordinary, Some(interval), random)
-        };
         for _ in 0..3 {
-            let inputs: Vec<Tensor> = before.inputs().iter().map(|i| input(i, &mut random)).collect();
+            let inputs = spelling.inputs(&mut random);
             let run =
                 |graph: &Graph| evaluate(&spelling.module, graph, &inputs).unwrap_or_else(|e| panic!("{}: {}", spelling.name, e.message));
-            for (old, new) in run(before).iter().zip(&run(&after)) {
-                assert_eq!(old.ty(), new.ty(), "{}", spelling.name);
-                let far = |(a, b): (&f64, &f64)| !a.is_nan() && (a - b).abs() > TOLERANCE * (1.0 + a.abs());
-                let (a, b) = (old.floats(), new.floats());
-                assert!(!a.iter().zip(&b).any(far), "{}: {a:?} became {b:?}\n{after}", spelling.name);
-            }
+            spelling.compare(&run(before), &run(&after));
+        }
+    }
+}
+
+#[test]
+fn compiled_code_agrees_with_and_without_recognising() {
+    let mut random = Random::new(29);
+    let pool = ThreadPool::new(1);
+    for spelling in spellings() {
+        let inputs = spelling.inputs(&mut random);
+        let expected = evaluate(&spelling.module, &spelling.module.functions["predict"], &inputs);
+        let expected = expected.unwrap_or_else(|e| panic!("{}: {}", spelling.name, e.message));
+        for recognise in [None, Some(spelling.recognition())] {
+            let config = Config { recognise, ..Config::default() };
+            let target = CpuTarget::host(CpuLevel::Native).unwrap_or_else(|e| panic!("{e}"));
+            let facts = ModelFacts { name: "spelling".into(), ..ModelFacts::default() };
+            let compiled = compile(&spelling.module, target, facts, &config).unwrap_or_else(|e| panic!("{}: {}", spelling.name, e[0]));
+            let results = compiled.predictor(&pool).and_then(|predictor| predictor.run(&inputs, &pool));
+            spelling.compare(&expected, &results.unwrap_or_else(|e| panic!("{}: {e}", spelling.name)));
         }
     }
 }

@@ -148,6 +148,9 @@ impl Search {
 
     /// Whether one of these depends on the class. Only what is above it can.
     fn reaches(&self, from: &[usize], class: usize) -> bool {
+        if from.iter().all(|at| *at != class && self.levels[*at] <= self.levels[class]) {
+            return false;
+        }
         let mut stack = from.to_vec();
         let mut seen = vec![false; self.ids.len()];
         while let Some(at) = stack.pop() {

@@ -3,6 +3,7 @@
 mod activations;
 mod attention;
 mod conv;
+mod dot;
 mod movement;
 mod norms;
 mod softmax;
@@ -16,6 +17,7 @@ pub const SUBJECTS: &[(&str, &[Rule])] = &[
     ("norms", norms::RULES),
     ("attention", attention::RULES),
     ("movement", movement::RULES),
+    ("dot", dot::RULES),
     ("conv", conv::RULES),
 ];
 

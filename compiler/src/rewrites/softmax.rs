@@ -45,6 +45,24 @@ pub const RULES: &[Rule] = &[
         examples: &["graph (%x: f32[n, 5]) { %s = softmax %x {axis = 0} ; %y = log %s ; return %y }"],
     },
     Rule {
+        name: "power-of-log-softmax",
+        mathematics: "e^(log_softmax(x)) = softmax(x)",
+        exactness: A_ROW,
+        roots: &["exp"],
+        rewrite: power_of_log_softmax,
+        examples: &["graph (%x: f32[n, 5]) { %l = log_softmax %x {axis = 1} ; %y = exp %l ; return %y }"],
+    },
+    Rule {
+        name: "softmax-moved-to-last-axis",
+        mathematics: "softmax(x)^T along an axis that the transposition makes the last = softmax(x^T) along the last",
+        exactness: Exactness::SameBits,
+        roots: &["transpose"],
+        rewrite: softmax_moved_to_last_axis,
+        examples: &[
+            "graph (%x: f32[2, 5, n]) { %s = softmax %x {axis = 1} ; %y = transpose %s {perm = [0, 2, 1]} ; return %y }",
+        ],
+    },
+    Rule {
         name: "less-log-of-sum",
         mathematics: "x - log(sum(e^x)) = log_softmax(x)",
         exactness: A_ROW,
@@ -113,6 +131,26 @@ fn log_of_softmax(view: View, root: Id) -> Option<Term> {
     view.find(shares, |op, x| match op {
         Op::Softmax(Softmax { axis }) => Some(Term::of(LogSoftmax { axis: *axis }, x)),
         _ => None,
+    })
+}
+
+fn power_of_log_softmax(view: View, root: Id) -> Option<Term> {
+    view.find(exponent(view, root)?, |op, x| match op {
+        Op::LogSoftmax(LogSoftmax { axis }) => Some(Term::of(Softmax { axis: *axis }, x)),
+        _ => None,
+    })
+}
+
+fn softmax_moved_to_last_axis(view: View, root: Id) -> Option<Term> {
+    view.find(root, |op, x| {
+        let Op::Transpose(transpose) = op else { return None };
+        let (last, moved) = (transpose.perm.len().checked_sub(1)?, *transpose.perm.last()?);
+        view.find(x[0], |op, y| match op {
+            Op::Softmax(Softmax { axis }) if *axis == moved && moved != last => {
+                Some(Term::apply(Softmax { axis: last }, [Term::transposed(view, y[0], &transpose.perm)]))
+            }
+            _ => None,
+        })
     })
 }
 

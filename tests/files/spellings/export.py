@@ -207,6 +207,36 @@ def attention_einsum_keys_first_ts(self, q, k, v):
     return torch.einsum("bhlm,bmhd->blhd", p, v)
 
 
+@case(Q, K, V)
+def attention_values_first(self, q, k, v):
+    p = torch.softmax(q @ k.transpose(-2, -1) * 0.5, -1)
+    return (v.transpose(-2, -1) @ p.transpose(-2, -1)).transpose(-2, -1)
+
+
+@case(Q, K, V, ts=True)
+def attention_columns_ts(self, q, k, v):
+    return torch.softmax(k @ q.transpose(-2, -1) * 0.5, -2).transpose(-2, -1) @ v
+
+
+@case(Q, K, V)
+def attention_by_log_softmax(self, q, k, v):
+    return torch.exp(torch.log_softmax(q @ k.transpose(-2, -1) * 0.5, -1)) @ v
+
+
+@case((B, L, 12))
+@with_state(qkv=nn.Linear(12, 36), proj=nn.Linear(12, 12))
+def attention_vision(self, x):
+    q, k, v = self.qkv(x).reshape(B, L, 3, 3, 4).permute(2, 0, 3, 1, 4).unbind(0)
+    y = ((q * 0.5) @ k.transpose(-2, -1)).softmax(-1) @ v
+    return self.proj(y.transpose(1, 2).reshape(B, L, 12))
+
+
+@case(Q, K, V, torch.ones(B, M))
+def attention_bert_mask(self, q, k, v, seen):
+    extended = (1.0 - seen[:, None, None, :]) * torch.finfo(torch.float32).min
+    return F.softmax(q @ k.transpose(-1, -2) / math.sqrt(D) + extended, dim=-1) @ v
+
+
 @case((B, L, D), (B, M, D), (B, M, D))
 def attention_one_head(self, q, k, v):
     return torch.bmm(torch.softmax(torch.bmm(q, k.transpose(1, 2)) / math.sqrt(D), -1), v)
