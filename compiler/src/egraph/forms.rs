@@ -8,8 +8,8 @@
 //! Sums are not taken apart further: x is often one itself, and rules look for x. A product compares as a whole, so it may be.
 //!
 //! Factors may be smaller than the whole, as broadcasting is looked through; a right side that forgets it does not type.
-//! Roots stay opaque: √(x²) is not x. Only what two factors cancel to loses a point of the domain, and cancelled factors are
-//! kept with exponent 0.
+//! Roots stay opaque: √(x²) is not x. Factors that cancel inside a class stay, with exponent 0, as x / x is not 1 everywhere; they
+//! vanish only where two products are compared.
 
 use super::view::{View, close};
 use crate::cut::role::{Role, role};
