@@ -27,6 +27,7 @@ def inputs_of(path, session):
 
 
 def timed(run, seconds):
+    run()
     times, begin = [], time.perf_counter()
     while not times or (time.perf_counter() - begin < seconds and len(times) < 1000):
         start = time.perf_counter()
@@ -35,11 +36,21 @@ def timed(run, seconds):
     return statistics.median(times)
 
 
+def open_session(path, threads):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def timed_peer(path, inputs, args):
+    # A session of its own: threads of an idle one spin for a while and would slow down what is measured next.
+    session = open_session(path, args.threads)
+    return timed(lambda: session.run(None, inputs), args.seconds)
+
+
 def compare(kiln, path, args, scratch):
     name = os.path.splitext(os.path.basename(path))[0]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = args.threads, 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_session(path, args.threads)
     inputs = inputs_of(path, session)
     program, arrays, found = (os.path.join(scratch, name + end) for end in (".exe", ".npz", ".out.npz"))
     np.savez(arrays, **inputs)
@@ -51,10 +62,11 @@ def compare(kiln, path, args, scratch):
         scale = float(np.abs(want).max()) if want.size else 0.0
         if scale > 0:
             errors.append(float(np.abs(outputs[value.name].astype(np.float64) - want).max()) / scale)
+    del session
     bench = [program, "--inputs", arrays, "--bench", "--runs", "1000", "--seconds", str(args.seconds), "--threads", str(args.threads), "--json"]
     ours, theirs = [], []
     for _ in range(args.rounds):
-        theirs.append(timed(lambda: session.run(None, inputs), args.seconds))
+        theirs.append(timed_peer(path, inputs, args))
         ours.append(json.loads(subprocess.run(bench, check=True, capture_output=True, text=True).stdout)["median_us"] * 1e-6)
     pick = min if args.best else statistics.median
     return name, pick(ours) * 1e3, pick(theirs) * 1e3, max(errors)
