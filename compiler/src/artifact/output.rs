@@ -1,7 +1,8 @@
-//! Output files: written beside their place and renamed, so that nobody ever sees half of one.
+//! Output files: written beside their place and renamed, so that nobody ever sees half of one. Links are followed; devices and
+//! pipes are written through, never replaced.
 
 use kiln_ir::Diagnostic;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use tempfile::{NamedTempFile, TempDir};
@@ -14,12 +15,13 @@ const BUFFER_BYTES: usize = 1 << 16;
 /// Errors: `file`, with the path and what the system says.
 pub fn write_file(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Diagnostic> {
     let write = || {
-        let temporary = temporary_file(&directory_of(path))?;
-        let mut writer = BufWriter::with_capacity(BUFFER_BYTES, temporary.as_file());
-        fill(&mut writer)?;
-        writer.flush()?;
-        drop(writer);
-        temporary.persist(path).map_err(|error| error.error)?;
+        if is_stream(path) {
+            return fill_buffered(&open_stream(path)?, fill);
+        }
+        let place = place_of(path);
+        let temporary = temporary_file(&directory_of(&place))?;
+        fill_buffered(temporary.as_file(), fill)?;
+        temporary.persist(place).map_err(|error| error.error)?;
         Ok(())
     };
     write().map_err(|error: io::Error| file_error("write", path, &error))
@@ -29,7 +31,8 @@ pub fn write_file(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<(
 ///
 /// Errors: `file`.
 pub fn directory_beside(path: &Path) -> Result<TempDir, Diagnostic> {
-    let made = tempfile::Builder::new().prefix(".kiln-").tempdir_in(directory_of(path));
+    let parent = if is_stream(path) { std::env::temp_dir() } else { directory_of(&place_of(path)) };
+    let made = tempfile::Builder::new().prefix(".kiln-").tempdir_in(parent);
     made.map_err(|error| file_error("write", path, &error))
 }
 
@@ -37,7 +40,16 @@ pub fn directory_beside(path: &Path) -> Result<TempDir, Diagnostic> {
 ///
 /// Errors: `file`.
 pub fn rename_into_place(from: &Path, to: &Path) -> Result<(), Diagnostic> {
-    fs::rename(from, to).map_err(|error| file_error("write", to, &error))
+    let put = || match is_stream(to) {
+        true => io::copy(&mut File::open(from)?, &mut open_stream(to)?).map(drop),
+        false => fs::rename(from, place_of(to)),
+    };
+    put().map_err(|error| file_error("write", to, &error))
+}
+
+/// Whether this is a device, a pipe or a socket: nothing can lie beside it.
+pub fn is_stream(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 /// What the system says about a file, with a next step where one is known.
@@ -54,6 +66,21 @@ pub fn file_error(action: &str, path: &Path, error: &io::Error) -> Diagnostic {
         io::ErrorKind::StorageFull => diagnostic.help("make room, or write to another disk"),
         _ => diagnostic,
     }
+}
+
+fn open_stream(path: &Path) -> io::Result<File> {
+    File::options().write(true).open(path)
+}
+
+fn fill_buffered(file: &File, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut writer = BufWriter::with_capacity(BUFFER_BYTES, file);
+    fill(&mut writer)?;
+    writer.flush()
+}
+
+/// What a link points to; the path itself where there is nothing yet.
+fn place_of(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 fn directory_of(path: &Path) -> PathBuf {
@@ -91,5 +118,39 @@ mod tests {
         assert_eq!(fs::read_dir(directory.path()).expect("readable").count(), 1);
         let missing = write_file(Path::new("/no/such/place"), |_| Ok(())).expect_err("refused");
         insta::assert_snapshot!(missing, @"error[file]: cannot write /no/such/place: there is no such file or directory");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_stay_and_their_files_change() {
+        let directory = tempfile::tempdir().expect("the system has a place for temporary files");
+        let (file, link) = (directory.path().join("model.o"), directory.path().join("link"));
+        fs::write(&file, b"old").expect("written");
+        std::os::unix::fs::symlink(&file, &link).expect("linked");
+        write_file(&link, |out| out.write_all(b"new")).expect("written");
+        assert_eq!(fs::read(&file).expect("readable"), b"new");
+        let made = directory_beside(&link).expect("a directory");
+        let finished = made.path().join("finished");
+        fs::write(&finished, b"newer").expect("written");
+        rename_into_place(&finished, &link).expect("moved");
+        assert_eq!(fs::read(&file).expect("readable"), b"newer");
+        assert!(fs::symlink_metadata(&link).expect("still there").is_symlink());
+    }
+
+    /// A socket stands for whatever is no file: replacing it would hurt nobody, unlike a device.
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_never_replaced() {
+        let directory = tempfile::tempdir().expect("the system has a place for temporary files");
+        let path = directory.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).expect("bound");
+        assert!(is_stream(&path));
+        write_file(&path, |out| out.write_all(b"new")).expect_err("sockets cannot be opened");
+        let made = directory_beside(&path).expect("a directory elsewhere");
+        assert!(!made.path().starts_with(directory.path()));
+        let finished = made.path().join("finished");
+        fs::write(&finished, b"new").expect("written");
+        rename_into_place(&finished, &path).expect_err("sockets cannot be opened");
+        assert!(is_stream(&path), "still the socket");
     }
 }

@@ -4,7 +4,7 @@ use super::archive::write_archive;
 use super::describe::{ModelFacts, describe};
 use super::header::c_header;
 use super::link::{link_executable, link_shared};
-use super::output::{directory_beside, file_error, rename_into_place, write_file};
+use super::output::{directory_beside, file_error, is_stream, rename_into_place, write_file};
 use crate::backend::cpu::object::{ObjectParts, exported_symbols, model_object};
 use crate::backend::cpu::plan::ProgramPlan;
 use crate::backend::cpu::target::CpuTarget;
@@ -91,6 +91,10 @@ pub fn write_artifact(parts: &ArtifactParts, kind: ArtifactKind, choice: Weights
     let embedded = (signature.weights.location == WeightsLocation::Embedded).then_some(parts.weights);
     let mut written = Written { artifact: out.to_path_buf(), header: None, weights: None };
     if let WeightsLocation::External(name) = &signature.weights.location {
+        if is_stream(out) {
+            let error = Diagnostic::new("file", format!("no file of weights can lie beside {}, which is no file itself", out.display()));
+            return Err(error.help("embed the weights, or name a file"));
+        }
         let path = out.with_file_name(name);
         write_file(&path, |file| file.write_all(parts.weights))?;
         written.weights = Some(path);
@@ -108,7 +112,7 @@ pub fn write_artifact(parts: &ArtifactParts, kind: ArtifactKind, choice: Weights
         ArtifactKind::StaticLibrary => write_library(out, &format!("{}.o", signature.name), write_object)?,
         ArtifactKind::SharedLibrary => link_shared(out, &write_object, &exported_symbols(&signature.name))?,
     }
-    if kind != ArtifactKind::Executable {
+    if kind != ArtifactKind::Executable && !is_stream(out) {
         written.header = Some(write_header(out, &signature)?);
     }
     Ok(written)
