@@ -14,25 +14,44 @@ pub fn file_error(what: &str, path: &Path, error: &io::Error) -> Diagnostic {
     Diagnostic::new("file", format!("cannot {what} {}: {reason}", path.display()))
 }
 
-/// Lets `content` write a file that appears under `path` only when it is complete.
+/// Lets `content` write a file that appears under `path` only when it is complete; see [`replace_whole`].
 ///
-/// What is no regular file (a pipe, `/dev/stdout`) is written directly.
 /// Errors: `file`, with the system's reason; the unfinished file is removed.
 pub fn write_whole(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Diagnostic> {
-    let failed = |error: &io::Error| file_error("write", path, error);
-    // Follow a link to what it stands for, so that renaming does not replace the link.
-    let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    if fs::metadata(&place).is_ok_and(|found| !found.is_file()) {
-        let file = File::options().write(true).open(&place).map_err(|error| failed(&error))?;
-        return fill(file, content).map_err(|error| failed(&error));
+    replace_whole(path, content).map_err(|error| file_error("write", path, &error))
+}
+
+/// The same, with the system's own error.
+///
+/// A link is followed, so that its file changes and the link stays. What is no regular file (a pipe, `/dev/stdout`) is written
+/// directly.
+pub fn replace_whole(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    if is_stream(path) {
+        return fill(open_stream(path)?, content);
     }
+    let place = place_of(path);
     let beside = beside(&place);
     let outcome = File::create(&beside).and_then(|file| fill(file, content)).and_then(|()| fs::rename(&beside, &place));
-    outcome.map_err(|error| {
+    if outcome.is_err() {
         // Best effort: the first error is the one worth telling.
         let _ = fs::remove_file(&beside);
-        failed(&error)
-    })
+    }
+    outcome
+}
+
+/// Whether this is a device, a pipe or a socket: it is written through, and nothing can lie beside it.
+pub fn is_stream(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+/// Opens what [`is_stream`] for writing.
+pub fn open_stream(path: &Path) -> io::Result<File> {
+    File::options().write(true).open(path)
+}
+
+/// What a link points to; the path itself where there is nothing yet.
+pub fn place_of(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn fill(file: File, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {

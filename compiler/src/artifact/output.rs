@@ -2,29 +2,18 @@
 //! pipes are written through, never replaced.
 
 use kiln_ir::Diagnostic;
+pub use kiln_runtime::files::is_stream;
+use kiln_runtime::files::{open_stream, place_of, replace_whole};
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use tempfile::{NamedTempFile, TempDir};
-
-/// Buffer in front of a file.
-const BUFFER_BYTES: usize = 1 << 16;
+use tempfile::TempDir;
 
 /// Writes a file through `fill`, all or nothing.
 ///
 /// Errors: `file`, with the path and what the system says.
 pub fn write_file(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Diagnostic> {
-    let write = || {
-        if is_stream(path) {
-            return fill_buffered(&open_stream(path)?, fill);
-        }
-        let place = place_of(path);
-        let temporary = temporary_file(&directory_of(&place))?;
-        fill_buffered(temporary.as_file(), fill)?;
-        temporary.persist(place).map_err(|error| error.error)?;
-        Ok(())
-    };
-    write().map_err(|error: io::Error| file_error("write", path, &error))
+    replace_whole(path, fill).map_err(|error| file_error("write", path, &error))
 }
 
 /// A directory beside `path`, for what becomes that file; removed with everything in it when dropped.
@@ -47,11 +36,6 @@ pub fn rename_into_place(from: &Path, to: &Path) -> Result<(), Diagnostic> {
     put().map_err(|error| file_error("write", to, &error))
 }
 
-/// Whether this is a device, a pipe or a socket: nothing can lie beside it.
-pub fn is_stream(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
-}
-
 /// What the system says about a file, with a next step where one is known.
 pub fn file_error(action: &str, path: &Path, error: &io::Error) -> Diagnostic {
     let reason = match error.kind() {
@@ -68,38 +52,11 @@ pub fn file_error(action: &str, path: &Path, error: &io::Error) -> Diagnostic {
     }
 }
 
-fn open_stream(path: &Path) -> io::Result<File> {
-    File::options().write(true).open(path)
-}
-
-fn fill_buffered(file: &File, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let mut writer = BufWriter::with_capacity(BUFFER_BYTES, file);
-    fill(&mut writer)?;
-    writer.flush()
-}
-
-/// What a link points to; the path itself where there is nothing yet.
-fn place_of(path: &Path) -> PathBuf {
-    fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
-}
-
 fn directory_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_path_buf(),
         _ => PathBuf::from("."),
     }
-}
-
-/// A temporary file with the permissions of any new file: the process's mask applies to these.
-#[cfg(unix)]
-fn temporary_file(directory: &Path) -> io::Result<NamedTempFile> {
-    use std::os::unix::fs::PermissionsExt as _;
-    tempfile::Builder::new().prefix(".kiln-").permissions(fs::Permissions::from_mode(0o666)).tempfile_in(directory)
-}
-
-#[cfg(not(unix))]
-fn temporary_file(directory: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new().prefix(".kiln-").tempfile_in(directory)
 }
 
 #[cfg(test)]
