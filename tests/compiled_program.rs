@@ -58,6 +58,7 @@ fn signature(location: WeightsLocation) -> Signature {
         flops: None,
         labels: None,
         image: None,
+        states: 0,
     }
 }
 

@@ -30,6 +30,7 @@ use crate::backend::cpu::weights::fill_weights;
 use crate::cut::cut;
 use crate::kernel::Program;
 use crate::pipeline::{Config, Timing, run_passes};
+use crate::schedule::in_place::update_in_place;
 use crate::schedule::layout::channels_last;
 use kiln_ir::artifact::{Signature, WeightsDecl, WeightsLocation};
 use kiln_ir::graph::Parameter;
@@ -51,6 +52,7 @@ pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &C
     timings.push(Timing { pass: "cut", time: cutting.elapsed(), nodes });
     let lowering = Instant::now();
     schedule(&mut program, &target.vector_isa());
+    update_in_place(&mut program, facts.states);
     let mut compiled = Compiled::from_program(program, module.parameters, target, facts).map_err(|error| vec![error])?;
     timings.push(Timing { pass: "lower", time: lowering.elapsed(), nodes });
     compiled.timings = timings;

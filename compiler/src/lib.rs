@@ -1,7 +1,7 @@
 //! Kiln: neural networks become native code.
 //!
 //! [`frontend`] reads models into graphs, [`autodiff`] makes the graphs of their
-//! gradients, [`losses`] and [`optim`] what training adds to them, [`pipeline`] runs [`passes`] over them, [`cut`] makes structured kernels ([`kernel`]) of
+//! gradients, [`losses`] and [`optim`] what training adds to them, [`training`] whole steps of it, [`pipeline`] runs [`passes`] over them, [`cut`] makes structured kernels ([`kernel`]) of
 //! graphs, [`schedule`] plans them, [`backend`] makes code of them and [`artifact`] writes it. [`compile`] is the way through.
 
 pub mod frontend;
@@ -11,6 +11,7 @@ pub mod losses;
 pub mod optim;
 pub mod passes;
 pub mod pipeline;
+pub mod training;
 
 pub mod egraph;
 pub mod rewrites;

@@ -21,6 +21,7 @@ pub mod eval;
 pub mod gradient;
 #[cfg(feature = "programs")]
 pub mod graph;
+pub mod initialiser;
 #[cfg(feature = "programs")]
 pub mod ops;
 pub mod random;

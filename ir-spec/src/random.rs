@@ -3,17 +3,30 @@
 //!
 //! *Source*: Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3 (Philox4x32-10); Wichura 1988, algorithm AS 241.
 
+/// What the first and the third word of the counter are multiplied by in each round of Philox4x32.
+pub const PHILOX_MULTIPLIERS: [u32; 2] = [0xd251_1f53, 0xcd9e_8d57];
+/// What is added to the words of the key after each round.
+pub const PHILOX_WEYL: [u32; 2] = [0x9e37_79b9, 0xbb67_ae85];
+/// Rounds of Philox4x32-10.
+pub const PHILOX_ROUNDS: usize = 10;
+
 /// One block of Philox4x32-10: 128 random bits of a counter.
 pub fn philox(key: [u32; 2], counter: [u32; 4]) -> [u32; 4] {
     let ([mut k0, mut k1], [mut c0, mut c1, mut c2, mut c3]) = (key, counter);
-    for _ in 0..10 {
-        let first = u64::from(c0) * 0xd251_1f53;
-        let second = u64::from(c2) * 0xcd9e_8d57;
+    for _ in 0..PHILOX_ROUNDS {
+        let first = u64::from(c0) * u64::from(PHILOX_MULTIPLIERS[0]);
+        let second = u64::from(c2) * u64::from(PHILOX_MULTIPLIERS[1]);
         (c0, c1, c2, c3) = ((second >> 32) as u32 ^ c1 ^ k0, second as u32, (first >> 32) as u32 ^ c3 ^ k1, first as u32);
-        k0 = k0.wrapping_add(0x9e37_79b9);
-        k1 = k1.wrapping_add(0xbb67_ae85);
+        k0 = k0.wrapping_add(PHILOX_WEYL[0]);
+        k1 = k1.wrapping_add(PHILOX_WEYL[1]);
     }
     [c0, c1, c2, c3]
+}
+
+/// The number of the stream of a name.
+pub fn stream_number(name: &str) -> u64 {
+    // FNV-1a.
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, b| (hash ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// A sequence of random numbers.
@@ -26,19 +39,21 @@ pub struct Stream {
 impl Stream {
     /// The stream of a name: streams of different names are independent.
     pub fn named(seed: u64, name: &str) -> Stream {
-        // FNV-1a.
-        let stream = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, b| (hash ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-        Stream { seed, stream }
+        Stream { seed, stream: stream_number(name) }
     }
 
-    /// The n-th number, uniform in the open interval 0..1: a multiple of 2⁻⁵² and a half more.
-    pub fn uniform(&self, n: u64) -> f64 {
+    /// The n-th number, 64 random bits.
+    pub fn bits(&self, n: u64) -> u64 {
         let halves = |value: u64| [value as u32, (value >> 32) as u32];
         let ([s0, s1], [n0, n1]) = (halves(self.stream), halves(n / 2));
         let block = philox(halves(self.seed), [n0, n1, s0, s1]);
         let pair = if n.is_multiple_of(2) { [block[0], block[1]] } else { [block[2], block[3]] };
-        let bits = u64::from(pair[0]) << 32 | u64::from(pair[1]);
-        ((bits >> 12) as f64 + 0.5) / (1u64 << 52) as f64
+        u64::from(pair[0]) << 32 | u64::from(pair[1])
+    }
+
+    /// The n-th number, uniform in the open interval 0..1: a multiple of 2⁻⁵² and a half more.
+    pub fn uniform(&self, n: u64) -> f64 {
+        ((self.bits(n) >> 12) as f64 + 0.5) / (1u64 << 52) as f64
     }
 
     /// The n-th number, normal with mean 0 and deviation 1.

@@ -43,6 +43,7 @@ pub(crate) fn signature(inputs: &[(&str, DType, &[i64])], outputs: &[(&str, DTyp
         flops: None,
         labels: None,
         image: None,
+        states: 0,
     }
 }
 

@@ -18,5 +18,6 @@ pub mod pictures;
 pub mod program;
 pub mod report;
 pub mod threads;
+pub mod training;
 pub mod weights;
 mod zip;

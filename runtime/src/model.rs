@@ -75,17 +75,18 @@ impl Model {
     /// Values of the symbols, in signature order, for inputs of these shapes.
     ///
     /// Errors: `inputs`, `input_dtype`, `input_rank`, `input_shape`, `symbol_range`, each with the input's name and both sides.
-    pub fn solve_symbols(&self, inputs: &[Array]) -> Result<Vec<i64>, Diagnostic> {
+    pub fn solve_symbols<'x>(&self, inputs: impl IntoIterator<Item = &'x Array, IntoIter: Clone>) -> Result<Vec<i64>, Diagnostic> {
         let mut solved = vec![None; self.signature.symbols.len()];
-        self.solve(inputs, &mut solved)?;
+        self.solve(inputs.into_iter(), &mut solved)?;
         Ok(solved.iter().flatten().map(|place| place.size).collect())
     }
 
     /// Checks inputs and finds where each symbol gets its value; allocates only to report an error.
-    fn solve(&self, inputs: &[Array], solved: &mut [Option<SolvedAt>]) -> Result<(), Diagnostic> {
+    fn solve<'x>(&self, inputs: impl Iterator<Item = &'x Array> + Clone, solved: &mut [Option<SolvedAt>]) -> Result<(), Diagnostic> {
         let Signature { symbols, inputs: decls, .. } = &self.signature;
-        if inputs.len() != decls.len() {
-            return Err(Diagnostic::new("inputs", format!("{} inputs given, the model takes {}", inputs.len(), decls.len())));
+        let given = inputs.clone().count();
+        if given != decls.len() {
+            return Err(Diagnostic::new("inputs", format!("{given} inputs given, the model takes {}", decls.len())));
         }
         solved.fill(None);
         for (input, (decl, array)) in decls.iter().zip(inputs).enumerate() {
@@ -145,8 +146,9 @@ impl Model {
         let status = unsafe { (self.descriptor.output_shapes)(dims.as_ptr(), planned_dims.as_mut_ptr()) };
         self.check(status, -1)?;
         let mut rest = planned_dims.as_slice();
-        let mut outputs = Vec::with_capacity(self.signature.outputs.len());
-        for output in &self.signature.outputs {
+        let own = self.signature.outputs.len().saturating_sub(self.signature.states);
+        let mut outputs = Vec::with_capacity(own);
+        for output in &self.signature.outputs[..own] {
             let (shape, after) = rest.split_at(output.shape.len());
             outputs.push(Array::zeroed(output.dtype, sizes(shape)?)?);
             rest = after;
@@ -196,16 +198,38 @@ impl Model {
 }
 
 impl Session<'_> {
-    /// Runs the model on inputs in signature order, of the sizes this session was made for.
+    /// Runs a model without states on inputs in signature order, of the sizes this session was made for.
     ///
     /// Errors: those of [`Model::solve_symbols`]; `session` for other sizes; what generated code reports.
-    pub fn run(&mut self, inputs: &[Array]) -> Result<(), Diagnostic> {
-        self.model.solve(inputs, &mut self.solved)?;
+    pub fn run<'x>(&mut self, inputs: impl IntoIterator<Item = &'x Array, IntoIter: Clone>) -> Result<(), Diagnostic> {
+        self.update(inputs, &mut [])
+    }
+
+    /// Runs the model on inputs in signature order, whose last ones are the states; their next values take their place.
+    ///
+    /// Errors: as [`Session::run`]. When generated code reports a failure, the states are neither the old nor the new ones.
+    pub fn update<'x>(
+        &mut self,
+        inputs: impl IntoIterator<Item = &'x Array, IntoIter: Clone>,
+        states: &mut [Array],
+    ) -> Result<(), Diagnostic> {
+        let inputs = inputs.into_iter();
+        let expected = self.model.signature.states;
+        if states.len() != expected {
+            return Err(Diagnostic::new("session", format!("{} states given, the model has {expected}", states.len())));
+        }
+        self.model.solve(inputs.clone().map(|input| -> &Array { input }).chain(states.iter()), &mut self.solved)?;
         if !self.solved.iter().zip(&self.dims).all(|(solved, &dim)| solved.is_some_and(|place| place.size == dim)) {
             return Err(Diagnostic::new("session", "the inputs have other sizes than this session was made for"));
         }
         self.input_addresses.clear();
-        self.input_addresses.extend(inputs.iter().map(|input| input.bytes().as_ptr().cast()));
+        self.input_addresses.extend(inputs.map(|input| input.bytes().as_ptr().cast::<c_void>()));
+        self.output_addresses.truncate(self.outputs.len());
+        for state in states {
+            let address = state.as_mut_ptr().cast::<c_void>();
+            self.input_addresses.push(address);
+            self.output_addresses.push(address);
+        }
         self.output_dims.copy_from_slice(&self.planned_dims);
         let data_dependent = self.model.signature.data_dependent;
         let pool = self.pool.as_abi();
@@ -221,8 +245,9 @@ impl Session<'_> {
             detail: &raw mut detail,
             output_dims: if data_dependent { self.output_dims.as_mut_ptr() } else { ptr::null_mut() },
         };
-        // SAFETY: dtypes and shapes of the inputs were checked above, outputs and arena were allocated for these dims and
-        // this pool and belong to `self` alone, and the model was loaded from a descriptor that Kiln wrote.
+        // SAFETY: dtypes and shapes of inputs and states were checked above, outputs and arena were allocated for these dims and
+        // this pool and belong to `self` alone, states are borrowed exclusively and may be overwritten where they are read, and the
+        // model was loaded from a descriptor that Kiln wrote.
         let status = unsafe { (self.model.descriptor.predict)(&raw const call) };
         self.model.check(status, detail)?;
         if data_dependent {

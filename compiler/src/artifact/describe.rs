@@ -16,6 +16,8 @@ pub struct ModelFacts {
     pub labels: Option<Vec<String>>,
     /// How pictures become an input.
     pub image: Option<ImageInput>,
+    /// See [`Signature::states`].
+    pub states: usize,
 }
 
 impl ModelFacts {
@@ -28,6 +30,7 @@ impl ModelFacts {
             name: super::names::symbol_name(name),
             model_sha256: model_sha256.to_string(),
             labels: metadata.get("kiln.labels").map(|text| class_names(text)),
+            states: 0,
             image: image.map_err(|error| Diagnostic::new("metadata", format!("metadata `kiln.image` is unreadable: {error}")))?,
         })
     }
@@ -66,6 +69,7 @@ pub fn describe(program: &Program, facts: &ModelFacts, cpu: &[&str], weights: We
         flops: Some(extent(&flops(&program.steps))),
         labels: facts.labels.clone(),
         image: facts.image.clone(),
+        states: facts.states,
     }
 }
 

@@ -237,6 +237,7 @@ pub struct RunArgs {
 ///
 ///   kiln bench resnet50.onnx --threads 1
 ///   kiln bench bert.onnx --dim batch=8 --inputs in.npz --seconds 10 --json
+///   kiln bench net.toml --train-step --inputs batch.npz
 #[derive(ClapArgs, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct BenchArgs {
@@ -258,6 +259,9 @@ pub struct BenchArgs {
     /// Time every kernel: microseconds, GFLOP/s, GB/s, longest first
     #[arg(long)]
     pub breakdown: bool,
+    /// Time whole steps of training, forward, backward, update and loss, on a batch (--inputs) of a model file with a [train] table
+    #[arg(long, requires = "inputs")]
+    pub train_step: bool,
     /// Answer with one JSON object
     #[arg(long)]
     pub json: bool,

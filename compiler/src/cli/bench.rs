@@ -46,6 +46,9 @@ const BREAKDOWN_RUNS: u64 = 30;
 
 /// Runs the command.
 pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    if args.train_step {
+        return super::bench_step::bench_step(args, out);
+    }
     let options = input_options(&args.inputs);
     let pool = ThreadPool::new(threads(args.threads));
     let begin = Instant::now();
@@ -103,7 +106,7 @@ fn breakdown(compiled: &Compiled, pool: &ThreadPool, arrays: &[Array], runs: u64
     kernel_times(compiled.plan(), &sizes, runs, || session.run(arrays).map(drop))
 }
 
-fn print_breakdown(kernels: &[KernelTime], out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn print_breakdown(kernels: &[KernelTime], out: &mut dyn Write) -> Result<(), Failure> {
     let total: f64 = kernels.iter().map(|kernel| kernel.time_us).sum();
     let mut order: Vec<&KernelTime> = kernels.iter().collect();
     order.sort_by(|a, b| b.time_us.total_cmp(&a.time_us));

@@ -140,5 +140,6 @@ pub fn describe(graph: &Graph, facts: &ModelFacts) -> Signature {
         flops: None,
         labels: facts.labels.clone(),
         image: facts.image.clone(),
+        states: facts.states,
     }
 }

@@ -6,6 +6,7 @@
 mod agreement;
 mod args;
 mod bench;
+mod bench_step;
 mod cases;
 mod check;
 mod compile;

@@ -2,12 +2,14 @@
 
 use super::args::ModelArgs;
 use kiln::artifact::describe::ModelFacts;
-use kiln::frontend::model::{Language, load};
+use kiln::frontend::model::{Language, Model, load};
 use kiln::frontend::onnx::{Options, import};
+use kiln::training::{TrainingPlan, plan};
 use kiln_ir::text::{ConstantTable, parse_module};
-use kiln_ir::{Diagnostic, Graph, Module};
+use kiln_ir::{Diagnostic, Dim, Graph, Module, Symbol};
 use kiln_runtime::files::file_error;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -41,6 +43,43 @@ pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
     predict(&module).map_err(|error| vec![error])?;
     let facts = facts(&module, path).map_err(|error| vec![error])?;
     Ok(Loaded { module, facts })
+}
+
+/// A model file that says how it is trained.
+pub struct Trainable {
+    /// The network.
+    pub model: Model,
+    /// What artefacts say about it besides.
+    pub facts: ModelFacts,
+}
+
+impl Trainable {
+    /// The functions of its trainer. Errors: there is no `[train]` table; what is wrong with it.
+    pub fn plan(&self) -> Result<TrainingPlan, Vec<Diagnostic>> {
+        let config = self.model.config.as_ref().ok_or_else(|| {
+            let error = Diagnostic::new("no_train_table", format!("`{}` does not say how it is trained", self.model.module.name));
+            vec![error.help("write a table [train] with a `loss` into its file: MODELS.md says what else belongs there")]
+        })?;
+        plan(&self.model, config)
+    }
+}
+
+/// Reads a model file in order to train the network.
+///
+/// Errors: everything that can be wrong with it; files of other kinds.
+pub fn read_trainable(args: &ModelArgs) -> Result<Trainable, Vec<Diagnostic>> {
+    let path = args.model.as_path();
+    let Some(language) = Language::of(path) else {
+        let error =
+            Diagnostic::new("not_trainable", format!("{} is no model file, and only those say how they are trained", path.display()));
+        return Err(vec![error.help("write the network down in a .toml or .json file: MODELS.md lists the layers")]);
+    };
+    let mut model = load(path, language)?;
+    bind(&mut model.module, &args.dims).map_err(|error| vec![error])?;
+    let sizes: BTreeMap<Symbol, Dim> = args.dims.iter().map(|(name, size)| (Symbol::new(name), Dim::from(*size))).collect();
+    model.training = model.training.map_dims(&mut |dim| dim.substitute(&|symbol: &Symbol| sizes.get(symbol).cloned()));
+    let facts = facts(&model.module, path).map_err(|error| vec![error])?;
+    Ok(Trainable { model, facts })
 }
 
 fn bind(module: &mut Module, dims: &[(String, i64)]) -> Result<(), Diagnostic> {

@@ -66,7 +66,7 @@ impl StateTensor {
 }
 
 /// A rule by which parameters follow their gradients.
-pub trait Optimiser {
+pub trait Optimiser: std::fmt::Debug + Send + Sync {
     /// What it remembers for each parameter.
     fn state(&self) -> Vec<StateTensor>;
     /// Writes the update of one parameter.

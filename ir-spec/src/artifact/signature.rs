@@ -36,6 +36,10 @@ pub struct Signature {
     /// Floating-point operations of one run (a multiply-add counts two), when known.
     #[serde(default)]
     pub flops: Option<Extent>,
+    /// How many of the last inputs are states: the outputs at the same places from the end are their next values, and may be the
+    /// same memory.
+    #[serde(default)]
+    pub states: usize,
     /// Class names along the last axis of the first output.
     #[serde(default)]
     pub labels: Option<Vec<String>>,

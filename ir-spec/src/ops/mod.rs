@@ -309,6 +309,8 @@ ops! {
     thresholded_relu => ThresholdedRelu,
     gelu => Gelu,
     clip => Clip,
+    // Composites: random numbers
+    random_uniform => RandomUniform,
     // Composites: reductions, normalisations, sampling
     mean => Mean,
     log_sum_exp => LogSumExp,

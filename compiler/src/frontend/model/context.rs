@@ -1,9 +1,11 @@
 //! What a layer sees while it is built: the graph, its parameters, and where it stands.
 
-use super::initialise::Initialiser;
 use super::tree::Mistake;
 use crate::losses::Penalty;
 use crate::optim::Constraint;
+use kiln_ir::initialiser::Initialiser;
+use kiln_ir::ops::RandomUniform;
+use kiln_ir::random::stream_number;
 use kiln_ir::{Builder, DType, Dim, Graph, Op, Origin, TensorType, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -99,9 +101,54 @@ pub struct Context<'n> {
     pub origin: Arc<Origin>,
     /// What the layer's settings ask of its matrices.
     pub care: Care,
+    /// In the function that training differentiates; `None` in the one that predicts.
+    pub training: Option<&'n mut TrainingMode>,
+}
+
+/// What layers that behave differently during training use and leave.
+pub struct TrainingMode {
+    /// What all random numbers of a step follow from: `u64[]`.
+    pub key: Value,
+    /// How many streams of random numbers each layer uses.
+    streams: BTreeMap<String, usize>,
+    /// Parameters that no gradient changes, but each step does: their values after it.
+    pub statistics: BTreeMap<String, Value>,
+}
+
+impl TrainingMode {
+    /// Random numbers by `key`.
+    pub fn new(key: Value) -> TrainingMode {
+        TrainingMode { key, streams: BTreeMap::new(), statistics: BTreeMap::new() }
+    }
 }
 
 impl Context<'_> {
+    /// During training, numbers in 0..1 for each element of `x`, in f32: those of this layer and step.
+    pub fn random_like(&mut self, x: Value) -> Option<Value> {
+        let shape = self.graph.ty(x).shape.clone();
+        let training = self.training.as_deref_mut()?;
+        let used = training.streams.entry(self.path.clone()).or_default();
+        *used += 1;
+        // Streams are numbered with 63 bits, which attributes hold.
+        let stream = stream_number(&format!("{}#{used}", self.path)) >> 1;
+        let (key, op) = (training.key, RandomUniform { shape, stream: stream as usize, dtype: DType::F32 });
+        Some(self.b().op(op, &[key]))
+    }
+
+    /// During training, lets the statistic of that name, now `old`, become momentum · old + (1 − momentum) · new.
+    pub fn update_statistic(&mut self, name: &str, old: Value, new: Value, momentum: f64) {
+        let name = format!("{}.{name}", self.path);
+        // A shared layer that is used again goes on from where it was.
+        let Some(old) = self.training.as_ref().map(|training| training.statistics.get(&name).copied().unwrap_or(old)) else { return };
+        let mut b = self.b();
+        let (kept, added) = (b.scalar(b.dtype(old), momentum), b.scalar(b.dtype(old), 1.0 - momentum));
+        let (kept, added) = (b.mul(old, kept), b.mul(new, added));
+        let value = b.add(kept, added);
+        if let Some(training) = self.training.as_deref_mut() {
+            training.statistics.insert(name, value);
+        }
+    }
+
     /// A builder whose nodes come from this layer.
     pub fn b(&mut self) -> Builder<'_> {
         Builder::from_origin(self.graph, Some(self.origin.clone()))
@@ -111,7 +158,8 @@ impl Context<'_> {
     pub fn within<T>(&mut self, part: &str, f: impl FnOnce(&mut Context) -> Result<T, Mistake>) -> Result<T, Mistake> {
         let path = format!("{}.{part}", self.path);
         let origin = self.origin.clone();
-        f(&mut Context { graph: self.graph, parameters: self.parameters, dtype: self.dtype, path, origin, care: self.care })
+        let training = self.training.as_deref_mut();
+        f(&mut Context { graph: self.graph, parameters: self.parameters, dtype: self.dtype, path, origin, care: self.care, training })
     }
 
     /// Applies an operator to values whose shapes the user chose. Errors: they do not fit.

@@ -3,11 +3,15 @@
 use super::context::Care;
 use super::layers::{NAMES, Read, read_layer};
 use super::read::{read, suggest, word_and_number};
+use super::train::read_train;
 use super::tree::{Key, Kind, Mistake, Node, Span};
 use crate::optim::Constraint;
+use crate::training::config::TrainingConfig;
+use kiln_ir::artifact::{ImageInput, Layout, Resize};
 use kiln_ir::{DType, Dim};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use std::collections::BTreeMap;
 
 /// Groups inside groups.
 const MAX_DEPTH: usize = 16;
@@ -21,6 +25,9 @@ pub struct File {
     pub inputs: Vec<(Input, Span)>,
     pub layers: Vec<Entry>,
     pub outputs: Vec<(String, Span)>,
+    pub train: Option<TrainingConfig>,
+    /// What artefacts say about the network: see `kiln_ir::graph::Module::metadata`.
+    pub metadata: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -36,6 +43,10 @@ pub struct Head {
     _layer: Option<IgnoredAny>,
     #[serde(rename = "outputs")]
     _outputs: Option<IgnoredAny>,
+    #[serde(rename = "train")]
+    _train: Option<IgnoredAny>,
+    /// Names of the classes that the first output scores.
+    pub labels: Option<Vec<String>>,
 }
 
 #[derive(Deserialize, Clone, Copy, Default)]
@@ -66,6 +77,54 @@ pub struct Input {
     pub shape: Vec<Dim>,
     /// The network's, or integers.
     pub dtype: Option<InputType>,
+    /// How pictures become this input.
+    pub image: Option<Image>,
+}
+
+/// How pictures become an input; see [`ImageInput`].
+#[derive(Deserialize)]
+#[serde(default)]
+pub struct Image {
+    scale: f64,
+    mean: Vec<f64>,
+    std: Vec<f64>,
+    resize: Resize,
+    shorter_side: Option<u32>,
+    invert: bool,
+}
+
+impl Default for Image {
+    fn default() -> Image {
+        let (scale, resize) = (1.0 / 255.0, Resize::default());
+        Image { scale, mean: Vec::new(), std: Vec::new(), resize, shorter_side: None, invert: false }
+    }
+}
+
+impl Image {
+    /// In the words of artefacts. Errors: the input's shape is no picture's.
+    fn describe(&self, input: &Input) -> Result<ImageInput, Mistake> {
+        let [channels, ..] = &input.shape[..] else { return Err(Mistake::new("a picture's shape is [channels, height, width]")) };
+        let channels =
+            channels.as_const().filter(|c| [1, 3].contains(c) && input.shape.len() == 3).ok_or_else(|| {
+                Mistake::new("a picture's shape is [channels, height, width], with 1 channel (grey) or 3 (red, green, blue)")
+            })? as u32;
+        for (name, list) in [("mean", &self.mean), ("std", &self.std)] {
+            if !list.is_empty() && list.len() != channels as usize {
+                return Err(Mistake::new(format!("`{name}` has {} numbers for {channels} channels", list.len())));
+            }
+        }
+        Ok(ImageInput {
+            input: input.name.clone(),
+            layout: Layout::Nchw,
+            channels,
+            scale: self.scale,
+            mean: self.mean.clone(),
+            std: self.std.clone(),
+            resize: self.resize,
+            shorter_side: self.shorter_side,
+            invert: self.invert,
+        })
+    }
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -143,7 +202,25 @@ pub fn read_file(root: &Node) -> Result<File, Vec<Mistake>> {
         mistakes.push(mistake);
         Vec::new()
     });
-    if mistakes.is_empty() { Ok(File { head, inputs, layers, outputs }) } else { Err(mistakes) }
+    let train = find("train").map(read_train).transpose().unwrap_or_else(|mistake| {
+        mistakes.push(mistake);
+        None
+    });
+    let mut metadata = BTreeMap::new();
+    if let Some(labels) = &head.labels {
+        metadata.insert("kiln.labels".to_string(), serde_json::json!(labels).to_string());
+    }
+    for (input, span) in &inputs {
+        match input.image.as_ref().map(|image| image.describe(input)).transpose() {
+            Ok(Some(_)) if metadata.contains_key("kiln.image") => mistakes.push(Mistake::new("only one input takes pictures").at(*span)),
+            Ok(Some(image)) => {
+                metadata.insert("kiln.image".to_string(), serde_json::json!(image).to_string());
+            }
+            Ok(None) => {}
+            Err(mistake) => mistakes.push(mistake.at(*span)),
+        }
+    }
+    if mistakes.is_empty() { Ok(File { head, inputs, layers, outputs, train, metadata }) } else { Err(mistakes) }
 }
 
 /// An input and where its name stands.

@@ -30,11 +30,15 @@ pub mod initialise;
 pub mod layers;
 mod network;
 pub mod read;
+mod train;
 pub mod tree;
 
+pub use network::STATISTIC;
+
+use crate::training::config::TrainingConfig;
 use context::ParameterInfo;
 use kiln_ir::graph::Parameter;
-use kiln_ir::{Diagnostic, Module};
+use kiln_ir::{Diagnostic, Graph, Module, Tensor, ops};
 use kiln_runtime::files::file_error;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -69,6 +73,12 @@ pub struct Model {
     pub parameters: BTreeMap<String, ParameterInfo>,
     /// What random numbers depend on.
     pub seed: u64,
+    /// The function that training differentiates: like `predict`, but it draws what is dropped out by its last input, `key: u64[]`,
+    /// normalises batches by their own statistics, and gives, behind what the network gives, parameters that no gradient changes
+    /// as they are after the step, under names that begin with [`STATISTIC`].
+    pub training: Graph,
+    /// How it is trained, if that was said.
+    pub config: Option<TrainingConfig>,
 }
 
 impl Model {
@@ -76,8 +86,12 @@ impl Model {
     pub fn initialised(&self) -> Result<Module, Vec<Diagnostic>> {
         let mut module = self.module.clone();
         for (name, info) in &self.parameters {
-            let values = info.initialiser.values(self.seed, name, &info.ty, info.fans);
-            let value = values.map_err(|mistake| vec![Diagnostic::new("model_parameter", mistake.message)])?;
+            let shape = ops::constants(&info.ty.shape).map_err(|error| vec![Diagnostic::new("model_parameter", error)])?;
+            let values = info.initialiser.values(self.seed, name, &shape, info.fans).ok_or_else(|| {
+                let message = format!("parameter `{name}` is {}, which does not fit into memory", info.ty);
+                vec![Diagnostic::new("model_parameter", message)]
+            })?;
+            let value = Tensor::from_floats(info.ty.dtype, shape, values);
             module.parameters.insert(name.clone(), Parameter { ty: info.ty.clone(), value: Some(value) });
         }
         Ok(module)

@@ -1,7 +1,7 @@
 //! From layers to a graph: names and their scopes, sharing, repetition, groups.
 
 use super::Model;
-use super::context::{Care, Context, Parameters};
+use super::context::{Care, Context, Parameters, TrainingMode};
 use super::file::{Body, Entry, File, InputType};
 use super::layers::Read;
 use super::read::suggest;
@@ -16,11 +16,35 @@ const MAX_LAYERS: usize = 10_000;
 /// The size that every input has, first unless it says otherwise.
 const BATCH: &str = "batch";
 
+/// What outputs of the function that trains begin with if they are parameters' values after the step.
+pub const STATISTIC: &str = "statistic.";
+
 /// Builds the network. Errors: the first thing that does not fit.
 pub fn build(file: File, name: &str, place: &str, line_of: &dyn Fn(usize) -> usize) -> Result<Model, Mistake> {
+    let (predict, parameters) = function(&file, place, line_of, false)?;
+    let (training, _) = function(&file, place, line_of, true)?;
+    let mut module = Module { name: file.head.name.unwrap_or_else(|| name.to_string()), ..Module::default() };
+    module.functions.insert("predict".into(), predict);
+    let parameters: BTreeMap<String, _> = parameters.into_infos();
+    let declared = parameters.iter().map(|(name, info)| (name.clone(), Parameter { ty: info.ty.clone(), value: None }));
+    module.parameters = declared.collect();
+    module.metadata = file.metadata;
+    Ok(Model { module, parameters, seed: file.head.seed, training, config: file.train })
+}
+
+/// The function that predicts, or the one that training differentiates.
+fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, trains: bool) -> Result<(Graph, Parameters), Mistake> {
     let dtype = file.head.dtype.dtype();
-    let mut network =
-        Network { graph: Graph::new(), parameters: Parameters::default(), dtype, scopes: vec![Scope::default()], built: 0, place, line_of };
+    let mut network = Network {
+        graph: Graph::new(),
+        parameters: Parameters::default(),
+        training: None,
+        dtype,
+        scopes: vec![Scope::default()],
+        built: 0,
+        place,
+        line_of,
+    };
     for (input, span) in &file.inputs {
         let batch = Dim::symbol(BATCH);
         let understood = (!input.shape.contains(&batch)).then_some(batch);
@@ -28,6 +52,10 @@ pub fn build(file: File, name: &str, place: &str, line_of: &dyn Fn(usize) -> usi
         let ty = TensorType::new(input.dtype.map_or(dtype, InputType::dtype), shape);
         let value = network.graph.add_input(&input.name, ty);
         network.define(&input.name, Named { value, path: input.name.clone(), word: "input".into() }).map_err(|m| m.at(*span))?;
+    }
+    if trains {
+        let key = network.graph.add_input("key", TensorType::fixed(DType::U64, &[]));
+        network.training = Some(TrainingMode::new(key));
     }
     let first = network.scopes[0].names[&file.inputs[0].0.name].value;
     // With several inputs the first layer says what it takes.
@@ -45,17 +73,16 @@ pub fn build(file: File, name: &str, place: &str, line_of: &dyn Fn(usize) -> usi
         let value = network.find(output).map_err(|mistake| mistake.at(*span))?.value;
         network.graph.add_output(output, value);
     }
-    let mut module = Module { name: file.head.name.unwrap_or_else(|| name.to_string()), ..Module::default() };
-    module.functions.insert("predict".into(), network.graph);
-    let parameters: BTreeMap<String, _> = network.parameters.into_infos();
-    let declared = parameters.iter().map(|(name, info)| (name.clone(), Parameter { ty: info.ty.clone(), value: None }));
-    module.parameters = declared.collect();
-    Ok(Model { module, parameters, seed: file.head.seed })
+    for (name, value) in network.training.map(|training| training.statistics).unwrap_or_default() {
+        network.graph.add_output(format!("{STATISTIC}{name}"), value);
+    }
+    Ok((network.graph, network.parameters))
 }
 
 struct Network<'f> {
     graph: Graph,
     parameters: Parameters,
+    training: Option<TrainingMode>,
     dtype: DType,
     /// The list that is built, in the groups that it stands in.
     scopes: Vec<Scope>,
@@ -165,7 +192,7 @@ impl Network<'_> {
         let text = format!("{}:{}: {} \"{path}\"", self.place, (self.line_of)(entry.span.0), entry.word);
         let (graph, parameters) = (&mut self.graph, &mut self.parameters);
         let (path, origin) = (path.to_string(), Arc::new(Origin { text }));
-        Context { graph, parameters, dtype: self.dtype, path, origin, care: entry.care }
+        Context { graph, parameters, dtype: self.dtype, path, origin, care: entry.care, training: self.training.as_mut() }
     }
 
     fn once(&mut self, entry: &Entry, path: &str, x: &[Value]) -> Result<Value, Mistake> {

@@ -2,13 +2,14 @@
 //! `weight: [filters, channels/groups, kernel..]`, transposed `[channels, filters, kernel..]`; `bias: [filters]`
 
 use super::super::context::{Context, Weight, product};
-use super::super::initialise::Initialiser;
+use super::super::initialise::initialiser;
 use super::super::read::PerAxis;
 use super::super::tree::Mistake;
 use super::Layer;
 use super::activation::Activation;
 use super::dense::{glorot, linear, yes, zeros};
 use super::pooling::{Padding, spatial_sizes};
+use kiln_ir::initialiser::Initialiser;
 use kiln_ir::ops::{Conv, Slice};
 use kiln_ir::{Dim, Value};
 use serde::Deserialize;
@@ -30,9 +31,9 @@ pub struct Convolution<const RANK: usize> {
     bias: bool,
     #[serde(default = "linear")]
     activation: Activation,
-    #[serde(default = "glorot")]
+    #[serde(default = "glorot", deserialize_with = "initialiser")]
     initialiser: Initialiser,
-    #[serde(default = "zeros")]
+    #[serde(default = "zeros", deserialize_with = "initialiser")]
     bias_initialiser: Initialiser,
 }
 
@@ -76,9 +77,9 @@ pub struct Depthwise<const RANK: usize> {
     bias: bool,
     #[serde(default = "linear")]
     activation: Activation,
-    #[serde(default = "glorot")]
+    #[serde(default = "glorot", deserialize_with = "initialiser")]
     initialiser: Initialiser,
-    #[serde(default = "zeros")]
+    #[serde(default = "zeros", deserialize_with = "initialiser")]
     bias_initialiser: Initialiser,
 }
 
@@ -118,9 +119,9 @@ pub struct Transposed<const RANK: usize> {
     bias: bool,
     #[serde(default = "linear")]
     activation: Activation,
-    #[serde(default = "glorot")]
+    #[serde(default = "glorot", deserialize_with = "initialiser")]
     initialiser: Initialiser,
-    #[serde(default = "zeros")]
+    #[serde(default = "zeros", deserialize_with = "initialiser")]
     bias_initialiser: Initialiser,
 }
 

@@ -1,11 +1,12 @@
 //! `dense`: y = activation(x·weight + bias) over the last axis.   `weight: [features, units]`, `bias: [units]`
 
 use super::super::context::{Context, Weight};
-use super::super::initialise::{Initialiser, Scale, Shape};
+use super::super::initialise::initialiser;
 use super::super::tree::Mistake;
 use super::Layer;
 use super::activation::Activation;
 use kiln_ir::Value;
+use kiln_ir::initialiser::{Initialiser, Scale, Shape};
 use kiln_ir::ops::Dot;
 use serde::Deserialize;
 
@@ -22,9 +23,9 @@ pub struct Dense {
     bias: bool,
     #[serde(default = "linear")]
     activation: Activation,
-    #[serde(default = "glorot")]
+    #[serde(default = "glorot", deserialize_with = "initialiser")]
     initialiser: Initialiser,
-    #[serde(default = "zeros")]
+    #[serde(default = "zeros", deserialize_with = "initialiser")]
     bias_initialiser: Initialiser,
 }
 

@@ -1,9 +1,10 @@
 //! Tokens to vectors, and what tells a sequence's elements where they stand.
 
 use super::super::context::{Context, Weight};
-use super::super::initialise::Initialiser;
+use super::super::initialise::initialiser;
 use super::super::tree::Mistake;
 use super::Layer;
+use kiln_ir::initialiser::Initialiser;
 use kiln_ir::ops::{Add, Gather};
 use kiln_ir::{DType, Dim, Tensor, Value};
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use serde::Deserialize;
 pub struct Embedding {
     vocabulary: u32,
     features: u32,
-    #[serde(default = "narrow")]
+    #[serde(default = "narrow", deserialize_with = "initialiser")]
     initialiser: Initialiser,
 }
 
@@ -62,7 +63,7 @@ impl Layer for SinusoidalPosition {
 #[derive(Deserialize)]
 pub struct LearnedPosition {
     length: u32,
-    #[serde(default = "narrow")]
+    #[serde(default = "narrow", deserialize_with = "initialiser")]
     initialiser: Initialiser,
 }
 

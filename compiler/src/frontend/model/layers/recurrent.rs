@@ -4,11 +4,12 @@
 //! gates in the order of the operators, below `forward` and `backward` where there are two directions.
 
 use super::super::context::{Context, Weight};
-use super::super::initialise::Initialiser;
+use super::super::initialise::initialiser;
 use super::super::tree::Mistake;
 use super::Layer;
 use super::dense::{ZEROS, glorot};
 use kiln_ir::attr::Real;
+use kiln_ir::initialiser::Initialiser;
 use kiln_ir::ops::{self, Activation, Op};
 use kiln_ir::{Dim, Value};
 use serde::Deserialize;
@@ -21,9 +22,9 @@ struct Common {
     bidirectional: bool,
     #[serde(default)]
     return_sequences: bool,
-    #[serde(default = "glorot")]
+    #[serde(default = "glorot", deserialize_with = "initialiser")]
     initialiser: Initialiser,
-    #[serde(default = "orthogonal")]
+    #[serde(default = "orthogonal", deserialize_with = "initialiser")]
     recurrent_initialiser: Initialiser,
 }
 

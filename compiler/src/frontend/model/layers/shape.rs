@@ -4,7 +4,7 @@ use super::super::context::Context;
 use super::super::tree::Mistake;
 use super::Layer;
 use kiln_ir::ops;
-use kiln_ir::{Dim, Proof, Value};
+use kiln_ir::{DType, Dim, Proof, Value};
 use serde::Deserialize;
 
 /// `flatten`: `[batch, ..]` → `[batch, features]`.
@@ -72,18 +72,33 @@ impl Layer for Permute {
     }
 }
 
-/// `dropout`: during training each element is 0 with probability `rate`; a predictor passes everything on.
+/// `dropout`: during training each element is 0 with probability `rate`, and what stays is larger by 1 / (1 − rate); a predictor
+/// passes everything on. *Source*: Srivastava et al. 2014, in the inverted form.
 #[derive(Deserialize)]
 pub struct Dropout {
     rate: f64,
 }
 
 impl Layer for Dropout {
-    fn build(&self, _: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
-        if (0.0..1.0).contains(&self.rate) {
-            Ok(x[0])
-        } else {
-            Err(Mistake::new(format!("`rate` is {}, but a probability below 1 is wanted", self.rate)))
-        }
+    fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
+        dropout(c, x[0], self.rate, "rate")
     }
+}
+
+/// Dropout as part of a layer whose setting for it is called `setting`. Errors: the rate is no probability below 1.
+pub(super) fn dropout(c: &mut Context, x: Value, rate: f64, setting: &str) -> Result<Value, Mistake> {
+    if !(0.0..1.0).contains(&rate) {
+        return Err(Mistake::new(format!("`{setting}` is {rate}, but a probability below 1 is wanted")));
+    }
+    if rate == 0.0 {
+        return Ok(x);
+    }
+    c.expect_floats(x)?;
+    let Some(drawn) = c.random_like(x) else { return Ok(x) };
+    let mut b = c.b();
+    let dtype = b.dtype(x);
+    let (rate, factor, zero) = (b.scalar(DType::F32, rate), b.scalar(dtype, 1.0 / (1.0 - rate)), b.scalar(dtype, 0.0));
+    let stays = b.greater_equal(drawn, rate);
+    let larger = b.mul(x, factor);
+    Ok(b.select(stays, larger, zero))
 }

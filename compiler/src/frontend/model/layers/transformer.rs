@@ -8,6 +8,7 @@ use super::activation::Activation;
 use super::attention::Heads;
 use super::dense::{GLOROT, ZEROS, affine, yes};
 use super::normalisation::{epsilon, layer_norm};
+use super::shape::dropout;
 use kiln_ir::{Value, ops};
 use serde::Deserialize;
 
@@ -31,11 +32,14 @@ pub struct Encoder {
     bias: bool,
     #[serde(default = "epsilon")]
     epsilon: f64,
+    /// Rate of dropout on what attention and dense layers add.
+    #[serde(default)]
+    dropout: f64,
 }
 
 impl Layer for Encoder {
     fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
-        let block = Block { norm_first: self.norm_first, epsilon: self.epsilon };
+        let block = Block { norm_first: self.norm_first, epsilon: self.epsilon, dropout: self.dropout };
         let heads = Heads { count: self.heads as usize, features: None, causal: self.causal, rotary: self.rotary, bias: self.bias };
         let y = block.residual(c, x[0], "attention", &|c, x| heads.build(c, x, x))?;
         block.residual(c, y, "feed_forward", &|c, x| feed_forward(c, x, self.hidden, self.activation, self.bias))
@@ -59,11 +63,14 @@ pub struct Decoder {
     bias: bool,
     #[serde(default = "epsilon")]
     epsilon: f64,
+    /// Rate of dropout on what attention and dense layers add.
+    #[serde(default)]
+    dropout: f64,
 }
 
 impl Layer for Decoder {
     fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
-        let block = Block { norm_first: self.norm_first, epsilon: self.epsilon };
+        let block = Block { norm_first: self.norm_first, epsilon: self.epsilon, dropout: self.dropout };
         let heads = |causal, rotary| Heads { count: self.heads as usize, features: None, causal, rotary, bias: self.bias };
         let y = block.residual(c, x[0], "attention", &|c, y| heads(true, self.rotary).build(c, y, y))?;
         let y = block.residual(c, y, "memory_attention", &|c, y| heads(false, false).build(c, y, x[1]))?;
@@ -74,10 +81,11 @@ impl Layer for Decoder {
 struct Block {
     norm_first: bool,
     epsilon: f64,
+    dropout: f64,
 }
 
 impl Block {
-    /// norm(x + f(x)), or x + f(norm(x)).
+    /// norm(x + dropout(f(x))), or x + dropout(f(norm(x))).
     fn residual(
         &self,
         c: &mut Context,
@@ -88,6 +96,7 @@ impl Block {
         let norm = |c: &mut Context, x: Value| c.within(&format!("{part}_norm"), |c| layer_norm(c, x, self.epsilon));
         let inner = if self.norm_first { norm(c, x)? } else { x };
         let y = c.within(part, |c| f(c, inner))?;
+        let y = c.within(part, |c| dropout(c, y, self.dropout, "dropout"))?;
         let sum = c.op(ops::Add {}, &[x, y])?;
         if self.norm_first { Ok(sum) } else { norm(c, sum) }
     }

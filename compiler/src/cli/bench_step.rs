@@ -1,0 +1,99 @@
+//! `kiln bench --train-step`: how fast whole steps of training are here.
+
+use super::args::BenchArgs;
+use super::bench::print_breakdown;
+use super::engine::threads;
+use super::failure::Failure;
+use super::model::read_trainable;
+use kiln::backend::cpu::breakdown::{KernelTime, kernel_times, observe};
+use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
+use kiln_ir::Diagnostic;
+use kiln_runtime::arrays::Array;
+use kiln_runtime::bench::{Limits, Measurement, measure};
+use kiln_runtime::threads::ThreadPool;
+use kiln_runtime::training::data::{Wanted, open};
+use kiln_runtime::training::stepper::Stepper;
+use serde::Serialize;
+use std::io::Write;
+use std::time::Instant;
+
+/// Steps whose losses are told; they warm up, too.
+const TOLD: usize = 10;
+
+/// Steps over which the times of kernels are taken.
+const BREAKDOWN_STEPS: u64 = 20;
+
+/// What is printed with `--json`. Everything is measured.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    measured: Measurement,
+    threads: usize,
+    /// From the model file to code that runs, in milliseconds.
+    compile_ms: f64,
+    /// Memory for intermediate values of one step.
+    arena_bytes: i64,
+    /// Memory of parameters and of what the optimiser remembers.
+    state_bytes: usize,
+    /// The loss of the first steps.
+    losses: Vec<f64>,
+    /// Each kernel, in the order they run, with `--breakdown`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernels: Option<Vec<KernelTime>>,
+}
+
+/// Runs the command.
+pub fn bench_step(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let pool = ThreadPool::new(threads(args.threads));
+    let begin = Instant::now();
+    let trainable = read_trainable(&args.model)?;
+    let plan = trainable.plan()?;
+    let target = CpuTarget::host(CpuLevel::Native)?;
+    let compiled = plan.compile(&target, &trainable.facts, &args.rewrites.config())?;
+    let [step, evaluation] = compiled.load(&pool)?;
+    let compile_ms = begin.elapsed().as_secs_f64() * 1e3;
+
+    let [path] = &args.inputs.inputs[..] else { return Err(Failure::Usage("--train-step takes one --inputs FILE.npz: a batch".into())) };
+    let batch = open(path, &Wanted { slots: &plan.recipe.data, signature: step.model().signature() })?.train;
+    let batch = batch.batch(&(0..batch.len()).collect::<Vec<_>>())?;
+    let rate = plan.recipe.schedule.learning_rate;
+    let stepper = || Stepper::new(&plan.recipe, step.model(), evaluation.model(), plan.recipe.seed, &pool);
+    let mut timed = stepper()?;
+    let losses = (0..TOLD).map(|_| timed.step(&batch, rate)).collect::<Result<Vec<f64>, Diagnostic>>()?;
+    let measured = measure(Limits { runs: args.runs, seconds: args.seconds }, || timed.step(&batch, rate).map(drop))?;
+    let kernels = if args.breakdown {
+        let observed = compiled.step.observed_predictor(&pool, observe)?;
+        let mut watched = Stepper::new(&plan.recipe, observed.model(), evaluation.model(), plan.recipe.seed, &pool)?;
+        watched.step(&batch, rate)?;
+        let program = compiled.step.plan();
+        let dims = watched.step_dims(&batch)?;
+        let sizes = program.program.symbol_order.iter().cloned().zip(dims).collect();
+        Some(kernel_times(program, &sizes, args.runs.min(BREAKDOWN_STEPS), || watched.step(&batch, rate).map(drop))?)
+    } else {
+        None
+    };
+    let answer = Answer {
+        measured,
+        threads: pool.workers(),
+        compile_ms,
+        arena_bytes: timed.arena_bytes(),
+        state_bytes: timed.fixed().iter().chain(timed.states()).map(|array: &Array| array.bytes().len()).sum(),
+        losses,
+        kernels,
+    };
+    if args.json {
+        let text = serde_json::to_string(&answer).unwrap_or_else(|error| panic!("bench report: {error}"));
+        writeln!(out, "{text}")?;
+        return Ok(());
+    }
+    let Measurement { median_us, min_us, max_us, runs } = measured;
+    let threads = answer.threads;
+    writeln!(out, "median {median_us:.1} µs, min {min_us:.1} µs, max {max_us:.1} µs over {runs} steps, {threads} threads")?;
+    writeln!(out, "compiled in {compile_ms:.0} ms; arena {} bytes, states {} bytes", answer.arena_bytes, answer.state_bytes)?;
+    let (first, last) = (answer.losses[0], answer.losses[TOLD - 1]);
+    writeln!(out, "loss {first:.4} at first, {last:.4} at step {TOLD}")?;
+    if let Some(kernels) = &answer.kernels {
+        print_breakdown(kernels, out)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! How a network is trained, as model files say it.
+
+use crate::optim::Optimiser;
+use kiln_runtime::training::recipe::{Augment, EarlyStopping, Metric, Schedule};
+use std::sync::Arc;
+
+/// A `[train]` table, or what another format says instead.
+#[derive(Clone, Debug)]
+pub struct TrainingConfig {
+    /// What is minimised: the sum of these.
+    pub losses: Vec<LossTerm>,
+    /// How parameters follow their gradients.
+    pub optimiser: Arc<dyn Optimiser>,
+    /// What it is called in checkpoints.
+    pub optimiser_name: &'static str,
+    /// Bound of the norm of all gradients together.
+    pub clip_norm: Option<f64>,
+    /// Bound of each element of each gradient.
+    pub clip_value: Option<f64>,
+    /// Part of the running mean of each parameter that stays after each update, in 0..1: evaluation and the final model use the means.
+    pub ema: Option<f64>,
+    /// Parameters that stay as they are: names, in which `*` stands for anything.
+    pub freeze: Vec<String>,
+    /// How the steps follow one another.
+    pub schedule: Schedule,
+    /// What is measured after each epoch, of each output; `None`: what suits its loss.
+    pub metrics: Option<Vec<Metric>>,
+    /// When to stop before the last epoch.
+    pub early_stopping: Option<EarlyStopping>,
+    /// How pictures are varied.
+    pub augment: Augment,
+    /// Part of the training data that is held back when the data bring nothing to validate with.
+    pub validation: f64,
+}
+
+/// What one output costs.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LossTerm {
+    /// Which output; `None`: the only one.
+    pub output: Option<String>,
+    /// Its part in the sum.
+    pub weight: f64,
+    /// How it is compared with its target.
+    pub loss: Loss,
+}
+
+/// How an output is compared with its target; see [`crate::losses`].
+#[derive(Clone, PartialEq, Debug)]
+pub enum Loss {
+    /// Scores of classes against the number of the right one.
+    SparseCrossEntropy {
+        /// Whether the output is logits rather than probabilities.
+        logits: bool,
+        /// Part of the target that is spread over all classes.
+        label_smoothing: f64,
+        /// What mistakes on each class count; none: all the same.
+        class_weights: Vec<f64>,
+    },
+    /// Scores of classes against probabilities.
+    CrossEntropy {
+        /// Whether the output is logits rather than probabilities.
+        logits: bool,
+        /// Part of the target that is spread over all classes.
+        label_smoothing: f64,
+    },
+    /// Scores of yes or no, each by itself.
+    BinaryCrossEntropy {
+        /// Whether the output is logits rather than probabilities.
+        logits: bool,
+        /// Part of the target that is spread over both.
+        label_smoothing: f64,
+    },
+    /// Logarithms of probabilities against probabilities.
+    KlDivergence,
+    /// Mean squared error.
+    MeanSquaredError,
+    /// Mean absolute error.
+    MeanAbsoluteError,
+    /// Squared near 0, straight further out than `delta`.
+    Huber(f64),
+    /// That divided by `beta`.
+    SmoothL1(f64),
+    /// Hinge, for targets −1 and 1.
+    Hinge,
+}
+
+impl Loss {
+    /// Whether targets are numbers of classes, without an axis for them.
+    pub fn takes_labels(&self) -> bool {
+        matches!(self, Loss::SparseCrossEntropy { .. })
+    }
+
+    /// What is usually measured beside it.
+    pub fn usual_metric(&self) -> Metric {
+        match self {
+            Loss::SparseCrossEntropy { .. } | Loss::CrossEntropy { .. } | Loss::BinaryCrossEntropy { .. } | Loss::Hinge => Metric::Accuracy,
+            Loss::KlDivergence | Loss::MeanSquaredError | Loss::MeanAbsoluteError | Loss::Huber(_) | Loss::SmoothL1(_) => {
+                Metric::MeanAbsoluteError
+            }
+        }
+    }
+}

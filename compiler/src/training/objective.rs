@@ -1,0 +1,139 @@
+//! What training minimises, written behind a network.
+
+use super::config::{Loss, LossTerm};
+use crate::frontend::model::Model;
+use crate::losses::{
+    CrossEntropy, LossReduction, Penalty, Scores, binary_cross_entropy, dense_cross_entropy, hinge, huber, kl_divergence,
+    mean_absolute_error, mean_squared_error, smooth_l1, sparse_cross_entropy, weight_penalty,
+};
+use kiln_ir::diagnostic::nearest;
+use kiln_ir::{Builder, DType, Diagnostic, Graph, NodeKind, Tensor, TensorType, Value};
+
+/// A loss with the output it is of.
+pub struct Term<'c> {
+    /// Position of the output.
+    pub output: usize,
+    /// Name of the output, which is that of its target.
+    pub name: String,
+    /// Type of the target.
+    pub target: TensorType,
+    /// What the configuration says.
+    pub term: &'c LossTerm,
+}
+
+/// Finds the outputs of losses, of which `network` is the function that predicts.
+///
+/// Errors: `train_loss` for outputs that do not exist, or that a loss does not fit.
+pub fn terms<'c>(network: &Graph, losses: &'c [LossTerm]) -> Result<Vec<Term<'c>>, Diagnostic> {
+    let names: Vec<&str> = network.outputs().iter().map(|(name, _)| name.as_str()).collect();
+    let wrong = |text: String| Diagnostic::new("train_loss", text);
+    losses
+        .iter()
+        .map(|term| {
+            let output = match &term.output {
+                Some(name) => names.iter().position(|n| n == name).ok_or_else(|| {
+                    let error = wrong(format!("the network has no output `{name}` to train"));
+                    match nearest(name, names.iter().copied()) {
+                        Some(near) => error.help(format!("did you mean `{near}`?")),
+                        None => error.help(format!("it has {}; `outputs` lists what it gives", names.join(", "))),
+                    }
+                })?,
+                None if names.len() == 1 => 0,
+                None => {
+                    let error = wrong(format!("the network has {} outputs, so each loss says which it is of", names.len()));
+                    return Err(error.help(format!("output = one of {}", names.join(", "))));
+                }
+            };
+            let ty = network.ty(network.outputs()[output].1);
+            if !ty.dtype.is_float() {
+                return Err(wrong(format!("output `{}` is {ty}: losses are of floating numbers", names[output])));
+            }
+            let target = if term.loss.takes_labels() {
+                let Some((classes, shape)) = ty.shape.split_last() else {
+                    return Err(wrong(format!("output `{}` is {ty}, which has no axis of classes", names[output])));
+                };
+                if let Loss::SparseCrossEntropy { class_weights, .. } = &term.loss
+                    && !class_weights.is_empty()
+                    && classes.as_const() != Some(class_weights.len() as i64)
+                {
+                    let message = format!("`class_weights` has {} numbers, output `{}` is {ty}", class_weights.len(), names[output]);
+                    return Err(wrong(message));
+                }
+                TensorType::new(DType::I64, shape.to_vec())
+            } else {
+                let dtype = if ty.dtype.size_bytes() == 2 { DType::F32 } else { ty.dtype };
+                TensorType::new(dtype, ty.shape.clone())
+            };
+            Ok(Term { output, name: names[output].to_string(), target, term })
+        })
+        .collect()
+}
+
+/// Writes the weighted sum of the losses of `outputs` against `targets`, one for each term: a scalar, f64 if an output is, else f32.
+pub fn loss(graph: &mut Graph, terms: &[Term], outputs: &[Value], targets: &[Value]) -> Value {
+    let mut b = Builder::new(graph);
+    let wide = outputs.iter().any(|output| b.dtype(*output) == DType::F64);
+    let dtype = if wide { DType::F64 } else { DType::F32 };
+    let mut total: Option<Value> = None;
+    for (term, target) in terms.iter().zip(targets) {
+        let value = term_loss(&mut b, &term.term.loss, outputs[term.output], *target);
+        let value = b.cast(value, dtype);
+        let value = match term.term.weight {
+            1.0 => value,
+            weight => {
+                let weight = b.scalar(dtype, weight);
+                b.mul(value, weight)
+            }
+        };
+        total = Some(total.map_or(value, |sum| b.add(sum, value)));
+    }
+    total.unwrap_or_else(|| b.scalar(dtype, 0.0))
+}
+
+fn term_loss(b: &mut Builder, loss: &Loss, output: Value, target: Value) -> Value {
+    let scores = |logits: bool| if logits { Scores::Logits } else { Scores::Probabilities };
+    let mean = LossReduction::Mean;
+    let choices = |logits, label_smoothing, reduction| CrossEntropy { scores: scores(logits), label_smoothing, reduction };
+    match loss {
+        Loss::SparseCrossEntropy { logits, label_smoothing, class_weights } if class_weights.is_empty() => {
+            sparse_cross_entropy(b, output, target, choices(*logits, *label_smoothing, mean))
+        }
+        Loss::SparseCrossEntropy { logits, label_smoothing, class_weights } => {
+            let losses = sparse_cross_entropy(b, output, target, choices(*logits, *label_smoothing, LossReduction::None));
+            let weights = Tensor::from_floats(b.dtype(losses), vec![class_weights.len()], class_weights.iter().copied());
+            let weights = b.constant(weights);
+            let weights = b.gather(weights, target, 0);
+            let weighted = b.mul(losses, weights);
+            let axes: Vec<usize> = (0..b.shape(losses).len()).collect();
+            let (sum, whole) = (b.reduce_sum(weighted, &axes, false), b.reduce_sum(weights, &axes, false));
+            b.div(sum, whole)
+        }
+        Loss::CrossEntropy { logits, label_smoothing } => dense_cross_entropy(b, output, target, choices(*logits, *label_smoothing, mean)),
+        Loss::BinaryCrossEntropy { logits, label_smoothing } => {
+            binary_cross_entropy(b, output, target, choices(*logits, *label_smoothing, mean))
+        }
+        Loss::KlDivergence => kl_divergence(b, output, target, mean),
+        Loss::MeanSquaredError => mean_squared_error(b, output, target, mean),
+        Loss::MeanAbsoluteError => mean_absolute_error(b, output, target, mean),
+        Loss::Huber(delta) => huber(b, output, target, *delta, mean),
+        Loss::SmoothL1(beta) => smooth_l1(b, output, target, *beta, mean),
+        Loss::Hinge => hinge(b, output, target, mean),
+    }
+}
+
+/// Writes the loss with what the weights of layers cost added.
+pub fn with_penalties(graph: &mut Graph, model: &Model, loss: Value) -> Value {
+    let parameters: Vec<(Value, Penalty)> = (graph.order().into_iter())
+        .filter_map(|node| {
+            let NodeKind::Parameter(name) = &graph.node(node).kind else { return None };
+            let penalty = model.parameters.get(&**name)?.care.penalty;
+            (penalty != Penalty::default()).then_some((Value { node, result: 0 }, penalty))
+        })
+        .collect();
+    let mut b = Builder::new(graph);
+    parameters.into_iter().fold(loss, |sum, (weights, penalty)| {
+        let cost = weight_penalty(&mut b, weights, penalty);
+        let cost = b.cast(cost, b.dtype(sum));
+        b.add(sum, cost)
+    })
+}

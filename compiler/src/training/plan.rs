@@ -1,0 +1,74 @@
+//! Everything of a trainer but machine code.
+
+use super::config::TrainingConfig;
+use super::evaluation::evaluation;
+use super::objective::terms;
+use super::step::train_step;
+use crate::frontend::model::Model;
+use kiln_ir::{Diagnostic, Dim, Graph, Module, TensorType};
+use kiln_runtime::training::recipe::{DataSlot, MeasuredOutput, Metric, Recipe};
+
+/// The functions of a trainer and how they are driven.
+#[derive(Clone, Debug)]
+pub struct TrainingPlan {
+    /// The module whose function is one step; its last inputs are what its last outputs replace.
+    pub step: Module,
+    /// The module whose function evaluates.
+    pub evaluation: Module,
+    /// How they are driven.
+    pub recipe: Recipe,
+}
+
+/// Plans the training of a network by a configuration.
+///
+/// Errors: `train_…`; what has no gradient.
+pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<Diagnostic>> {
+    let network = model.module.predict().map_err(|error| vec![Diagnostic::new("no_function", error)])?;
+    let terms = terms(network, &config.losses).map_err(|error| vec![error])?;
+    let step = train_step(model, config, &terms)?;
+    let evaluation = evaluation(model, &terms, &step).map_err(|error| vec![error])?;
+
+    let inputs = network.inputs().iter().map(|(name, value)| (name, network.ty(*value), false));
+    let targets = terms.iter().map(|term| (&term.name, &term.target, true));
+    let mut data = Vec::new();
+    for (name, ty, is_target) in inputs.chain(targets) {
+        let batch_axis = batch_axis(ty).ok_or_else(|| {
+            let message = format!("`{name}` is {ty}: training needs an axis for the samples of a batch, whose size is named `batch`");
+            vec![Diagnostic::new("train_batch", message)]
+        })?;
+        data.push(DataSlot { name: name.clone(), is_target, batch_axis });
+    }
+    let first_target = network.inputs().len();
+    let mut metrics = Vec::new();
+    for (at, term) in terms.iter().enumerate() {
+        let of_output = |metric: Metric| MeasuredOutput { output: term.output, target: first_target + at, metric };
+        match &config.metrics {
+            Some(listed) => metrics.extend(listed.iter().copied().map(of_output)),
+            None => metrics.push(of_output(term.term.loss.usual_metric())),
+        }
+    }
+    let recipe = Recipe {
+        name: model.module.name.clone(),
+        seed: model.seed,
+        data,
+        fixed: step.fixed,
+        states: step.states,
+        parameters: step.parameters,
+        schedule: config.schedule.clone(),
+        metrics,
+        early_stopping: config.early_stopping,
+        augment: config.augment,
+        validation: config.validation,
+    };
+    let module = |suffix: &str, graph: Graph| Module {
+        name: format!("{}_{suffix}", model.module.name),
+        functions: [("predict".to_string(), graph)].into(),
+        ..Module::default()
+    };
+    Ok(TrainingPlan { step: module("train_step", step.graph), evaluation: module("evaluate", evaluation), recipe })
+}
+
+/// Where the batch is among the axes.
+fn batch_axis(ty: &TensorType) -> Option<usize> {
+    ty.shape.iter().position(|dim| *dim == Dim::symbol("batch"))
+}

@@ -1,0 +1,206 @@
+//! How a network is trained, as data: what a compiled trainer carries beside its code, and what model files say about it.
+
+use kiln_ir::DType;
+use kiln_ir::initialiser::Initialiser;
+use serde::{Deserialize, Serialize};
+
+/// Everything that training needs beside the code of a step.
+///
+/// A step takes, in this order: `data`, the key of its random numbers (`u64[]`), the learning rate (`f64[]`), the number of the
+/// update (`i64[]`, 1 at first), whether this step ends with an update (`bool[]`, only where `schedule.accumulate` > 1), `fixed`, `states`.
+/// It gives the loss and the states. Evaluation takes `data`, `fixed` and the first `parameters` of the states; it gives the loss
+/// and what the network gives.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Recipe {
+    /// Name of the network.
+    pub name: String,
+    /// What random numbers depend on.
+    pub seed: u64,
+    /// What comes from the data: inputs, then targets.
+    pub data: Vec<DataSlot>,
+    /// Parameters that training does not change.
+    pub fixed: Vec<Slot>,
+    /// What each step changes: parameters, then what the optimiser remembers.
+    pub states: Vec<Slot>,
+    /// How many of `states` are the network's own.
+    pub parameters: usize,
+    /// How the steps follow one another.
+    pub schedule: Schedule,
+    /// What is measured after each epoch.
+    pub metrics: Vec<MeasuredOutput>,
+    /// When to stop before the last epoch.
+    pub early_stopping: Option<EarlyStopping>,
+    /// How pictures are varied.
+    pub augment: Augment,
+    /// Part of the training data that is held back when the data bring nothing to validate with, in 0..1.
+    pub validation: f64,
+}
+
+/// Something that comes from the data.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct DataSlot {
+    /// Its name in the model file: `image`; of a target that of the output: `scores`.
+    pub name: String,
+    /// Whether it is what the network should give.
+    pub is_target: bool,
+    /// Which axis counts the samples.
+    pub batch_axis: usize,
+}
+
+/// A tensor that a step takes and that comes from no data.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Slot {
+    /// Its name: that of a parameter, with `/adam.mean` or the like behind it.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Sizes.
+    pub shape: Vec<usize>,
+    /// Its values before the first step.
+    pub initial: Initial,
+}
+
+/// Values before the first step.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Initial {
+    /// By the seed and the name.
+    Drawn {
+        /// How.
+        initialiser: Initialiser,
+        /// Inputs that each output sums, and the reverse.
+        fans: (usize, usize),
+    },
+    /// Those of the state at that place: a running mean of it.
+    Of(usize),
+}
+
+/// How the steps follow one another.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Passes over the training data.
+    pub epochs: u32,
+    /// Samples in a step.
+    pub batch: u32,
+    /// Steps whose gradients are averaged for one update.
+    pub accumulate: u32,
+    /// The learning rate that `rate` varies.
+    pub learning_rate: f64,
+    /// How it changes.
+    pub rate: RateSchedule,
+    /// Epochs, or parts of one, in which it rises evenly from 0.
+    pub warmup: f64,
+}
+
+/// How the learning rate changes with time, where 0 is the end of the warm-up and 1 the end of training.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub enum RateSchedule {
+    /// Not at all.
+    Constant,
+    /// Times `factor` every so many epochs.
+    Step {
+        /// Epochs.
+        every: u32,
+        /// What it is multiplied by.
+        factor: f64,
+    },
+    /// Times `factor` every epoch, evenly in between.
+    Exponential {
+        /// What it is multiplied by.
+        factor: f64,
+    },
+    /// Half a cosine down to the part `last`. *Source*: Loshchilov & Hutter 2017, equation 5, without restarts.
+    Cosine {
+        /// What is left of it at the end.
+        last: f64,
+    },
+    /// A straight line to the part `last`.
+    Linear {
+        /// What is left of it at the end.
+        last: f64,
+    },
+    /// Half a cosine up from the part `first`, at `peak` of the time the whole, half a cosine down to the part `last`.
+    /// *Source*: Smith & Topin 2018; the defaults are PyTorch's.
+    OneCycle {
+        /// Where it begins.
+        first: f64,
+        /// When it is whole, in 0..1.
+        peak: f64,
+        /// What is left of it at the end.
+        last: f64,
+    },
+    /// Times `factor` whenever the loss of validation has not fallen for so many epochs, down to the part `least`.
+    ReduceOnPlateau {
+        /// Epochs without a better loss.
+        patience: u32,
+        /// What it is multiplied by.
+        factor: f64,
+        /// What is always left of it.
+        least: f64,
+    },
+}
+
+/// A metric of one output.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct MeasuredOutput {
+    /// Which output.
+    pub output: usize,
+    /// Which of `data` has its targets.
+    pub target: usize,
+    /// What is measured.
+    pub metric: Metric,
+}
+
+/// What is measured of outputs against targets.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Metric {
+    /// Part of the labels that are the most likely class; of yes-or-no outputs, the part on the right side.
+    Accuracy,
+    /// Part of the labels among the k most likely classes.
+    TopK(u32),
+    /// Of what was called a class, the part that is it; the mean over classes.
+    Precision,
+    /// Of what is a class, the part that was called it; the mean over classes.
+    Recall,
+    /// The harmonic mean of both for each class; the mean over classes.
+    F1,
+    /// How often a yes scores above a no: the area under the receiver operating characteristic.
+    Auc,
+    /// Mean absolute error.
+    MeanAbsoluteError,
+    /// Mean squared error.
+    MeanSquaredError,
+}
+
+/// When to stop.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct EarlyStopping {
+    /// Epochs without a better loss of validation.
+    pub patience: u32,
+    /// By how much it must be better to count.
+    pub least_gain: f64,
+}
+
+/// How pictures are varied, by chance for each sample and epoch.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Augment {
+    /// Mirrored from left to right, every second one.
+    pub flip: bool,
+    /// Moved by up to so many pixels each way.
+    pub shift: u32,
+    /// Turned by up to so many degrees each way.
+    pub rotate: f64,
+    /// Made larger or smaller by up to this part.
+    pub zoom: f64,
+    /// A square of this side blackened. *Source*: DeVries & Taylor 2017.
+    pub cutout: u32,
+    /// Normal noise of this deviation added.
+    pub noise: f64,
+}
+
+impl Augment {
+    /// Whether nothing is varied.
+    pub fn is_none(&self) -> bool {
+        *self == Augment::default()
+    }
+}
