@@ -29,6 +29,7 @@ pub struct Args {
 pub enum Command {
     Compile(CompileArgs),
     Run(RunArgs),
+    Train(TrainArgs),
     Bench(BenchArgs),
     Test(TestArgs),
     Inspect(InspectArgs),
@@ -45,6 +46,9 @@ pub struct ModelArgs {
     /// Fix a size that the model leaves open (may be repeated)
     #[arg(long = "dim", value_name = "NAME=SIZE", value_parser = dim)]
     pub dims: Vec<(String, i64)>,
+    /// Parameters of a network written in layers, as training leaves them, in place of those that its seed gives
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub parameters: Option<PathBuf>,
 }
 
 /// How far rewriting may go.
@@ -229,6 +233,61 @@ pub struct RunArgs {
     pub json: bool,
 }
 
+/// Train a network that a model file describes, by its [train] table
+///
+/// The step of training, forward, backward and update, is compiled first. Data are train.npz (and validation.npz, test.npz), the files
+/// of MNIST and its like (train-images-idx3-ubyte …, .gz too), or pictures in a directory for each class (train/CLASS/*.png).
+///
+/// The output directory gets model.safetensors, report.html, history.csv and checkpoint.safetensors, from which --resume goes on to the
+/// very bits of a training that was never interrupted. Results do not depend on the number of threads.
+///
+/// Examples:
+///
+///   kiln train net.toml --data data/ --out trained/
+///   kiln train net.toml --data data/ --out trained/ --epochs 20 --seed 7 --resume
+///   kiln compile net.toml --parameters trained/model.safetensors -o net
+#[derive(ClapArgs, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct TrainArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub rewrites: RewriteArgs,
+    /// A directory or an archive with the data
+    #[arg(long, value_name = "PLACE")]
+    pub data: PathBuf,
+    /// The directory for what comes out
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Passes over the data
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: Option<u32>,
+    /// Samples in a step
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: Option<u32>,
+    /// What first values, the order of samples and dropout depend on
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Size of the steps
+    #[arg(long, value_name = "RATE", value_parser = positive)]
+    pub learning_rate: Option<f64>,
+    /// Threads at most
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Go on from the checkpoint in the output directory
+    #[arg(long, conflicts_with = "overwrite")]
+    pub resume: bool,
+    /// Begin anew although the output directory holds a checkpoint
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Seconds between checkpoints within an epoch
+    #[arg(long, value_name = "S", default_value_t = 60.0, value_parser = seconds)]
+    pub checkpoint_seconds: f64,
+    /// Tell each epoch as a line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Measure how fast a compiled model runs here
 ///
 /// Inputs are made up unless some are given. Stops after N runs or S seconds, whichever comes first, after a warm-up.
@@ -403,6 +462,10 @@ fn named_file(text: &str) -> Result<(String, PathBuf), String> {
 
 fn seconds(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|s: &f64| *s >= 0.0).ok_or_else(|| format!("expected a number of seconds, got `{text}`"))
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|s: &f64| s.is_finite() && *s > 0.0).ok_or_else(|| format!("expected a number above 0, got `{text}`"))
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod panics;
 mod render;
 mod run;
 mod test_cases;
+mod train;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -56,6 +57,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         Command::Compile(args) => compile::compile(&args, out),
         Command::Run(args) => run::run(&args, out),
+        Command::Train(args) => train::train(&args, out),
         Command::Bench(args) => bench::bench(&args, out),
         Command::Inspect(args) => inspect::inspect(&args, out),
         Command::Explain(args) => explain::explain(&args, out),

@@ -28,13 +28,18 @@ pub struct Loaded {
 /// Errors: everything that can be wrong with it.
 pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
     let path = args.model.as_path();
+    if args.parameters.is_some() && Language::of(path).is_none() {
+        let error = Diagnostic::new("usage_parameters", format!("{} has parameters of its own", path.display()));
+        return Err(vec![error.help("--parameters is for networks written in layers, in .toml and .json files")]);
+    }
     let module = if path.extension().is_some_and(|extension| extension == "kiln") {
         let text = std::fs::read_to_string(path).map_err(|error| vec![file_error("read", path, &error)])?;
         let mut module = parse_module(&path.display().to_string(), &text, &ConstantTable::new())?;
         bind(&mut module, &args.dims).map_err(|error| vec![error])?;
         module
     } else if let Some(language) = Language::of(path) {
-        let mut module = load(path, language)?.initialised()?;
+        let model = load(path, language)?;
+        let mut module = args.parameters.as_deref().map_or_else(|| model.initialised(), |file| model.trained(file))?;
         bind(&mut module, &args.dims).map_err(|error| vec![error])?;
         module
     } else {

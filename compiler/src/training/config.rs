@@ -1,7 +1,7 @@
 //! How a network is trained, as model files say it.
 
 use crate::optim::Optimiser;
-use kiln_runtime::training::recipe::{Augment, EarlyStopping, Metric, Schedule};
+use kiln_runtime::training::recipe::{Answer, Augment, EarlyStopping, Metric, Schedule};
 use std::sync::Arc;
 
 /// A `[train]` table, or what another format says instead.
@@ -88,6 +88,17 @@ impl Loss {
     /// Whether targets are numbers of classes, without an axis for them.
     pub fn takes_labels(&self) -> bool {
         matches!(self, Loss::SparseCrossEntropy { .. })
+    }
+
+    /// How outputs that it is of answer their targets.
+    pub fn answer(&self) -> Answer {
+        match self {
+            Loss::SparseCrossEntropy { .. } => Answer::Labels,
+            Loss::CrossEntropy { .. } | Loss::KlDivergence => Answer::Distribution,
+            Loss::BinaryCrossEntropy { logits: false, .. } => Answer::YesOrNo(0.5),
+            Loss::BinaryCrossEntropy { logits: true, .. } | Loss::Hinge => Answer::YesOrNo(0.0),
+            Loss::MeanSquaredError | Loss::MeanAbsoluteError | Loss::Huber(_) | Loss::SmoothL1(_) => Answer::Values,
+        }
     }
 
     /// What is usually measured beside it.

@@ -41,7 +41,8 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
     let first_target = network.inputs().len();
     let mut metrics = Vec::new();
     for (at, term) in terms.iter().enumerate() {
-        let of_output = |metric: Metric| MeasuredOutput { output: term.output, target: first_target + at, metric };
+        let of_output =
+            |metric: Metric| MeasuredOutput { output: term.output, target: first_target + at, answer: term.term.loss.answer(), metric };
         match &config.metrics {
             Some(listed) => metrics.extend(listed.iter().copied().map(of_output)),
             None => metrics.push(of_output(term.term.loss.usual_metric())),

@@ -79,10 +79,10 @@ pub fn train_step(model: &Model, config: &TrainingConfig, terms: &[Term]) -> Res
     let constant = |value| Initial::Drawn { initialiser: Initialiser::Constant(value), fans: (1, 1) };
     let mut remembered: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
     for name in &roles.trained {
-        let ty = &model.parameters[name].ty;
+        let info = &model.parameters[name];
         let tensors = state_tensors.iter().map(|t| {
-            let name = format!("{name}/{}.{}", config.optimiser_name, t.name);
-            build.state(name, ty, constant(t.initial))
+            let what = format!("{}.{}", config.optimiser_name, t.name);
+            build.state(info.slot(name), &what, &info.ty, constant(t.initial))
         });
         let tensors = tensors.collect();
         remembered.insert(name, tensors);
@@ -90,12 +90,12 @@ pub fn train_step(model: &Model, config: &TrainingConfig, terms: &[Term]) -> Res
     let mut sums: BTreeMap<&str, Value> = BTreeMap::new();
     let mut averages: BTreeMap<&str, Value> = BTreeMap::new();
     for (at, name) in roles.trained.iter().enumerate() {
-        let ty = &model.parameters[name].ty;
+        let info = &model.parameters[name];
         if accumulate {
-            sums.insert(name, build.state(format!("{name}/gradient"), ty, constant(0.0)));
+            sums.insert(name, build.state(info.slot(name), "gradient", &info.ty, constant(0.0)));
         }
         if config.ema.is_some() {
-            averages.insert(name, build.state(format!("{name}/average"), ty, Initial::Of(at)));
+            averages.insert(name, build.state(info.slot(name), "average", &info.ty, Initial::Of(at)));
         }
     }
 
@@ -224,21 +224,18 @@ struct Build {
 impl Build {
     fn parameter(&mut self, model: &Model, name: &str, changes: bool) {
         let info = &model.parameters[name];
-        let slot = slot(name.to_string(), &info.ty, Initial::Drawn { initialiser: info.initialiser, fans: info.fans });
+        let slot = info.slot(name);
         self.held.insert(name.to_string(), self.step.add_input(name, info.ty.clone()));
         if changes { self.states.push(slot) } else { self.fixed.push(slot) }
     }
 
-    fn state(&mut self, name: String, ty: &TensorType, initial: Initial) -> Value {
+    /// Something to remember of a parameter.
+    fn state(&mut self, parameter: Slot, what: &str, ty: &TensorType, initial: Initial) -> Value {
+        let name = format!("{}/{what}", parameter.name);
         let value = self.step.add_input(&name, ty.clone());
-        self.states.push(slot(name, ty, initial));
+        self.states.push(Slot { name, initial, ..parameter });
         value
     }
-}
-
-fn slot(name: String, ty: &TensorType, initial: Initial) -> Slot {
-    let size = |dim: &kiln_ir::Dim| dim.as_const().and_then(|d| usize::try_from(d).ok()).expect("parameters have known sizes");
-    Slot { name, dtype: ty.dtype, shape: ty.shape.iter().map(size).collect(), initial }
 }
 
 #[cfg(test)]

@@ -1,7 +1,17 @@
 //! Training: what drives the compiled step of a network over data.
 //!
-//! Read in this order: [`recipe`] (what is known beforehand), [`stepper`] (the compiled functions with their memory), [`data`].
+//! Read in this order: [`recipe`] (what is known beforehand), [`stepper`] (the compiled functions with their memory), [`data`] (what
+//! they are driven over) with [`order`] and [`augment`], [`run`] (epoch after epoch) with [`rate`] and [`metrics`], [`checkpoint`],
+//! [`history`] and [`report`] (what is left).
 
+pub mod augment;
+pub mod checkpoint;
 pub mod data;
+pub mod history;
+pub mod metrics;
+pub mod order;
+pub mod rate;
 pub mod recipe;
+pub mod report;
+pub mod run;
 pub mod stepper;

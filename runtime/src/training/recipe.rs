@@ -146,8 +146,23 @@ pub struct MeasuredOutput {
     pub output: usize,
     /// Which of `data` has its targets.
     pub target: usize,
+    /// How outputs answer targets.
+    pub answer: Answer,
     /// What is measured.
     pub metric: Metric,
+}
+
+/// How outputs answer targets.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// Scores of classes along the last axis; the targets are numbers of classes.
+    Labels,
+    /// Scores of classes along the last axis; the targets are probabilities.
+    Distribution,
+    /// Each is a yes above this number; the targets are above one half where it is right.
+    YesOrNo(f64),
+    /// Numbers.
+    Values,
 }
 
 /// What is measured of outputs against targets.

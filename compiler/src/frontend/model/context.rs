@@ -7,6 +7,7 @@ use kiln_ir::initialiser::Initialiser;
 use kiln_ir::ops::RandomUniform;
 use kiln_ir::random::stream_number;
 use kiln_ir::{Builder, DType, Dim, Graph, Op, Origin, TensorType, Value};
+use kiln_runtime::training::recipe::{Initial, Slot};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -25,6 +26,15 @@ pub struct ParameterInfo {
     pub care: Care,
     /// The axes along which the weights of one output lie.
     pub incoming: Vec<usize>,
+}
+
+impl ParameterInfo {
+    /// What a trainer is told about it.
+    pub fn slot(&self, name: &str) -> Slot {
+        let size = |dim: &Dim| dim.as_const().and_then(|d| usize::try_from(d).ok()).expect("parameters have known sizes");
+        let initial = Initial::Drawn { initialiser: self.initialiser, fans: self.fans };
+        Slot { name: name.to_string(), dtype: self.ty.dtype, shape: self.ty.shape.iter().map(size).collect(), initial }
+    }
 }
 
 /// What training does about the weight matrices of a layer, beside following gradients.

@@ -98,6 +98,20 @@ impl Model {
     }
 }
 
+impl Model {
+    /// The module with the values that a file of training has. Errors: `file`; `checkpoint` when it is damaged or of another network.
+    pub fn trained(&self, path: &Path) -> Result<Module, Vec<Diagnostic>> {
+        let slots = self.parameters.iter().map(|(name, info)| info.slot(name)).collect::<Vec<_>>();
+        let (arrays, _) = kiln_runtime::training::checkpoint::load(path, &slots).map_err(|error| vec![error])?;
+        let mut module = self.module.clone();
+        for ((name, info), array) in self.parameters.iter().zip(arrays) {
+            let value = Tensor::from_vec(array.dtype(), array.shape().to_vec(), array.bytes().to_vec());
+            module.parameters.insert(name.clone(), Parameter { ty: info.ty.clone(), value: Some(value) });
+        }
+        Ok(module)
+    }
+}
+
 /// Reads the model file at `path`, whose ending says its language.
 ///
 /// Errors: `file`; everything that can be wrong with a model file, with line and column.

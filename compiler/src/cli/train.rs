@@ -1,0 +1,39 @@
+//! `kiln train`: compiles the step of a network and runs it over data.
+
+use super::args::TrainArgs;
+use super::engine::threads;
+use super::failure::Failure;
+use super::model::read_trainable;
+use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
+use kiln_runtime::threads::ThreadPool;
+use kiln_runtime::training::run::{TrainOptions, Trainer};
+use std::io::Write;
+
+/// Runs the command.
+pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let pool = ThreadPool::new(threads(args.threads));
+    let trainable = read_trainable(&args.model)?;
+    let plan = trainable.plan()?;
+    let compiled = plan.compile(&CpuTarget::host(CpuLevel::Native)?, &trainable.facts, &args.rewrites.config())?;
+    let [step, evaluation] = compiled.load(&pool)?;
+    let options = TrainOptions {
+        data: args.data.clone(),
+        out: args.out.clone(),
+        epochs: args.epochs,
+        batch: args.batch,
+        seed: args.seed,
+        learning_rate: args.learning_rate,
+        parameters: args.model.parameters.clone(),
+        resume: args.resume,
+        overwrite: args.overwrite,
+        checkpoint_seconds: Some(args.checkpoint_seconds),
+        json: args.json,
+    };
+    let trainer = Trainer { recipe: plan.recipe, step: step.model(), evaluation: evaluation.model() };
+    kiln_runtime::training::run::train(trainer, &options, &pool, out)?;
+    if !args.json {
+        let (model, parameters) = (args.model.model.display(), args.out.join("model.safetensors"));
+        writeln!(out, "compile it: kiln compile {model} --parameters {} -o {}", parameters.display(), trainable.facts.name)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! What is measured of outputs against targets, over all batches of an evaluation.
+
+use super::recipe::{Answer, MeasuredOutput, Metric};
+use crate::arrays::Array;
+
+impl Metric {
+    /// What it is called in tables.
+    pub fn name(self) -> String {
+        match self {
+            Metric::Accuracy => "accuracy".into(),
+            Metric::TopK(k) => format!("top_{k}"),
+            Metric::Precision => "precision".into(),
+            Metric::Recall => "recall".into(),
+            Metric::F1 => "f1".into(),
+            Metric::Auc => "auc".into(),
+            Metric::MeanAbsoluteError => "mae".into(),
+            Metric::MeanSquaredError => "mse".into(),
+        }
+    }
+}
+
+/// One metric while it is measured.
+pub struct Measuring {
+    measured: MeasuredOutput,
+    count: f64,
+    sum: f64,
+    /// Of each class: rightly called it, wrongly called it, not called it although it is.
+    classes: Vec<[f64; 3]>,
+    /// Score and whether it should be a yes.
+    scored: Vec<(f64, bool)>,
+}
+
+impl Measuring {
+    /// Nothing measured yet.
+    pub fn new(measured: MeasuredOutput) -> Measuring {
+        Measuring { measured, count: 0.0, sum: 0.0, classes: Vec::new(), scored: Vec::new() }
+    }
+
+    /// Takes a batch: `outputs` of the network, `data` in the order of the recipe.
+    pub fn add(&mut self, outputs: &[Array], data: &[Array]) {
+        let (output, target) = (&outputs[self.measured.output], &data[self.measured.target]);
+        match self.measured.answer {
+            Answer::Labels | Answer::Distribution => self.add_classes(output, target),
+            Answer::YesOrNo(threshold) => {
+                for i in 0..output.len() {
+                    let (score, yes) = (output.get_f64(i), target.get_f64(i) > 0.5);
+                    self.add_class(usize::from(score > threshold), usize::from(yes));
+                    if self.measured.metric == Metric::Auc {
+                        self.scored.push((score, yes));
+                    }
+                    self.add_error(score, target.get_f64(i));
+                }
+            }
+            Answer::Values => (0..output.len()).for_each(|i| self.add_error(output.get_f64(i), target.get_f64(i))),
+        }
+    }
+
+    fn add_classes(&mut self, output: &Array, target: &Array) {
+        let Some(classes) = output.shape().last().copied().filter(|classes| *classes > 0) else { return };
+        for row in 0..output.len() / classes {
+            let scores: Vec<f64> = (0..classes).map(|i| output.get_f64(row * classes + i)).collect();
+            let right = match self.measured.answer {
+                Answer::Labels => target.get_f64(row) as usize,
+                _ => largest(&(0..classes).map(|i| target.get_f64(row * classes + i)).collect::<Vec<_>>()),
+            };
+            if let Metric::TopK(k) = self.measured.metric {
+                let own = scores.get(right).copied().unwrap_or(f64::NAN);
+                // Ties are broken as by a stable sort: earlier classes first.
+                let before = scores.iter().enumerate().filter(|(i, s)| **s > own || (**s == own && *i < right)).count();
+                self.count += 1.0;
+                self.sum += f64::from(own.is_finite() && before < k as usize);
+                continue;
+            }
+            self.add_class(largest(&scores), right);
+            if self.measured.metric == Metric::Auc && classes == 2 {
+                self.scored.push((scores[1] - scores[0], right == 1));
+            }
+            if self.measured.answer == Answer::Distribution {
+                (0..classes).for_each(|i| self.add_error(scores[i], target.get_f64(row * classes + i)));
+            }
+        }
+    }
+
+    fn add_class(&mut self, called: usize, right: usize) {
+        let most = called.max(right);
+        if self.classes.len() <= most {
+            self.classes.resize(most + 1, [0.0; 3]);
+        }
+        if called == right {
+            self.classes[right][0] += 1.0;
+        } else {
+            self.classes[called][1] += 1.0;
+            self.classes[right][2] += 1.0;
+        }
+    }
+
+    fn add_error(&mut self, output: f64, target: f64) {
+        let error = output - target;
+        match self.measured.metric {
+            Metric::MeanAbsoluteError => self.sum += error.abs(),
+            Metric::MeanSquaredError => self.sum += error * error,
+            _ => return,
+        }
+        self.count += 1.0;
+    }
+
+    /// The value over everything taken; NaN where there is none, as of classes for an output of numbers.
+    pub fn value(&self) -> f64 {
+        match self.measured.metric {
+            Metric::TopK(_) | Metric::MeanAbsoluteError | Metric::MeanSquaredError => self.sum / self.count,
+            Metric::Accuracy => {
+                let right: f64 = self.classes.iter().map(|class| class[0]).sum();
+                right / self.classes.iter().map(|class| class[0] + class[2]).sum::<f64>()
+            }
+            Metric::Precision => self.class_mean(|[right, wrong, _]| [right, right + wrong]),
+            Metric::Recall => self.class_mean(|[right, _, missed]| [right, right + missed]),
+            Metric::F1 => self.class_mean(|[right, wrong, missed]| [2.0 * right, 2.0 * right + wrong + missed]),
+            Metric::Auc => area(self.scored.clone()),
+        }
+    }
+
+    /// Mean over classes; of yes and no, that of yes. A class without cases counts 0, as in scikit-learn.
+    fn class_mean(&self, ratio: impl Fn([f64; 3]) -> [f64; 2]) -> f64 {
+        let value = |class: &[f64; 3]| {
+            let [top, bottom] = ratio(*class);
+            if bottom > 0.0 { top / bottom } else { 0.0 }
+        };
+        if let Answer::YesOrNo(_) = self.measured.answer {
+            return self.classes.get(1).map_or(0.0, value);
+        }
+        let present: Vec<f64> = self.classes.iter().filter(|class| class.iter().any(|count| *count > 0.0)).map(value).collect();
+        present.iter().sum::<f64>() / present.len() as f64
+    }
+}
+
+/// The first of the largest.
+fn largest(scores: &[f64]) -> usize {
+    (1..scores.len()).fold(0, |best, i| if scores[i] > scores[best] { i } else { best })
+}
+
+/// The share of pairs of a yes and a no in which the yes scores higher; ties count half. *Source*: Mann & Whitney 1947.
+fn area(mut scored: Vec<(f64, bool)>) -> f64 {
+    scored.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut below, mut pairs, mut at) = (0.0, 0.0, 0);
+    while at < scored.len() {
+        let same = scored[at..].iter().take_while(|(score, _)| *score == scored[at].0).count().max(1);
+        let yes = scored[at..at + same].iter().filter(|(_, yes)| *yes).count() as f64;
+        let no = same as f64 - yes;
+        pairs += yes * (below + no / 2.0);
+        below += no;
+        at += same;
+    }
+    pairs / (below * (scored.len() as f64 - below))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_ir::DType;
+
+    fn array(shape: &[usize], values: &[f64]) -> Array {
+        let mut array = Array::zeroed(DType::F32, shape.to_vec()).expect("small");
+        values.iter().enumerate().for_each(|(i, value)| array.set_f64(i, *value));
+        array
+    }
+
+    fn measure(metric: Metric, answer: Answer, batches: &[(Array, Array)]) -> f64 {
+        let mut measuring = Measuring::new(MeasuredOutput { output: 0, target: 0, answer, metric });
+        for (output, target) in batches {
+            measuring.add(std::slice::from_ref(output), std::slice::from_ref(target));
+        }
+        measuring.value()
+    }
+
+    /// What scikit-learn 1.9 gives: `accuracy_score`, `precision_score(average="macro")` and so on, `roc_auc_score`.
+    #[test]
+    fn metrics_are_those_of_scikit_learn() {
+        let scores = || array(&[5, 3], &[0.1, 0.7, 0.2, 0.5, 0.3, 0.2, 0.2, 0.3, 0.5, 0.6, 0.1, 0.3, 0.2, 0.7, 0.1]);
+        let batches = || [(scores(), array(&[5], &[1.0, 0.0, 1.0, 2.0, 1.0]))];
+        let close = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-6, "{found}, expected {expected}");
+        close(measure(Metric::Accuracy, Answer::Labels, &batches()), 0.6);
+        close(measure(Metric::TopK(2), Answer::Labels, &batches()), 1.0);
+        close(measure(Metric::Precision, Answer::Labels, &batches()), 0.5);
+        close(measure(Metric::Recall, Answer::Labels, &batches()), 0.555_555_6);
+        close(measure(Metric::F1, Answer::Labels, &batches()), 0.488_888_9);
+        let yes = || {
+            let target = array(&[5, 1], &[0.0, 0.0, 1.0, 1.0, 1.0]);
+            [(array(&[5, 1], &[-1.0, 0.5, 0.5, 2.0, -0.5]), target)]
+        };
+        close(measure(Metric::Accuracy, Answer::YesOrNo(0.0), &yes()), 0.6);
+        close(measure(Metric::Precision, Answer::YesOrNo(0.0), &yes()), 0.666_666_7);
+        close(measure(Metric::Auc, Answer::YesOrNo(0.0), &yes()), 0.75);
+        let numbers = || [(array(&[3], &[1.0, 2.0, 4.0]), array(&[3], &[1.0, 1.0, 2.0]))];
+        close(measure(Metric::MeanAbsoluteError, Answer::Values, &numbers()), 1.0);
+        close(measure(Metric::MeanSquaredError, Answer::Values, &numbers()), 5.0 / 3.0);
+    }
+}

@@ -1,0 +1,449 @@
+//! Training, epoch after epoch: batches, steps, evaluation, checkpoints, and what is told on the way.
+
+use super::augment::augment;
+use super::checkpoint::{Progress, load, save};
+use super::data::{Dataset, Wanted, open};
+use super::history::{EpochRecord, Measured, Point, write_csv};
+use super::metrics::Measuring;
+use super::order::{held_back, shuffled};
+use super::recipe::{Initial, RateSchedule, Recipe, Slot};
+use super::report::Report;
+use super::stepper::Stepper;
+use crate::arrays::Array;
+use crate::files::file_error;
+use crate::model::Model;
+use crate::pictures::image_input_named;
+use crate::program::Failure;
+use crate::threads::ThreadPool;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use kiln_ir::Diagnostic;
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What is asked of a training.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct TrainOptions {
+    /// Where the data are.
+    pub data: PathBuf,
+    /// The directory for what comes out.
+    pub out: PathBuf,
+    /// Passes over the data, in place of the recipe's.
+    pub epochs: Option<u32>,
+    /// Samples in a step, in place of the recipe's.
+    pub batch: Option<u32>,
+    /// What random numbers depend on, in place of the recipe's.
+    pub seed: Option<u64>,
+    /// The learning rate, in place of the recipe's.
+    pub learning_rate: Option<f64>,
+    /// Parameters to begin with.
+    pub parameters: Option<PathBuf>,
+    /// Go on from the checkpoint there is.
+    pub resume: bool,
+    /// Begin anew although there is a checkpoint.
+    pub overwrite: bool,
+    /// Seconds between checkpoints; each epoch ends with one as well.
+    pub checkpoint_seconds: Option<f64>,
+    /// Tell each epoch as a line of JSON.
+    pub json: bool,
+}
+
+/// The compiled functions of a trainer and how they are driven.
+pub struct Trainer<'m> {
+    /// How they are driven.
+    pub recipe: Recipe,
+    /// One step.
+    pub step: &'m Model,
+    /// One evaluation.
+    pub evaluation: &'m Model,
+}
+
+/// Points of the course of the loss in one epoch.
+const POINTS: u64 = 50;
+
+/// Trains and writes `model.safetensors`, `checkpoint.safetensors`, `history.csv` and `report.html` into the output directory.
+///
+/// Errors: usage; data that cannot be read or do not fit; a checkpoint that is there, or is not; a loss that is not finite; `file`.
+pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, out: &mut dyn Write) -> Result<(), Failure> {
+    let schedule = &mut trainer.recipe.schedule;
+    schedule.epochs = options.epochs.unwrap_or(schedule.epochs);
+    schedule.batch = options.batch.unwrap_or(schedule.batch);
+    schedule.learning_rate = options.learning_rate.unwrap_or(schedule.learning_rate);
+    trainer.recipe.seed = options.seed.unwrap_or(trainer.recipe.seed);
+    std::fs::create_dir_all(&options.out).map_err(|error| file_error("create", &options.out, &error))?;
+    let signature = trainer.step.signature();
+    let splits = open(&options.data, &Wanted { slots: &trainer.recipe.data, signature })?;
+    let parts = Parts::new(&trainer.recipe, splits.train.len(), splits.validation.as_ref(), splits.test.as_ref())?;
+    let stepper = Stepper::new(&trainer.recipe, trainer.step, trainer.evaluation, trainer.recipe.seed, pool)?;
+    let mut run =
+        Run { recipe: &trainer.recipe, step: trainer.step, options, train: &splits.train, parts, stepper, progress: Progress::default() };
+    run.begin(out)?;
+    let finished = run.epochs(out)?;
+    run.finish(finished, out)
+}
+
+/// Which samples serve what.
+struct Parts<'d> {
+    learnt: Vec<usize>,
+    /// What each epoch is measured by: which part, of which data, which samples.
+    measured: Option<(&'static str, Option<&'d Dataset>, Vec<usize>)>,
+    test: Option<&'d Dataset>,
+}
+
+impl<'d> Parts<'d> {
+    fn new(recipe: &Recipe, count: usize, validation: Option<&'d Dataset>, test: Option<&'d Dataset>) -> Result<Parts<'d>, Diagnostic> {
+        let all = |dataset: &Dataset| (0..dataset.len()).collect::<Vec<_>>();
+        let (mut learnt, mut measured) = ((0..count).collect(), None);
+        if let Some(validation) = validation {
+            measured = Some(("validation", Some(validation), all(validation)));
+        } else if recipe.validation > 0.0 && count > 1 {
+            let held;
+            (learnt, held) = held_back(count, recipe.validation, recipe.seed);
+            measured = Some(("validation", None, held));
+        }
+        let needs = match recipe.schedule.rate {
+            RateSchedule::ReduceOnPlateau { .. } => Some("the schedule `reduce_on_plateau`"),
+            _ => recipe.early_stopping.map(|_| "`early_stopping`"),
+        };
+        if let (None, Some(what)) = (&measured, needs) {
+            let error = Diagnostic::new("no_validation", format!("{what} needs data to validate with, and there are none"));
+            return Err(error.help("set `validation = 0.1` in [train] to hold a tenth of the training data back"));
+        }
+        if measured.is_none() {
+            measured = test.map(|test| ("test", Some(test), all(test)));
+        }
+        Ok(Parts { learnt, measured, test })
+    }
+}
+
+/// A training under way.
+struct Run<'m, 'r> {
+    recipe: &'r Recipe,
+    step: &'m Model,
+    options: &'r TrainOptions,
+    train: &'r Dataset,
+    parts: Parts<'r>,
+    stepper: Stepper<'m>,
+    progress: Progress,
+}
+
+impl Run<'_, '_> {
+    fn file(&self, name: &str) -> PathBuf {
+        self.options.out.join(name)
+    }
+
+    /// Finds out where to begin, and says so.
+    fn begin(&mut self, out: &mut dyn Write) -> Result<(), Failure> {
+        let recipe = self.recipe;
+        let text = serde_json::to_string(recipe).map_err(std::io::Error::other)?;
+        let digest = Sha256::digest(format!("{text} on {} samples", self.train.len()));
+        let run: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = self.file("checkpoint.safetensors");
+        match (path.exists(), self.options.resume) {
+            (true, false) if !self.options.overwrite => {
+                let message = format!("{} holds a checkpoint already", self.options.out.display());
+                return Err(Diagnostic::new("checkpoint", message).help("--resume goes on from it, --overwrite begins anew").into());
+            }
+            (false, true) => {
+                let message = format!("{} holds no checkpoint to go on from", self.options.out.display());
+                return Err(Diagnostic::new("checkpoint", message).help("leave --resume away to begin").into());
+            }
+            (true, true) => {
+                let (mut arrays, text) = load(&path, recipe.fixed.iter().chain(&recipe.states))?;
+                let progress: Progress = serde_json::from_str(&text)
+                    .map_err(|error| Diagnostic::new("checkpoint", format!("{}: its progress is unreadable: {error}", path.display())))?;
+                if progress.run != run {
+                    let message = format!("{} is of another training: network, settings, seed or data differ", path.display());
+                    return Err(Diagnostic::new("checkpoint", message)
+                        .help("train with the same ones, or begin anew with --overwrite")
+                        .into());
+                }
+                let states = arrays.split_off(recipe.fixed.len());
+                self.stepper.restore(arrays, states, progress.steps);
+                self.progress = progress;
+            }
+            (_, false) => {
+                // What an earlier training left must not be taken for this one's.
+                for name in ["checkpoint.safetensors", "best.safetensors"] {
+                    let path = self.file(name);
+                    if path.exists() {
+                        std::fs::remove_file(&path).map_err(|error| file_error("remove", &path, &error))?;
+                    }
+                }
+                self.progress.run = run;
+                if let Some(path) = &self.options.parameters {
+                    self.take_parameters(path, 0)?;
+                }
+            }
+        }
+        if !self.options.json {
+            for (what, value) in self.facts() {
+                writeln!(out, "{what:<14} {value}")?;
+            }
+            if self.options.resume {
+                let Progress { epochs, steps, .. } = self.progress;
+                writeln!(out, "{:<14} after step {steps}, in epoch {}", "going on", epochs + 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts parameters from a file in the place of the present ones, after so many steps; the optimiser remembers what it did.
+    fn take_parameters(&mut self, path: &Path, steps: u64) -> Result<(), Diagnostic> {
+        let recipe = self.recipe;
+        let (mut fixed, _) = load(path, recipe.fixed.iter().chain(&recipe.states[..recipe.parameters]))?;
+        let mut states = fixed.split_off(recipe.fixed.len());
+        for (slot, old) in recipe.states.iter().zip(self.stepper.states()).skip(recipe.parameters) {
+            let source = if let Initial::Of(at) = slot.initial { &states[at] } else { old };
+            states.push(Array::from_bytes(slot.dtype, slot.shape.clone(), source.bytes())?);
+        }
+        self.stepper.restore(fixed, states, steps);
+        Ok(())
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let recipe = self.recipe;
+        let count = |slots: &[Slot]| slots.iter().map(|slot| slot.shape.iter().product::<usize>()).sum::<usize>();
+        let parameters = count(&recipe.fixed) + count(&recipe.states[..recipe.parameters]);
+        let mut data = format!("{} samples to learn from", grouped(self.parts.learnt.len() as f64));
+        if let Some((part, _, samples)) = &self.parts.measured {
+            data += &format!(", {} for {part}", grouped(samples.len() as f64));
+        }
+        if let (Some(test), Some((part, ..))) = (self.parts.test, &self.parts.measured)
+            && *part != "test"
+        {
+            data += &format!(", {} for test", grouped(test.len() as f64));
+        }
+        let schedule = &recipe.schedule;
+        vec![
+            ("network", format!("{}, {} parameters", recipe.name, grouped(parameters as f64))),
+            ("data", data),
+            ("schedule", format!("{} epochs, batch {}, learning rate {}", schedule.epochs, schedule.batch, schedule.learning_rate)),
+            ("seed", recipe.seed.to_string()),
+        ]
+    }
+
+    /// Trains to the last epoch, or until nothing gets better. Gives whether that was so.
+    fn epochs(&mut self, out: &mut dyn Write) -> Result<bool, Failure> {
+        if self.stops() {
+            return Ok(true);
+        }
+        while self.progress.epochs < self.recipe.schedule.epochs {
+            self.epoch()?;
+            let record = self.progress.history.last().expect("an epoch ended");
+            if self.options.json {
+                let text = serde_json::to_string(record).map_err(std::io::Error::other)?;
+                writeln!(out, "{text}")?;
+            } else {
+                let measured = record.measured.as_ref().map_or(String::new(), |measured| format!("   {}", measured.text()));
+                let (epochs, rate, seconds) = (self.recipe.schedule.epochs, grouped(record.samples_per_second), record.seconds);
+                let number = format!("{:>1$}/{epochs}", record.epoch, epochs.to_string().len());
+                writeln!(out, "epoch {number}   loss {:.4}{measured}   {rate} samples/s, {seconds:.1} s", record.loss)?;
+            }
+            out.flush()?;
+            if self.stops() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether so many epochs have passed without a better one that it is time to stop.
+    fn stops(&self) -> bool {
+        let Some(stopping) = self.recipe.early_stopping else { return false };
+        self.progress.best.is_some_and(|(_, epoch)| self.progress.epochs - epoch > stopping.patience)
+    }
+
+    fn epoch(&mut self) -> Result<(), Failure> {
+        let recipe = self.recipe;
+        let schedule = &recipe.schedule;
+        let epoch = self.progress.epochs;
+        let order: Vec<usize> = shuffled(self.parts.learnt.len(), recipe.seed, epoch).into_iter().map(|at| self.parts.learnt[at]).collect();
+        let batches: Vec<&[usize]> = order.chunks(schedule.batch as usize).collect();
+        let bar = bar(order.len() as u64, format!("epoch {}/{}", epoch + 1, schedule.epochs));
+        let picture = (0..recipe.data.len())
+            .find(|slot| !recipe.data[*slot].is_target && image_input_named(self.step.signature(), &recipe.data[*slot].name).is_some());
+        let every = Duration::from_secs_f64(self.options.checkpoint_seconds.unwrap_or(60.0).clamp(0.0, 1e9));
+        let (begin, mut saved) = (Instant::now(), Instant::now());
+        let (mut steps_now, mut samples_now, mut since) = (0u64, 0u64, [0.0; 2]);
+        let mut rate = 0.0;
+        while (self.progress.steps_in_epoch as usize) < batches.len() {
+            let at = self.progress.steps_in_epoch;
+            let samples = batches[at as usize];
+            let mut data = self.train.batch(samples)?;
+            if let Some(slot) = picture {
+                augment(&recipe.augment, &mut data[slot], samples, recipe.seed, epoch);
+            }
+            rate = schedule.rate_at(f64::from(epoch) + at as f64 / batches.len() as f64, &self.progress.plateau);
+            let loss = self.stepper.step(&data, rate)?;
+            if !loss.is_finite() {
+                let message = format!("the loss is {loss} in step {} of epoch {}", at + 1, epoch + 1);
+                let error = Diagnostic::new("loss_not_finite", message);
+                return Err(error
+                    .help("lower the `learning_rate`, bound gradients by `clip_norm`, or look for such numbers in the data")
+                    .into());
+            }
+            let progress = &mut self.progress;
+            progress.steps_in_epoch += 1;
+            progress.steps += 1;
+            progress.samples += samples.len() as u64;
+            progress.loss_sum += loss * samples.len() as f64;
+            (steps_now, samples_now) = (steps_now + 1, samples_now + samples.len() as u64);
+            since = [since[0] + loss, since[1] + 1.0];
+            if (at + 1) * POINTS / batches.len() as u64 > at * POINTS / batches.len() as u64 {
+                let epochs = f64::from(epoch) + (at + 1) as f64 / batches.len() as f64;
+                progress.points.push(Point { epochs, loss: since[0] / since[1] });
+                since = [0.0; 2];
+            }
+            bar.set_position(progress.samples);
+            bar.set_message(format!("loss {:.4}", progress.loss_sum / progress.samples as f64));
+            if saved.elapsed() >= every && (progress.steps_in_epoch as usize) < batches.len() {
+                self.save_checkpoint()?;
+                saved = Instant::now();
+            }
+        }
+        bar.finish_and_clear();
+        let seconds = begin.elapsed().as_secs_f64();
+        let measured = match &self.parts.measured {
+            None => None,
+            Some((part, dataset, samples)) => {
+                let dataset = dataset.unwrap_or(self.train);
+                Some(evaluate(recipe, &mut self.stepper, part, dataset, samples)?)
+            }
+        };
+        let progress = &mut self.progress;
+        progress.epochs += 1;
+        if let Some(measured) = measured.as_ref().filter(|measured| measured.part == "validation") {
+            progress.plateau.observe(schedule, measured.loss);
+            let gain = recipe.early_stopping.map_or(0.0, |stopping| stopping.least_gain);
+            if progress.best.is_none_or(|(best, _)| measured.loss < best - gain) {
+                progress.best = Some((measured.loss, progress.epochs));
+                if recipe.early_stopping.is_some() {
+                    let path = self.options.out.join("best.safetensors");
+                    save_parameters(recipe, &self.stepper, &path)?;
+                }
+            }
+        }
+        progress.history.push(EpochRecord {
+            epoch: progress.epochs,
+            loss: progress.loss_sum / progress.samples.max(1) as f64,
+            learning_rate: rate,
+            measured,
+            seconds,
+            samples_per_second: samples_now as f64 / seconds.max(1e-9),
+        });
+        (progress.steps_in_epoch, progress.samples, progress.loss_sum) = (0, 0, 0.0);
+        self.save_checkpoint()?;
+        self.write_report()?;
+        Ok(())
+    }
+
+    fn save_checkpoint(&self) -> Result<(), Diagnostic> {
+        let text = serde_json::to_string(&self.progress).map_err(|error| Diagnostic::new("checkpoint", error.to_string()))?;
+        let tensors = (self.recipe.fixed.iter().zip(self.stepper.fixed())).chain(self.recipe.states.iter().zip(self.stepper.states()));
+        save(&self.file("checkpoint.safetensors"), tensors, &text)
+    }
+
+    fn write_report(&self) -> Result<(), Diagnostic> {
+        write_csv(&self.file("history.csv"), &self.progress.history)?;
+        let Progress { history, points, .. } = &self.progress;
+        Report { name: &self.recipe.name, facts: self.facts(), history, points }.write(&self.file("report.html"))
+    }
+
+    /// Writes the parameters, and measures them by the test.
+    fn finish(&mut self, stopped: bool, out: &mut dyn Write) -> Result<(), Failure> {
+        let recipe = self.recipe;
+        let path = self.file("model.safetensors");
+        let best = self.file("best.safetensors");
+        if best.exists() {
+            self.take_parameters(&best, self.progress.steps)?;
+        }
+        save_parameters(recipe, &self.stepper, &path)?;
+        let tested = match self.parts.test {
+            Some(test) => {
+                let all: Vec<usize> = (0..test.len()).collect();
+                Some(evaluate(recipe, &mut self.stepper, "test", test, &all)?)
+            }
+            None => None,
+        };
+        if self.options.json {
+            let best = self.progress.best.map(|(_, epoch)| epoch);
+            let answer =
+                serde_json::json!({ "finished": true, "stopped_early": stopped, "best_epoch": best, "test": tested, "model": path });
+            writeln!(out, "{answer}")?;
+            return Ok(());
+        }
+        if let (true, Some((loss, epoch))) = (best.exists(), self.progress.best) {
+            let why = if stopped { "stopped early; " } else { "" };
+            writeln!(out, "{why}the best epoch was {epoch}, with a validation loss of {loss:.4}")?;
+        }
+        if let Some(tested) = tested {
+            writeln!(out, "{}", tested.text())?;
+        }
+        writeln!(out, "wrote {}, and {} to look at", path.display(), self.file("report.html").display())?;
+        Ok(())
+    }
+}
+
+/// Measures samples of a dataset.
+fn evaluate(recipe: &Recipe, stepper: &mut Stepper, part: &str, dataset: &Dataset, samples: &[usize]) -> Result<Measured, Diagnostic> {
+    let mut measuring: Vec<Measuring> = recipe.metrics.iter().copied().map(Measuring::new).collect();
+    let mut sum = 0.0;
+    let bar = bar(samples.len() as u64, part.to_owned());
+    for batch in samples.chunks(recipe.schedule.batch as usize) {
+        let data = dataset.batch(batch)?;
+        let (loss, outputs) = stepper.evaluate(&data)?;
+        sum += loss * batch.len() as f64;
+        measuring.iter_mut().for_each(|metric| metric.add(outputs, &data));
+        bar.inc(batch.len() as u64);
+    }
+    bar.finish_and_clear();
+    let several = recipe.metrics.iter().any(|metric| metric.output != recipe.metrics[0].output);
+    let name = |metric: &super::recipe::MeasuredOutput| match several {
+        true => format!("{} of {}", metric.metric.name(), recipe.data[metric.target].name),
+        false => metric.metric.name(),
+    };
+    let values = measuring.iter().map(|metric| Some(metric.value()).filter(|value| value.is_finite()));
+    let metrics = recipe.metrics.iter().map(name).zip(values).collect();
+    Ok(Measured { part: part.to_owned(), loss: sum / samples.len().max(1) as f64, metrics })
+}
+
+/// Writes the parameters that evaluation uses, by the names of the network.
+fn save_parameters(recipe: &Recipe, stepper: &Stepper, path: &Path) -> Result<(), Diagnostic> {
+    let changed = recipe.states[..recipe.parameters].iter().zip(stepper.evaluated());
+    save(path, recipe.fixed.iter().zip(stepper.fixed()).chain(changed), &recipe.name)
+}
+
+/// A bar that is seen on terminals only.
+fn bar(length: u64, what: String) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(10));
+    let style = ProgressStyle::with_template("{prefix:>12} {bar:36} {pos}/{len}  {msg}  {eta} left").expect("it is well formed");
+    bar.set_style(style.progress_chars("━╸ "));
+    bar.set_prefix(what);
+    bar
+}
+
+/// A whole number with commas between thousands.
+fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let head = digits.len() % 3;
+    let mut text = digits[..head].to_owned();
+    for group in digits.as_bytes()[head..].chunks(3) {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(&String::from_utf8_lossy(group));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_are_grouped() {
+        assert_eq!([0.0, 999.0, 1000.0, 1_234_567.0].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+}
