@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What makes the runtime's bytes; everything else in ir-spec is left out of it by a feature.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 10] = [
     "Cargo.lock",
     "Cargo.toml",
     "runtime/Cargo.toml",
@@ -18,10 +18,12 @@ const SOURCES: [&str; 8] = [
     "ir-spec/src/artifact",
     "ir-spec/src/diagnostic.rs",
     "ir-spec/src/dtype.rs",
+    "ir-spec/src/initialiser.rs",
+    "ir-spec/src/random.rs",
 ];
 
-/// The function that a program's `main` calls: what it does not reach is dropped.
-const ENTRY: &str = "kiln_runtime_main";
+/// The functions that programs' `main` call: what they do not reach is dropped, and when a program is linked, what its own does not.
+const ENTRIES: [&str; 2] = ["kiln_runtime_main", "kiln_trainer_main"];
 
 /// The standard library's objects hold their bitcode too, which nobody reads and which confuses `nm`.
 const WITHOUT_BITCODE: &str = "SECTIONS { /DISCARD/ : { *(.llvmbc) *(.llvmcmd) } } INSERT AFTER .comment;\n";
@@ -57,7 +59,7 @@ fn build_library(workspace: &Path, target_dir: &Path) -> PathBuf {
     target_dir.join(target).join("artifact").join("libkiln_runtime.a")
 }
 
-/// Links what [`ENTRY`] needs into one object. Where the linker has no such mode, the whole library stands in for it.
+/// Links what [`ENTRIES`] need into one object. Where the linker has no such mode, the whole library stands in for it.
 fn combine(library: &Path, object: &Path) {
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux") {
         std::fs::copy(library, object).expect("the output directory is writable");
@@ -67,7 +69,7 @@ fn combine(library: &Path, object: &Path) {
     std::fs::write(&script, WITHOUT_BITCODE).expect("the output directory is writable");
     let mut linker = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()));
     linker.args(["-r", "-nostdlib", "-Wl,--gc-sections,--strip-debug,--discard-all"]);
-    linker.args([format!("-Wl,--undefined={ENTRY}"), format!("-Wl,--entry={ENTRY}")]);
+    linker.args(ENTRIES.map(|entry| format!("-Wl,--undefined={entry}"))).arg(format!("-Wl,--entry={}", ENTRIES[0]));
     linker.arg("-T").arg(&script);
     linker.arg("-o").arg(object).arg(library);
     run(&mut linker);

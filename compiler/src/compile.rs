@@ -35,6 +35,7 @@ use crate::schedule::layout::channels_last;
 use kiln_ir::artifact::{Signature, WeightsDecl, WeightsLocation};
 use kiln_ir::graph::Parameter;
 use kiln_ir::{Diagnostic, Module};
+use kiln_runtime::memory::AlignedBytes;
 use kiln_runtime::threads::ThreadPool;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -120,10 +121,19 @@ impl Compiled {
     ///
     /// Errors: `parameter`, `memory`, and those of [`write_artifact`].
     pub fn write(&self, kind: ArtifactKind, weights: WeightsChoice, out: &Path, pool: &ThreadPool) -> Result<Written, Diagnostic> {
-        let image = fill_weights(&self.plan, &self.parameters, &self.target, pool)?;
-        let bytes = &image.as_slice()[..self.plan.weights.bytes as usize];
-        let parts = ArtifactParts { plan: &self.plan, target: &self.target, facts: &self.facts, weights: bytes };
-        write_artifact(&parts, kind, weights, out)
+        let image = self.weights(pool)?;
+        write_artifact(&self.artifact_parts(&image), kind, weights, out)
+    }
+
+    /// The weights image. Errors: `parameter`, `memory`.
+    pub fn weights(&self, pool: &ThreadPool) -> Result<AlignedBytes, Diagnostic> {
+        fill_weights(&self.plan, &self.parameters, &self.target, pool)
+    }
+
+    /// What is written of it, `image` being its weights.
+    pub fn artifact_parts<'a>(&'a self, image: &'a AlignedBytes) -> ArtifactParts<'a> {
+        let weights = &image.as_slice()[..self.plan.weights.bytes as usize];
+        ArtifactParts { plan: &self.plan, target: &self.target, facts: &self.facts, weights }
     }
 
     /// The kernels as Cranelift's intermediate form or as instructions.

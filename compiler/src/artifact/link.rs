@@ -12,19 +12,23 @@ use std::process::Command;
 /// Writes the object into a stream.
 pub type WriteObject<'a> = &'a dyn Fn(&mut dyn Write) -> io::Result<()>;
 
-/// Links an object that has a `main` with the runtime, appends what `append` writes, and puts the program at `out`.
+/// Links objects, one of which has a `main`, with the runtime, appends what `append` writes, and puts the program at `out`.
 ///
 /// Errors: `file`, `linker`.
-pub fn link_executable(out: &Path, object: WriteObject, append: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), Diagnostic> {
+pub fn link_executable(out: &Path, objects: &[WriteObject], append: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), Diagnostic> {
     let directory = directory_beside(out)?;
-    let (model, runtime, program) =
-        (directory.path().join("model.o"), directory.path().join("kiln_runtime.o"), directory.path().join("program"));
-    let write = || {
-        write_object(&model, object)?;
+    let (runtime, program) = (directory.path().join("kiln_runtime.o"), directory.path().join("program"));
+    let mut arguments: Vec<OsString> = Vec::new();
+    let mut write = || {
+        for (number, object) in objects.iter().enumerate() {
+            let path = directory.path().join(format!("model{number}.o"));
+            write_object(&path, *object)?;
+            arguments.push(path.into());
+        }
         fs::write(&runtime, RUNTIME_OBJECT)
     };
     write().map_err(|error| file_error("write", out, &error))?;
-    let mut arguments: Vec<OsString> = vec![model.into(), runtime.into(), "-o".into(), program.clone().into(), "-s".into()];
+    arguments.extend([runtime.into(), "-o".into(), program.clone().into(), "-s".into()]);
     arguments.extend(LINK_FLAGS.map(OsString::from));
     run_linker(&arguments)?;
     let finish = File::options().append(true).read(true).open(&program).and_then(|mut file| append(&mut file));

@@ -5,7 +5,7 @@ use super::describe::{ModelFacts, describe};
 use super::header::c_header;
 use super::link::{link_executable, link_shared};
 use super::output::{directory_beside, file_error, is_stream, rename_into_place, write_file};
-use crate::backend::cpu::object::{ObjectParts, exported_symbols, model_object};
+use crate::backend::cpu::object::{Main, ObjectParts, exported_symbols, model_object};
 use crate::backend::cpu::plan::ProgramPlan;
 use crate::backend::cpu::target::CpuTarget;
 use kiln_ir::Diagnostic;
@@ -100,11 +100,11 @@ pub fn write_artifact(parts: &ArtifactParts, kind: ArtifactKind, choice: Weights
         written.weights = Some(path);
     }
 
-    let main = kind == ArtifactKind::Executable;
+    let main = if kind == ArtifactKind::Executable { Main::Predict } else { Main::None };
     let object = model_object(parts.plan, parts.target, &ObjectParts { signature: &signature, weights: embedded, main });
     let write_object = |file: &mut dyn Write| object.write_stream(file).map_err(io_error);
     match kind {
-        ArtifactKind::Executable => link_executable(out, &write_object, |file| match signature.weights.location {
+        ArtifactKind::Executable => link_executable(out, &[&write_object], |file| match signature.weights.location {
             WeightsLocation::Tail => append_weights(file, parts.weights, digest),
             WeightsLocation::Embedded | WeightsLocation::External(_) => Ok(()),
         })?,
@@ -116,6 +116,26 @@ pub fn write_artifact(parts: &ArtifactParts, kind: ArtifactKind, choice: Weights
         written.header = Some(write_header(out, &signature)?);
     }
     Ok(written)
+}
+
+/// Writes a trainer: a program of a step and an evaluation, driven by a recipe, which is JSON.
+///
+/// Errors: `file`, `linker`.
+pub fn write_trainer(step: &ArtifactParts, evaluation: &ArtifactParts, recipe: &str, out: &Path) -> Result<(), Diagnostic> {
+    let object = |parts: &ArtifactParts, signature: &Signature, main: Main| {
+        let embedded = ObjectParts { signature, weights: Some(parts.weights), main };
+        let object = model_object(parts.plan, parts.target, &embedded);
+        object.write().map_err(|error| file_error("write", out, &io::Error::other(error.to_string())))
+    };
+    let described = |parts: &ArtifactParts| {
+        let sha256 = hexadecimal(&Sha256::digest(parts.weights));
+        let decl = WeightsDecl { bytes: parts.weights.len() as u64, sha256, location: WeightsLocation::Embedded };
+        describe(&parts.plan.program, parts.facts, parts.target.features(), decl)
+    };
+    let (of_step, of_evaluation) = (described(step), described(evaluation));
+    let objects = [object(step, &of_step, Main::None)?, object(evaluation, &of_evaluation, Main::Train { step: &of_step.name, recipe })?];
+    let [first, second] = objects.each_ref().map(|bytes| move |file: &mut dyn Write| file.write_all(bytes));
+    link_executable(out, &[&first, &second], |_| Ok(()))
 }
 
 /// The header lies beside the artefact, under the model's name: programs include what they call.

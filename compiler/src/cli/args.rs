@@ -95,6 +95,8 @@ impl RewriteArgs {
 ///   kiln compile bert.onnx -o bert --dim batch=1            with one size fixed
 ///   kiln compile bert.onnx -o bert --weights external       weights in bert.weights beside it
 ///   kiln compile net.onnx -o - --emit graph --after fold_constants
+///   kiln compile net.toml -o train_net --emit trainer       a program that trains: ./train_net --data data --out trained
+///   kiln compile net.toml -o step.o --emit obj --function train-step
 #[derive(ClapArgs, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct CompileArgs {
@@ -108,6 +110,9 @@ pub struct CompileArgs {
     /// What to write
     #[arg(long, value_enum, default_value_t = Emit::Exe)]
     pub emit: Emit,
+    /// Which function of a model file; those of training need its [train] table
+    #[arg(long, value_enum, default_value_t = Function::Predict)]
+    pub function: Function,
     /// Print the graph as this pass leaves it (with --emit graph)
     #[arg(long, value_name = "PASS")]
     pub after: Option<String>,
@@ -124,6 +129,8 @@ pub struct CompileArgs {
 pub enum Emit {
     /// Executable with its own command line
     Exe,
+    /// Executable that trains the network by the [train] table of its model file
+    Trainer,
     /// Object file and C header
     Obj,
     /// Static library and C header
@@ -138,6 +145,17 @@ pub enum Emit {
     Clif,
     /// Machine instructions
     Asm,
+}
+
+/// A function of a network.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Function {
+    /// From inputs to outputs
+    Predict,
+    /// One step of training, in which the last inputs and outputs are states
+    TrainStep,
+    /// From inputs, targets and parameters to the loss and outputs
+    Evaluate,
 }
 
 /// The CPU that code is for.

@@ -1,16 +1,17 @@
 //! `kiln compile`: artefacts and readable stages on the way to them.
 
-use super::args::{CompileArgs, Cpu, Emit, Weights};
+use super::args::{CompileArgs, Cpu, Emit, Function, Weights};
 use super::engine::threads;
 use super::failure::Failure;
-use super::model;
+use super::model::{self, Loaded};
 use indicatif::ProgressBar;
+use kiln::artifact::describe::ModelFacts;
 use kiln::artifact::output::write_file;
 use kiln::artifact::write::{ArtifactKind, WeightsChoice};
 use kiln::backend::cpu::emit::Listing;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
 use kiln::compile::{Compiled, compile as compile_module};
-use kiln::pipeline::run_passes_until;
+use kiln::pipeline::{Config, run_passes_until};
 use kiln_ir::text::{PrintOptions, print_module};
 use kiln_runtime::threads::ThreadPool;
 use std::io::{self, IsTerminal, Write};
@@ -25,7 +26,7 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let config = args.rewrites.config();
     let progress = Progress::start();
     progress.say("reading the model");
-    let loaded = model::read(&args.model)?;
+    let loaded = load(args)?;
     let text = match args.emit {
         Emit::Graph => {
             let module = match &args.after {
@@ -34,7 +35,7 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
             };
             print_module(&module, PrintOptions { origins: true }).text
         }
-        Emit::Exe | Emit::Obj | Emit::Lib | Emit::Shared | Emit::Kernels | Emit::Clif | Emit::Asm => {
+        Emit::Exe | Emit::Trainer | Emit::Obj | Emit::Lib | Emit::Shared | Emit::Kernels | Emit::Clif | Emit::Asm => {
             let level = match args.cpu {
                 Cpu::Native => CpuLevel::Native,
                 Cpu::Baseline => CpuLevel::Baseline,
@@ -42,7 +43,11 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
                 Cpu::X86V3 => CpuLevel::X86V3,
             };
             progress.say("planning kernels and memory");
-            let compiled = compile_module(&loaded.module, CpuTarget::host(level)?, loaded.facts, &config)?;
+            let target = CpuTarget::host(level)?;
+            if args.emit == Emit::Trainer {
+                return write_trainer(args, &target, &config);
+            }
+            let compiled = compile_module(&loaded.module, target, loaded.facts, &config)?;
             progress.say("generating code");
             match args.emit {
                 Emit::Kernels => compiled.plan().program.to_string(),
@@ -51,7 +56,7 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
                 Emit::Obj => return write(&compiled, ArtifactKind::Object, args),
                 Emit::Lib => return write(&compiled, ArtifactKind::StaticLibrary, args),
                 Emit::Shared => return write(&compiled, ArtifactKind::SharedLibrary, args),
-                Emit::Exe | Emit::Graph => return write(&compiled, ArtifactKind::Executable, args),
+                Emit::Exe | Emit::Trainer | Emit::Graph => return write(&compiled, ArtifactKind::Executable, args),
             }
         }
     };
@@ -62,6 +67,32 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
         write_file(&args.output, |file| file.write_all(text.as_bytes()))?;
     }
     Ok(())
+}
+
+/// Reads the function that is asked for.
+fn load(args: &CompileArgs) -> Result<Loaded, Failure> {
+    if args.function == Function::Predict {
+        return Ok(model::read(&args.model)?);
+    }
+    if matches!(args.emit, Emit::Exe | Emit::Trainer) {
+        return Err(Failure::Usage("a program predicts (--emit exe) or trains (--emit trainer); --function is for other kinds".into()));
+    }
+    let trainable = model::read_trainable(&args.model)?;
+    let plan = trainable.plan()?;
+    let (module, states) = match args.function {
+        Function::TrainStep => (plan.step, plan.recipe.states.len()),
+        Function::Evaluate | Function::Predict => (plan.evaluation, 0),
+    };
+    let facts = ModelFacts { name: module.name.clone(), states, ..trainable.facts };
+    Ok(Loaded { module, facts })
+}
+
+/// Writes a program that trains.
+fn write_trainer(args: &CompileArgs, target: &CpuTarget, config: &Config) -> Result<(), Failure> {
+    let trainable = model::read_trainable(&args.model)?;
+    let plan = trainable.plan()?;
+    let compiled = plan.compile(target, &trainable.facts, config)?;
+    Ok(compiled.write(&plan.recipe, &args.output, &ThreadPool::new(threads(None)))?)
 }
 
 fn write(compiled: &Compiled, kind: ArtifactKind, args: &CompileArgs) -> Result<(), Failure> {

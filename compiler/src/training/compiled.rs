@@ -2,12 +2,15 @@
 
 use super::plan::TrainingPlan;
 use crate::artifact::describe::ModelFacts;
+use crate::artifact::write::write_trainer;
 use crate::backend::cpu::jit::Predictor;
 use crate::backend::cpu::target::CpuTarget;
 use crate::compile::{Compiled, compile};
 use crate::pipeline::Config;
 use kiln_ir::Diagnostic;
 use kiln_runtime::threads::ThreadPool;
+use kiln_runtime::training::recipe::Recipe;
+use std::path::Path;
 
 /// Both functions of a trainer, lowered.
 pub struct CompiledTrainer {
@@ -31,6 +34,13 @@ impl TrainingPlan {
 }
 
 impl CompiledTrainer {
+    /// Writes a program that trains, with the recipe inside. Errors: `memory`, `file`, `linker`.
+    pub fn write(&self, recipe: &Recipe, out: &Path, pool: &ThreadPool) -> Result<(), Diagnostic> {
+        let recipe = serde_json::to_string(recipe).unwrap_or_else(|error| panic!("recipe: {error}"));
+        let images = [self.step.weights(pool)?, self.evaluation.weights(pool)?];
+        write_trainer(&self.step.artifact_parts(&images[0]), &self.evaluation.artifact_parts(&images[1]), &recipe, out)
+    }
+
     /// Both functions in the memory of this process. Errors: `cpu_host`, `memory`.
     pub fn load(&self, pool: &ThreadPool) -> Result<[Predictor; 2], Diagnostic> {
         Ok([self.step.predictor(pool)?, self.evaluation.predictor(pool)?])

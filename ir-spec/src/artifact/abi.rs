@@ -94,6 +94,20 @@ pub struct ModelDescriptor {
     pub output_shapes: OutputShapesFn,
 }
 
+/// What the `main` of a trainer hands to the runtime.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct TrainerDescriptor {
+    /// One step of training.
+    pub step: *const ModelDescriptor,
+    /// One evaluation.
+    pub evaluation: *const ModelDescriptor,
+    /// UTF-8 JSON of how they are driven, not terminated.
+    pub recipe: *const u8,
+    /// Bytes at `recipe`.
+    pub recipe_bytes: u64,
+}
+
 // SAFETY: a descriptor is constant data and functions without state; nothing behind its pointers is ever written.
 unsafe impl Sync for ModelDescriptor {}
 // SAFETY: as above.

@@ -9,7 +9,9 @@ mod footer;
 mod signature;
 mod status;
 
-pub use abi::{ABI_VERSION, ALIGNMENT, ArenaBytesFn, Call, Kernel, ModelDescriptor, OutputShapesFn, ParallelFor, Pool, PredictFn};
+pub use abi::{
+    ABI_VERSION, ALIGNMENT, ArenaBytesFn, Call, Kernel, ModelDescriptor, OutputShapesFn, ParallelFor, Pool, PredictFn, TrainerDescriptor,
+};
 pub use footer::{FOOTER_BYTES, WeightsFooter};
 pub use signature::{Extent, ImageInput, Layout, Resize, Signature, SymbolDecl, TensorDecl, WeightsDecl, WeightsLocation};
 pub use status::Status;

@@ -67,7 +67,7 @@ pub unsafe extern "C" fn kiln_runtime_main(argc: c_int, argv: *const *const c_ch
 /// # Safety
 /// `argv` holds `argc` C strings.
 #[cfg(unix)]
-unsafe fn arguments(argc: c_int, argv: *const *const c_char) -> Vec<OsString> {
+pub(crate) unsafe fn arguments(argc: c_int, argv: *const *const c_char) -> Vec<OsString> {
     use std::{ffi::CStr, os::unix::ffi::OsStrExt};
     // SAFETY: the caller's promise.
     let argument = |index| OsStr::from_bytes(unsafe { CStr::from_ptr(*argv.add(index)) }.to_bytes()).to_owned();
@@ -82,7 +82,7 @@ unsafe fn arguments(_argc: c_int, _argv: *const *const c_char) -> Vec<OsString> 
 
 /// Gives a closed standard stream to `/dev/null`, lest the next opened file take its number and get our messages.
 #[cfg(unix)]
-fn occupy_standard_streams() {
+pub(crate) fn occupy_standard_streams() {
     use std::os::fd::AsRawFd;
     while let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {
         if null.as_raw_fd() > 2 {
@@ -94,7 +94,7 @@ fn occupy_standard_streams() {
 
 /// Elsewhere a closed stream's handle is not given to the next file.
 #[cfg(not(unix))]
-fn occupy_standard_streams() {}
+pub(crate) fn occupy_standard_streams() {}
 
 /// Runs the program with these arguments and streams, and gives its exit status.
 ///
@@ -110,6 +110,11 @@ pub unsafe fn run(
     let program = program.to_string_lossy();
     // SAFETY: the caller's promise.
     let outcome = Options::parse(arguments).map_err(Failure::Usage).and_then(|options| unsafe { execute(&program, &options, model, out) });
+    finish(&program, outcome, out, err)
+}
+
+/// Says how a program ended, and gives its exit status.
+pub(crate) fn finish(program: &str, outcome: Result<(), Failure>, out: &mut dyn Write, err: &mut dyn Write) -> c_int {
     let (code, message) = match outcome.and_then(|()| Ok(out.flush()?)) {
         Ok(()) => return 0,
         Err(Failure::Usage(text)) => (2, format!("error: {text}\n  help: `{program} --help` says what is possible")),

@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`recipe`] (what is known beforehand), [`stepper`] (the compiled functions with their memory), [`data`] (what
 //! they are driven over) with [`order`] and [`augment`], [`run`] (epoch after epoch) with [`rate`] and [`metrics`], [`checkpoint`],
-//! [`history`] and [`report`] (what is left).
+//! [`history`] and [`report`] (what is left), [`program`] (the command line of trainers).
 
 pub mod augment;
 pub mod checkpoint;
@@ -10,6 +10,7 @@ pub mod data;
 pub mod history;
 pub mod metrics;
 pub mod order;
+pub mod program;
 pub mod rate;
 pub mod recipe;
 pub mod report;

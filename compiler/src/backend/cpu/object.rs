@@ -9,13 +9,14 @@ use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, UserFuncName, types
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, DataId, Linkage, Module, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
-use kiln_ir::artifact::{ABI_VERSION, ALIGNMENT, ModelDescriptor, Signature};
+use kiln_ir::artifact::{ABI_VERSION, ALIGNMENT, ModelDescriptor, Signature, TrainerDescriptor};
 use object::SectionKind;
 use object::write::Object;
 use std::mem::{offset_of, size_of};
 
-/// The function of the runtime that a program's `main` calls.
+/// The functions of the runtime that programs' `main` call.
 const RUNTIME_MAIN: &str = "kiln_runtime_main";
+const TRAINER_MAIN: &str = "kiln_trainer_main";
 
 /// Name of the embedded weights inside an object.
 const WEIGHTS: &str = "weights";
@@ -26,8 +27,24 @@ pub struct ObjectParts<'a> {
     pub signature: &'a Signature,
     /// Weights to embed; they are written once and never copied.
     pub weights: Option<&'a [u8]>,
-    /// Whether to add a `main` that hands the model to the runtime.
-    pub main: bool,
+    /// Which `main` it has.
+    pub main: Main<'a>,
+}
+
+/// What the `main` of a program does.
+#[derive(Clone, Copy, Debug)]
+pub enum Main<'a> {
+    /// There is none.
+    None,
+    /// Hands the model to the runtime.
+    Predict,
+    /// Hands a trainer to the runtime, whose evaluation the model is.
+    Train {
+        /// Name of the model in another object that is one step.
+        step: &'a str,
+        /// How they are driven, as JSON.
+        recipe: &'a str,
+    },
 }
 
 /// The object of a model: `m_predict`, `m_arena_bytes`, `m_output_shapes` and the descriptor `m_model`.
@@ -44,8 +61,13 @@ pub fn model_object<'a>(plan: &ProgramPlan, target: &CpuTarget, parts: &ObjectPa
     let signature = define_signature(&mut module, parts.signature);
     let sizes = Sizes { signature: signature.1, weights: parts.signature.weights.bytes };
     let descriptor = define_descriptor(&mut module, model, &exports, signature.0, weights.map(|(data, _)| data), sizes);
-    if parts.main {
-        define_main(&mut module, descriptor);
+    match parts.main {
+        Main::None => {}
+        Main::Predict => define_main(&mut module, RUNTIME_MAIN, descriptor),
+        Main::Train { step, recipe } => {
+            let trainer = define_trainer(&mut module, descriptor, step, recipe);
+            define_main(&mut module, TRAINER_MAIN, trainer);
+        }
     }
     let product = module.finish();
     let symbol = weights.and_then(|(data, bytes)| product.data_objects[data].map(|(symbol, _)| (symbol, bytes)));
@@ -132,8 +154,34 @@ fn define_descriptor(
     data
 }
 
-/// `int main(int argc, char **argv) { return kiln_runtime_main(argc, argv, &m_model); }`
-fn define_main(module: &mut ObjectModule, descriptor: DataId) {
+/// The [`TrainerDescriptor`] of an evaluation in this object and a step in another.
+fn define_trainer(module: &mut ObjectModule, evaluation: DataId, step: &str, recipe: &str) -> DataId {
+    let text = declare(module, "recipe", Linkage::Local);
+    let mut description = DataDescription::new();
+    description.define(recipe.as_bytes().into());
+    define(module, text, &description);
+    let step = declare(module, &export_name(step, "model"), Linkage::Import);
+    let mut bytes = vec![0; size_of::<TrainerDescriptor>()];
+    bytes[offset_of!(TrainerDescriptor, recipe_bytes)..][..8].copy_from_slice(&(recipe.len() as u64).to_le_bytes());
+    let mut description = DataDescription::new();
+    description.define(bytes.into_boxed_slice());
+    description.set_align(8);
+    let addresses = [
+        (offset_of!(TrainerDescriptor, step), step),
+        (offset_of!(TrainerDescriptor, evaluation), evaluation),
+        (offset_of!(TrainerDescriptor, recipe), text),
+    ];
+    for (offset, data) in addresses {
+        let value = module.declare_data_in_data(data, &mut description);
+        description.write_data_addr(offset as u32, value, 0);
+    }
+    let data = declare(module, "trainer", Linkage::Local);
+    define(module, data, &description);
+    data
+}
+
+/// `int main(int argc, char **argv) { return runtime_main(argc, argv, &descriptor); }`
+fn define_main(module: &mut ObjectModule, runtime_main: &str, descriptor: DataId) {
     let bug = |error: &dyn std::fmt::Display| -> ! { panic!("object: main: {error}") };
     let mut signature = module.make_signature();
     signature.params = vec![AbiParam::new(types::I32), AbiParam::new(types::I64)];
@@ -141,7 +189,7 @@ fn define_main(module: &mut ObjectModule, descriptor: DataId) {
     let mut runtime_signature = signature.clone();
     runtime_signature.params.push(AbiParam::new(types::I64));
     let main = module.declare_function("main", Linkage::Export, &signature).unwrap_or_else(|error| bug(&error));
-    let runtime = module.declare_function(RUNTIME_MAIN, Linkage::Import, &runtime_signature).unwrap_or_else(|error| bug(&error));
+    let runtime = module.declare_function(runtime_main, Linkage::Import, &runtime_signature).unwrap_or_else(|error| bug(&error));
     let mut function = Function::with_name_signature(UserFuncName::user(0, main.as_u32()), signature);
     let mut context = FunctionBuilderContext::new();
     let mut f = FunctionBuilder::new(&mut function, &mut context);

@@ -1,0 +1,141 @@
+//! What a compiled trainer does: its command line, and training.
+
+use super::recipe::Recipe;
+use super::run::{TrainOptions, Trainer, train};
+use crate::model::Model;
+use crate::program::{Failure, arguments, finish, occupy_standard_streams};
+use crate::threads::{ThreadPool, default_workers};
+use kiln_ir::Diagnostic;
+use kiln_ir::artifact::TrainerDescriptor;
+use lexopt::{Arg, Parser, ValueExt};
+use std::ffi::{OsString, c_char, c_int};
+use std::io::{self, Write};
+use std::slice;
+
+/// What the user asked for.
+#[derive(Default)]
+struct Command {
+    options: TrainOptions,
+    threads: Option<usize>,
+    help: bool,
+    version: bool,
+}
+
+/// `main` of every compiled trainer.
+///
+/// # Safety
+/// `argv` holds `argc` C strings; `trainer` is a descriptor that Kiln compiled, with code and data that are never freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kiln_trainer_main(argc: c_int, argv: *const *const c_char, trainer: *const TrainerDescriptor) -> c_int {
+    occupy_standard_streams();
+    // SAFETY: the caller's promise.
+    let mut arguments = unsafe { arguments(argc, argv) }.into_iter();
+    let program = arguments.next().unwrap_or_else(|| OsString::from("trainer")).to_string_lossy().into_owned();
+    // Not locked: training writes to the other stream between its lines.
+    let mut out = io::stdout();
+    let command = parse(arguments).map_err(|error| Failure::Usage(error.to_string()));
+    // SAFETY: the caller's promise.
+    let outcome = command.and_then(|command| unsafe { execute(&program, command, &*trainer, &mut out) });
+    finish(&program, outcome, &mut out, &mut io::stderr())
+}
+
+fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, lexopt::Error> {
+    let mut parser = Parser::from_args(arguments);
+    let mut command = Command::default();
+    let options = &mut command.options;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Long("data") => options.data = parser.value()?.into(),
+            Arg::Long("out") => options.out = parser.value()?.into(),
+            Arg::Long("epochs") => options.epochs = Some(at_least_one(parser.value()?.parse()?, "--epochs")?),
+            Arg::Long("batch") => options.batch = Some(at_least_one(parser.value()?.parse()?, "--batch")?),
+            Arg::Long("seed") => options.seed = Some(parser.value()?.parse()?),
+            Arg::Long("learning-rate") => {
+                let rate: f64 = parser.value()?.parse()?;
+                if !(rate.is_finite() && rate > 0.0) {
+                    return Err(format!("--learning-rate wants a number above 0, got {rate}").into());
+                }
+                options.learning_rate = Some(rate);
+            }
+            Arg::Long("parameters") => options.parameters = Some(parser.value()?.into()),
+            Arg::Long("threads") | Arg::Short('t') => command.threads = Some(parser.value()?.parse()?),
+            Arg::Long("checkpoint-seconds") => {
+                let seconds: f64 = parser.value()?.parse()?;
+                if seconds.is_nan() || seconds < 0.0 {
+                    return Err(format!("--checkpoint-seconds wants a number of seconds, got {seconds}").into());
+                }
+                options.checkpoint_seconds = Some(seconds);
+            }
+            Arg::Long("resume") => options.resume = true,
+            Arg::Long("overwrite") => options.overwrite = true,
+            Arg::Long("json") => options.json = true,
+            Arg::Long("help") | Arg::Short('h') => command.help = true,
+            Arg::Long("version") | Arg::Short('V') => command.version = true,
+            _ => return Err(argument.unexpected()),
+        }
+    }
+    Ok(command)
+}
+
+fn at_least_one(number: u32, what: &str) -> Result<u32, lexopt::Error> {
+    if number == 0 { Err(format!("{what} is at least 1").into()) } else { Ok(number) }
+}
+
+unsafe fn execute(program: &str, command: Command, descriptor: &TrainerDescriptor, out: &mut dyn Write) -> Result<(), Failure> {
+    // SAFETY: the caller's promise.
+    let text = unsafe { slice::from_raw_parts(descriptor.recipe, descriptor.recipe_bytes as usize) };
+    let recipe: Recipe =
+        serde_json::from_slice(text).map_err(|error| Diagnostic::new("recipe", format!("the trainer's recipe is unreadable: {error}")))?;
+    // SAFETY: as above.
+    let (step, evaluation) = unsafe { (Model::load(&*descriptor.step, None)?, Model::load(&*descriptor.evaluation, None)?) };
+    if command.help {
+        return Ok(out.write_all(help(program, &recipe).as_bytes())?);
+    }
+    if command.version {
+        let signature = step.signature();
+        let text = format!("{}, compiled by {} from a model with SHA-256 {}\n", recipe.name, signature.compiler, signature.model_sha256);
+        return Ok(out.write_all(text.as_bytes())?);
+    }
+    let options = &command.options;
+    for (given, what) in [(&options.data, "--data: where the data are"), (&options.out, "--out: the directory for what comes out")] {
+        if given.as_os_str().is_empty() {
+            return Err(Failure::Usage(format!("it needs {what}")));
+        }
+    }
+    if options.resume && options.overwrite {
+        return Err(Failure::Usage("give either --resume or --overwrite".to_owned()));
+    }
+    let pool = ThreadPool::new(command.threads.unwrap_or(usize::MAX).clamp(1, default_workers()));
+    train(Trainer { recipe, step: &step, evaluation: &evaluation }, options, &pool, out)
+}
+
+fn help(program: &str, recipe: &Recipe) -> String {
+    let schedule = &recipe.schedule;
+    format!(
+        "Trains the network `{name}`.
+
+Usage: {program} --data PLACE --out DIR [OPTIONS]
+
+  --data PLACE              train.npz (and validation.npz, test.npz), the files of MNIST and its like
+                            (train-images-idx3-ubyte …, .gz too), or train/CLASS/*.png
+  --out DIR                 gets model.safetensors, report.html, history.csv, checkpoint.safetensors
+  --epochs N                passes over the data [{epochs}]
+  --batch N                 samples in a step [{batch}]
+  --learning-rate RATE      size of the steps [{rate}]
+  --seed N                  what first values, order and dropout depend on [{seed}]
+  --parameters FILE         begin with these parameters
+  --resume                  go on from the checkpoint in DIR
+  --overwrite               begin anew although DIR holds a checkpoint
+  --checkpoint-seconds S    seconds between checkpoints within an epoch [60]
+  -t, --threads N           threads at most [all]
+  --json                    tell each epoch as a line of JSON
+  -h, --help                this text
+  -V, --version             what was compiled, and by what
+",
+        name = recipe.name,
+        epochs = schedule.epochs,
+        batch = schedule.batch,
+        rate = schedule.learning_rate,
+        seed = recipe.seed,
+    )
+}
