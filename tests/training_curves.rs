@@ -1,15 +1,14 @@
 //! A hundred steps of training: a model file, its loss, gradients and updates as one compiled function, against PyTorch's weights.
 
 use kiln::artifact::describe::ModelFacts;
-use kiln::autodiff::{Variable, differentiate};
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
-use kiln::compile::compile;
 use kiln::frontend::model::{Language, parse};
-use kiln::losses::{CrossEntropy, LossReduction, Scores, sparse_cross_entropy};
-use kiln::optim::{Adam, Optimiser, Step};
 use kiln::pipeline::Config;
-use kiln_ir::{Builder, DType, Dim, Graph, Module, NodeKind, Tensor, TensorType, Value};
+use kiln::training::plan;
+use kiln_ir::DType;
+use kiln_runtime::arrays::Array;
 use kiln_runtime::threads::ThreadPool;
+use kiln_runtime::training::stepper::{Stepper, initial_values};
 use std::collections::BTreeMap;
 
 const STEPS: usize = 100;
@@ -46,6 +45,9 @@ activation = "silu"
 type = "dense"
 name = "scores"
 units = 3
+[train]
+loss = "sparse_cross_entropy"
+optimiser = "adam"
 "#;
 
 /// What PyTorch 2.15 computes in f64: the losses of steps 0, 1, 9, 49 and 99, then for each parameter the sum of its elements, their
@@ -74,85 +76,43 @@ const WEIGHTS: [(&str, f64, f64, f64); 8] = [
     ("scores.weight", -1.1389568414210607, -17.52496248658811, 1.6333440870166969),
 ];
 
-/// A step as a function: x, labels, rate, count, then each parameter and its state; out come the loss and those, changed.
-fn train_step(module: &Module, optimiser: &dyn Optimiser) -> Graph {
-    let mut graph = module.predict().expect("it predicts").clone();
-    let labels = graph.add_input("labels", TensorType::new(DType::I64, vec![Dim::symbol("batch")]));
-    let scores = graph.outputs()[0].1;
-    let choices = CrossEntropy { scores: Scores::Logits, label_smoothing: 0.0, reduction: LossReduction::Mean };
-    let loss = sparse_cross_entropy(&mut Builder::new(&mut graph), scores, labels, choices);
-    graph.add_output("loss", loss);
-    let variables: Vec<Variable> = module.parameters.keys().map(|name| Variable::Parameter(name.clone())).collect();
-    let gradient = differentiate(&graph, &["loss"], &variables).unwrap_or_else(|errors| panic!("{errors:?}"));
-
-    let mut step = gradient.without_nodes();
-    let mut map: BTreeMap<Value, Value> = BTreeMap::new();
-    for (name, value) in gradient.inputs() {
-        map.insert(*value, step.add_input(name, gradient.ty(*value).clone()));
-    }
-    let learning_rate = step.add_input("rate", TensorType::fixed(DType::F64, &[]));
-    let count = step.add_input("count", TensorType::fixed(DType::I64, &[]));
-    let mut held: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
-    let state = optimiser.state();
-    for (name, parameter) in &module.parameters {
-        let tensors = ["value"].into_iter().chain(state.iter().map(|tensor| tensor.name)).map(|part| format!("{name}.{part}"));
-        held.insert(name, tensors.map(|name| step.add_input(name, parameter.ty.clone())).collect());
-    }
-    for node in gradient.order() {
-        if let NodeKind::Parameter(name) = &gradient.node(node).kind {
-            map.insert(Value { node, result: 0 }, held[&**name][0]);
-        }
-    }
-    let wanted: Vec<Value> = gradient.outputs()[1..].iter().map(|(_, v)| *v).collect();
-    let computed = step.copy_from(&gradient, &wanted, &mut map);
-    step.add_output("loss", computed[0]);
-    for ((name, held), gradient) in held.iter().zip(&computed[1..]) {
-        let inputs = Step { parameter: held[0], gradient: *gradient, state: held[1..].to_vec(), learning_rate, count };
-        let update = optimiser.update(&mut Builder::new(&mut step), &inputs);
-        for (part, value) in [update.parameter].into_iter().chain(update.state).enumerate() {
-            step.add_output(format!("{name}.{part}"), value);
-        }
-    }
-    step
-}
-
 /// The losses, and the parameters before and after, by name.
 fn train(dtype: DType, threads: usize) -> (Vec<f64>, BTreeMap<String, [Vec<f64>; 2]>) {
     let text = format!("dtype = \"{dtype}\"\n{NET}");
     let model = parse("net.toml", "net", &text, Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}"));
-    let optimiser = Adam::default();
-    let mut module = Module { name: "step".into(), ..Module::default() };
-    module.functions.insert("predict".into(), train_step(&model.module, &optimiser));
+    let config = model.config.as_ref().expect("it says how it is trained");
+    let plan = plan(&model, config).unwrap_or_else(|errors| panic!("{errors:?}"));
     let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
-    let facts = ModelFacts { name: "step".into(), ..ModelFacts::default() };
-    let compiled = compile(&module, target, facts, &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let compiled = plan.compile(&target, &ModelFacts::default(), &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
     let pool = ThreadPool::new(threads);
-    let predictor = compiled.predictor(&pool).expect("it loads");
+    let [step, evaluation] = compiled.load(&pool).expect("it loads");
+    let recipe = &plan.recipe;
+    let mut stepper = Stepper::new(recipe, step.model(), evaluation.model(), 1, &pool).expect("it fits");
 
-    let (mut held, mut n) = (Vec::new(), 0);
-    for parameter in model.parameters.values() {
-        let shape: Vec<usize> = parameter.ty.shape.iter().map(|d| d.as_const().expect("known") as usize).collect();
-        let elements = shape.iter().product::<usize>();
-        held.push(Tensor::from_floats(dtype, shape.clone(), (n + 1..=n + elements).map(|n| 0.5 * (0.7 * n as f64).sin())));
-        for tensor in optimiser.state() {
-            held.push(Tensor::from_floats(dtype, shape.clone(), vec![tensor.initial; elements]));
+    let (mut states, mut n) = (initial_values(&recipe.states, 1).expect("small"), 0);
+    for state in &mut states[..recipe.parameters] {
+        for i in 0..state.len() {
+            n += 1;
+            state.set_f64(i, 0.5 * (0.7 * n as f64).sin());
         }
-        n += elements;
     }
-    let first = held.clone();
-    let mut losses = Vec::new();
+    let values = |array: &Array| (0..array.len()).map(|i| array.get_f64(i)).collect::<Vec<f64>>();
+    let first: Vec<Vec<f64>> = states[..recipe.parameters].iter().map(values).collect();
+    stepper.restore(Vec::new(), states, 0);
+    let (mut losses, mut x, mut labels) = (Vec::new(), array(dtype, &[4, 1, 8, 8]), array(DType::I64, &[4]));
     for t in 0..STEPS {
-        let x = Tensor::from_floats(dtype, vec![4, 1, 8, 8], (1..=256).map(|i| (0.3 * f64::from(i) + 0.1 * t as f64).cos()));
-        let labels = Tensor::from_ints(DType::I64, vec![4], (0..4).map(|i| (i * i + t as i128) % 3));
-        let given = [x, labels, Tensor::scalar(DType::F64, 0.01), Tensor::i64(&[], &[t as i64 + 1])];
-        let inputs: Vec<Tensor> = given.into_iter().chain(held).collect();
-        let mut outputs = predictor.run(&inputs, &pool).unwrap_or_else(|error| panic!("{error}"));
-        held = outputs.split_off(1);
-        losses.push(outputs[0].floats()[0]);
+        (0..256).for_each(|i| x.set_f64(i, (0.3 * (i + 1) as f64 + 0.1 * t as f64).cos()));
+        (0..4).for_each(|i| labels.set_f64(i, ((i * i + t) % 3) as f64));
+        let batch = [&x, &labels].map(|a| Array::from_bytes(a.dtype(), a.shape().to_vec(), a.bytes()).expect("small"));
+        losses.push(stepper.step(&batch, 0.01).unwrap_or_else(|error| panic!("{error}")));
     }
-    let each = 1 + optimiser.state().len();
-    let weights = model.parameters.keys().enumerate().map(|(i, name)| (name.clone(), [&first, &held].map(|all| all[i * each].floats())));
+    let last = stepper.states()[..recipe.parameters].iter().map(values);
+    let weights = recipe.states.iter().zip(first.into_iter().zip(last)).map(|(slot, (first, last))| (slot.name.clone(), [first, last]));
     (losses, weights.collect())
+}
+
+fn array(dtype: DType, shape: &[usize]) -> Array {
+    Array::zeroed(dtype, shape.to_vec()).expect("small")
 }
 
 #[test]

@@ -1,0 +1,280 @@
+//! Training as a whole: what layers do during it, settings of `[train]`, data, checkpoints, and trainers as programs.
+
+use kiln::artifact::describe::ModelFacts;
+use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
+use kiln::frontend::model::{Language, Model, parse};
+use kiln::pipeline::Config;
+use kiln::training::{TrainingPlan, plan};
+use kiln_ir::eval::evaluate;
+use kiln_ir::{DType, Tensor};
+use kiln_runtime::arrays::Array;
+use kiln_runtime::npz::write_npz;
+use kiln_runtime::threads::ThreadPool;
+use kiln_runtime::training::run::{TrainOptions, Trainer, train};
+use kiln_runtime::training::stepper::Stepper;
+use kiln_tests::samples::Random;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A network with everything that behaves differently during training.
+const NET: &str = r#"
+name = "net"
+seed = 5
+[[input]]
+name = "x"
+shape = [1, 6, 6]
+[[layer]]
+type = "conv2d"
+filters = 4
+kernel = 3
+l2 = 0.001
+[[layer]]
+type = "batch_norm"
+momentum = 0.75
+[[layer]]
+type = "activation"
+function = "relu"
+[[layer]]
+type = "dropout"
+rate = 0.25
+[[layer]]
+type = "flatten"
+[[layer]]
+type = "dense"
+name = "scores"
+units = 3
+constraint = "max_norm(2)"
+"#;
+
+fn network(train: &str) -> Model {
+    let text = format!("{NET}\n[train]\nloss = \"sparse_cross_entropy\"\n{train}");
+    parse("net.toml", "net", &text, Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+fn planned(model: &Model) -> TrainingPlan {
+    plan(model, model.config.as_ref().expect("it says how")).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+fn array(dtype: DType, shape: &[usize], values: impl Iterator<Item = f64>) -> Array {
+    let mut array = Array::zeroed(dtype, shape.to_vec()).expect("small");
+    values.take(array.len()).enumerate().for_each(|(i, value)| array.set_f64(i, value));
+    array
+}
+
+/// Pictures whose brightest third says the class.
+fn batch(count: usize, seed: u64) -> Vec<Array> {
+    let mut random = Random::new(seed);
+    let labels: Vec<usize> = (0..count).map(|_| (random.unit() * 3.0) as usize).collect();
+    let mut pixels = Vec::new();
+    for label in &labels {
+        pixels.extend((0..36).map(|i| random.unit() * 0.5 + if i / 12 == *label { 0.5 } else { 0.0 }));
+    }
+    vec![array(DType::F32, &[count, 1, 6, 6], pixels.into_iter()), array(DType::I64, &[count], labels.into_iter().map(|l| l as f64))]
+}
+
+fn values(array: &Array) -> Vec<f64> {
+    (0..array.len()).map(|i| array.get_f64(i)).collect()
+}
+
+/// Steps on batches, and the states after them, by name; `sizes` are the batches' sizes.
+fn states_after(model: &Model, threads: usize, sizes: &[usize]) -> Vec<(String, Vec<f64>)> {
+    let plan = planned(model);
+    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
+    let compiled = plan.compile(&target, &ModelFacts::default(), &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let pool = ThreadPool::new(threads);
+    let [step, evaluation] = compiled.load(&pool).expect("it loads");
+    let mut stepper = Stepper::new(&plan.recipe, step.model(), evaluation.model(), 5, &pool).expect("it fits");
+    let all = batch(sizes.iter().sum(), 1);
+    let mut from = 0;
+    for size in sizes {
+        let [pictures, labels] = &all[..] else { unreachable!() };
+        let part = [
+            array(DType::F32, &[*size, 1, 6, 6], values(pictures)[from * 36..].iter().copied()),
+            array(DType::I64, &[*size], values(labels)[from..].iter().copied()),
+        ];
+        stepper.step(&part, 0.01).unwrap_or_else(|error| panic!("{error}"));
+        from += size;
+    }
+    plan.recipe.states.iter().zip(stepper.states()).map(|(slot, state)| (slot.name.clone(), values(state))).collect()
+}
+
+#[test]
+fn compiled_steps_are_what_the_reference_computes() {
+    let model = network("clip_norm = 1.0\nema = 0.9\naccumulate = 2\nfreeze = [\"scores.bias\"]");
+    let TrainingPlan { step, recipe, .. } = planned(&model);
+    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
+    let facts = ModelFacts { name: "step".into(), ..ModelFacts::default() };
+    let compiled = kiln::compile::compile(&step, target, facts, &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let pool = ThreadPool::new(2);
+    let predictor = compiled.predictor(&pool).expect("it loads");
+    let graph = step.predict().expect("it is there");
+    let mut random = Random::new(9);
+    for (count, applies) in [(1i64, true), (2, false), (7, true)] {
+        let data = batch(count as usize, count as u64);
+        let mut inputs: Vec<Tensor> =
+            data.iter().map(|a| Tensor::from_vec(a.dtype(), a.shape().to_vec(), a.bytes().to_vec())).collect();
+        inputs.push(Tensor::from_ints(DType::U64, vec![], [i128::from(count) * 77_777_777_777]));
+        inputs.push(Tensor::scalar(DType::F64, 0.01));
+        inputs.push(Tensor::i64(&[], &[count]));
+        inputs.push(Tensor::from_ints(DType::Bool, vec![], [i128::from(applies)]));
+        for slot in recipe.fixed.iter().chain(&recipe.states) {
+            let elements = slot.shape.iter().product();
+            inputs.push(Tensor::from_floats(slot.dtype, slot.shape.clone(), (0..elements).map(|_| random.unit() + 0.1)));
+        }
+        let expected = evaluate(&step, graph, &inputs).unwrap_or_else(|error| panic!("{error}"));
+        let found = predictor.run(&inputs, &pool).unwrap_or_else(|error| panic!("{error}"));
+        for ((name, _), (found, expected)) in graph.outputs().iter().zip(found.iter().zip(&expected)) {
+            for (found, expected) in found.floats().into_iter().zip(expected.floats()) {
+                assert!((found - expected).abs() <= 2e-5 * (1.0 + expected.abs()), "{name}: {found}, expected {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let model = network("ema = 0.9");
+    let [one, two, three] = [1, 2, 3].map(|threads| states_after(&model, threads, &[5, 32, 32, 1]));
+    assert_eq!(one, two);
+    assert_eq!(one, three);
+}
+
+/// Without what depends on the batch as a whole, two half batches make one update like the whole batch does.
+#[test]
+fn accumulated_gradients_are_those_of_the_whole_batch() {
+    let simple = |train: &str| {
+        let text = "[[input]]\nname = \"x\"\nshape = [1, 6, 6]\n[[layer]]\ntype = \"flatten\"\n[[layer]]\ntype = \"dense\"\nunits = 3\n";
+        let text = format!("dtype = \"f32\"\n{text}[train]\nloss = \"sparse_cross_entropy\"\n{train}");
+        parse("net.toml", "net", &text, Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}"))
+    };
+    let whole = states_after(&simple(""), 1, &[8, 8]);
+    let parts = states_after(&simple("accumulate = 2"), 1, &[4, 4, 4, 4]);
+    for (name, values) in whole {
+        let (_, others) = parts.iter().find(|(other, _)| *other == name).expect("it is there too");
+        for (a, b) in values.iter().zip(others) {
+            assert!((a - b).abs() < 2e-5, "{name}: {a} and {b}");
+        }
+    }
+}
+
+#[test]
+fn frozen_parameters_stay_and_means_follow() {
+    let before = states_after(&network("ema = 0.5"), 1, &[]);
+    let model = network("ema = 0.5\nfreeze = [\"conv2d.*\"]");
+    assert_eq!(planned(&model).recipe.fixed.iter().map(|slot| slot.name.as_str()).collect::<Vec<_>>(), ["conv2d.bias", "conv2d.weight"]);
+    let after = states_after(&model, 1, &[6]);
+    let of = |list: &[(String, Vec<f64>)], name: &str| list.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).expect("it is there");
+    let [old, new, mean] = [of(&before, "scores.weight"), of(&after, "scores.weight"), of(&after, "scores.weight/average")];
+    assert_ne!(old, new);
+    for ((old, new), mean) in old.iter().zip(&new).zip(&mean) {
+        assert!(((old + new) / 2.0 - mean).abs() < 1e-6);
+    }
+    let running = of(&after, "batch_norm.mean");
+    assert!(running.iter().any(|mean| *mean != 0.0));
+}
+
+/// Data in one archive, and the names of the parts.
+fn write_data(path: &Path) {
+    let (train, test) = (batch(203, 3), batch(50, 4));
+    let arrays = [("x_train", &train[0]), ("y_train", &train[1]), ("x_test", &test[0]), ("y_test", &test[1])];
+    write_npz(path, arrays).expect("it is written");
+}
+
+fn run_here(model: &Model, data: &Path, out: &Path, options: TrainOptions) -> Result<String, String> {
+    let plan = planned(model);
+    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
+    let compiled = plan.compile(&target, &ModelFacts::default(), &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let pool = ThreadPool::new(2);
+    let [step, evaluation] = compiled.load(&pool).expect("it loads");
+    let trainer = Trainer { recipe: plan.recipe, step: step.model(), evaluation: evaluation.model() };
+    let options = TrainOptions { data: data.to_path_buf(), out: out.to_path_buf(), ..options };
+    let mut told = Vec::new();
+    train(trainer, &options, &pool, &mut told).map_err(|failure| format!("{failure:?}"))?;
+    Ok(String::from_utf8(told).expect("text"))
+}
+
+#[test]
+fn a_network_learns_stops_early_and_keeps_its_best_epoch() {
+    let directory = tempfile::tempdir().expect("a place for files");
+    let (data, out) = (directory.path().join("data.npz"), directory.path().join("out"));
+    write_data(&data);
+    let model = network("epochs = 60\nbatch = 16\nvalidation = 0.2\nearly_stopping = { patience = 3 }\nmetrics = [\"accuracy\", \"f1\"]");
+    let told = run_here(&model, &data, &out, TrainOptions { learning_rate: Some(0.01), ..TrainOptions::default() }).expect("it trains");
+    let accuracy: f64 = told.lines().find(|line| line.starts_with("test")).and_then(|line| {
+        line.split("accuracy ").nth(1)?.split(',').next()?.parse().ok()
+    }).unwrap_or_else(|| panic!("{told}"));
+    assert!(accuracy > 0.9, "{told}");
+    assert!(told.contains("the best epoch was") && !told.contains("epoch 60/60"), "{told}");
+    for name in ["model.safetensors", "best.safetensors", "checkpoint.safetensors", "history.csv", "report.html"] {
+        assert!(out.join(name).is_file(), "{name}");
+    }
+    let report = fs::read_to_string(out.join("report.html")).expect("text");
+    assert!(report.contains("<svg") && report.contains("validation loss") && report.contains("f1"));
+    let table = fs::read_to_string(out.join("history.csv")).expect("text");
+    assert!(table.starts_with("epoch,loss,learning_rate,seconds,validation_loss,validation_accuracy,validation_f1\n1,"), "{table}");
+
+    let again = run_here(&model, &data, &out, TrainOptions::default()).expect_err("there is a checkpoint");
+    assert!(again.contains("holds a checkpoint already"), "{again}");
+    let other = run_here(&network("epochs = 9"), &data, &out, TrainOptions { resume: true, ..TrainOptions::default() });
+    assert!(other.expect_err("it is of another training").contains("is of another training"));
+    let nothing = run_here(&model, &data, &directory.path().join("new"), TrainOptions { resume: true, ..TrainOptions::default() });
+    assert!(nothing.expect_err("there is none").contains("no checkpoint to go on from"));
+}
+
+#[test]
+fn a_loss_that_is_not_finite_ends_training() {
+    let directory = tempfile::tempdir().expect("a place for files");
+    let data = directory.path().join("train.npz");
+    let mut arrays = batch(20, 3);
+    arrays[0].set_f64(700, f64::NAN);
+    write_npz(&data, [("X", &arrays[0]), ("Y", &arrays[1])]).expect("it is written");
+    let model = network("epochs = 2\nbatch = 4\nvalidation = 0.0");
+    let error = run_here(&model, directory.path(), &directory.path().join("out"), TrainOptions::default()).expect_err("NaN");
+    assert!(error.contains("the loss is NaN in step"), "{error}");
+}
+
+/// The trainer as a program, killed at any moment and told to go on, ends with the bits of one that was left alone.
+#[test]
+fn a_killed_trainer_goes_on_to_the_same_bits() {
+    let directory = tempfile::tempdir().expect("a place for files");
+    let (data, program) = (directory.path().join("data.npz"), directory.path().join("trainer"));
+    write_data(&data);
+    let model = network("epochs = 40\nbatch = 8\nvalidation = 0.1\nearly_stopping = { patience = 100 }\nema = 0.9\naugment = { flip = true, shift = 1 }");
+    let plan = planned(&model);
+    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
+    let facts = ModelFacts { name: "net".into(), ..ModelFacts::default() };
+    let compiled = plan.compile(&target, &facts, &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
+    compiled.write(&plan.recipe, &program, &ThreadPool::new(2)).unwrap_or_else(|error| panic!("{error}"));
+    let trainer = |out: &Path, resume: bool, threads: &str| {
+        let mut command = Command::new(&program);
+        command.arg("--data").arg(&data).arg("--out").arg(out).args(["--threads", threads, "--checkpoint-seconds", "0.005"]);
+        command.args(resume.then_some("--resume")).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    };
+    let (whole, broken) = (directory.path().join("whole"), directory.path().join("broken"));
+    assert!(trainer(&whole, false, "1").status().expect("it runs").success());
+    let mut random = Random::new(2);
+    let mut kills = 0;
+    loop {
+        let resume = broken.join("checkpoint.safetensors").exists();
+        let mut child = trainer(&broken, resume, "2").spawn().expect("it runs");
+        std::thread::sleep(Duration::from_micros((random.unit() * 60_000.0) as u64 + 2000));
+        child.kill().expect("it can be killed");
+        let output = child.wait_with_output().expect("it ends");
+        if output.status.success() {
+            break;
+        }
+        assert!(output.status.code().is_none(), "{}", String::from_utf8_lossy(&output.stderr));
+        kills += 1;
+        if kills == 12 {
+            let resume = broken.join("checkpoint.safetensors").exists();
+            assert!(trainer(&broken, resume, "2").status().expect("it runs").success());
+            break;
+        }
+    }
+    assert!(kills > 0, "it was never killed");
+    let read = |out: &Path| fs::read(out.join("model.safetensors")).expect("it is there");
+    assert!(read(&whole) == read(&broken), "after {kills} kills");
+}
