@@ -160,3 +160,96 @@ fn certain_mistakes_cost_a_finite_amount() {
     let graph = graph_of(|b, p, t| binary_cross_entropy(b, p, t, SUM), &at([0.0; 2]).ty(), &at([0.0; 2]).ty());
     assert_eq!(run(&graph, &[at([-1e6, 1e6]), at([1.0, 1.0])])[0].floats(), [1e6]);
 }
+
+/// All ways to walk through time, weighed and added up: what the recursion must give.
+fn spelled_by_hand(logits: &[f64], time: usize, classes: usize, labels: &[usize], blank: usize) -> f64 {
+    let rows: Vec<Vec<f64>> = logits
+        .chunks(classes)
+        .map(|row| {
+            let sum: f64 = row.iter().map(|v| v.exp()).sum();
+            row.iter().map(|v| v.exp() / sum).collect()
+        })
+        .collect();
+    let mut total = 0.0;
+    for walk in 0..classes.pow(time as u32) {
+        let path: Vec<usize> = (0..time).map(|t| walk / classes.pow(t as u32) % classes).collect();
+        let mut spelled = path.clone();
+        spelled.dedup();
+        spelled.retain(|class| *class != blank);
+        if spelled == labels {
+            total += path.iter().enumerate().map(|(t, class)| rows[t][*class]).product::<f64>();
+        }
+    }
+    -total.ln()
+}
+
+fn ctc_function(batch: usize, time: usize, classes: usize, labels: usize, blank: usize, lengths: bool, drop_impossible: bool) -> Graph {
+    let mut graph = Graph::new();
+    let x = graph.add_input("logits", TensorType::fixed(DType::F64, &[batch, time, classes]));
+    let y = graph.add_input("labels", TensorType::fixed(DType::I64, &[batch, labels]));
+    let lengths = lengths.then(|| graph.add_input("lengths", TensorType::fixed(DType::I64, &[batch])));
+    let choices = Ctc { blank, drop_impossible, reduction: LossReduction::None };
+    let losses = ctc_loss(&mut Builder::new(&mut graph), x, y, lengths, choices);
+    graph.add_output("losses", losses);
+    graph
+}
+
+#[test]
+fn ctc_adds_up_all_ways_to_spell() {
+    let mut random = kiln_tests::samples::Random::new(11);
+    for case in 0..60 {
+        let (time, classes) = (1 + random.below(5), 2 + random.below(2));
+        let (blank, longest) = (random.below(classes), random.below(4));
+        let batch = 3;
+        let logits: Vec<f64> = (0..batch * time * classes).map(|_| 4.0 * random.unit() - 2.0).collect();
+        let lengths: Vec<usize> = (0..batch).map(|_| if case % 2 == 0 { time } else { 1 + random.below(time) }).collect();
+        let labels: Vec<Vec<usize>> = (0..batch)
+            .map(|_| {
+                let count = random.below(longest + 1);
+                (0..count).map(|_| (blank + 1 + random.below(classes - 1)) % classes).collect()
+            })
+            .collect();
+        let padded = labels.iter().flat_map(|row| (0..longest).map(move |i| row.get(i).map_or(-1, |l| *l as i64)));
+        let graph = ctc_function(batch, time, classes, longest, blank, case % 2 == 1, false);
+        let mut inputs = vec![
+            Tensor::from_floats(DType::F64, vec![batch, time, classes], logits.clone()),
+            Tensor::i64(&[batch, longest], &padded.collect::<Vec<_>>()),
+        ];
+        if case % 2 == 1 {
+            inputs.push(Tensor::i64(&[batch], &lengths.iter().map(|l| *l as i64).collect::<Vec<_>>()));
+        }
+        let found = evaluate(&Module::default(), &graph, &inputs).unwrap_or_else(|error| panic!("{error}"))[0].floats();
+        for sample in 0..batch {
+            let rows = &logits[sample * time * classes..][..lengths[sample] * classes];
+            let expected = spelled_by_hand(rows, lengths[sample], classes, &labels[sample], blank);
+            let same = if expected.is_finite() { (found[sample] - expected).abs() < 1e-9 } else { found[sample] == f64::INFINITY };
+            assert!(same, "case {case}: {}, expected {expected}", found[sample]);
+        }
+    }
+}
+
+/// Repeated labels, padding, and labels that do not fit, whose loss has no slope.
+#[test]
+fn ctc_has_the_slopes_of_its_values() {
+    let logits: Vec<f64> = (0..2 * 6 * 3).map(|i| (1.7 * f64::from(i)).sin()).collect();
+    let x = Tensor::from_floats(DType::F64, vec![2, 6, 3], logits);
+    for (labels, drops) in [([1, 1, 2, 2, -1, -1], false), ([1, 1, 1, -1, -1, -1], false), ([1, 1, 1, 1, 1, 2], true)] {
+        let y = Tensor::i64(&[2, 3], &[[labels[0], labels[1], labels[2]], [labels[3], labels[4], labels[5]]].concat());
+        let graph = ctc_function(2, 6, 3, 3, 0, false, drops);
+        let gradient =
+            differentiate(&graph, &["losses"], &[Variable::Input("logits".into())]).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let given = [x.clone(), y.clone()];
+        let found = evaluate(&Module::default(), &gradient, &given).unwrap_or_else(|error| panic!("{error}"))[1].floats();
+        let value = |values: &[f64]| {
+            let x = Tensor::from_floats(DType::F64, vec![2, 6, 3], values.to_vec());
+            evaluate(&Module::default(), &graph, &[x, y.clone()]).expect("it computes")[0].floats().iter().sum::<f64>()
+        };
+        for (i, found) in found.iter().enumerate() {
+            let (mut up, mut down) = (x.floats(), x.floats());
+            up[i] += 1e-5;
+            down[i] -= 1e-5;
+            let slope = (value(&up) - value(&down)) / 2e-5;
+            assert!((found - slope).abs() < 1e-7, "{labels:?} {i}: {found}, slope {slope}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use kiln_runtime::arrays::Array;
 use kiln_runtime::npz::write_npz;
 use kiln_runtime::threads::ThreadPool;
 use kiln_runtime::training::run::{TrainOptions, Trainer, train};
-use kiln_runtime::training::stepper::Stepper;
+use kiln_runtime::training::stepper::{Functions, Stepper};
 use kiln_tests::samples::Random;
 use std::fs;
 use std::path::Path;
@@ -84,8 +84,9 @@ fn states_after(model: &Model, threads: usize, sizes: &[usize]) -> Vec<(String, 
     let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
     let compiled = plan.compile(&target, &ModelFacts::default(), &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
     let pool = ThreadPool::new(threads);
-    let [step, evaluation] = compiled.load(&pool).expect("it loads");
-    let mut stepper = Stepper::new(&plan.recipe, step.model(), evaluation.model(), 5, &pool).expect("it fits");
+    let [step, evaluation, trace] = compiled.load(&pool).expect("it loads");
+    let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
+    let mut stepper = Stepper::new(&plan.recipe, functions, 5, &pool).expect("it fits");
     let all = batch(sizes.iter().sum(), 1);
     let mut from = 0;
     for size in sizes {
@@ -113,8 +114,7 @@ fn compiled_steps_are_what_the_reference_computes() {
     let mut random = Random::new(9);
     for (count, applies) in [(1i64, true), (2, false), (7, true)] {
         let data = batch(count as usize, count as u64);
-        let mut inputs: Vec<Tensor> =
-            data.iter().map(|a| Tensor::from_vec(a.dtype(), a.shape().to_vec(), a.bytes().to_vec())).collect();
+        let mut inputs: Vec<Tensor> = data.iter().map(|a| Tensor::from_vec(a.dtype(), a.shape().to_vec(), a.bytes().to_vec())).collect();
         inputs.push(Tensor::from_ints(DType::U64, vec![], [i128::from(count) * 77_777_777_777]));
         inputs.push(Tensor::scalar(DType::F64, 0.01));
         inputs.push(Tensor::i64(&[], &[count]));
@@ -187,8 +187,9 @@ fn run_here(model: &Model, data: &Path, out: &Path, options: TrainOptions) -> Re
     let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
     let compiled = plan.compile(&target, &ModelFacts::default(), &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
     let pool = ThreadPool::new(2);
-    let [step, evaluation] = compiled.load(&pool).expect("it loads");
-    let trainer = Trainer { recipe: plan.recipe, step: step.model(), evaluation: evaluation.model() };
+    let [step, evaluation, trace] = compiled.load(&pool).expect("it loads");
+    let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
+    let trainer = Trainer { recipe: plan.recipe, functions };
     let options = TrainOptions { data: data.to_path_buf(), out: out.to_path_buf(), ..options };
     let mut told = Vec::new();
     train(trainer, &options, &pool, &mut told).map_err(|failure| format!("{failure:?}"))?;
@@ -202,9 +203,11 @@ fn a_network_learns_stops_early_and_keeps_its_best_epoch() {
     write_data(&data);
     let model = network("epochs = 60\nbatch = 16\nvalidation = 0.2\nearly_stopping = { patience = 3 }\nmetrics = [\"accuracy\", \"f1\"]");
     let told = run_here(&model, &data, &out, TrainOptions { learning_rate: Some(0.01), ..TrainOptions::default() }).expect("it trains");
-    let accuracy: f64 = told.lines().find(|line| line.starts_with("test")).and_then(|line| {
-        line.split("accuracy ").nth(1)?.split(',').next()?.parse().ok()
-    }).unwrap_or_else(|| panic!("{told}"));
+    let accuracy: f64 = told
+        .lines()
+        .find(|line| line.starts_with("test"))
+        .and_then(|line| line.split("accuracy ").nth(1)?.split(',').next()?.parse().ok())
+        .unwrap_or_else(|| panic!("{told}"));
     assert!(accuracy > 0.9, "{told}");
     assert!(told.contains("the best epoch was") && !told.contains("epoch 60/60"), "{told}");
     for name in ["model.safetensors", "best.safetensors", "checkpoint.safetensors", "history.csv", "report.html"] {
@@ -232,7 +235,13 @@ fn a_loss_that_is_not_finite_ends_training() {
     write_npz(&data, [("X", &arrays[0]), ("Y", &arrays[1])]).expect("it is written");
     let model = network("epochs = 2\nbatch = 4\nvalidation = 0.0");
     let error = run_here(&model, directory.path(), &directory.path().join("out"), TrainOptions::default()).expect_err("NaN");
-    assert!(error.contains("the loss is NaN in step"), "{error}");
+    assert!(error.contains("the loss is NaN in step") && error.contains("input `x`"), "{error}");
+
+    let mut arrays = batch(20, 3);
+    (0..arrays[0].len()).for_each(|i| arrays[0].set_f64(i, 1e38));
+    write_npz(&data, [("X", &arrays[0]), ("Y", &arrays[1])]).expect("it is written");
+    let error = run_here(&model, directory.path(), &directory.path().join("out2"), TrainOptions::default()).expect_err("overflow");
+    assert!(error.contains("batch_norm") || error.contains("conv2d"), "{error}");
 }
 
 /// The trainer as a program, killed at any moment and told to go on, ends with the bits of one that was left alone.
@@ -241,7 +250,9 @@ fn a_killed_trainer_goes_on_to_the_same_bits() {
     let directory = tempfile::tempdir().expect("a place for files");
     let (data, program) = (directory.path().join("data.npz"), directory.path().join("trainer"));
     write_data(&data);
-    let model = network("epochs = 40\nbatch = 8\nvalidation = 0.1\nearly_stopping = { patience = 100 }\nema = 0.9\naugment = { flip = true, shift = 1 }");
+    let model = network(
+        "epochs = 40\nbatch = 8\nvalidation = 0.1\nearly_stopping = { patience = 100 }\nema = 0.9\naugment = { flip = true, shift = 1 }",
+    );
     let plan = planned(&model);
     let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
     let facts = ModelFacts { name: "net".into(), ..ModelFacts::default() };
@@ -277,4 +288,30 @@ fn a_killed_trainer_goes_on_to_the_same_bits() {
     assert!(kills > 0, "it was never killed");
     let read = |out: &Path| fs::read(out.join("model.safetensors")).expect("it is there");
     assert!(read(&whole) == read(&broken), "after {kills} kills");
+}
+
+/// Forward and backward pass in 16 bits stay beside those in f32, and the parameters are f32; an overflow changes nothing but the factor.
+#[test]
+fn mixed_precision_keeps_wide_parameters_and_skips_overflows() {
+    let sizes = [16, 16, 16];
+    let wide = states_after(&network(""), 1, &sizes);
+    let find = |list: &[(String, Vec<f64>)], name: &str| list.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).expect("it is there");
+    for precision in ["bf16", "f16"] {
+        let model = network(&format!("precision = \"{precision}\""));
+        assert!(planned(&model).recipe.states.iter().all(|slot| slot.dtype != DType::BF16 && slot.dtype != DType::F16));
+        let narrow = states_after(&model, 2, &sizes);
+        for name in ["conv2d.weight", "scores.weight", "batch_norm.mean"] {
+            let (a, b) = (find(&wide, name), find(&narrow, name));
+            let apart = a.iter().zip(&b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+            let size = a.iter().map(|a| a * a).sum::<f64>().sqrt();
+            assert!(apart > 0.0 && apart < 0.1 * size, "{precision} {name}: {apart} of {size}");
+        }
+    }
+    // Gradients times 65536 are beyond f16 at first, as those of the steps above show by the factor that is left.
+    let scale = find(&states_after(&network("precision = \"f16\""), 1, &sizes), "loss_scale")[0];
+    assert!((1.0..=65536.0).contains(&scale));
+    let large = network("precision = \"f16\"\nclip_value = 1.0");
+    let (before, plan) = (states_after(&large, 1, &[]), planned(&large));
+    assert_eq!(find(&before, "loss_scale"), [65536.0]);
+    assert_eq!(plan.recipe.states.last().map(|slot| slot.name.as_str()), Some("loss_scale/updates"));
 }

@@ -8,7 +8,7 @@ use kiln::training::plan;
 use kiln_ir::DType;
 use kiln_runtime::arrays::Array;
 use kiln_runtime::threads::ThreadPool;
-use kiln_runtime::training::stepper::{Stepper, initial_values};
+use kiln_runtime::training::stepper::{Functions, Stepper, initial_values};
 use std::collections::BTreeMap;
 
 const STEPS: usize = 100;
@@ -85,9 +85,10 @@ fn train(dtype: DType, threads: usize) -> (Vec<f64>, BTreeMap<String, [Vec<f64>;
     let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
     let compiled = plan.compile(&target, &ModelFacts::default(), &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
     let pool = ThreadPool::new(threads);
-    let [step, evaluation] = compiled.load(&pool).expect("it loads");
+    let [step, evaluation, trace] = compiled.load(&pool).expect("it loads");
+    let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
     let recipe = &plan.recipe;
-    let mut stepper = Stepper::new(recipe, step.model(), evaluation.model(), 1, &pool).expect("it fits");
+    let mut stepper = Stepper::new(recipe, functions, 1, &pool).expect("it fits");
 
     let (mut states, mut n) = (initial_values(&recipe.states, 1).expect("small"), 0);
     for state in &mut states[..recipe.parameters] {

@@ -18,6 +18,15 @@ pub enum Initialiser {
     Scaled(Scale, Shape),
     /// `orthogonal(g)`: rows or columns of length g at right angles.
     Orthogonal(f64),
+    /// One value from one place up to another, 0 elsewhere: the bias of one of several gates.
+    Part {
+        /// The first place.
+        from: usize,
+        /// One past the last.
+        to: usize,
+        /// What is there.
+        value: f64,
+    },
 }
 
 /// Which variance.
@@ -52,6 +61,7 @@ impl Initialiser {
         match self {
             Initialiser::Orthogonal(gain) => orthogonal(&stream, shape, gain, &mut values),
             Initialiser::Constant(value) => values.resize(count, value),
+            Initialiser::Part { from, to, value } => values.extend((0..count).map(|n| if (from..to).contains(&n) { value } else { 0.0 })),
             Initialiser::Uniform(limit) => values.extend((0..count as u64).map(|n| evenly(n, limit))),
             Initialiser::Normal(deviation) => values.extend((0..count as u64).map(|n| deviation * stream.normal(n))),
             Initialiser::TruncatedNormal(deviation) => {
@@ -121,6 +131,7 @@ mod tests {
             assert!((found / expected - 1.0).abs() < 0.02, "{initialiser:?}: {found}, expected {expected}");
         }
         assert_eq!(draw(Initialiser::Constant(0.25), &[2], (1, 1)), [0.25, 0.25]);
+        assert_eq!(draw(Initialiser::Part { from: 1, to: 3, value: 1.0 }, &[4], (1, 1)), [0.0, 1.0, 1.0, 0.0]);
     }
 
     #[test]

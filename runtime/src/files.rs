@@ -27,11 +27,12 @@ pub fn write_whole(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Resu
 /// directly.
 pub fn replace_whole(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     if is_stream(path) {
-        return fill(open_stream(path)?, content);
+        return fill(open_stream(path)?, content).map(drop);
     }
     let place = place_of(path);
     let beside = beside(&place);
-    let outcome = File::create(&beside).and_then(|file| fill(file, content)).and_then(|()| fs::rename(&beside, &place));
+    // On the disk before it has its name, so that the name never stands for less than all of it, even if the machine stops.
+    let outcome = File::create(&beside).and_then(|file| fill(file, content)?.sync_all()).and_then(|()| fs::rename(&beside, &place));
     if outcome.is_err() {
         // Best effort: the first error is the one worth telling.
         let _ = fs::remove_file(&beside);
@@ -54,10 +55,24 @@ pub fn place_of(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn fill(file: File, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+fn fill(file: File, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<File> {
     let mut writer = BufWriter::with_capacity(1 << 16, file);
     content(&mut writer)?;
-    writer.flush()
+    Ok(writer.into_inner()?)
+}
+
+/// Removes what processes that were killed left of a file they were writing.
+pub fn remove_unfinished(path: &Path) {
+    let Some(Some(name)) = path.file_name().map(|name| name.to_str()) else { return };
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let is_left =
+        |found: &str| found.strip_prefix('.').and_then(|rest| rest.strip_prefix(name)).is_some_and(|rest| rest.ends_with(".part"));
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(is_left) {
+            // Best effort: it is only in the way.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// A name in the same directory, hence on the same file system, that no other process uses.
@@ -101,6 +116,9 @@ pub(crate) mod tests {
         let error = write_whole(&path, |w| w.write_all(b"half").and(Err(io::Error::other("stopped")))).expect_err("fails");
         assert_eq!(error.message, format!("cannot write {}: stopped", path.display()));
         assert_eq!(fs::read(&path).expect("still there"), b"old");
+        assert_eq!(fs::read_dir(&scratch.0).expect("readable").count(), 1);
+        fs::write(scratch.file(".out.bin.77.part"), b"left").expect("writes");
+        remove_unfinished(&path);
         assert_eq!(fs::read_dir(&scratch.0).expect("readable").count(), 1);
     }
 

@@ -31,6 +31,12 @@ pub fn c_header(signature: &Signature) -> String {
     for (position, condition) in signature.guards.iter().enumerate() {
         line(&format!(" * Condition {position}: {}", comment(condition)));
     }
+    if signature.states > 0 {
+        let states = signature.states;
+        line(&format!(
+            " * The last {states} inputs are states: the last {states} outputs are their next values, each of which may be the same memory."
+        ));
+    }
     line(RULES);
     if !signature.cpu.is_empty() {
         line(&format!(" * CPU: the code needs {}.", signature.cpu.join(", ")));

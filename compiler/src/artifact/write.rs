@@ -118,10 +118,22 @@ pub fn write_artifact(parts: &ArtifactParts, kind: ArtifactKind, choice: Weights
     Ok(written)
 }
 
-/// Writes a trainer: a program of a step and an evaluation, driven by a recipe, which is JSON.
+/// A trainer ready to be written.
+pub struct TrainerParts<'a> {
+    /// One step.
+    pub step: ArtifactParts<'a>,
+    /// One evaluation.
+    pub evaluation: ArtifactParts<'a>,
+    /// Where numbers stop being finite.
+    pub trace: ArtifactParts<'a>,
+    /// How they are driven, as JSON.
+    pub recipe: &'a str,
+}
+
+/// Writes a program that trains.
 ///
 /// Errors: `file`, `linker`.
-pub fn write_trainer(step: &ArtifactParts, evaluation: &ArtifactParts, recipe: &str, out: &Path) -> Result<(), Diagnostic> {
+pub fn write_trainer(trainer: &TrainerParts, out: &Path) -> Result<(), Diagnostic> {
     let object = |parts: &ArtifactParts, signature: &Signature, main: Main| {
         let embedded = ObjectParts { signature, weights: Some(parts.weights), main };
         let object = model_object(parts.plan, parts.target, &embedded);
@@ -132,10 +144,12 @@ pub fn write_trainer(step: &ArtifactParts, evaluation: &ArtifactParts, recipe: &
         let decl = WeightsDecl { bytes: parts.weights.len() as u64, sha256, location: WeightsLocation::Embedded };
         describe(&parts.plan.program, parts.facts, parts.target.features(), decl)
     };
-    let (of_step, of_evaluation) = (described(step), described(evaluation));
-    let objects = [object(step, &of_step, Main::None)?, object(evaluation, &of_evaluation, Main::Train { step: &of_step.name, recipe })?];
-    let [first, second] = objects.each_ref().map(|bytes| move |file: &mut dyn Write| file.write_all(bytes));
-    link_executable(out, &[&first, &second], |_| Ok(()))
+    let TrainerParts { step, evaluation, trace, recipe } = trainer;
+    let [of_step, of_evaluation, of_trace] = [step, evaluation, trace].map(described);
+    let main = Main::Train { step: &of_step.name, trace: &of_trace.name, recipe };
+    let objects = [object(step, &of_step, Main::None)?, object(evaluation, &of_evaluation, main)?, object(trace, &of_trace, Main::None)?];
+    let [first, second, third] = objects.each_ref().map(|bytes| move |file: &mut dyn Write| file.write_all(bytes));
+    link_executable(out, &[&first, &second, &third], |_| Ok(()))
 }
 
 /// The header lies beside the artefact, under the model's name: programs include what they call.

@@ -12,7 +12,7 @@ use kiln_runtime::arrays::Array;
 use kiln_runtime::bench::{Limits, Measurement, measure};
 use kiln_runtime::threads::ThreadPool;
 use kiln_runtime::training::data::{Wanted, open};
-use kiln_runtime::training::stepper::Stepper;
+use kiln_runtime::training::stepper::{Functions, Stepper};
 use serde::Serialize;
 use std::io::Write;
 use std::time::Instant;
@@ -50,20 +50,21 @@ pub fn bench_step(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> 
     let plan = trainable.plan()?;
     let target = CpuTarget::host(CpuLevel::Native)?;
     let compiled = plan.compile(&target, &trainable.facts, &args.rewrites.config())?;
-    let [step, evaluation] = compiled.load(&pool)?;
+    let [step, evaluation, trace] = compiled.load(&pool)?;
     let compile_ms = begin.elapsed().as_secs_f64() * 1e3;
 
     let [path] = &args.inputs.inputs[..] else { return Err(Failure::Usage("--train-step takes one --inputs FILE.npz: a batch".into())) };
     let batch = open(path, &Wanted { slots: &plan.recipe.data, signature: step.model().signature() })?.train;
     let batch = batch.batch(&(0..batch.len()).collect::<Vec<_>>())?;
     let rate = plan.recipe.schedule.learning_rate;
-    let stepper = || Stepper::new(&plan.recipe, step.model(), evaluation.model(), plan.recipe.seed, &pool);
-    let mut timed = stepper()?;
+    let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
+    let mut timed = Stepper::new(&plan.recipe, functions, plan.recipe.seed, &pool)?;
     let losses = (0..TOLD).map(|_| timed.step(&batch, rate)).collect::<Result<Vec<f64>, Diagnostic>>()?;
     let measured = measure(Limits { runs: args.runs, seconds: args.seconds }, || timed.step(&batch, rate).map(drop))?;
     let kernels = if args.breakdown {
         let observed = compiled.step.observed_predictor(&pool, observe)?;
-        let mut watched = Stepper::new(&plan.recipe, observed.model(), evaluation.model(), plan.recipe.seed, &pool)?;
+        let functions = Functions { step: observed.model(), ..functions };
+        let mut watched = Stepper::new(&plan.recipe, functions, plan.recipe.seed, &pool)?;
         watched.step(&batch, rate)?;
         let program = compiled.step.plan();
         let dims = watched.step_dims(&batch)?;

@@ -7,6 +7,7 @@ use super::model::read_trainable;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
 use kiln_runtime::threads::ThreadPool;
 use kiln_runtime::training::run::{TrainOptions, Trainer};
+use kiln_runtime::training::stepper::Functions;
 use std::io::Write;
 
 /// Runs the command.
@@ -15,7 +16,7 @@ pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let trainable = read_trainable(&args.model)?;
     let plan = trainable.plan()?;
     let compiled = plan.compile(&CpuTarget::host(CpuLevel::Native)?, &trainable.facts, &args.rewrites.config())?;
-    let [step, evaluation] = compiled.load(&pool)?;
+    let [step, evaluation, trace] = compiled.load(&pool)?;
     let options = TrainOptions {
         data: args.data.clone(),
         out: args.out.clone(),
@@ -29,7 +30,8 @@ pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
         checkpoint_seconds: Some(args.checkpoint_seconds),
         json: args.json,
     };
-    let trainer = Trainer { recipe: plan.recipe, step: step.model(), evaluation: evaluation.model() };
+    let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
+    let trainer = Trainer { recipe: plan.recipe, functions };
     kiln_runtime::training::run::train(trainer, &options, &pool, out)?;
     if !args.json {
         let (model, parameters) = (args.model.model.display(), args.out.join("model.safetensors"));

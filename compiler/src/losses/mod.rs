@@ -5,10 +5,12 @@
 //! panic with the caller's line, like other mistakes in code that builds graphs.
 
 mod classes;
+mod ctc;
 mod elements;
 mod weights;
 
 pub use classes::{CrossEntropy, Scores, binary_cross_entropy, dense_cross_entropy, kl_divergence, sparse_cross_entropy};
+pub use ctc::{Ctc, ctc_loss};
 pub use elements::{hinge, huber, mean_absolute_error, mean_squared_error, smooth_l1};
 pub use kiln_ir::ops::LossReduction;
 pub use weights::{Penalty, weight_penalty};

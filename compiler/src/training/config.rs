@@ -1,6 +1,7 @@
 //! How a network is trained, as model files say it.
 
 use crate::optim::Optimiser;
+use kiln_ir::DType;
 use kiln_runtime::training::recipe::{Answer, Augment, EarlyStopping, Metric, Schedule};
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub struct TrainingConfig {
     pub clip_value: Option<f64>,
     /// Part of the running mean of each parameter that stays after each update, in 0..1: evaluation and the final model use the means.
     pub ema: Option<f64>,
+    /// The type that forward and backward pass are computed in, if it is not that of the network: parameters keep theirs.
+    pub precision: Option<DType>,
     /// Parameters that stay as they are: names, in which `*` stands for anything.
     pub freeze: Vec<String>,
     /// How the steps follow one another.
@@ -82,6 +85,13 @@ pub enum Loss {
     SmoothL1(f64),
     /// Hinge, for targets −1 and 1.
     Hinge,
+    /// Connectionist temporal classification of logits against labels, padded with −1.
+    Ctc {
+        /// The class that stands for nothing.
+        blank: usize,
+        /// Whether labels that cannot be spelled cost nothing.
+        drop_impossible: bool,
+    },
 }
 
 impl Loss {
@@ -95,6 +105,7 @@ impl Loss {
         match self {
             Loss::SparseCrossEntropy { .. } => Answer::Labels,
             Loss::CrossEntropy { .. } | Loss::KlDivergence => Answer::Distribution,
+            Loss::Ctc { blank, .. } => Answer::Spelling(*blank),
             Loss::BinaryCrossEntropy { logits: false, .. } => Answer::YesOrNo(0.5),
             Loss::BinaryCrossEntropy { logits: true, .. } | Loss::Hinge => Answer::YesOrNo(0.0),
             Loss::MeanSquaredError | Loss::MeanAbsoluteError | Loss::Huber(_) | Loss::SmoothL1(_) => Answer::Values,
@@ -105,6 +116,7 @@ impl Loss {
     pub fn usual_metric(&self) -> Metric {
         match self {
             Loss::SparseCrossEntropy { .. } | Loss::CrossEntropy { .. } | Loss::BinaryCrossEntropy { .. } | Loss::Hinge => Metric::Accuracy,
+            Loss::Ctc { .. } => Metric::ErrorRate,
             Loss::KlDivergence | Loss::MeanSquaredError | Loss::MeanAbsoluteError | Loss::Huber(_) | Loss::SmoothL1(_) => {
                 Metric::MeanAbsoluteError
             }

@@ -1,13 +1,13 @@
 //! What training minimises, written behind a network.
 
 use super::config::{Loss, LossTerm};
-use crate::frontend::model::Model;
+use crate::frontend::model::{ACTIVITY, Model};
 use crate::losses::{
-    CrossEntropy, LossReduction, Penalty, Scores, binary_cross_entropy, dense_cross_entropy, hinge, huber, kl_divergence,
+    CrossEntropy, Ctc, LossReduction, Penalty, Scores, binary_cross_entropy, ctc_loss, dense_cross_entropy, hinge, huber, kl_divergence,
     mean_absolute_error, mean_squared_error, smooth_l1, sparse_cross_entropy, weight_penalty,
 };
 use kiln_ir::diagnostic::nearest;
-use kiln_ir::{Builder, DType, Diagnostic, Graph, NodeKind, Tensor, TensorType, Value};
+use kiln_ir::{Builder, DType, Diagnostic, Dim, Graph, NodeKind, Tensor, TensorType, Value};
 
 /// A loss with the output it is of.
 pub struct Term<'c> {
@@ -48,7 +48,15 @@ pub fn terms<'c>(network: &Graph, losses: &'c [LossTerm]) -> Result<Vec<Term<'c>
             if !ty.dtype.is_float() {
                 return Err(wrong(format!("output `{}` is {ty}: losses are of floating numbers", names[output])));
             }
-            let target = if term.loss.takes_labels() {
+            let target = if let Loss::Ctc { blank, .. } = &term.loss {
+                let [batch, _, classes] = &ty.shape[..] else {
+                    return Err(wrong(format!("output `{}` is {ty}: ctc takes [batch, time, classes]", names[output])));
+                };
+                if classes.as_const().is_some_and(|classes| classes <= *blank as i64) {
+                    return Err(wrong(format!("`blank` is {blank}, output `{}` is {ty}", names[output])));
+                }
+                TensorType::new(DType::I64, vec![batch.clone(), Dim::symbol(&format!("labels_{}", names[output]))])
+            } else if term.loss.takes_labels() {
                 let Some((classes, shape)) = ty.shape.split_last() else {
                     return Err(wrong(format!("output `{}` is {ty}, which has no axis of classes", names[output])));
                 };
@@ -118,10 +126,13 @@ fn term_loss(b: &mut Builder, loss: &Loss, output: Value, target: Value) -> Valu
         Loss::Huber(delta) => huber(b, output, target, *delta, mean),
         Loss::SmoothL1(beta) => smooth_l1(b, output, target, *beta, mean),
         Loss::Hinge => hinge(b, output, target, mean),
+        Loss::Ctc { blank, drop_impossible } => {
+            ctc_loss(b, output, target, None, Ctc { blank: *blank, drop_impossible: *drop_impossible, reduction: mean })
+        }
     }
 }
 
-/// Writes the loss with what the weights of layers cost added.
+/// Writes the loss with what weights and outputs of layers cost added.
 pub fn with_penalties(graph: &mut Graph, model: &Model, loss: Value) -> Value {
     let parameters: Vec<(Value, Penalty)> = (graph.order().into_iter())
         .filter_map(|node| {
@@ -130,7 +141,12 @@ pub fn with_penalties(graph: &mut Graph, model: &Model, loss: Value) -> Value {
             (penalty != Penalty::default()).then_some((Value { node, result: 0 }, penalty))
         })
         .collect();
+    let activity = graph.outputs().iter().find(|(name, _)| name == ACTIVITY).map(|(_, value)| *value);
     let mut b = Builder::new(graph);
+    let loss = activity.map_or(loss, |activity| {
+        let activity = b.cast(activity, b.dtype(loss));
+        b.add(loss, activity)
+    });
     parameters.into_iter().fold(loss, |sum, (weights, penalty)| {
         let cost = weight_penalty(&mut b, weights, penalty);
         let cost = b.cast(cost, b.dtype(sum));

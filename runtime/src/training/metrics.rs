@@ -15,6 +15,7 @@ impl Metric {
             Metric::Auc => "auc".into(),
             Metric::MeanAbsoluteError => "mae".into(),
             Metric::MeanSquaredError => "mse".into(),
+            Metric::ErrorRate => "error_rate".into(),
         }
     }
 }
@@ -51,6 +52,7 @@ impl Measuring {
                     self.add_error(score, target.get_f64(i));
                 }
             }
+            Answer::Spelling(blank) => self.add_spellings(output, target, blank),
             Answer::Values => (0..output.len()).for_each(|i| self.add_error(output.get_f64(i), target.get_f64(i))),
         }
     }
@@ -81,6 +83,20 @@ impl Measuring {
         }
     }
 
+    fn add_spellings(&mut self, output: &Array, target: &Array, blank: usize) {
+        let ([batch, time, classes], [_, labels]) = (output.shape(), target.shape()) else { return };
+        for sample in 0..*batch {
+            let at = |t: usize| (0..*classes).map(|i| output.get_f64((sample * time + t) * classes + i)).collect::<Vec<_>>();
+            let mut spelled: Vec<usize> = (0..*time).map(|t| largest(&at(t))).collect();
+            spelled.dedup();
+            spelled.retain(|class| *class != blank);
+            let right = (0..*labels).map(|i| target.get_f64(sample * labels + i)).filter(|label| *label >= 0.0);
+            let right: Vec<usize> = right.map(|label| label as usize).collect();
+            self.count += right.len() as f64;
+            self.sum += edit_distance(&spelled, &right) as f64;
+        }
+    }
+
     fn add_class(&mut self, called: usize, right: usize) {
         let most = called.max(right);
         if self.classes.len() <= most {
@@ -107,7 +123,7 @@ impl Measuring {
     /// The value over everything taken; NaN where there is none, as of classes for an output of numbers.
     pub fn value(&self) -> f64 {
         match self.measured.metric {
-            Metric::TopK(_) | Metric::MeanAbsoluteError | Metric::MeanSquaredError => self.sum / self.count,
+            Metric::TopK(_) | Metric::MeanAbsoluteError | Metric::MeanSquaredError | Metric::ErrorRate => self.sum / self.count,
             Metric::Accuracy => {
                 let right: f64 = self.classes.iter().map(|class| class[0]).sum();
                 right / self.classes.iter().map(|class| class[0] + class[2]).sum::<f64>()
@@ -136,6 +152,21 @@ impl Measuring {
 /// The first of the largest.
 fn largest(scores: &[f64]) -> usize {
     (1..scores.len()).fold(0, |best, i| if scores[i] > scores[best] { i } else { best })
+}
+
+/// Insertions, deletions and exchanges that make one sequence the other. *Source*: Levenshtein 1966.
+fn edit_distance(a: &[usize], b: &[usize]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let exchanged = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = exchanged.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
 }
 
 /// The share of pairs of a yes and a no in which the yes scores higher; ties count half. *Source*: Mann & Whitney 1947.
@@ -190,6 +221,11 @@ mod tests {
         close(measure(Metric::Accuracy, Answer::YesOrNo(0.0), &yes()), 0.6);
         close(measure(Metric::Precision, Answer::YesOrNo(0.0), &yes()), 0.666_666_7);
         close(measure(Metric::Auc, Answer::YesOrNo(0.0), &yes()), 0.75);
+        // Best classes 1 1 0 2 2 spell 1 2; 0 1 0 1 1 spell 1 1.
+        let best = [1, 1, 0, 2, 2, 0, 1, 0, 1, 1];
+        let scores = best.iter().flat_map(|class| (0..3).map(move |i| f64::from(i == *class))).collect::<Vec<_>>();
+        let spelled = || [(array(&[2, 5, 3], &scores), array(&[2, 3], &[1.0, 2.0, -1.0, 1.0, 2.0, 2.0]))];
+        close(measure(Metric::ErrorRate, Answer::Spelling(0), &spelled()), 2.0 / 5.0);
         let numbers = || [(array(&[3], &[1.0, 2.0, 4.0]), array(&[3], &[1.0, 1.0, 2.0]))];
         close(measure(Metric::MeanAbsoluteError, Answer::Values, &numbers()), 1.0);
         close(measure(Metric::MeanSquaredError, Answer::Values, &numbers()), 5.0 / 3.0);

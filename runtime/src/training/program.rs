@@ -2,6 +2,7 @@
 
 use super::recipe::Recipe;
 use super::run::{TrainOptions, Trainer, train};
+use super::stepper::Functions;
 use crate::model::Model;
 use crate::program::{Failure, arguments, finish, occupy_standard_streams};
 use crate::threads::{ThreadPool, default_workers};
@@ -87,7 +88,9 @@ unsafe fn execute(program: &str, command: Command, descriptor: &TrainerDescripto
     let recipe: Recipe =
         serde_json::from_slice(text).map_err(|error| Diagnostic::new("recipe", format!("the trainer's recipe is unreadable: {error}")))?;
     // SAFETY: as above.
-    let (step, evaluation) = unsafe { (Model::load(&*descriptor.step, None)?, Model::load(&*descriptor.evaluation, None)?) };
+    let [step, evaluation, trace] = unsafe {
+        [Model::load(&*descriptor.step, None)?, Model::load(&*descriptor.evaluation, None)?, Model::load(&*descriptor.trace, None)?]
+    };
     if command.help {
         return Ok(out.write_all(help(program, &recipe).as_bytes())?);
     }
@@ -106,7 +109,8 @@ unsafe fn execute(program: &str, command: Command, descriptor: &TrainerDescripto
         return Err(Failure::Usage("give either --resume or --overwrite".to_owned()));
     }
     let pool = ThreadPool::new(command.threads.unwrap_or(usize::MAX).clamp(1, default_workers()));
-    train(Trainer { recipe, step: &step, evaluation: &evaluation }, options, &pool, out)
+    let functions = Functions { step: &step, evaluation: &evaluation, trace: &trace };
+    train(Trainer { recipe, functions }, options, &pool, out)
 }
 
 fn help(program: &str, recipe: &Recipe) -> String {

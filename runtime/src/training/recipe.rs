@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 /// A step takes, in this order: `data`, the key of its random numbers (`u64[]`), the learning rate (`f64[]`), the number of the
 /// update (`i64[]`, 1 at first), whether this step ends with an update (`bool[]`, only where `schedule.accumulate` > 1), `fixed`, `states`.
 /// It gives the loss and the states. Evaluation takes `data`, `fixed` and the first `parameters` of the states; it gives the loss
-/// and what the network gives.
+/// and what the network gives. The trace takes `data`, the key, `fixed` and `parameters`; it gives for each of `layers` whether its
+/// numbers are finite.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Recipe {
     /// Name of the network.
@@ -24,6 +25,8 @@ pub struct Recipe {
     pub states: Vec<Slot>,
     /// How many of `states` are the network's own.
     pub parameters: usize,
+    /// What the trace tells about: inputs and layers, in the order of computation.
+    pub layers: Vec<String>,
     /// How the steps follow one another.
     pub schedule: Schedule,
     /// What is measured after each epoch.
@@ -161,6 +164,9 @@ pub enum Answer {
     Distribution,
     /// Each is a yes above this number; the targets are above one half where it is right.
     YesOrNo(f64),
+    /// Scores of classes for each time step, `[batch, time, classes]`, of which this one stands for nothing; the targets are labels,
+    /// `[batch, n]`, padded with −1.
+    Spelling(usize),
     /// Numbers.
     Values,
 }
@@ -184,6 +190,9 @@ pub enum Metric {
     MeanAbsoluteError,
     /// Mean squared error.
     MeanSquaredError,
+    /// Labels that must be inserted, left out or exchanged to make what is spelled what should be, by the number of those that should:
+    /// the word or character error rate, by what labels stand for.
+    ErrorRate,
 }
 
 /// When to stop.

@@ -8,9 +8,9 @@ use super::metrics::Measuring;
 use super::order::{held_back, shuffled};
 use super::recipe::{Initial, RateSchedule, Recipe, Slot};
 use super::report::Report;
-use super::stepper::Stepper;
+use super::stepper::{Functions, Stepper};
 use crate::arrays::Array;
-use crate::files::file_error;
+use crate::files::{file_error, remove_unfinished};
 use crate::model::Model;
 use crate::pictures::image_input_named;
 use crate::program::Failure;
@@ -53,10 +53,8 @@ pub struct TrainOptions {
 pub struct Trainer<'m> {
     /// How they are driven.
     pub recipe: Recipe,
-    /// One step.
-    pub step: &'m Model,
-    /// One evaluation.
-    pub evaluation: &'m Model,
+    /// The functions.
+    pub functions: Functions<'m>,
 }
 
 /// Points of the course of the loss in one epoch.
@@ -72,12 +70,12 @@ pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, ou
     schedule.learning_rate = options.learning_rate.unwrap_or(schedule.learning_rate);
     trainer.recipe.seed = options.seed.unwrap_or(trainer.recipe.seed);
     std::fs::create_dir_all(&options.out).map_err(|error| file_error("create", &options.out, &error))?;
-    let signature = trainer.step.signature();
+    let step = trainer.functions.step;
+    let signature = step.signature();
     let splits = open(&options.data, &Wanted { slots: &trainer.recipe.data, signature })?;
     let parts = Parts::new(&trainer.recipe, splits.train.len(), splits.validation.as_ref(), splits.test.as_ref())?;
-    let stepper = Stepper::new(&trainer.recipe, trainer.step, trainer.evaluation, trainer.recipe.seed, pool)?;
-    let mut run =
-        Run { recipe: &trainer.recipe, step: trainer.step, options, train: &splits.train, parts, stepper, progress: Progress::default() };
+    let stepper = Stepper::new(&trainer.recipe, trainer.functions, trainer.recipe.seed, pool)?;
+    let mut run = Run { recipe: &trainer.recipe, step, options, train: &splits.train, parts, stepper, progress: Progress::default() };
     run.begin(out)?;
     let finished = run.epochs(out)?;
     run.finish(finished, out)
@@ -139,6 +137,9 @@ impl Run<'_, '_> {
         let text = serde_json::to_string(recipe).map_err(std::io::Error::other)?;
         let digest = Sha256::digest(format!("{text} on {} samples", self.train.len()));
         let run: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        for name in ["checkpoint.safetensors", "best.safetensors", "model.safetensors", "history.csv", "report.html"] {
+            remove_unfinished(&self.file(name));
+        }
         let path = self.file("checkpoint.safetensors");
         match (path.exists(), self.options.resume) {
             (true, false) if !self.options.overwrite => {
@@ -278,11 +279,7 @@ impl Run<'_, '_> {
             rate = schedule.rate_at(f64::from(epoch) + at as f64 / batches.len() as f64, &self.progress.plateau);
             let loss = self.stepper.step(&data, rate)?;
             if !loss.is_finite() {
-                let message = format!("the loss is {loss} in step {} of epoch {}", at + 1, epoch + 1);
-                let error = Diagnostic::new("loss_not_finite", message);
-                return Err(error
-                    .help("lower the `learning_rate`, bound gradients by `clip_norm`, or look for such numbers in the data")
-                    .into());
+                return Err(self.not_finite(loss, &data)?.into());
             }
             let progress = &mut self.progress;
             progress.steps_in_epoch += 1;
@@ -337,6 +334,32 @@ impl Run<'_, '_> {
         self.save_checkpoint()?;
         self.write_report()?;
         Ok(())
+    }
+
+    /// What there is to say about a loss that is not finite: where it comes from.
+    fn not_finite(&mut self, loss: f64, data: &[Array]) -> Result<Diagnostic, Diagnostic> {
+        let recipe = self.recipe;
+        let message = format!("the loss is {loss} in step {} of epoch {}", self.progress.steps_in_epoch + 1, self.progress.epochs + 1);
+        let error = Diagnostic::new("loss_not_finite", message);
+        let unsound = recipe.states[..recipe.parameters]
+            .iter()
+            .zip(self.stepper.states())
+            .find(|(_, state)| (0..state.len()).any(|i| !state.get_f64(i).is_finite()));
+        if let Some((slot, _)) = unsound {
+            let error = error.at("it comes from", format!("parameter `{}`, which the update before made infinite", slot.name));
+            return Ok(error.help("lower the `learning_rate`, or bound gradients by `clip_norm`"));
+        }
+        let finite = self.stepper.trace(data, recipe.parameters)?;
+        Ok(match finite.iter().position(|finite| !finite) {
+            Some(at) if recipe.layers[at].starts_with("input ") => {
+                error.at("it comes from", recipe.layers[at].clone()).help("look for numbers that are not finite in the data")
+            }
+            Some(at) => {
+                let error = error.at("it comes from", format!("what layer {} gives", recipe.layers[at]));
+                error.help("lower the `learning_rate`, bound gradients by `clip_norm`, or let a norm come before that layer")
+            }
+            None => error.help("what the network gives is finite: look at the targets"),
+        })
     }
 
     fn save_checkpoint(&self) -> Result<(), Diagnostic> {

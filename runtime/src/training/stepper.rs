@@ -57,10 +57,22 @@ impl<'m> Sessions<'m> {
     }
 }
 
+/// The compiled functions of a trainer: see [`Recipe`].
+#[derive(Clone, Copy)]
+pub struct Functions<'m> {
+    /// One step.
+    pub step: &'m Model,
+    /// One evaluation.
+    pub evaluation: &'m Model,
+    /// Which layers give finite numbers.
+    pub trace: &'m Model,
+}
+
 /// Parameters, what the optimiser remembers, and the functions that change and evaluate them.
 pub struct Stepper<'m> {
     step: Sessions<'m>,
     evaluation: Sessions<'m>,
+    trace: Sessions<'m>,
     /// Key of random numbers, learning rate, number of the update, whether it is applied.
     controls: Vec<Array>,
     fixed: Vec<Array>,
@@ -77,7 +89,8 @@ impl<'m> Stepper<'m> {
     /// The functions of a recipe, compiled, at the values that a seed gives.
     ///
     /// Errors: `memory`; `recipe` when functions and recipe do not belong together.
-    pub fn new(recipe: &Recipe, step: &'m Model, evaluation: &'m Model, seed: u64, pool: &'m ThreadPool) -> Result<Self, Diagnostic> {
+    pub fn new(recipe: &Recipe, functions: Functions<'m>, seed: u64, pool: &'m ThreadPool) -> Result<Self, Diagnostic> {
+        let Functions { step, evaluation, trace } = functions;
         let accumulates = recipe.schedule.accumulate > 1;
         let controls = if accumulates { 4 } else { 3 };
         let inputs = recipe.data.len() + controls + recipe.fixed.len() + recipe.states.len();
@@ -95,6 +108,7 @@ impl<'m> Stepper<'m> {
         Ok(Stepper {
             step: Sessions::new(step, pool),
             evaluation: Sessions::new(evaluation, pool),
+            trace: Sessions::new(trace, pool),
             controls,
             fixed: initial_values(&recipe.fixed, seed)?,
             states: initial_values(&recipe.states, seed)?,
@@ -154,6 +168,18 @@ impl<'m> Stepper<'m> {
         session.update(inputs, &mut self.states)?;
         self.steps += 1;
         Ok(session.outputs()[0].get_f64(0))
+    }
+
+    /// After a step whose loss was not finite, and which therefore changed no parameter: which of the recipe's layers gave finite
+    /// numbers.
+    ///
+    /// Errors: as [`Stepper::step`].
+    pub fn trace(&mut self, data: &[Array], parameters: usize) -> Result<Vec<bool>, Diagnostic> {
+        let inputs = data.iter().chain(&self.controls[..1]).chain(&self.fixed).chain(&self.states[..parameters]);
+        let dims = self.trace.model.solve_symbols(inputs.clone())?;
+        let session = self.trace.of(dims)?;
+        session.run(inputs)?;
+        Ok(session.outputs()[0].bytes().iter().map(|flag| *flag != 0).collect())
     }
 
     /// The loss of a batch and what the network gives for it.

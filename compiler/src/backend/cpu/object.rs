@@ -42,6 +42,8 @@ pub enum Main<'a> {
     Train {
         /// Name of the model in another object that is one step.
         step: &'a str,
+        /// Name of the model in another object that tells where numbers stop being finite.
+        trace: &'a str,
         /// How they are driven, as JSON.
         recipe: &'a str,
     },
@@ -64,8 +66,8 @@ pub fn model_object<'a>(plan: &ProgramPlan, target: &CpuTarget, parts: &ObjectPa
     match parts.main {
         Main::None => {}
         Main::Predict => define_main(&mut module, RUNTIME_MAIN, descriptor),
-        Main::Train { step, recipe } => {
-            let trainer = define_trainer(&mut module, descriptor, step, recipe);
+        Main::Train { step, trace, recipe } => {
+            let trainer = define_trainer(&mut module, descriptor, [step, trace], recipe);
             define_main(&mut module, TRAINER_MAIN, trainer);
         }
     }
@@ -154,13 +156,13 @@ fn define_descriptor(
     data
 }
 
-/// The [`TrainerDescriptor`] of an evaluation in this object and a step in another.
-fn define_trainer(module: &mut ObjectModule, evaluation: DataId, step: &str, recipe: &str) -> DataId {
+/// The [`TrainerDescriptor`] of an evaluation in this object, and a step and a trace in others.
+fn define_trainer(module: &mut ObjectModule, evaluation: DataId, others: [&str; 2], recipe: &str) -> DataId {
     let text = declare(module, "recipe", Linkage::Local);
     let mut description = DataDescription::new();
     description.define(recipe.as_bytes().into());
     define(module, text, &description);
-    let step = declare(module, &export_name(step, "model"), Linkage::Import);
+    let [step, trace] = others.map(|name| declare(module, &export_name(name, "model"), Linkage::Import));
     let mut bytes = vec![0; size_of::<TrainerDescriptor>()];
     bytes[offset_of!(TrainerDescriptor, recipe_bytes)..][..8].copy_from_slice(&(recipe.len() as u64).to_le_bytes());
     let mut description = DataDescription::new();
@@ -169,6 +171,7 @@ fn define_trainer(module: &mut ObjectModule, evaluation: DataId, step: &str, rec
     let addresses = [
         (offset_of!(TrainerDescriptor, step), step),
         (offset_of!(TrainerDescriptor, evaluation), evaluation),
+        (offset_of!(TrainerDescriptor, trace), trace),
         (offset_of!(TrainerDescriptor, recipe), text),
     ];
     for (offset, data) in addresses {

@@ -105,6 +105,8 @@ pub struct Context<'n> {
     pub parameters: &'n mut Parameters,
     /// The type of parameters and computed values.
     pub dtype: DType,
+    /// The type of parameters between steps, which may be wider.
+    pub stored: DType,
     /// What the names of the layer's parameters begin with.
     pub path: String,
     /// The place in the file.
@@ -151,6 +153,7 @@ impl Context<'_> {
         // A shared layer that is used again goes on from where it was.
         let Some(old) = self.training.as_ref().map(|training| training.statistics.get(&name).copied().unwrap_or(old)) else { return };
         let mut b = self.b();
+        let new = b.cast(new, b.dtype(old));
         let (kept, added) = (b.scalar(b.dtype(old), momentum), b.scalar(b.dtype(old), 1.0 - momentum));
         let (kept, added) = (b.mul(old, kept), b.mul(new, added));
         let value = b.add(kept, added);
@@ -169,7 +172,16 @@ impl Context<'_> {
         let path = format!("{}.{part}", self.path);
         let origin = self.origin.clone();
         let training = self.training.as_deref_mut();
-        f(&mut Context { graph: self.graph, parameters: self.parameters, dtype: self.dtype, path, origin, care: self.care, training })
+        f(&mut Context {
+            graph: self.graph,
+            parameters: self.parameters,
+            dtype: self.dtype,
+            stored: self.stored,
+            path,
+            origin,
+            care: self.care,
+            training,
+        })
     }
 
     /// Applies an operator to values whose shapes the user chose. Errors: they do not fit.
@@ -194,7 +206,9 @@ impl Context<'_> {
     /// A parameter of this layer; the same one again where layers share. Errors: it is shared with another shape.
     pub fn parameter(&mut self, weight: Weight) -> Result<Value, Mistake> {
         let name = format!("{}.{}", self.path, weight.name);
-        let ty = TensorType::fixed(self.dtype, &weight.shape);
+        // What no gradient changes is added up over many steps.
+        let dtype = if weight.trainable { self.dtype } else { self.stored };
+        let ty = TensorType::fixed(dtype, &weight.shape);
         if let Some((info, value)) = self.parameters.by_name.get(&name) {
             if info.ty != ty {
                 return Err(Mistake::new(format!("the shared parameter `{name}` is {}, here {ty} is needed", info.ty)));

@@ -5,6 +5,7 @@ use super::layers::{NAMES, Read, read_layer};
 use super::read::{read, suggest, word_and_number};
 use super::train::read_train;
 use super::tree::{Key, Kind, Mistake, Node, Span};
+use crate::losses::Penalty;
 use crate::optim::Constraint;
 use crate::training::config::TrainingConfig;
 use kiln_ir::artifact::{ImageInput, Layout, Resize};
@@ -162,6 +163,8 @@ pub struct Entry {
     pub share: Option<(String, Span)>,
     pub repeat: usize,
     pub care: Care,
+    /// What its output adds to the loss of training, as its weights do, divided by the number of samples.
+    pub activity: Penalty,
     pub body: Body,
 }
 
@@ -270,6 +273,7 @@ fn read_entry(node: &Node, depth: usize, mistakes: &mut Vec<Mistake>) -> Result<
         share: None,
         repeat: 1,
         care: Care::default(),
+        activity: Penalty::default(),
         body: Body::Group { residual: false, layers: Vec::new() },
     };
     let mut settings: Vec<(Key, Node)> = Vec::new();
@@ -283,6 +287,8 @@ fn read_entry(node: &Node, depth: usize, mistakes: &mut Vec<Mistake>) -> Result<
             "repeat" => entry.repeat = read::<u32>(value)? as usize,
             "l1" => entry.care.penalty.l1 = factor(value)?,
             "l2" => entry.care.penalty.l2 = factor(value)?,
+            "activity_l1" => entry.activity.l1 = factor(value)?,
+            "activity_l2" => entry.activity.l2 = factor(value)?,
             "constraint" => entry.care.constraint = Some(constraint(value)?),
             "layers" => inner = Some(value),
             _ => settings.push((key.clone(), value.clone())),

@@ -33,7 +33,7 @@ pub mod read;
 mod train;
 pub mod tree;
 
-pub use network::STATISTIC;
+pub use network::{ACTIVITY, STATISTIC};
 
 use crate::training::config::TrainingConfig;
 use context::ParameterInfo;
@@ -75,7 +75,7 @@ pub struct Model {
     pub seed: u64,
     /// The function that training differentiates: like `predict`, but it draws what is dropped out by its last input, `key: u64[]`,
     /// normalises batches by their own statistics, and gives, behind what the network gives, parameters that no gradient changes
-    /// as they are after the step, under names that begin with [`STATISTIC`].
+    /// as they are after the step, under names that begin with [`STATISTIC`], and before those [`ACTIVITY`] if that costs something.
     pub training: Graph,
     /// How it is trained, if that was said.
     pub config: Option<TrainingConfig>,

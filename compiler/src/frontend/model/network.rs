@@ -6,8 +6,9 @@ use super::file::{Body, Entry, File, InputType};
 use super::layers::Read;
 use super::read::suggest;
 use super::tree::Mistake;
+use crate::losses::{Penalty, weight_penalty};
 use kiln_ir::graph::Parameter;
-use kiln_ir::{DType, Dim, Graph, Module, Origin, TensorType, Value};
+use kiln_ir::{Builder, DType, Dim, Graph, Module, Origin, TensorType, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -18,6 +19,9 @@ const BATCH: &str = "batch";
 
 /// What outputs of the function that trains begin with if they are parameters' values after the step.
 pub const STATISTIC: &str = "statistic.";
+
+/// The output of the function that trains which outputs of layers add to the loss, if they do. No output of a network is called so.
+pub const ACTIVITY: &str = "activity penalty";
 
 /// Builds the network. Errors: the first thing that does not fit.
 pub fn build(file: File, name: &str, place: &str, line_of: &dyn Fn(usize) -> usize) -> Result<Model, Mistake> {
@@ -34,12 +38,16 @@ pub fn build(file: File, name: &str, place: &str, line_of: &dyn Fn(usize) -> usi
 
 /// The function that predicts, or the one that training differentiates.
 fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, trains: bool) -> Result<(Graph, Parameters), Mistake> {
-    let dtype = file.head.dtype.dtype();
+    let stored = file.head.dtype.dtype();
+    let precision = file.train.as_ref().and_then(|train| train.precision).filter(|_| trains);
+    let dtype = precision.unwrap_or(stored);
     let mut network = Network {
         graph: Graph::new(),
         parameters: Parameters::default(),
         training: None,
+        activity: None,
         dtype,
+        stored,
         scopes: vec![Scope::default()],
         built: 0,
         place,
@@ -49,12 +57,15 @@ fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, trains: 
         let batch = Dim::symbol(BATCH);
         let understood = (!input.shape.contains(&batch)).then_some(batch);
         let shape: Vec<Dim> = understood.iter().chain(&input.shape).cloned().collect();
-        let ty = TensorType::new(input.dtype.map_or(dtype, InputType::dtype), shape);
-        let value = network.graph.add_input(&input.name, ty);
+        let ty = TensorType::new(input.dtype.map_or(stored, InputType::dtype), shape);
+        let mut value = network.graph.add_input(&input.name, ty);
+        if input.dtype.is_none() && dtype != stored {
+            value = Builder::new(&mut network.graph).cast(value, dtype);
+        }
         network.define(&input.name, Named { value, path: input.name.clone(), word: "input".into() }).map_err(|m| m.at(*span))?;
     }
     if trains {
-        let key = network.graph.add_input("key", TensorType::fixed(DType::U64, &[]));
+        let key = network.graph.add_input("step/key", TensorType::fixed(DType::U64, &[]));
         network.training = Some(TrainingMode::new(key));
     }
     let first = network.scopes[0].names[&file.inputs[0].0.name].value;
@@ -73,6 +84,9 @@ fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, trains: 
         let value = network.find(output).map_err(|mistake| mistake.at(*span))?.value;
         network.graph.add_output(output, value);
     }
+    if let Some(activity) = network.activity {
+        network.graph.add_output(ACTIVITY, activity);
+    }
     for (name, value) in network.training.map(|training| training.statistics).unwrap_or_default() {
         network.graph.add_output(format!("{STATISTIC}{name}"), value);
     }
@@ -83,7 +97,10 @@ struct Network<'f> {
     graph: Graph,
     parameters: Parameters,
     training: Option<TrainingMode>,
+    /// What outputs of layers add to the loss of training.
+    activity: Option<Value>,
     dtype: DType,
+    stored: DType,
     /// The list that is built, in the groups that it stands in.
     scopes: Vec<Scope>,
     built: usize,
@@ -171,10 +188,30 @@ impl Network<'_> {
         for turn in 0..entry.repeat {
             let path = if entry.repeat == 1 { path.clone() } else { format!("{path}.{turn}") };
             x = vec![self.once(entry, &path, &x)?];
+            if entry.activity != Penalty::default() && self.training.is_some() {
+                self.add_activity(x[0], entry.activity)?;
+            }
         }
         self.define(&name, Named { value: x[0], path, word: entry.word.clone() })
             .map_err(|mistake| mistake.at(entry.name.as_ref().map_or(entry.span, |(_, span)| *span)))?;
         Ok(x[0])
+    }
+
+    /// Adds what an output of a layer costs, for each sample.
+    fn add_activity(&mut self, y: Value, penalty: Penalty) -> Result<(), Mistake> {
+        let ty = self.graph.ty(y).clone();
+        let (Some(batch), true) = (ty.shape.first().cloned(), ty.dtype.is_float()) else {
+            return Err(Mistake::new(format!("an activity of {ty} costs nothing: it is no batch of floating numbers")));
+        };
+        let mut b = Builder::new(&mut self.graph);
+        let y = b.cast(y, if ty.dtype == DType::F64 { DType::F64 } else { DType::F32 });
+        let cost = weight_penalty(&mut b, y, penalty);
+        let samples = b.dims(&[batch.maximum(&Dim::ONE)]);
+        let samples = b.reshape(samples, &[]);
+        let samples = b.cast(samples, b.dtype(cost));
+        let cost = b.div(cost, samples);
+        self.activity = Some(self.activity.map_or(cost, |sum| b.add(sum, cost)));
+        Ok(())
     }
 
     /// The name given, or the type with the number of layers without a name of that type.
@@ -192,7 +229,16 @@ impl Network<'_> {
         let text = format!("{}:{}: {} \"{path}\"", self.place, (self.line_of)(entry.span.0), entry.word);
         let (graph, parameters) = (&mut self.graph, &mut self.parameters);
         let (path, origin) = (path.to_string(), Arc::new(Origin { text }));
-        Context { graph, parameters, dtype: self.dtype, path, origin, care: entry.care, training: self.training.as_mut() }
+        Context {
+            graph,
+            parameters,
+            dtype: self.dtype,
+            stored: self.stored,
+            path,
+            origin,
+            care: entry.care,
+            training: self.training.as_mut(),
+        }
     }
 
     fn once(&mut self, entry: &Entry, path: &str, x: &[Value]) -> Result<Value, Mistake> {

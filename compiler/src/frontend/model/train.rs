@@ -4,6 +4,7 @@ use super::read::{read, suggest, word_and_number};
 use super::tree::{Kind, Mistake, Node, Span};
 use crate::optim::{Adadelta, Adagrad, Adam, AdamW, Lion, Optimiser, RmsProp, Sgd};
 use crate::training::config::{Loss, LossTerm, TrainingConfig};
+use kiln_ir::DType;
 use kiln_runtime::training::recipe::{Augment, EarlyStopping, Metric, RateSchedule, Schedule};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -21,6 +22,7 @@ struct Settings {
     clip_norm: Option<f64>,
     clip_value: Option<f64>,
     ema: Option<f64>,
+    precision: Option<Precision>,
     freeze: Vec<String>,
     metrics: Option<Vec<String>>,
     early_stopping: Option<Stopping>,
@@ -45,6 +47,7 @@ impl Default for Settings {
             clip_norm: None,
             clip_value: None,
             ema: None,
+            precision: None,
             freeze: Vec::new(),
             metrics: None,
             early_stopping: None,
@@ -53,6 +56,23 @@ impl Default for Settings {
             _loss: None,
             _optimiser: None,
             _schedule: None,
+        }
+    }
+}
+
+/// What training computes in.
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum Precision {
+    Bf16,
+    F16,
+}
+
+impl Precision {
+    fn dtype(self) -> DType {
+        match self {
+            Precision::Bf16 => DType::BF16,
+            Precision::F16 => DType::F16,
         }
     }
 }
@@ -125,6 +145,7 @@ pub fn read_train(node: &Node) -> Result<TrainingConfig, Mistake> {
         clip_norm: settings.clip_norm,
         clip_value: settings.clip_value,
         ema: settings.ema,
+        precision: settings.precision.map(Precision::dtype),
         freeze: settings.freeze,
         schedule,
         metrics: metrics.transpose().map_err(|mistake| mistake.at(at("metrics")))?,
@@ -158,7 +179,7 @@ fn unknown(what: &str, word: &str, span: Span, words: &[&str]) -> Mistake {
 
 /// Every loss.
 pub const LOSSES: &[&str] =
-    &["sparse_cross_entropy", "cross_entropy", "binary_cross_entropy", "kl_divergence", "mse", "mae", "huber", "smooth_l1", "hinge"];
+    &["sparse_cross_entropy", "cross_entropy", "binary_cross_entropy", "kl_divergence", "mse", "mae", "huber", "smooth_l1", "hinge", "ctc"];
 
 #[derive(Deserialize)]
 #[serde(default)]
@@ -172,6 +193,14 @@ impl Default for OfClasses {
     fn default() -> OfClasses {
         OfClasses { logits: true, label_smoothing: 0.0, class_weights: Vec::new() }
     }
+}
+
+#[derive(Deserialize)]
+struct OfLabels {
+    #[serde(default)]
+    blank: u32,
+    #[serde(default)]
+    drop_impossible: bool,
 }
 
 #[derive(Deserialize)]
@@ -235,6 +264,10 @@ fn loss(node: &Node) -> Result<LossTerm, Mistake> {
         "huber" => Loss::Huber(positive("delta", read::<Delta>(&settings)?.delta)?),
         "smooth_l1" => Loss::SmoothL1(positive("beta", read::<Beta>(&settings)?.beta)?),
         "hinge" => none().map(|()| Loss::Hinge)?,
+        "ctc" => {
+            let OfLabels { blank, drop_impossible } = read(&settings)?;
+            Loss::Ctc { blank: blank as usize, drop_impossible }
+        }
         _ => return Err(unknown("loss", &word, span, LOSSES)),
     };
     Ok(LossTerm { output, weight, loss })
@@ -371,6 +404,7 @@ pub const METRICS: &[(&str, Option<f64>)] = &[
     ("auc", None),
     ("mae", None),
     ("mse", None),
+    ("error_rate", None),
 ];
 
 fn metric(text: &str) -> Result<Metric, Mistake> {
@@ -384,6 +418,7 @@ fn metric(text: &str) -> Result<Metric, Mistake> {
         "f1" => Metric::F1,
         "auc" => Metric::Auc,
         "mae" => Metric::MeanAbsoluteError,
+        "error_rate" => Metric::ErrorRate,
         _ => Metric::MeanSquaredError,
     })
 }

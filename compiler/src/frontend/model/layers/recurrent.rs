@@ -26,6 +26,8 @@ struct Common {
     initialiser: Initialiser,
     #[serde(default = "orthogonal", deserialize_with = "initialiser")]
     recurrent_initialiser: Initialiser,
+    /// What the forget gates of an `lstm` begin with. *Source*: Jozefowicz et al. 2015, §4; Keras.
+    forget_bias: Option<f64>,
 }
 
 /// `rnn`: hₜ = tanh(W·xₜ + R·hₜ₋₁ + b).
@@ -100,6 +102,10 @@ impl Layer for GatedRecurrent {
 impl Common {
     fn build(&self, c: &mut Context, x: Value, gates: usize, states: usize, op: &dyn Fn(usize, bool) -> Op) -> Result<Value, Mistake> {
         c.expect(x, &["batch", "time", "features"])?;
+        let forgets = states == 2;
+        if self.forget_bias.is_some() && !forgets {
+            return Err(Mistake::new("only an `lstm` has a `forget_bias`"));
+        }
         let (features, batch) = (c.size(x, 2, "features")?, c.graph.ty(x).shape[0].clone());
         let (units, dtype) = (self.units as usize, c.graph.ty(x).dtype);
         let steps = c.b().transpose(x, &[1, 0, 2]);
@@ -115,7 +121,9 @@ impl Common {
             };
             let w = c.parameter(weight("weight", features, self.initialiser))?;
             let r = c.parameter(weight("recurrent", units, self.recurrent_initialiser))?;
-            let bias = c.parameter(Weight::vector("bias", 2 * rows, ZEROS))?;
+            // The gates are in the order of the operator: input, output, forget, cell.
+            let part = Initialiser::Part { from: 2 * units, to: 3 * units, value: self.forget_bias.unwrap_or(1.0) };
+            let bias = c.parameter(Weight::vector("bias", 2 * rows, if forgets { part } else { ZEROS }))?;
             let mut b = c.b();
             let zero = b.scalar(dtype, 0.0);
             let state = b.broadcast_to(zero, &[batch.clone(), Dim::from(units)]);
