@@ -352,3 +352,23 @@ fn examples_have_gradients_that_compile() {
         }
     }
 }
+
+/// Editors learn of every layer, loss, optimiser and schedule, with what the structs that read them say.
+#[test]
+fn the_schema_knows_what_can_be_written() {
+    let schema: serde_json::Value = serde_json::from_str(&kiln::frontend::model::schema::schema()).expect("JSON");
+    let layers = schema["definitions"]["layer"]["anyOf"].as_array().expect("a list");
+    let words: Vec<&str> = layers.iter().filter_map(|layer| layer["properties"]["type"]["const"].as_str()).collect();
+    assert!(NAMES.iter().all(|name| words.contains(name)) && words.contains(&"residual"), "{words:?}");
+    let dense = layers.iter().find(|layer| layer["title"] == "dense").expect("it is there");
+    insta::assert_snapshot!(
+        serde_json::json!([dense["required"], dense["properties"]["activation"]["default"], dense["properties"]["units"]]).to_string()
+    );
+    let train = &schema["properties"]["train"]["properties"];
+    for (setting, count) in [("optimiser", 8), ("schedule", 8)] {
+        assert_eq!(train[setting]["anyOf"].as_array().map(Vec::len), Some(count), "{setting}");
+    }
+    for setting in ["epochs", "precision", "early_stopping", "augment"] {
+        assert!(train[setting].is_object(), "{setting}");
+    }
+}

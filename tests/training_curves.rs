@@ -91,10 +91,12 @@ fn train(dtype: DType, threads: usize) -> (Vec<f64>, BTreeMap<String, [Vec<f64>;
     let mut stepper = Stepper::new(recipe, functions, 1, &pool).expect("it fits");
 
     let (mut states, mut n) = (initial_values(&recipe.states, 1).expect("small"), 0);
-    for state in &mut states[..recipe.parameters] {
-        for i in 0..state.len() {
+    let mut by_name: Vec<usize> = (0..recipe.parameters).collect();
+    by_name.sort_by_key(|at| &recipe.states[*at].name);
+    for at in by_name {
+        for i in 0..states[at].len() {
             n += 1;
-            state.set_f64(i, 0.5 * (0.7 * n as f64).sin());
+            states[at].set_f64(i, 0.5 * (0.7 * n as f64).sin());
         }
     }
     let values = |array: &Array| (0..array.len()).map(|i| array.get_f64(i)).collect::<Vec<f64>>();

@@ -35,6 +35,13 @@ pub enum Command {
     Inspect(InspectArgs),
     Explain(ExplainArgs),
     Check(CheckArgs),
+    /// Print the JSON schema of model files, by which editors complete and check them
+    ///
+    /// Examples:
+    ///
+    ///   kiln schema > kiln.schema.json          and in net.toml, first line: #:schema ./kiln.schema.json
+    #[command(verbatim_doc_comment)]
+    Schema,
 }
 
 /// How a model is read.

@@ -62,6 +62,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Inspect(args) => inspect::inspect(&args, out),
         Command::Explain(args) => explain::explain(&args, out),
         Command::Check(args) => check::check(&args, out),
+        Command::Schema => Ok(writeln!(out, "{}", kiln::frontend::model::schema::schema())?),
         Command::Test(args) => test_cases::test(&args, out),
     }
 }

@@ -2,13 +2,14 @@
 
 use super::{Optimiser, StateTensor, Step, Update, descend, plus, running_mean, with_decay};
 use kiln_ir::Builder;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// s ← decay·s + (1 − decay)·g², δ = g·√(u + epsilon)/√(s + epsilon), u ← decay·u + (1 − decay)·δ², p ← p − lr·δ.
 ///
 /// *Shapes*: all tensors like the parameter. *State*: `square` (s) and `change` (u). *Units*: lr is a plain factor, 1 in the paper.
 /// *Source*: Zeiler 2012, algorithm 1.
-#[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Adadelta {
     /// Part of the running means that stays after each step, in 0..1.

@@ -2,13 +2,14 @@
 
 use super::{Optimiser, StateTensor, Step, Update, plus, times_scalar, with_decay};
 use kiln_ir::{Builder, DType};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// s ← s + g², p ← p − lr / (1 + (t − 1)·rate_decay) · g / (√s + epsilon), t being the number of the step.
 ///
 /// *Shapes*: all tensors like the parameter. *State*: `sum`, `initial` at first.
 /// *Source*: Duchi et al. 2011, figure 1 (diagonal); the decay of the rate is PyTorch's `lr_decay`.
-#[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Adagrad {
     /// The sum of squares before the first step.

@@ -2,6 +2,7 @@
 
 use super::{Optimiser, StateTensor, Step, Update, bias_correction, plus, running_mean, times_scalar, with_decay};
 use kiln_ir::{Builder, DType, Value};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// m ← β₁·m + (1 − β₁)·g, v ← β₂·v + (1 − β₂)·g², p ← p − lr/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + epsilon).
@@ -9,7 +10,7 @@ use serde::Deserialize;
 /// `amsgrad` divides by the largest v there has been. *Shapes*: all tensors like the parameter.
 /// *State*: `mean` (m), `square` (v) and `largest` with `amsgrad`. *Units*: `count` is t, 1 at first.
 /// *Source*: Kingma & Ba 2015, algorithm 1; Reddi et al. 2018, algorithm 2, with PyTorch's bias corrections.
-#[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Adam {
     /// Part of the mean gradient that stays after each step, in 0..1.

@@ -2,13 +2,14 @@
 
 use super::{Optimiser, StateTensor, Step, Update, descend, running_mean, times};
 use kiln_ir::Builder;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// p ← p − lr·(sign(β₁·m + (1 − β₁)·g) + weight_decay·p), m ← β₂·m + (1 − β₂)·g.
 ///
 /// *Shapes*: all tensors like the parameter. *State*: `mean` (m). *Units*: every element moves by lr; rates are 3–10 times smaller
 /// than Adam's. *Source*: Chen et al. 2023, algorithm 2.
-#[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Lion {
     /// Weight of the momentum in the direction, in 0..1.

@@ -2,6 +2,7 @@
 
 use super::{Optimiser, StateTensor, Step, Update, descend, plus, running_mean, times, with_decay};
 use kiln_ir::Builder;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// s ← decay·s + (1 − decay)·g², p ← p − lr·g / (√s + epsilon).
@@ -9,7 +10,7 @@ use serde::Deserialize;
 /// `centred` subtracts the square of the running mean of g from s; `momentum` applies m ← momentum·m + g/(√s + epsilon) instead.
 /// *Shapes*: all tensors like the parameter. *State*: `square`, `mean` if centred, `velocity` unless `momentum` is 0.
 /// *Source*: Hinton 2012, lecture 6e; centred: Graves 2013, equations 38–41; epsilon outside the root as in PyTorch.
-#[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RmsProp {
     /// Part of the running means that stays after each step, in 0..1.

@@ -2,13 +2,14 @@
 
 use super::{Optimiser, StateTensor, Step, Update, descend, times, with_decay};
 use kiln_ir::Builder;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// p ← p − lr·v, where v ← momentum·v + g; with `nesterov`, p ← p − lr·(g + momentum·v).
 ///
 /// *Shapes*: all tensors like the parameter. *State*: `velocity`, unless `momentum` is 0.
 /// *Source*: Sutskever et al. 2013, equations 1–4, in the form of PyTorch's `SGD` (v is scaled by lr when it is applied).
-#[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Sgd {
     /// Part of the velocity that stays after each step, in 0..1.

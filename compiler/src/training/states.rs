@@ -3,8 +3,9 @@
 use super::config::TrainingConfig;
 use crate::frontend::model::Model;
 use kiln_ir::initialiser::Initialiser;
-use kiln_ir::{DType, Diagnostic};
+use kiln_ir::{DType, Diagnostic, NodeKind};
 use kiln_runtime::training::recipe::{Initial, Slot};
+use std::cmp::Reverse;
 
 /// The factor of the loss, where gradients are kept in f16.
 pub const LOSS_SCALE: &str = "loss_scale";
@@ -42,6 +43,13 @@ impl States {
                 list.push(name.clone());
             }
         }
+        // Gradients come last layer first. States in that order are updated as soon as they can be, and what only their gradients need
+        // lives no longer than it must.
+        let order = model.training.order();
+        let place = |name: &String| {
+            order.iter().position(|node| matches!(&model.training.node(*node).kind, NodeKind::Parameter(n) if **n == **name))
+        };
+        states.trained.sort_by_cached_key(|name| Reverse(place(name)));
         if states.trained.is_empty() {
             return Err(Diagnostic::new("train_nothing", "the network has no parameter to train").help("do not `freeze` all of them"));
         }

@@ -10,6 +10,7 @@ use crate::optim::Constraint;
 use crate::training::config::TrainingConfig;
 use kiln_ir::artifact::{ImageInput, Layout, Resize};
 use kiln_ir::{DType, Dim};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
@@ -31,7 +32,7 @@ pub struct File {
     pub metadata: BTreeMap<String, String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Head {
     pub name: Option<String>,
     #[serde(default)]
@@ -39,18 +40,22 @@ pub struct Head {
     #[serde(default)]
     pub seed: u64,
     #[serde(rename = "input")]
+    #[schemars(skip)]
     _input: Option<IgnoredAny>,
     #[serde(rename = "layer")]
+    #[schemars(skip)]
     _layer: Option<IgnoredAny>,
     #[serde(rename = "outputs")]
+    #[schemars(skip)]
     _outputs: Option<IgnoredAny>,
     #[serde(rename = "train")]
+    #[schemars(skip)]
     _train: Option<IgnoredAny>,
     /// Names of the classes that the first output scores.
     pub labels: Option<Vec<String>>,
 }
 
-#[derive(Deserialize, Clone, Copy, Default)]
+#[derive(Deserialize, JsonSchema, Clone, Copy, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum Floating {
     #[default]
@@ -71,10 +76,11 @@ impl Floating {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Input {
     pub name: String,
     /// Behind the batch, unless the batch is among them; names are sizes that stay open.
+    #[schemars(with = "Vec<Size>")]
     pub shape: Vec<Dim>,
     /// The network's, or integers.
     pub dtype: Option<InputType>,
@@ -83,12 +89,13 @@ pub struct Input {
 }
 
 /// How pictures become an input; see [`ImageInput`].
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Image {
     scale: f64,
     mean: Vec<f64>,
     std: Vec<f64>,
+    #[schemars(with = "String")]
     resize: Resize,
     shorter_side: Option<u32>,
     invert: bool,
@@ -128,7 +135,16 @@ impl Image {
     }
 }
 
-#[derive(Deserialize, Clone, Copy)]
+/// A number, or a name of a size that stays open.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "its schema is what is wanted")]
+enum Size {
+    Known(u64),
+    Open(String),
+}
+
+#[derive(Deserialize, JsonSchema, Clone, Copy)]
 #[serde(rename_all = "lowercase")]
 pub enum InputType {
     F32,

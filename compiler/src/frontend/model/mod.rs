@@ -22,7 +22,7 @@
 //! `compiler/MODELS.md` lists every layer and setting.
 //!
 //! Reading order: [`tree`] (text → values with places), [`read`] (values → structs), [`layers`] (the table of layers), `file`
-//! (the whole of a file), [`context`] (what a layer sees), `network` (layers → graph), [`initialise`] (first values).
+//! (the whole of a file), [`context`] (what a layer sees), `network` (layers → graph), [`initialise`] (first values), [`schema`] (what editors know of all that).
 
 pub mod context;
 mod file;
@@ -30,6 +30,7 @@ pub mod initialise;
 pub mod layers;
 mod network;
 pub mod read;
+pub mod schema;
 mod train;
 pub mod tree;
 

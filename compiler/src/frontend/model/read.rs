@@ -2,9 +2,11 @@
 
 use super::tree::{Kind, Mistake, Node};
 use kiln_ir::diagnostic::nearest;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::StrDeserializer;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
+use std::borrow::Cow;
 use std::fmt;
 
 /// Reads a struct. Errors: the first value that does not fit, or name that is unknown.
@@ -194,6 +196,17 @@ impl PerAxis {
             n if n == rank => Ok(self.0.clone()),
             n => Err(Mistake::new(format!("`{what}` lists {n} numbers for {rank} axes"))),
         }
+    }
+}
+
+impl JsonSchema for PerAxis {
+    fn schema_name() -> Cow<'static, str> {
+        "PerAxis".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let number = json_schema!({ "type": "integer", "minimum": 0 });
+        json_schema!({ "anyOf": [number, { "type": "array", "items": number, "minItems": 1 }] })
     }
 }
 

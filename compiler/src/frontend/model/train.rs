@@ -6,12 +6,13 @@ use crate::optim::{Adadelta, Adagrad, Adam, AdamW, Lion, Optimiser, RmsProp, Sgd
 use crate::training::config::{Loss, LossTerm, TrainingConfig};
 use kiln_ir::DType;
 use kiln_runtime::training::recipe::{Augment, EarlyStopping, Metric, RateSchedule, Schedule};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::sync::Arc;
 
 /// Settings that need no words of their own.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(default)]
 struct Settings {
     epochs: u32,
@@ -26,13 +27,17 @@ struct Settings {
     freeze: Vec<String>,
     metrics: Option<Vec<String>>,
     early_stopping: Option<Stopping>,
+    #[schemars(with = "Variations")]
     augment: Augment,
     validation: f64,
     #[serde(rename = "loss")]
+    #[schemars(skip)]
     _loss: Option<IgnoredAny>,
     #[serde(rename = "optimiser")]
+    #[schemars(skip)]
     _optimiser: Option<IgnoredAny>,
     #[serde(rename = "schedule")]
+    #[schemars(skip)]
     _schedule: Option<IgnoredAny>,
 }
 
@@ -61,7 +66,7 @@ impl Default for Settings {
 }
 
 /// What training computes in.
-#[derive(Deserialize, Clone, Copy)]
+#[derive(Deserialize, JsonSchema, Clone, Copy)]
 #[serde(rename_all = "lowercase")]
 enum Precision {
     Bf16,
@@ -77,7 +82,7 @@ impl Precision {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Stopping {
     patience: u32,
     #[serde(default)]
@@ -181,7 +186,7 @@ fn unknown(what: &str, word: &str, span: Span, words: &[&str]) -> Mistake {
 pub const LOSSES: &[&str] =
     &["sparse_cross_entropy", "cross_entropy", "binary_cross_entropy", "kl_divergence", "mse", "mae", "huber", "smooth_l1", "hinge", "ctc"];
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(default)]
 struct OfClasses {
     logits: bool,
@@ -195,7 +200,7 @@ impl Default for OfClasses {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct OfLabels {
     #[serde(default)]
     blank: u32,
@@ -203,19 +208,19 @@ struct OfLabels {
     drop_impossible: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Delta {
     #[serde(default = "one")]
     delta: f64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Beta {
     #[serde(default = "one")]
     beta: f64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct NoSettings {}
 
 fn one() -> f64 {
@@ -299,25 +304,25 @@ fn optimiser(node: &Node) -> Result<(&'static str, Arc<dyn Optimiser>, f64), Mis
 /// Every schedule of the learning rate.
 pub const SCHEDULES: &[&str] = &["constant", "step", "exponential", "cosine", "linear", "one_cycle", "reduce_on_plateau"];
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Steps {
     every: u32,
     #[serde(default = "tenth")]
     factor: f64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Factor {
     factor: f64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Last {
     #[serde(default)]
     last: f64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Cycle {
     #[serde(default = "twenty_fifth")]
     first: f64,
@@ -327,7 +332,7 @@ struct Cycle {
     last: f64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Plateau {
     #[serde(default = "three")]
     patience: u32,
@@ -421,4 +426,63 @@ fn metric(text: &str) -> Result<Metric, Mistake> {
         "error_rate" => Metric::ErrorRate,
         _ => Metric::MeanSquaredError,
     })
+}
+
+/// How pictures are varied: the fields of [`Augment`].
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "its schema is what is wanted")]
+struct Variations {
+    /// Mirrored from left to right, every second one.
+    flip: Option<bool>,
+    /// Moved by up to so many pixels each way.
+    shift: Option<u32>,
+    /// Turned by up to so many degrees each way.
+    rotate: Option<f64>,
+    /// Made larger or smaller by up to this part.
+    zoom: Option<f64>,
+    /// A square of this side blackened.
+    cutout: Option<u32>,
+    /// Normal noise of this deviation added.
+    noise: Option<f64>,
+}
+
+/// Settings of the table by schema: those without words of their own, then for each setting with words the words with their settings.
+pub fn schemas(generator: &mut SchemaGenerator) -> (Schema, Vec<(&'static str, Vec<(&'static str, Schema)>)>) {
+    let none = NoSettings::json_schema(generator);
+    let losses = LOSSES.iter().map(|word| {
+        let schema = match *word {
+            "sparse_cross_entropy" | "cross_entropy" | "binary_cross_entropy" => OfClasses::json_schema(generator),
+            "ctc" => OfLabels::json_schema(generator),
+            "huber" => Delta::json_schema(generator),
+            "smooth_l1" => Beta::json_schema(generator),
+            _ => none.clone(),
+        };
+        (*word, schema)
+    });
+    let losses = losses.collect();
+    let optimisers = OPTIMISERS.iter().map(|word| {
+        let schema = match *word {
+            "sgd" => Sgd::json_schema(generator),
+            "rmsprop" => RmsProp::json_schema(generator),
+            "adagrad" => Adagrad::json_schema(generator),
+            "adadelta" => Adadelta::json_schema(generator),
+            "lion" => Lion::json_schema(generator),
+            _ => Adam::json_schema(generator),
+        };
+        (*word, schema)
+    });
+    let optimisers = optimisers.collect();
+    let schedules = SCHEDULES.iter().map(|word| {
+        let schema = match *word {
+            "step" => Steps::json_schema(generator),
+            "exponential" => Factor::json_schema(generator),
+            "cosine" | "linear" => Last::json_schema(generator),
+            "one_cycle" => Cycle::json_schema(generator),
+            "reduce_on_plateau" => Plateau::json_schema(generator),
+            _ => none.clone(),
+        };
+        (*word, schema)
+    });
+    let schedules = schedules.collect();
+    (Settings::json_schema(generator), vec![("loss", losses), ("optimiser", optimisers), ("schedule", schedules)])
 }

@@ -6,10 +6,11 @@ use super::Layer;
 use kiln_ir::Value;
 use kiln_ir::attr::Real;
 use kiln_ir::ops::{self, GeluKind, Op};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// A function without settings.
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Deserialize, JsonSchema, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// x
@@ -77,7 +78,7 @@ fn last_axis(c: &Context, x: Value) -> Result<usize, Mistake> {
 }
 
 /// `activation`: a function by name.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct ActivationLayer {
     function: Activation,
 }
@@ -90,7 +91,7 @@ impl Layer for ActivationLayer {
 }
 
 /// `leaky_relu`: with a slope of choice.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LeakyRelu {
     slope: f64,
@@ -109,7 +110,7 @@ impl Layer for LeakyRelu {
 }
 
 /// `elu`: with a bound of choice.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Elu {
     alpha: f64,
@@ -128,14 +129,14 @@ impl Layer for Elu {
 }
 
 /// `softmax`: along an axis; −1 is the last, 0 the batch.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Softmax {
     axis: i64,
 }
 
 /// `log_softmax`: its logarithm.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LogSoftmax {
     axis: i64,

@@ -9,10 +9,11 @@ use super::dense::{GLOROT, ZEROS, affine, yes};
 use super::embedding::wide;
 use kiln_ir::ops::{Attention, RotaryEmbedding};
 use kiln_ir::{Dim, Tensor, Value};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// See the head of this file.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct MultiHeadAttention {
     heads: u32,
     /// Features of a head; those of the input divided among the heads unless given.

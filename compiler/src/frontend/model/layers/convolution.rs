@@ -12,10 +12,11 @@ use super::pooling::{Padding, spatial_sizes};
 use kiln_ir::initialiser::Initialiser;
 use kiln_ir::ops::{Conv, Slice};
 use kiln_ir::{Dim, Value};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// `conv1d`, `conv2d`, `conv3d`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Convolution<const RANK: usize> {
     filters: u32,
     kernel: PerAxis,
@@ -32,8 +33,10 @@ pub struct Convolution<const RANK: usize> {
     #[serde(default = "linear")]
     activation: Activation,
     #[serde(default = "glorot", deserialize_with = "initialiser")]
+    #[schemars(with = "String")]
     initialiser: Initialiser,
     #[serde(default = "zeros", deserialize_with = "initialiser")]
+    #[schemars(with = "String")]
     bias_initialiser: Initialiser,
 }
 
@@ -62,7 +65,7 @@ impl<const RANK: usize> Layer for Convolution<RANK> {
 }
 
 /// `depthwise_conv1d`, `depthwise_conv2d`: each channel has `multiplier` kernels of its own.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Depthwise<const RANK: usize> {
     kernel: PerAxis,
     #[serde(default = "single")]
@@ -78,8 +81,10 @@ pub struct Depthwise<const RANK: usize> {
     #[serde(default = "linear")]
     activation: Activation,
     #[serde(default = "glorot", deserialize_with = "initialiser")]
+    #[schemars(with = "String")]
     initialiser: Initialiser,
     #[serde(default = "zeros", deserialize_with = "initialiser")]
+    #[schemars(with = "String")]
     bias_initialiser: Initialiser,
 }
 
@@ -105,7 +110,7 @@ impl<const RANK: usize> Layer for Depthwise<RANK> {
 
 /// `conv_transpose1d` … `conv_transpose3d`: the transpose of a convolution with those strides; `padding` crops as many elements at
 /// both ends, `output_padding` adds some at the end.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Transposed<const RANK: usize> {
     filters: u32,
     kernel: PerAxis,
@@ -120,8 +125,10 @@ pub struct Transposed<const RANK: usize> {
     #[serde(default = "linear")]
     activation: Activation,
     #[serde(default = "glorot", deserialize_with = "initialiser")]
+    #[schemars(with = "String")]
     initialiser: Initialiser,
     #[serde(default = "zeros", deserialize_with = "initialiser")]
+    #[schemars(with = "String")]
     bias_initialiser: Initialiser,
 }
 

@@ -8,6 +8,7 @@ use super::activation::Activation;
 use kiln_ir::Value;
 use kiln_ir::initialiser::{Initialiser, Scale, Shape};
 use kiln_ir::ops::Dot;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// How weights of matrices are drawn unless a file says otherwise.
@@ -16,7 +17,7 @@ pub(super) const GLOROT: Initialiser = Initialiser::Scaled(Scale::Glorot, Shape:
 pub(super) const ZEROS: Initialiser = Initialiser::Constant(0.0);
 
 /// See the head of this file.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Dense {
     units: u32,
     #[serde(default = "yes")]
@@ -24,8 +25,10 @@ pub struct Dense {
     #[serde(default = "linear")]
     activation: Activation,
     #[serde(default = "glorot", deserialize_with = "initialiser")]
+    #[schemars(with = "String")]
     initialiser: Initialiser,
     #[serde(default = "zeros", deserialize_with = "initialiser")]
+    #[schemars(with = "String")]
     bias_initialiser: Initialiser,
 }
 

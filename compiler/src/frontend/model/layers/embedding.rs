@@ -7,14 +7,16 @@ use super::Layer;
 use kiln_ir::initialiser::Initialiser;
 use kiln_ir::ops::{Add, Gather};
 use kiln_ir::{DType, Dim, Tensor, Value};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// `embedding`: integers `[batch, ..]` → `[batch, .., features]`.   `weight: [vocabulary, features]`
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Embedding {
     vocabulary: u32,
     features: u32,
     #[serde(default = "narrow", deserialize_with = "initialiser")]
+    #[schemars(with = "String")]
     initialiser: Initialiser,
 }
 
@@ -33,7 +35,7 @@ impl Layer for Embedding {
 
 /// `sinusoidal_position`: adds sin(t/base^(2i/features)) to feature 2i and the cosine to feature 2i + 1 of element t.
 /// *Source*: Vaswani et al. 2017, §3.5.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct SinusoidalPosition {
     #[serde(default = "ten_thousand")]
     base: f64,
@@ -60,10 +62,11 @@ impl Layer for SinusoidalPosition {
 }
 
 /// `learned_position`: adds a vector for each place, of which there are `length` at most.   `weight: [length, features]`
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct LearnedPosition {
     length: u32,
     #[serde(default = "narrow", deserialize_with = "initialiser")]
+    #[schemars(with = "String")]
     initialiser: Initialiser,
 }
 

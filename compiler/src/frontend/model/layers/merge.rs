@@ -6,10 +6,11 @@ use super::Layer;
 use super::activation::axis_of;
 use kiln_ir::Value;
 use kiln_ir::ops::{self, Op};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// `add`: the sum of values that broadcast.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Add {}
 
 impl Layer for Add {
@@ -19,7 +20,7 @@ impl Layer for Add {
 }
 
 /// `multiply`: their product.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Multiply {}
 
 impl Layer for Multiply {
@@ -29,7 +30,7 @@ impl Layer for Multiply {
 }
 
 /// `concat`: one after another along an axis; −1 is the last, 0 the batch, 1 the channels of pictures.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Concat {
     #[serde(default = "last")]
     axis: i64,

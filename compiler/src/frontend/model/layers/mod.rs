@@ -16,6 +16,7 @@ use super::context::Context;
 use super::read::read;
 use super::tree::{Mistake, Node};
 use kiln_ir::Value;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use std::ops::RangeInclusive;
 
 /// A layer as it was read, ready to become operators.
@@ -36,6 +37,11 @@ macro_rules! layers {
     ($($word:literal takes $operands:expr => $layer:ty),* $(,)?) => {
         /// Every type of layer.
         pub const NAMES: &[&str] = &[$($word),*];
+
+        /// Every type of layer with the JSON schema of its settings.
+        pub fn schemas(generator: &mut SchemaGenerator) -> Vec<(&'static str, Schema)> {
+            vec![$(($word, <$layer>::json_schema(generator))),*]
+        }
 
         /// Reads the settings of a layer of that type; `None` if there is no such type. Errors: what is wrong with them.
         pub fn read_layer(word: &str, settings: &Node) -> Option<Result<Read, Mistake>> {

@@ -8,13 +8,14 @@ use kiln_ir::attr::Real;
 use kiln_ir::initialiser::Initialiser;
 use kiln_ir::ops::{BatchNorm, GroupNorm, LayerNorm, Mean, RmsNorm};
 use kiln_ir::{DType, Dim, Value};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 const ONES: Initialiser = Initialiser::Constant(1.0);
 
 /// `batch_norm`: channels (axis 1, or the only features), during training by the statistics of the batch, else by running ones, of
 /// which each step keeps the part `momentum`. *Source*: Ioffe & Szegedy 2015; running variances are unbiased, as PyTorch's.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct BatchNormalisation {
     #[serde(default = "epsilon")]
     epsilon: f64,
@@ -68,7 +69,7 @@ fn batch_statistics(c: &mut Context, x: Value) -> [Value; 3] {
 }
 
 /// `layer_norm`: over the last axis.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct LayerNormalisation {
     #[serde(default = "epsilon")]
     epsilon: f64,
@@ -89,7 +90,7 @@ pub(super) fn layer_norm(c: &mut Context, x: Value, epsilon: f64) -> Result<Valu
 }
 
 /// `group_norm`: groups of channels of `[batch, channels, ..]`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct GroupNormalisation {
     groups: u32,
     #[serde(default = "epsilon")]
@@ -107,7 +108,7 @@ impl Layer for GroupNormalisation {
 }
 
 /// `rms_norm`: by the root of the mean square over the last axis.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct RmsNormalisation {
     #[serde(default = "small_epsilon")]
     epsilon: f64,

@@ -7,7 +7,9 @@ use super::Layer;
 use super::convolution::one;
 use kiln_ir::ops::{AvgPool, Mean, ReduceKind, WindowKind, WindowReduce};
 use kiln_ir::{Dim, Value};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer};
+use std::borrow::Cow;
 
 /// What stands around an input: `"valid"` nothing, `"same"` so much that each stride gives a result, else as many elements at both
 /// ends, for every axis or for each.
@@ -57,9 +59,19 @@ impl Padding {
     }
 }
 
+impl JsonSchema for Padding {
+    fn schema_name() -> Cow<'static, str> {
+        "Padding".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "enum": ["valid", "same"] }, PerAxis::json_schema(generator)] })
+    }
+}
+
 impl<'t> Deserialize<'t> for Padding {
     fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Padding, D::Error> {
-        #[derive(serde::Deserialize)]
+        #[derive(serde::Deserialize, JsonSchema)]
         #[serde(untagged, expecting = "\"valid\", \"same\", a number, or a list with one for each axis")]
         enum Either {
             Word(String),
@@ -90,7 +102,7 @@ pub(super) fn spatial_sizes<const RANK: usize>(c: &Context, x: Value) -> Result<
 }
 
 /// `max_pool1d` … `max_pool3d`.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, JsonSchema)]
 pub struct MaxPool<const RANK: usize> {
     size: PerAxis,
     strides: Option<PerAxis>,
@@ -109,7 +121,7 @@ impl<const RANK: usize> Layer for MaxPool<RANK> {
 }
 
 /// `avg_pool1d` … `avg_pool3d`; padding does not count.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, JsonSchema)]
 pub struct AveragePool<const RANK: usize> {
     size: PerAxis,
     strides: Option<PerAxis>,
@@ -129,7 +141,7 @@ impl<const RANK: usize> Layer for AveragePool<RANK> {
 }
 
 /// `global_max_pool`: `[batch, channels, spatial..]` → `[batch, channels]`.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, JsonSchema)]
 pub struct GlobalMaxPool {}
 
 impl Layer for GlobalMaxPool {
@@ -140,7 +152,7 @@ impl Layer for GlobalMaxPool {
 }
 
 /// `global_avg_pool`: `[batch, channels, spatial..]` → `[batch, channels]`.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, JsonSchema)]
 pub struct GlobalAveragePool {}
 
 impl Layer for GlobalAveragePool {

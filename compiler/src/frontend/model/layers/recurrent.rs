@@ -12,10 +12,11 @@ use kiln_ir::attr::Real;
 use kiln_ir::initialiser::Initialiser;
 use kiln_ir::ops::{self, Activation, Op};
 use kiln_ir::{Dim, Value};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// What the three have in common.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Common {
     units: u32,
     #[serde(default)]
@@ -23,25 +24,27 @@ struct Common {
     #[serde(default)]
     return_sequences: bool,
     #[serde(default = "glorot", deserialize_with = "initialiser")]
+    #[schemars(with = "String")]
     initialiser: Initialiser,
     #[serde(default = "orthogonal", deserialize_with = "initialiser")]
+    #[schemars(with = "String")]
     recurrent_initialiser: Initialiser,
     /// What the forget gates of an `lstm` begin with. *Source*: Jozefowicz et al. 2015, §4; Keras.
     forget_bias: Option<f64>,
 }
 
 /// `rnn`: hₜ = tanh(W·xₜ + R·hₜ₋₁ + b).
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct SimpleRecurrent(Common);
 
 /// `lstm`: with a memory cell.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct LongShortTerm(Common);
 
 /// `gru`: gated; the reset gate applies behind the recurrent product, as in PyTorch and Keras.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct GatedRecurrent(Common);
 

@@ -5,10 +5,11 @@ use super::super::tree::Mistake;
 use super::Layer;
 use kiln_ir::ops;
 use kiln_ir::{DType, Dim, Proof, Value};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// `flatten`: `[batch, ..]` → `[batch, features]`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Flatten {}
 
 impl Layer for Flatten {
@@ -20,8 +21,9 @@ impl Layer for Flatten {
 }
 
 /// `reshape`: `[batch, ..]` → `[batch, shape..]`; one size may be −1, which takes what is left.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Reshape {
+    #[schemars(with = "Vec<i64>")]
     shape: Vec<Dim>,
 }
 
@@ -53,7 +55,7 @@ impl Layer for Reshape {
 }
 
 /// `permute`: the axes in another order; `order` lists them, 1 being the first behind the first, which stays if 0 is not listed.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Permute {
     order: Vec<u32>,
 }
@@ -74,7 +76,7 @@ impl Layer for Permute {
 
 /// `dropout`: during training each element is 0 with probability `rate`, and what stays is larger by 1 / (1 − rate); a predictor
 /// passes everything on. *Source*: Srivastava et al. 2014, in the inverted form.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Dropout {
     rate: f64,
 }

@@ -10,10 +10,11 @@ use super::dense::{GLOROT, ZEROS, affine, yes};
 use super::normalisation::{epsilon, layer_norm};
 use super::shape::dropout;
 use kiln_ir::{Value, ops};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// `transformer_encoder`: self-attention, then the dense layers.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Encoder {
     heads: u32,
     /// Features between the two dense layers.
@@ -47,7 +48,7 @@ impl Layer for Encoder {
 }
 
 /// `transformer_decoder`: causal self-attention over the first value, attention to the second, then the dense layers.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Decoder {
     heads: u32,
     /// Features between the two dense layers.
