@@ -20,4 +20,4 @@ pub mod report;
 pub mod threads;
 pub mod training;
 pub mod weights;
-mod zip;
+pub mod zip;

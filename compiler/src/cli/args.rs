@@ -47,7 +47,7 @@ pub enum Command {
 /// How a model is read.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct ModelArgs {
-    /// The model: an .onnx file, or a .toml or .json file of layers
+    /// The model: an .onnx file, a .keras or .h5 file of Keras or its config in .json, or a .toml or .json file of layers
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
     /// Fix a size that the model leaves open (may be repeated)

@@ -2,6 +2,8 @@
 
 use super::args::ModelArgs;
 use kiln::artifact::describe::ModelFacts;
+use kiln::frontend::keras;
+use kiln::frontend::keras::file::is_keras;
 use kiln::frontend::model::{Language, Model, load};
 use kiln::frontend::onnx::{Options, import};
 use kiln::training::{TrainingPlan, plan};
@@ -22,8 +24,8 @@ pub struct Loaded {
     pub facts: ModelFacts,
 }
 
-/// Reads a model: the text form when the file is named `.kiln`, a model file when it is named `.toml` or `.json`, whose parameters
-/// its seed gives, else ONNX.
+/// Reads a model: the text form when the file is named `.kiln`, Keras's files when it is named `.keras`, `.h5` or `.hdf5` or is a
+/// `.json` file that Keras wrote, a model file when it is named `.toml` or `.json`, whose parameters its seed gives, else ONNX.
 ///
 /// Errors: everything that can be wrong with it.
 pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
@@ -35,6 +37,10 @@ pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
     let module = if path.extension().is_some_and(|extension| extension == "kiln") {
         let text = std::fs::read_to_string(path).map_err(|error| vec![file_error("read", path, &error)])?;
         let mut module = parse_module(&path.display().to_string(), &text, &ConstantTable::new())?;
+        bind(&mut module, &args.dims).map_err(|error| vec![error])?;
+        module
+    } else if is_keras(path) {
+        let mut module = keras::load(path)?.model.initialised()?;
         bind(&mut module, &args.dims).map_err(|error| vec![error])?;
         module
     } else if let Some(language) = Language::of(path) {

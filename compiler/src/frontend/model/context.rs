@@ -149,7 +149,11 @@ impl Context<'_> {
 
     /// During training, lets the statistic of that name, now `old`, become momentum · old + (1 − momentum) · new.
     pub fn update_statistic(&mut self, name: &str, old: Value, new: Value, momentum: f64) {
-        let name = format!("{}.{name}", self.path);
+        self.update_named_statistic(format!("{}.{name}", self.path), old, new, momentum);
+    }
+
+    /// The same under a name of the caller's choice.
+    pub fn update_named_statistic(&mut self, name: String, old: Value, new: Value, momentum: f64) {
         // A shared layer that is used again goes on from where it was.
         let Some(old) = self.training.as_ref().map(|training| training.statistics.get(&name).copied().unwrap_or(old)) else { return };
         let mut b = self.b();
@@ -205,7 +209,11 @@ impl Context<'_> {
 
     /// A parameter of this layer; the same one again where layers share. Errors: it is shared with another shape.
     pub fn parameter(&mut self, weight: Weight) -> Result<Value, Mistake> {
-        let name = format!("{}.{}", self.path, weight.name);
+        self.named_parameter(format!("{}.{}", self.path, weight.name), weight)
+    }
+
+    /// The same under a name of the caller's choice.
+    pub fn named_parameter(&mut self, name: String, weight: Weight) -> Result<Value, Mistake> {
         // What no gradient changes is added up over many steps.
         let dtype = if weight.trainable { self.dtype } else { self.stored };
         let ty = TensorType::fixed(dtype, &weight.shape);

@@ -68,7 +68,7 @@ impl Language {
 /// A network that was read.
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// The function `predict` and its parameters, which have no values yet.
+    /// The function `predict` and its parameters; those of a model file have no values yet.
     pub module: Module,
     /// How each parameter begins, and whether training changes it.
     pub parameters: BTreeMap<String, ParameterInfo>,
@@ -83,10 +83,13 @@ pub struct Model {
 }
 
 impl Model {
-    /// The module with the values that the seed gives. Errors: they do not fit into memory.
+    /// The module with the values that the seed gives to parameters without any. Errors: they do not fit into memory.
     pub fn initialised(&self) -> Result<Module, Vec<Diagnostic>> {
         let mut module = self.module.clone();
         for (name, info) in &self.parameters {
+            if module.parameters.get(name).is_some_and(|parameter| parameter.value.is_some()) {
+                continue;
+            }
             let shape = ops::constants(&info.ty.shape).map_err(|error| vec![Diagnostic::new("model_parameter", error)])?;
             let values = info.initialiser.values(self.seed, name, &shape, info.fans).ok_or_else(|| {
                 let message = format!("parameter `{name}` is {}, which does not fit into memory", info.ty);

@@ -18,6 +18,42 @@ pub struct Node {
     pub kind: Kind,
 }
 
+impl Node {
+    /// The entries of a table.
+    pub fn table(&self) -> Option<&[(Key, Node)]> {
+        if let Kind::Table(entries) = &self.kind { Some(entries) } else { None }
+    }
+
+    /// The value of that name in a table.
+    pub fn field(&self, name: &str) -> Option<&Node> {
+        self.table()?.iter().find(|(key, _)| key.name == name).map(|(_, value)| value)
+    }
+
+    /// The items of a list.
+    pub fn list(&self) -> Option<&[Node]> {
+        if let Kind::List(items) = &self.kind { Some(items) } else { None }
+    }
+
+    /// Text.
+    pub fn text(&self) -> Option<&str> {
+        if let Kind::Text(text) = &self.kind { Some(text) } else { None }
+    }
+
+    /// A whole number.
+    pub fn integer(&self) -> Option<i64> {
+        if let Kind::Integer(number) = self.kind { Some(number) } else { None }
+    }
+
+    /// A number, whole or not.
+    pub fn number(&self) -> Option<f64> {
+        match self.kind {
+            Kind::Integer(number) => Some(number as f64),
+            Kind::Float(number) => Some(number),
+            _ => None,
+        }
+    }
+}
+
 /// What a value is.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Kind {

@@ -6,10 +6,10 @@ mod convolution;
 mod dense;
 mod embedding;
 mod merge;
-mod normalisation;
-mod pooling;
+pub(crate) mod normalisation;
+pub(crate) mod pooling;
 mod recurrent;
-mod shape;
+pub(crate) mod shape;
 mod transformer;
 
 use super::context::Context;

@@ -46,7 +46,7 @@ impl Layer for BatchNormalisation {
 }
 
 /// Mean and variance of each channel over all other axes, and the variance as one of a sample: by one element less.
-fn batch_statistics(c: &mut Context, x: Value) -> [Value; 3] {
+pub(crate) fn batch_statistics(c: &mut Context, x: Value) -> [Value; 3] {
     let shape = c.graph.ty(x).shape.clone();
     let axes: Vec<usize> = (0..shape.len()).filter(|axis| *axis != 1).collect();
     let count = Dim::product(axes.iter().map(|axis| &shape[*axis]));

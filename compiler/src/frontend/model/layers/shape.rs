@@ -88,7 +88,7 @@ impl Layer for Dropout {
 }
 
 /// Dropout as part of a layer whose setting for it is called `setting`. Errors: the rate is no probability below 1.
-pub(super) fn dropout(c: &mut Context, x: Value, rate: f64, setting: &str) -> Result<Value, Mistake> {
+pub(crate) fn dropout(c: &mut Context, x: Value, rate: f64, setting: &str) -> Result<Value, Mistake> {
     if !(0.0..1.0).contains(&rate) {
         return Err(Mistake::new(format!("`{setting}` is {rate}, but a probability below 1 is wanted")));
     }
