@@ -121,3 +121,254 @@ fn every_layer_computes_what_keras_does() {
 fn compiled_code_computes_what_keras_does() {
     compare_all(compiled);
 }
+
+/// Where samples of a release of Keras lie: beside the checkout, or where `KILN_DATA` says, which must then exist.
+fn samples() -> Option<PathBuf> {
+    let said = std::env::var_os("KILN_DATA").map(PathBuf::from);
+    let folder = said.clone().unwrap_or_else(|| repository().join("../shared")).join("data/keras");
+    assert!(said.is_none() || folder.is_dir(), "KILN_DATA has no folder {}", folder.display());
+    folder.is_dir().then_some(folder)
+}
+
+#[test]
+fn samples_compute_what_keras_does() {
+    let Some(folder) = samples() else {
+        println!("skipped: no samples beside the checkout; KILN_DATA says where they are");
+        return;
+    };
+    for name in ["seq_mlp", "seq_cnn", "seq_rnn", "func_transformer"] {
+        let array = |part: &str| read_npy(&folder.join(format!("{name}.{part}.npy"))).unwrap_or_else(|error| panic!("{error}"));
+        let module = read(&folder.join(format!("{name}.keras")));
+        let graph = module.predict().expect("it predicts");
+        let inputs = [tensor(&array("x"), graph.ty(graph.inputs()[0].1).dtype)];
+        for executor in [reference as Executor, compiled as Executor] {
+            let found = executor(&module, &inputs).remove(0);
+            let apart = difference(&found, &tensor(&array("y"), found.dtype()), CLOSE);
+            assert!(apart.is_none(), "{name}: {}", apart.unwrap_or_default());
+        }
+    }
+}
+
+fn told(errors: Vec<Diagnostic>) -> String {
+    let one = |error: &Diagnostic| format!("{}: {} / {}", error.code, error.message, error.help.as_deref().unwrap_or_default());
+    errors.iter().map(one).collect::<Vec<_>>().join("\n")
+}
+
+fn config(text: &str) -> Result<Imported, Vec<Diagnostic>> {
+    parse("test.json", "test", text)
+}
+
+#[test]
+fn a_config_alone_gets_first_values() {
+    let text = std::fs::read_to_string(file("config.json")).expect("it is there");
+    let imported = config(&text).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let module = imported.model.initialised().expect("it fits");
+    let values = |name: &str| module.parameters[name].value.as_ref().expect("it has values").floats();
+    // Glorot: within √(6 / (27 + 9)).
+    let kernel = values("conv2d/kernel");
+    assert!(kernel.iter().all(|v| v.abs() < 6f64.sqrt() / 6.0) && kernel.iter().any(|v| v.abs() > 0.2), "{kernel:?}");
+    assert_eq!(values("batch_normalization/moving_variance"), [1.0; 3]);
+    // The forget gate of an LSTM is open at first.
+    let lstm = r#"{"class_name": "Sequential", "config": {"layers": [{"class_name": "LSTM", "config": {"units": 2, "name": "l",
+        "trainable": true, "batch_input_shape": [null, 3, 1]}}]}, "keras_version": "2.11.0"}"#;
+    let module = config(lstm).and_then(|imported| imported.model.initialised()).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let bias = module.parameters["l/lstm_cell/bias"].value.as_ref().expect("it has values").floats();
+    assert_eq!(bias, [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn training_is_read_and_planned() {
+    let Imported { model, training } = load(&file("trained.keras")).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let optimiser = training.optimiser.expect("it is compiled");
+    assert_eq!((optimiser.class.as_str(), &optimiser.settings["momentum"]), ("SGD", &Setting::Number(0.9)));
+    assert_eq!((training.losses[0].1.name.as_str(), training.losses[0].1.from_logits), ("sparse_categorical_crossentropy", true));
+    assert_eq!((training.metrics, training.left_out), (vec!["accuracy".to_string()], vec![]));
+    let care = |name: &str| model.parameters[name].care;
+    assert_eq!(care("conv2d/kernel").penalty.l2, 0.01);
+    assert_eq!(format!("{:?}", care("dense/kernel").constraint), "Some(MaxNorm(3.0))");
+    let trainable: Vec<&str> = model.parameters.iter().filter(|(_, info)| info.trainable).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        trainable,
+        ["batch_normalization/beta", "batch_normalization/gamma", "conv2d/bias", "conv2d/kernel", "dense/bias", "dense/kernel"]
+    );
+    let plan =
+        kiln::training::plan(&model, model.config.as_ref().expect("it is in our words")).unwrap_or_else(|errors| panic!("{errors:?}"));
+    verify_module(&plan.step).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let states: Vec<&str> = plan.recipe.states.iter().map(|slot| slot.name.as_str()).collect();
+    assert!(states.contains(&"batch_normalization/moving_mean"), "{states:?}");
+}
+
+/// A sequence of one layer over `[batch, 4]`.
+fn one(class: &str, settings: &str) -> String {
+    sequence("[null, 4]", class, "keras.layers", settings)
+}
+
+fn sequence(shape: &str, class: &str, module: &str, settings: &str) -> String {
+    format!(
+        r#"{{"module": "keras", "class_name": "Sequential", "config": {{"name": "s", "layers": [
+            {{"module": "keras.layers", "class_name": "InputLayer", "config": {{"batch_shape": {shape}, "dtype": "float32", "name": "x"}}}},
+            {{"module": "{module}", "class_name": "{class}", "config": {{"name": "a", "trainable": true, {settings}}}}}]}}}}"#
+    )
+}
+
+/// A functional model of these layers over `x: [batch, 4]`, that gives `output`.
+fn functional(layers: &str, output: &str) -> String {
+    format!(
+        r#"{{"module": "keras", "class_name": "Functional", "config": {{"name": "f", "layers": [
+            {{"module": "keras.layers", "class_name": "InputLayer", "name": "x", "inbound_nodes": [],
+              "config": {{"batch_shape": [null, 4], "dtype": "float32", "name": "x"}}}},
+            {layers}], "input_layers": [["x", 0, 0]], "output_layers": [["{output}", 0, 0]]}}}}"#
+    )
+}
+
+fn layer(name: &str, class: &str, settings: &str, takes: &str) -> String {
+    format!(
+        r#"{{"module": "keras.layers", "class_name": "{class}", "name": "{name}", "config": {{"name": "{name}", {settings}}},
+            "inbound_nodes": [{{"args": [{{"class_name": "__keras_tensor__", "config": {{"keras_history": ["{takes}", 0, 0]}}}}], "kwargs": {{}}}}]}}"#
+    )
+}
+
+#[test]
+fn what_cannot_be_imported_is_told() {
+    let wrong = |text: &str| match config(text) {
+        Ok(imported) => format!("reads:\n{}", imported.model.module),
+        Err(errors) => told(errors),
+    };
+    let texts = [
+        wrong("{"),
+        wrong("{}"),
+        wrong(r#"{"class_name": "Dense", "config": {"units": 3}}"#),
+        wrong(r#"{"module": "keras", "class_name": "Sequential", "config": {"name": "s", "layers": []}}"#),
+        wrong(&one("Dense", r#""units": -3"#)),
+        wrong(&one("Dense", r#""units": 4000000000"#)),
+        wrong(&one("Dense", r#""units": 2, "activation": "reluu""#)),
+        wrong(&one("Dense", r#""units": 2, "dtype": "string""#)),
+        wrong(&one("Dense", r#""units": 2, "quantization_config": {"mode": "int8"}"#)),
+        wrong(&one("Dense", r#""units": 2, "kernel_initializer": {"class_name": "Identity", "config": {}}"#)),
+        wrong(&one("Desne", r#""units": 2"#)),
+        wrong(&one("Masking", r#""mask_value": 0"#)),
+        wrong(&one("Lambda", r#""function": "x""#)),
+        wrong(&sequence("[null, 4]", "Gate", "my.layers", r#""units": 2"#)),
+        wrong(&one("LSTM", r#""units": 2"#)),
+        wrong(&sequence("[null, 4, 2]", "LSTM", "keras.layers", r#""units": 2, "stateful": true"#)),
+        wrong(&sequence("[null, 4, 2]", "LSTM", "keras.layers", r#""units": 2, "activation": "gelu""#)),
+        wrong(&sequence("[null, 4, 4, 2]", "Conv2D", "keras.layers", r#""filters": 2, "kernel_size": [5, 5], "padding": "valid""#)),
+        wrong(&sequence("[null, 4, 4, null]", "Conv2D", "keras.layers", r#""filters": 2, "kernel_size": 3"#)),
+        wrong(&one("Reshape", r#""target_shape": [3]"#)),
+        wrong(&functional(&[layer("a", "Dense", r#""units": 2"#, "b"), layer("b", "Dense", r#""units": 4"#, "a")].join(","), "a")),
+        wrong(&functional(&layer("a", "Dense", r#""units": 2"#, "x"), "b")),
+        wrong(&functional(
+            &[
+                layer("a", "Embedding", r#""input_dim": 9, "output_dim": 2, "mask_zero": true"#, "x"),
+                layer("b", "LSTM", r#""units": 2"#, "a"),
+            ]
+            .join(","),
+            "b",
+        )),
+    ];
+    insta::assert_snapshot!(texts.join("\n"), @r#"
+    keras_file: its config is no JSON: EOF while parsing an object / 
+    keras_model: a layer has no `class_name` / 
+    keras_model: the file holds a Dense, not a Sequential or Functional model / models of classes of one's own have no description that can be read: export them to ONNX
+    keras_model: the model has no layers / 
+    keras_model: layer `a` (Dense): `units` is no whole number from 0 on / 
+    keras_model: layer `a` (Dense): with `a/kernel`, f32[4, 4000000000], the network has more than 2147483648 parameters / 
+    keras_model: layer `a` (Dense): the activation function `reluu` is not supported / did you mean `relu`?
+    keras_model: layer `a` (Dense): the element type `string` is not supported / float32, float64, float16, bfloat16, whole numbers and bool are
+    keras_model: layer `a` (Dense): it has a setting `quantization_config`, which is not known here / remove it from the model if it changes nothing, and save again
+    keras_model: layer `a` (Dense): the initialiser `Identity` is not known here / save the model with its weights
+    keras_model: layer `a` (Desne): the class `Desne` is not supported / the nearest that is supported is `Dense`
+    keras_model: layer `a` (Masking): the class `Masking` is not supported / leave it out: sequences of one length need no mask
+    keras_model: layer `a` (Lambda): the class `Lambda` is not supported / its function is code that is not in the file; write it with keras.ops or layers
+    keras_model: `a` (`Gate`) is a custom class, whose code is not in the file / build the model of Keras's own layers, or export it to ONNX
+    keras_model: layer `a` (LSTM): takes [batch, time, features], but what comes in is f32[batch, 4] / 
+    keras_model: layer `a` (LSTM): `stateful` is not supported: states that stay from call to call are none of a function's / 
+    keras_model: layer `a` (LSTM): a recurrent cell with the activation function `gelu` is not supported / tanh, sigmoid, relu, linear, elu, leaky_relu, softplus, softsign and hard_sigmoid are
+    keras_model: layer `a` (Conv2D): window on spatial axis 0 of f32[batch, 2, 4, 4] padded: 5 exceeds 4 (conv_c5); the layer's values are f32[batch, 2, 4, 4], f32[2, 2, 5, 5] / 
+    keras_model: layer `a` (Conv2D): needs a known number of channels, axis 1 of f32[batch, time, 4, 4] / 
+    keras_model: layer `a` (Reshape): 4 elements do not make 3 / 
+    keras_model: layers wait for one another or for others that are not there: `a`, `b` / 
+    keras_model: the output `b` is not computed by the model / 
+    keras_model: layer `b` (LSTM): it reads the mask that `a` makes (`mask_zero`), and masks are not supported / make the model with mask_zero=False
+    "#);
+}
+
+/// Reads whatever the bytes are; neither panics, and what is read is a program.
+fn survives(bytes: &[u8], ending: &str, folder: &Path) -> bool {
+    let path = folder.join(format!("damaged.{ending}"));
+    std::fs::write(&path, bytes).expect("a place for it");
+    match load(&path) {
+        Ok(imported) => {
+            verify_module(&imported.model.module).unwrap_or_else(|errors| panic!("{errors:?}"));
+            true
+        }
+        Err(errors) => {
+            assert!(!errors.is_empty());
+            false
+        }
+    }
+}
+
+#[test]
+fn damaged_files_are_refused_or_read() {
+    let folder = tempfile::tempdir().expect("a place for files");
+    let mut random = Random::new(7);
+    for (name, turns) in [("trained.keras", 400), ("nested_old.h5", 400), ("mixed.keras", 300), ("keras2_functional.h5", 200)] {
+        let whole = std::fs::read(file(name)).expect("it is there");
+        let ending = name.split('.').next_back().expect("it has one");
+        assert!(survives(&whole, ending, folder.path()), "{name}");
+        for at in 0..100 {
+            let reads = survives(&whole[..whole.len() * at / 100], ending, folder.path());
+            // What training left stands at the end of HDF5, and nothing reads it.
+            assert!(!reads || ending == "h5" && at > 50, "{name} cut at {at} %");
+        }
+        for _ in 0..turns {
+            let mut bytes = whole.clone();
+            for _ in 0..=random.below(3) {
+                let at = random.below(bytes.len());
+                bytes[at] = match random.below(3) {
+                    0 => 0xff,
+                    1 => 0,
+                    _ => bytes[at] ^ (1 << random.below(8)),
+                };
+            }
+            survives(&bytes, ending, folder.path());
+        }
+    }
+}
+
+#[test]
+fn damaged_configs_are_refused_or_read() {
+    let text = std::fs::read_to_string(file("config.json")).expect("it is there");
+    let mut random = Random::new(3);
+    for _ in 0..1500 {
+        let mut text: Vec<char> = text.chars().collect();
+        for _ in 0..=random.below(2) {
+            let (at, length) = (random.below(text.len()), random.below(20));
+            let end = (at + length).min(text.len());
+            match random.below(3) {
+                0 => drop(text.drain(at..end)),
+                1 => text[at] = ['9', '-', '"', '[', '0', 'é', '}'][random.below(7)],
+                _ => text.splice(at..at, "99999".chars()).for_each(drop),
+            }
+        }
+        if let Ok(imported) = config(&text.into_iter().collect::<String>()) {
+            verify_module(&imported.model.module).unwrap_or_else(|errors| panic!("{errors:?}"));
+        }
+    }
+}
+
+#[test]
+fn every_class_is_in_the_reference_and_in_a_fixture() {
+    let reference = std::fs::read_to_string(repository().join("compiler/KERAS.md")).expect("it is there");
+    let words = CLASSES.iter().chain(OPERATIONS);
+    let missing: Vec<&&str> = words.filter(|word| !reference.contains(&format!("`{word}`"))).collect();
+    assert!(missing.is_empty(), "compiler/KERAS.md does not mention {missing:?}");
+    let made = std::fs::read_to_string(file("make.py")).expect("it is there");
+    // Keras 2 alone has the last.
+    let unused: Vec<&&str> =
+        CLASSES.iter().filter(|class| !made.contains(&format!("L.{class}(")) && **class != "ThresholdedReLU").collect();
+    let pooled = |class: &str| class.contains("Pooling") && made.contains("Pooling{rank}D");
+    let unused: Vec<&&&str> = unused.iter().filter(|class| !pooled(class)).collect();
+    assert!(unused.is_empty(), "no fixture has {unused:?}");
+}

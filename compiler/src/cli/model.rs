@@ -9,12 +9,14 @@ use kiln::frontend::onnx::{Options, import};
 use kiln::training::{TrainingPlan, plan};
 use kiln_ir::text::{ConstantTable, parse_module};
 use kiln_ir::{Diagnostic, Dim, Graph, Module, Symbol};
+use kiln_runtime::arrays::Array;
 use kiln_runtime::files::file_error;
+use kiln_runtime::training::checkpoint::save;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A model that was read.
 pub struct Loaded {
@@ -30,17 +32,19 @@ pub struct Loaded {
 /// Errors: everything that can be wrong with it.
 pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
     let path = args.model.as_path();
-    if args.parameters.is_some() && Language::of(path).is_none() {
+    let keras = is_keras(path);
+    if args.parameters.is_some() && Language::of(path).is_none() && !keras {
         let error = Diagnostic::new("usage_parameters", format!("{} has parameters of its own", path.display()));
-        return Err(vec![error.help("--parameters is for networks written in layers, in .toml and .json files")]);
+        return Err(vec![error.help("--parameters is for networks written in layers, in .toml and .json files, and for Keras's")]);
     }
     let module = if path.extension().is_some_and(|extension| extension == "kiln") {
         let text = std::fs::read_to_string(path).map_err(|error| vec![file_error("read", path, &error)])?;
         let mut module = parse_module(&path.display().to_string(), &text, &ConstantTable::new())?;
         bind(&mut module, &args.dims).map_err(|error| vec![error])?;
         module
-    } else if is_keras(path) {
-        let mut module = keras::load(path)?.model.initialised()?;
+    } else if keras {
+        let model = keras::load(path)?.model;
+        let mut module = args.parameters.as_deref().map_or_else(|| model.initialised(), |file| model.trained(file))?;
         bind(&mut module, &args.dims).map_err(|error| vec![error])?;
         module
     } else if let Some(language) = Language::of(path) {
@@ -62,9 +66,30 @@ pub struct Trainable {
     pub model: Model,
     /// What artefacts say about it besides.
     pub facts: ModelFacts,
+    /// What the file asks of training that it goes without.
+    pub left_out: Vec<String>,
 }
 
 impl Trainable {
+    /// Writes the parameters that training begins with into `folder`, if the file of the network has values; gives their file.
+    ///
+    /// Errors: `file`, `memory`.
+    pub fn start(&self, folder: &Path) -> Result<Option<PathBuf>, Vec<Diagnostic>> {
+        if self.model.module.parameters.values().all(|parameter| parameter.value.is_none()) {
+            return Ok(None);
+        }
+        let module = self.model.initialised()?;
+        let mut tensors = Vec::new();
+        for (name, info) in &self.model.parameters {
+            let value = module.parameters[name].value.as_ref().expect("it was initialised");
+            let array = Array::from_bytes(value.dtype(), value.shape().to_vec(), value.bytes()).map_err(|error| vec![error])?;
+            tensors.push((info.slot(name), array));
+        }
+        let path = folder.join("start.safetensors");
+        save(&path, tensors.iter().map(|(slot, array)| (slot, array)), "").map_err(|error| vec![error])?;
+        Ok(Some(path))
+    }
+
     /// The functions of its trainer. Errors: there is no `[train]` table; what is wrong with it.
     pub fn plan(&self) -> Result<TrainingPlan, Vec<Diagnostic>> {
         let config = self.model.config.as_ref().ok_or_else(|| {
@@ -80,17 +105,23 @@ impl Trainable {
 /// Errors: everything that can be wrong with it; files of other kinds.
 pub fn read_trainable(args: &ModelArgs) -> Result<Trainable, Vec<Diagnostic>> {
     let path = args.model.as_path();
-    let Some(language) = Language::of(path) else {
-        let error =
-            Diagnostic::new("not_trainable", format!("{} is no model file, and only those say how they are trained", path.display()));
-        return Err(vec![error.help("write the network down in a .toml or .json file: MODELS.md lists the layers")]);
+    let mut left_out = Vec::new();
+    let mut model = if is_keras(path) {
+        let imported = keras::load(path)?;
+        let config = imported.configuration()?;
+        left_out = imported.training.left_out;
+        Model { config: Some(config), ..imported.model }
+    } else if let Some(language) = Language::of(path) {
+        load(path, language)?
+    } else {
+        let error = Diagnostic::new("not_trainable", format!("{} does not say how it is trained", path.display()));
+        return Err(vec![error.help("model files and Keras's do: MODELS.md and KERAS.md list their layers")]);
     };
-    let mut model = load(path, language)?;
     bind(&mut model.module, &args.dims).map_err(|error| vec![error])?;
     let sizes: BTreeMap<Symbol, Dim> = args.dims.iter().map(|(name, size)| (Symbol::new(name), Dim::from(*size))).collect();
     model.training = model.training.map_dims(&mut |dim| dim.substitute(&|symbol: &Symbol| sizes.get(symbol).cloned()));
     let facts = facts(&model.module, path).map_err(|error| vec![error])?;
-    Ok(Trainable { model, facts })
+    Ok(Trainable { model, facts, left_out })
 }
 
 fn bind(module: &mut Module, dims: &[(String, i64)]) -> Result<(), Diagnostic> {

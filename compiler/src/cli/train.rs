@@ -15,8 +15,15 @@ pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let pool = ThreadPool::new(threads(args.threads));
     let trainable = read_trainable(&args.model)?;
     let plan = trainable.plan()?;
+    let folder = tempfile::tempdir()?;
+    let start = trainable.start(folder.path())?;
     let compiled = plan.compile(&CpuTarget::host(CpuLevel::Native)?, &trainable.facts, &args.rewrites.config())?;
     let [step, evaluation, trace] = compiled.load(&pool)?;
+    if !args.json {
+        for what in &trainable.left_out {
+            writeln!(out, "left out: {what}")?;
+        }
+    }
     let options = TrainOptions {
         data: args.data.clone(),
         out: args.out.clone(),
@@ -24,7 +31,7 @@ pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
         batch: args.batch,
         seed: args.seed,
         learning_rate: args.learning_rate,
-        parameters: args.model.parameters.clone(),
+        parameters: args.model.parameters.clone().or(start),
         resume: args.resume,
         overwrite: args.overwrite,
         checkpoint_seconds: Some(args.checkpoint_seconds),

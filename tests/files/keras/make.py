@@ -31,6 +31,9 @@ def fill(model, seed):
 
 
 def save(name, model, inputs, ending=".keras", deflate=True):
+    if not isinstance(model, keras.Model):
+        keras.backend.clear_session()  # names count from the beginning
+        model = model()
     random = np.random.default_rng(1)
     given = {}
     for tensor, spec in zip(model.inputs, inputs):
@@ -169,7 +172,7 @@ def shape():
         L.ZeroPadding2D((1, 2), **first)(b), L.ZeroPadding3D((1, 0, 2))(c), L.Cropping1D((1, 2))(a), L.Cropping2D(((1, 0), (1, 2)))(b),
         L.Cropping2D(1, **first)(b), L.Cropping3D((0, 1, 1))(c), L.UpSampling1D(3)(a), L.UpSampling2D((2, 3))(b),
         L.UpSampling2D(2, interpolation="bilinear")(b), L.UpSampling2D(2, **first)(b), L.UpSampling3D((1, 2, 2))(c), L.Dropout(0.5)(a),
-        L.SpatialDropout1D(0.5)(a), L.SpatialDropout2D(0.5)(b), L.GaussianDropout(0.3)(a), L.GaussianNoise(0.3)(a), L.AlphaDropout(0.3)(a),
+        L.SpatialDropout1D(0.5)(a), L.SpatialDropout2D(0.5)(b), L.SpatialDropout3D(0.5)(c), L.GaussianDropout(0.3)(a), L.GaussianNoise(0.3)(a), L.AlphaDropout(0.3)(a),
         L.ActivityRegularization(0.1)(a), L.Identity()(a),
     ])
 
@@ -283,21 +286,22 @@ def mixed():
 
 
 def keras3():
-    save("affine", affine(), [(2, 5, 4), ((2, 6), 9)])
-    save("convolution", convolution(), [(2, 9, 4), (2, 6, 7, 4), (2, 4, 5, 4, 2), (2, 4, 6, 7), (2, 8, 5, 4)])
-    save("convolution_transpose", convolution_transpose(), [(2, 5, 3), (2, 4, 5, 3), (2, 3, 2, 3, 2), (2, 3, 4, 5)])
-    save("pooling", pooling(), [(2, 7, 3), (2, 6, 7, 3), (2, 4, 5, 4, 2), (2, 5, 7, 3)])
-    save("normalisation", normalisation(), [(2, 4, 5, 6), (2, 6)])
-    save("activation", activation(), [(2, 3, 8)])
-    save("shape", shape(), [(2, 6, 4), (2, 4, 5, 3), (2, 2, 3, 4, 2), (2, 5)])
-    save("recurrent", recurrent(), [(2, 5, 3), (2, 7, 3), (2, 4)])
-    save("attention", attention(), [(2, 4, 6), (2, 5, 3), ((2, 4, 5), 2), (2, 5, 6)])
-    save("merge", merge(), [(2, 3, 4), (2, 3, 4), (2, 4)])
-    save("operations", operations(), [(2, 6, 4), (2, 6, 4), ((2, 6), 4)])
-    save("nested", nested(), [(2, 3), (2, 2, 3)])
-    save("nested_old", nested(), [(2, 3), (2, 2, 3)], ending=".h5")
-    save("trained", trained(), [(2, 8, 8, 1)], deflate=False)
-    save("mixed", mixed(), [(2, 4)])
+    save("affine", affine, [(2, 5, 4), ((2, 6), 9)])
+    save("convolution", convolution, [(2, 9, 4), (2, 6, 7, 4), (2, 4, 5, 4, 2), (2, 4, 6, 7), (2, 8, 5, 4)])
+    save("convolution_transpose", convolution_transpose, [(2, 5, 3), (2, 4, 5, 3), (2, 3, 2, 3, 2), (2, 3, 4, 5)])
+    save("pooling", pooling, [(2, 7, 3), (2, 6, 7, 3), (2, 4, 5, 4, 2), (2, 5, 7, 3)])
+    save("normalisation", normalisation, [(2, 4, 5, 6), (2, 6)])
+    save("activation", activation, [(2, 3, 8)])
+    save("shape", shape, [(2, 6, 4), (2, 4, 5, 3), (2, 2, 3, 4, 2), (2, 5)])
+    save("recurrent", recurrent, [(2, 5, 3), (2, 7, 3), (2, 4)])
+    save("attention", attention, [(2, 4, 6), (2, 5, 3), ((2, 4, 5), 2), (2, 5, 6)])
+    save("merge", merge, [(2, 3, 4), (2, 3, 4), (2, 4)])
+    save("operations", operations, [(2, 6, 4), (2, 6, 4), ((2, 6), 4)])
+    save("nested", nested, [(2, 3), (2, 2, 3)])
+    save("nested_old", nested, [(2, 3), (2, 2, 3)], ending=".h5")
+    save("trained", trained, [(2, 8, 8, 1)], deflate=False)
+    save("mixed", mixed, [(2, 4)])
+    keras.backend.clear_session()
     with open(os.path.join(FOLDER, "config.json"), "w") as file:
         file.write(trained().to_json(indent=1))
 
@@ -322,7 +326,7 @@ def keras2():
     inputs = [(2, 3), (2, 4, 3), (2, 6, 6, 2)]
     save("keras2_functional", model, inputs, ending=".h5")
     save("keras2_archive", model, inputs)
-    save("keras2_double", double(), [(2, 4)])
+    save("keras2_double", double, [(2, 4)])
     sequential = keras.Sequential([L.Embedding(7, 3, input_length=5, name="tokens"), L.LSTM(4), L.Dense(2, activation="sigmoid")])
     sequential.build((None, 5))
     fill(sequential, 3)

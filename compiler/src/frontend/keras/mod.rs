@@ -24,21 +24,34 @@ pub mod weights;
 
 use super::model::Model;
 use super::model::tree::{Mistake, Node, read_json};
+use crate::training::config::TrainingConfig;
 use file::Parts;
 use kiln_ir::graph::Parameter;
 use kiln_ir::{Diagnostic, Module, TensorType};
 use layer::{Import, Release};
 use std::collections::BTreeMap;
 use std::path::Path;
-use training::TrainingConfig;
+use training::CompileConfig;
 
 /// A Keras model that was read.
 #[derive(Clone, Debug)]
 pub struct Imported {
     /// The function `predict` and its parameters, with the values that the file has.
     pub model: Model,
-    /// What the file says of training.
-    pub training: TrainingConfig,
+    /// What the file says of training; `model.config` is the same in Kiln's words, where it has them.
+    pub training: CompileConfig,
+}
+
+impl Imported {
+    /// How it is trained. Errors: the file does not say, or says what Kiln has not got.
+    pub fn configuration(&self) -> Result<TrainingConfig, Vec<Diagnostic>> {
+        let outputs = self.model.module.predict().map(|graph| graph.outputs().iter().map(|(name, _)| name.clone()).collect::<Vec<_>>());
+        let outputs = outputs.map_err(|error| vec![Diagnostic::new("no_function", error)])?;
+        self.training.configuration(&outputs).map_err(|mistake| {
+            let error = Diagnostic::new("keras_training", mistake.message);
+            vec![mistake.help.into_iter().fold(error, Diagnostic::help)]
+        })
+    }
 }
 
 /// Reads the Keras model at `path`.
@@ -87,8 +100,12 @@ fn build(place: &str, name: &str, parts: Parts) -> Result<Imported, Vec<Diagnost
     }
     let text = parts.training.map(|text| read_json(&text)).transpose().ok().flatten();
     let said = text.as_ref().or_else(|| root.field("compile_config")).map(training::read).unwrap_or_default();
-    let training = TrainingConfig { left_out: import.left_out.into_iter().collect(), ..said };
-    Ok(Imported { model: Model { module, parameters, seed: 0, training: trainer.graph, config: None }, training })
+    let left_out = said.left_out.iter().cloned().chain(import.left_out).collect();
+    let training = CompileConfig { left_out, ..said };
+    let model = Model { module, parameters, seed: 0, training: trainer.graph, config: None };
+    let mut imported = Imported { model, training };
+    imported.model.config = imported.configuration().ok();
+    Ok(imported)
 }
 
 /// Which conventions a file follows, by the version that it names, or by how it writes objects.

@@ -1,17 +1,22 @@
-//! How a model was to be trained: `compile_config` of `.keras` archives, `training_config` of files of Keras 2's format.
+//! How a model was to be trained: `compile_config` of `.keras` archives, `training_config` of files of Keras 2's format; and what that is
+//! in Kiln's words.
 
-use super::super::model::tree::{Kind, Node};
+use super::super::model::tree::{Kind, Mistake, Node};
+use crate::optim::{Adadelta, Adagrad, Adam, AdamW, Lion, Optimiser, RmsProp, Sgd};
+use crate::training::config::{self, LossTerm, TrainingConfig};
+use kiln_runtime::training::recipe::{Augment, Metric, RateSchedule, Schedule};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What the file says of training.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct TrainingConfig {
+pub struct CompileConfig {
     /// How parameters follow their gradients.
     pub optimiser: Option<Named>,
     /// What is made small: for each output that has one, by its name where the file names it.
     pub losses: Vec<(Option<String>, Loss)>,
-    /// Factors of the losses, in their order.
-    pub loss_weights: Vec<f64>,
+    /// Factors of the losses: in their order, or by output.
+    pub loss_weights: Vec<(Option<String>, f64)>,
     /// What is measured besides, by name.
     pub metrics: Vec<String>,
     /// What the model asks of training that is not imported: regularisers and constraints of some kinds, noise.
@@ -55,19 +60,168 @@ pub struct Loss {
     pub settings: BTreeMap<String, Setting>,
 }
 
+impl Named {
+    fn number(&self, name: &str) -> Option<f64> {
+        if let Some(Setting::Number(number)) = self.settings.get(name) { Some(*number) } else { None }
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.settings.get(name) == Some(&Setting::Flag(true))
+    }
+}
+
+impl CompileConfig {
+    /// The same in Kiln's words; `outputs` are those of the network. Errors: it says nothing of training, or what Kiln has not got.
+    pub fn configuration(&self, outputs: &[String]) -> Result<TrainingConfig, Mistake> {
+        let Some(optimiser) = self.optimiser.as_ref().filter(|_| !self.losses.is_empty()) else {
+            let mistake = Mistake::new("the file does not say how the model is trained");
+            return Err(mistake.help("compile it with an optimizer and a loss before saving: model.compile(\"adam\", loss)"));
+        };
+        let weights = |at: usize, output: &Option<String>| {
+            let weight =
+                self.loss_weights.iter().enumerate().find(|(n, (name, _))| name.as_ref().map_or(*n == at, |n| Some(n) == output.as_ref()));
+            weight.map_or(1.0, |(_, (_, weight))| *weight)
+        };
+        let mut losses = Vec::new();
+        for (at, (name, loss)) in self.losses.iter().enumerate() {
+            let output = name.clone().or_else(|| outputs.get(at).filter(|_| outputs.len() > 1).cloned());
+            losses.push(LossTerm { weight: weights(at, &output), output, loss: loss.in_our_words()? });
+        }
+        if optimiser.number("clipnorm").is_some() {
+            let mistake = Mistake::new("`clipnorm` bounds each gradient by itself, which is not supported");
+            return Err(mistake.help("global_clipnorm and clipvalue are"));
+        }
+        let (optimiser_name, rule, usual_rate) = rule(optimiser)?;
+        let rate = match optimiser.settings.get("learning_rate") {
+            Some(Setting::Object(schedule)) => schedule.number("initial_learning_rate").or_else(|| schedule.number("learning_rate")),
+            _ => optimiser.number("learning_rate").or_else(|| optimiser.number("lr")),
+        };
+        let metrics: Vec<Metric> = self.metrics.iter().filter_map(|name| metric(name)).collect();
+        Ok(TrainingConfig {
+            losses,
+            optimiser: rule,
+            optimiser_name,
+            clip_norm: optimiser.number("global_clipnorm"),
+            clip_value: optimiser.number("clipvalue"),
+            ema: optimiser.number("ema_momentum").filter(|_| optimiser.flag("use_ema")),
+            freeze: Vec::new(),
+            schedule: Schedule {
+                epochs: 10,
+                batch: 32,
+                accumulate: optimiser.number("gradient_accumulation_steps").map_or(1, |n| n as u32),
+                learning_rate: rate.filter(|rate| rate.is_finite() && *rate > 0.0).unwrap_or(usual_rate),
+                rate: RateSchedule::Constant,
+                warmup: 0.0,
+            },
+            metrics: (!metrics.is_empty()).then_some(metrics),
+            early_stopping: None,
+            augment: Augment::default(),
+            validation: 0.1,
+        })
+    }
+}
+
+/// Kiln's optimiser, its name in checkpoints, and the learning rate that Keras has where none is set.
+fn rule(keras: &Named) -> Result<(&'static str, Arc<dyn Optimiser>, f64), Mistake> {
+    let number = |name: &str, default: f64| keras.number(name).unwrap_or(default);
+    // Keras takes it from the parameter, not into the gradient.
+    let decay = number("weight_decay", 0.0);
+    let adam = Adam {
+        beta1: number("beta_1", 0.9),
+        beta2: number("beta_2", 0.999),
+        epsilon: number("epsilon", 1e-7),
+        amsgrad: keras.flag("amsgrad"),
+        weight_decay: 0.0,
+    };
+    let word = keras.class.to_lowercase();
+    if decay != 0.0 && !["adam", "adamw", "lion"].contains(&word.as_str()) {
+        return Err(Mistake::new(format!("`weight_decay` with the optimiser `{}` is not supported", keras.class)).help("with AdamW it is"));
+    }
+    Ok(match word.as_str() {
+        "sgd" => ("sgd", Arc::new(Sgd { momentum: number("momentum", 0.0), nesterov: keras.flag("nesterov"), weight_decay: 0.0 }), 1e-2),
+        "adam" if decay == 0.0 => ("adam", Arc::new(adam), 1e-3),
+        "adam" | "adamw" => {
+            let weight_decay = if word == "adam" { decay } else { number("weight_decay", 0.004) };
+            ("adamw", Arc::new(AdamW { adam: Adam { weight_decay, ..adam } }), 1e-3)
+        }
+        "rmsprop" => {
+            let (decay, momentum, epsilon) = (number("rho", 0.9), number("momentum", 0.0), number("epsilon", 1e-7));
+            ("rmsprop", Arc::new(RmsProp { decay, epsilon, centred: keras.flag("centered"), momentum, weight_decay: 0.0 }), 1e-3)
+        }
+        "adagrad" => {
+            let (initial, epsilon) = (number("initial_accumulator_value", 0.1), number("epsilon", 1e-7));
+            ("adagrad", Arc::new(Adagrad { initial, rate_decay: 0.0, epsilon, weight_decay: 0.0 }), 1e-3)
+        }
+        "adadelta" => {
+            let (decay, epsilon) = (number("rho", 0.95), number("epsilon", 1e-7));
+            ("adadelta", Arc::new(Adadelta { decay, epsilon, weight_decay: 0.0 }), 1e-3)
+        }
+        "lion" => ("lion", Arc::new(Lion { beta1: adam.beta1, beta2: number("beta_2", 0.99), weight_decay: decay }), 1e-3),
+        _ => {
+            let mistake = Mistake::new(format!("the optimiser `{}` is not supported", keras.class));
+            return Err(mistake.help("SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta and Lion are"));
+        }
+    })
+}
+
+/// Kiln's metric of that name.
+fn metric(name: &str) -> Option<Metric> {
+    Some(match name.to_lowercase().as_str() {
+        "accuracy" | "acc" | "sparse_categorical_accuracy" | "categorical_accuracy" | "binary_accuracy" => Metric::Accuracy,
+        "top_k_categorical_accuracy" | "sparse_top_k_categorical_accuracy" => Metric::TopK(5),
+        "precision" => Metric::Precision,
+        "recall" => Metric::Recall,
+        "f1_score" => Metric::F1,
+        "auc" => Metric::Auc,
+        "mae" | "mean_absolute_error" => Metric::MeanAbsoluteError,
+        "mse" | "mean_squared_error" => Metric::MeanSquaredError,
+        _ => return None,
+    })
+}
+
+impl Loss {
+    fn in_our_words(&self) -> Result<config::Loss, Mistake> {
+        let (logits, label_smoothing) = (self.from_logits, self.label_smoothing);
+        if !(0.0..1.0).contains(&label_smoothing) {
+            return Err(Mistake::new(format!("`label_smoothing` is {label_smoothing}, but a part from 0 up to 1 is wanted")));
+        }
+        Ok(match self.name.as_str() {
+            "sparse_categorical_crossentropy" => config::Loss::SparseCrossEntropy { logits, label_smoothing, class_weights: Vec::new() },
+            "categorical_crossentropy" => config::Loss::CrossEntropy { logits, label_smoothing },
+            "binary_crossentropy" => config::Loss::BinaryCrossEntropy { logits, label_smoothing },
+            "mse" | "mean_squared_error" => config::Loss::MeanSquaredError,
+            "mae" | "mean_absolute_error" => config::Loss::MeanAbsoluteError,
+            "huber" | "huber_loss" => match self.settings.get("delta") {
+                Some(Setting::Number(delta)) if *delta > 0.0 => config::Loss::Huber(*delta),
+                _ => config::Loss::Huber(1.0),
+            },
+            "hinge" => config::Loss::Hinge,
+            _ => {
+                let mistake = Mistake::new(format!("the loss `{}` is not supported", self.name));
+                return Err(mistake.help("crossentropies, mean_squared_error, mean_absolute_error, huber and hinge are"));
+            }
+        })
+    }
+}
+
 /// Reads what a file says; nothing of it is needed for predictions, so what is not understood is left out.
-pub fn read(node: &Node) -> TrainingConfig {
+pub fn read(node: &Node) -> CompileConfig {
     let optimiser = node.field("optimizer").or_else(|| node.field("optimizer_config")).and_then(named);
     let loss_weights = match node.field("loss_weights").map(|node| &node.kind) {
-        Some(Kind::List(items)) => items.iter().filter_map(Node::number).collect(),
-        Some(Kind::Table(entries)) => entries.iter().filter_map(|(_, value)| value.number()).collect(),
+        Some(Kind::List(items)) => items.iter().filter_map(|item| Some((None, item.number()?))).collect(),
+        Some(Kind::Table(entries)) => entries.iter().filter_map(|(key, value)| Some((Some(key.name.clone()), value.number()?))).collect(),
         _ => Vec::new(),
     };
     let mut metrics = Vec::new();
     for name in ["metrics", "weighted_metrics"] {
         node.field(name).into_iter().for_each(|node| collect_names(node, &mut metrics));
     }
-    TrainingConfig { optimiser, losses: node.field("loss").map(losses).unwrap_or_default(), loss_weights, metrics, left_out: Vec::new() }
+    let mut left_out: Vec<String> =
+        metrics.iter().filter(|name| metric(name).is_none()).map(|name| format!("the metric `{name}`")).collect();
+    if let Some(Setting::Object(schedule)) = optimiser.as_ref().and_then(|optimiser: &Named| optimiser.settings.get("learning_rate")) {
+        left_out.push(format!("the schedule `{}` of the learning rate, which counts steps", schedule.class));
+    }
+    CompileConfig { optimiser, losses: node.field("loss").map(losses).unwrap_or_default(), loss_weights, metrics, left_out }
 }
 
 /// A word, or an object with its settings.
