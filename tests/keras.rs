@@ -62,8 +62,12 @@ fn compiled(module: &Module, inputs: &[Tensor]) -> Vec<Tensor> {
 
 /// Compares every output of a model with the arrays beside it.
 fn compare(name: &str, tolerance: Tolerance, executor: Executor) -> Vec<String> {
-    let module = read(&file(name));
+    let imported = load(&file(name)).unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
+    let module = imported.model.initialised().unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
+    let training = imported.model.training;
     verify_module(&module).unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
+    let training = Module { functions: [("predict".to_string(), training)].into(), ..module.clone() };
+    verify_module(&training).unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
     let stem = name.split('.').next().expect("it has a name");
     let mut arrays = Npz::open(&file(&format!("{stem}.npz"))).unwrap_or_else(|error| panic!("{error}"));
     let mut array = |name: &str| arrays.read(name).unwrap_or_else(|error| panic!("{error}"));

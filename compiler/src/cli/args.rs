@@ -53,7 +53,7 @@ pub struct ModelArgs {
     /// Fix a size that the model leaves open (may be repeated)
     #[arg(long = "dim", value_name = "NAME=SIZE", value_parser = dim)]
     pub dims: Vec<(String, i64)>,
-    /// Parameters of a network written in layers, as training leaves them, in place of those that its seed gives
+    /// Parameters of a network written in layers or of Keras, as training leaves them, in place of those that its seed or its file gives
     #[arg(long, value_name = "FILE.safetensors")]
     pub parameters: Option<PathBuf>,
 }
@@ -258,7 +258,7 @@ pub struct RunArgs {
     pub json: bool,
 }
 
-/// Train a network that a model file describes, by its [train] table
+/// Train a network that a model file describes, by its [train] table, or one of Keras, as it was compiled
 ///
 /// The step of training, forward, backward and update, is compiled first. Data are train.npz (and validation.npz, test.npz), the files
 /// of MNIST and its like (train-images-idx3-ubyte …, .gz too), or pictures in a directory for each class (train/CLASS/*.png).
@@ -270,6 +270,7 @@ pub struct RunArgs {
 ///
 ///   kiln train net.toml --data data/ --out trained/
 ///   kiln train net.toml --data data/ --out trained/ --epochs 20 --seed 7 --resume
+///   kiln train net.keras --data data/ --out trained/               from the weights in the file
 ///   kiln compile net.toml --parameters trained/model.safetensors -o net
 #[derive(ClapArgs, Debug)]
 #[command(verbatim_doc_comment)]

@@ -109,7 +109,7 @@ impl CompileConfig {
                 epochs: 10,
                 batch: 32,
                 accumulate: optimiser.number("gradient_accumulation_steps").map_or(1, |n| n as u32),
-                learning_rate: rate.filter(|rate| rate.is_finite() && *rate > 0.0).unwrap_or(usual_rate),
+                learning_rate: rate.filter(|rate| rate.is_finite() && *rate > 0.0).map_or(usual_rate, shortest),
                 rate: RateSchedule::Constant,
                 warmup: 0.0,
             },
@@ -119,6 +119,12 @@ impl CompileConfig {
             validation: 0.1,
         })
     }
+}
+
+/// 0.1 where Keras writes the f32 next to it in more digits.
+fn shortest(number: f64) -> f64 {
+    let narrow = number as f32;
+    if f64::from(narrow) == number { narrow.to_string().parse().unwrap_or(number) } else { number }
 }
 
 /// Kiln's optimiser, its name in checkpoints, and the learning rate that Keras has where none is set.

@@ -49,7 +49,7 @@ fn heads(l: &mut Layer, call: &Call, heads: &Heads) -> Result<Results, Mistake> 
     l.settings.refuse("use_gate", "attention without a gate is")?;
     l.settings.ignore(&["query_shape", "key_shape", "value_shape"]);
     leave_out_dropout(l)?;
-    if heads.queries == 0 || heads.keys == 0 || heads.size == 0 || heads.queries % heads.keys != 0 {
+    if heads.queries == 0 || heads.keys == 0 || heads.size == 0 || !heads.queries.is_multiple_of(heads.keys) {
         return Err(Mistake::new(format!("{} heads that ask and {} that answer do not fit", heads.queries, heads.keys)));
     }
     let features = match l.settings.integers("output_shape")?.as_deref() {
