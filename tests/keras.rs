@@ -276,7 +276,7 @@ fn what_cannot_be_imported_is_told() {
     keras_model: the file holds a Dense, not a Sequential or Functional model / models of classes of one's own have no description that can be read: export them to ONNX
     keras_model: the model has no layers / 
     keras_model: layer `a` (Dense): `units` is no whole number from 0 on / 
-    keras_model: layer `a` (Dense): with `a/kernel`, f32[4, 4000000000], the network has more than 2147483648 parameters / 
+    keras_model: layer `a` (Dense): the parameter `a/kernel` of [4, 4000000000] is too large / 
     keras_model: layer `a` (Dense): the activation function `reluu` is not supported / did you mean `relu`?
     keras_model: layer `a` (Dense): the element type `string` is not supported / float32, float64, float16, bfloat16, whole numbers and bool are
     keras_model: layer `a` (Dense): it has a setting `quantization_config`, which is not known here / remove it from the model if it changes nothing, and save again
@@ -360,6 +360,117 @@ fn damaged_configs_are_refused_or_read() {
             verify_module(&imported.model.module).unwrap_or_else(|errors| panic!("{errors:?}"));
         }
     }
+}
+
+/// Settings that a class cannot do without, in two choices.
+fn least_settings(class: &str) -> [&'static str; 2] {
+    match class {
+        "Dense" => [r#""units": 2"#, r#""units": 0, "activation": "softmax""#],
+        "EinsumDense" => {
+            [r#""equation": "ab,bc->ac", "output_shape": 3"#, r#""equation": "...x,xy->...y", "output_shape": 2, "bias_axes": "y""#]
+        }
+        "Embedding" => [r#""input_dim": 3, "output_dim": 2"#, r#""input_dim": 0, "output_dim": 0"#],
+        "SeparableConv1D" | "SeparableConv2D" => {
+            [r#""filters": 2, "kernel_size": 2"#, r#""filters": 2, "kernel_size": 2, "padding": "same", "strides": 2"#]
+        }
+        _ if class.starts_with("DepthwiseConv") => [r#""kernel_size": 2"#, r#""kernel_size": 1, "data_format": "channels_first""#],
+        _ if class.starts_with("Conv") => {
+            [r#""filters": 2, "kernel_size": 2"#, r#""filters": 0, "kernel_size": 3, "padding": "same", "strides": 2"#]
+        }
+        _ if class.contains("Pooling") && !class.starts_with("Global") => {
+            [r#""pool_size": 2"#, r#""pool_size": 3, "strides": 2, "padding": "same""#]
+        }
+        "GroupNormalization" => [r#""groups": -1"#, r#""groups": 2, "axis": 1"#],
+        "BatchNormalization" | "LayerNormalization" | "RMSNormalization" | "UnitNormalization" => [r#""axis": -1"#, r#""axis": [1, 1]"#],
+        "Normalization" => [r#""axis": [-1]"#, r#""axis": null, "mean": 1, "variance": 2"#],
+        "Rescaling" => [r#""scale": 2, "offset": 1"#, r#""scale": [1, 2, 3, 4], "offset": 0"#],
+        "Reshape" => [r#""target_shape": [-1]"#, r#""target_shape": [2, -1, 1]"#],
+        "Permute" => [r#""dims": [2, 1]"#, r#""dims": [3, 1, 2]"#],
+        "RepeatVector" => [r#""n": 2"#, r#""n": 0"#],
+        _ if class.starts_with("ZeroPadding") => [r#""padding": 1"#, r#""padding": [[1, 2], [0, 1]]"#],
+        _ if class.starts_with("Cropping") => [r#""cropping": 1"#, r#""cropping": [[1, 2], [0, 3]]"#],
+        _ if class.starts_with("UpSampling") => [r#""size": 2"#, r#""size": 3, "interpolation": "bilinear""#],
+        "Dropout" | "GaussianDropout" | "AlphaDropout" => [r#""rate": 0.5"#, r#""rate": 0"#],
+        "GaussianNoise" => [r#""stddev": 0.5"#, r#""stddev": 0"#],
+        _ if class.starts_with("SpatialDropout") => [r#""rate": 0.5"#, r#""rate": 0.5, "data_format": "channels_first""#],
+        "Activation" => [r#""activation": "glu""#, r#""activation": "softmax""#],
+        "PReLU" => [r#""shared_axes": null"#, r#""shared_axes": [1, 2]"#],
+        "Softmax" => [r#""axis": -1"#, r#""axis": [0, 1]"#],
+        "SimpleRNN" | "LSTM" | "GRU" => [r#""units": 2"#, r#""units": 0, "go_backwards": true, "return_sequences": true"#],
+        "RNN" => [
+            r#""cell": {"class_name": "LSTMCell", "config": {"units": 2, "name": "c", "trainable": true}}"#,
+            r#""cell": {"class_name": "StackedRNNCells", "config": {"name": "s", "cells": []}}"#,
+        ],
+        "Bidirectional" => [
+            r#""merge_mode": "ave", "layer": {"class_name": "GRU", "config": {"units": 2, "name": "c", "return_sequences": true}}"#,
+            r#""layer": {"class_name": "Dense", "config": {"units": 2}}"#,
+        ],
+        "TimeDistributed" => [
+            r#""layer": {"class_name": "Dense", "config": {"units": 2, "name": "c", "trainable": true}}"#,
+            r#""layer": {"class_name": "Flatten", "config": {"name": "c", "trainable": true}}"#,
+        ],
+        "MultiHeadAttention" => [r#""num_heads": 2, "key_dim": 3"#, r#""num_heads": 1, "key_dim": 2, "sliding_window": 2"#],
+        "GroupQueryAttention" => [
+            r#""head_dim": 2, "num_query_heads": 4, "num_key_value_heads": 2"#,
+            r#""head_dim": 2, "num_query_heads": 3, "num_key_value_heads": 2"#,
+        ],
+        "Attention" => [r#""use_scale": true"#, r#""score_mode": "concat""#],
+        "Concatenate" => [r#""axis": -1"#, r#""axis": 1"#],
+        "Dot" => [r#""axes": -1, "normalize": true"#, r#""axes": [1, 2]"#],
+        _ => [r#""name": "a""#, r#""epsilon": 0.1"#],
+    }
+}
+
+#[test]
+fn any_layer_takes_or_refuses_any_input() {
+    let shapes = [
+        "[null]",
+        "[null, 4]",
+        "[null, null]",
+        "[null, 0]",
+        "[null, 3, 4]",
+        "[null, null, 4]",
+        "[null, 4, null]",
+        "[2, 4, 4, 2]",
+        "[null, null, 0, 3]",
+        "[null, 4, 4, 4, 4]",
+        "[null, 1, 1, 1, 1, 1]",
+    ];
+    let mut read = std::collections::BTreeSet::new();
+    for class in CLASSES {
+        for (shape, settings) in shapes.iter().flat_map(|shape| least_settings(class).map(|settings| (shape, settings))) {
+            for dtype in ["float32", "float16", "int32", "bool"] {
+                for count in [1, 2] {
+                    let input = |name: &str| {
+                        format!(
+                            r#"{{"class_name": "InputLayer", "name": "{name}", "inbound_nodes": [],
+                            "config": {{"batch_shape": {shape}, "dtype": "{dtype}", "name": "{name}"}}}}"#
+                        )
+                    };
+                    let value =
+                        |name: &str| format!(r#"{{"class_name": "__keras_tensor__", "config": {{"keras_history": ["{name}", 0, 0]}}}}"#);
+                    let takes = ["x", "y"][..count].iter().map(|name| value(name)).collect::<Vec<_>>().join(",");
+                    // Of several values most layers take a list, attention takes each.
+                    let takes =
+                        if class.ends_with("HeadAttention") || class.starts_with("GroupQuery") { takes } else { format!("[{takes}]") };
+                    let text = format!(
+                        r#"{{"module": "keras", "class_name": "Functional", "config": {{"name": "f", "layers": [{}, {},
+                        {{"class_name": "{class}", "module": "keras.layers", "name": "l", "config": {{"trainable": true, {settings}}},
+                          "inbound_nodes": [{{"args": [{takes}], "kwargs": {{}}}}]}}],
+                        "input_layers": [["x", 0, 0], ["y", 0, 0]], "output_layers": [["l", 0, 0]]}}}}"#,
+                        input("x"),
+                        input("y"),
+                    );
+                    if let Ok(imported) = config(&text) {
+                        verify_module(&imported.model.module).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"));
+                        read.insert(*class);
+                    }
+                }
+            }
+        }
+    }
+    let refused: Vec<&&str> = CLASSES.iter().filter(|class| !read.contains(*class)).collect();
+    assert!(refused.is_empty(), "no input fits {refused:?}");
 }
 
 #[test]

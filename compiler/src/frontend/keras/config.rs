@@ -65,6 +65,24 @@ impl<'t> Object<'t> {
         self.node.field("shared_object_id").and_then(Node::integer)
     }
 
+    /// The layers of a model. Errors: an object that is none.
+    pub fn layers(&self) -> Result<Vec<Object<'t>>, Mistake> {
+        let layers = self.config.field("layers").and_then(Node::list).ok_or_else(|| Mistake::new("`layers` is no list"))?;
+        layers.iter().map(Object::read).collect()
+    }
+
+    /// References under `input_layers` or `output_layers` of a model, with the names that a table gives them. Errors: there are none.
+    pub fn references(&self, what: &str) -> Result<Vec<(Option<&'t str>, Reference<'t>)>, Mistake> {
+        let node = self.config.field(what).ok_or_else(|| Mistake::new(format!("`{what}` is missing")))?;
+        let found = match &node.kind {
+            Kind::Table(entries) => entries.iter().map(|(key, node)| Ok((Some(key.name.as_str()), reference(node)?))).collect(),
+            Kind::List(items) if items.first().is_some_and(|item| item.text().is_some()) => Ok(vec![(None, reference(node)?)]),
+            Kind::List(items) => items.iter().map(|node| Ok((None, reference(node)?))).collect::<Result<Vec<_>, Mistake>>(),
+            _ => Err(Mistake::new(format!("`{what}` is no list"))),
+        }?;
+        if found.is_empty() { Err(Mistake::new(format!("`{what}` is empty"))) } else { Ok(found) }
+    }
+
     /// The calls of it in a functional model. Errors: no list.
     pub fn calls(&self) -> Result<&'t [Node], Mistake> {
         let calls = self.node.field("inbound_nodes").and_then(Node::list);
@@ -77,9 +95,17 @@ impl<'t> Object<'t> {
         let policy = node.text().or_else(|| node.field("config")?.field("name")?.text());
         let policy = policy.ok_or_else(|| Mistake::new("its `dtype` is neither a name nor a policy"))?;
         if let Some(compute) = policy.strip_prefix("mixed_") {
-            return Ok((DType::F32, element_type(compute)?));
+            let compute = element_type(compute)?;
+            return if compute.is_float() {
+                Ok((DType::F32, compute))
+            } else {
+                Err(Mistake::new(format!("there is no policy `{policy}`")))
+            };
         }
         let dtype = element_type(policy)?;
+        if !dtype.is_float() {
+            return Err(Mistake::new(format!("it computes in {policy}; layers that compute in floats are supported")));
+        }
         Ok((dtype, dtype))
     }
 

@@ -1,6 +1,6 @@
 //! What a layer sees while it is imported: the graph, its settings, its parameters and where their values are stored.
 
-use super::super::model::context::{Care, Context, Parameters, TrainingMode, Weight};
+use super::super::model::context::{Care, Context, Parameters, TrainingMode, Weight, product};
 use super::super::model::tree::{Mistake, Node};
 use super::initialise::{care, initialiser};
 use super::network::Place;
@@ -61,8 +61,6 @@ pub struct Import {
     pub has_weights: bool,
     /// What training would need and the model would be trained without.
     pub left_out: BTreeSet<String>,
-    /// The file.
-    pub place: String,
     /// Calls of layers so far.
     pub calls: usize,
     /// How deep models lie in one another here.
@@ -72,8 +70,8 @@ pub struct Import {
 }
 
 impl Import {
-    /// Nothing yet. `place` is the file, `trains` whether this is the function that training differentiates.
-    pub fn new(place: &str, release: Release, has_weights: bool, trains: bool) -> Import {
+    /// Nothing yet. `trains` says whether this is the function that training differentiates.
+    pub fn new(release: Release, has_weights: bool, trains: bool) -> Import {
         Import {
             graph: Graph::new(),
             parameters: Parameters::default(),
@@ -87,7 +85,6 @@ impl Import {
             release,
             has_weights,
             left_out: BTreeSet::new(),
-            place: place.to_string(),
             calls: 0,
             depth: 0,
             held: 0,
@@ -176,10 +173,10 @@ impl<'t> Layer<'_, 't> {
         self.b().scalar(dtype, value)
     }
 
-    /// A vector of as many equal numbers.
-    pub fn vector(&mut self, size: usize, value: f64) -> Value {
-        let dtype = self.dtypes.1;
-        self.b().constant(Tensor::from_floats(dtype, vec![size], vec![value; size]))
+    /// A value of that shape whose elements are all the same.
+    pub fn uniform(&mut self, shape: &[usize], value: f64) -> Value {
+        let (scalar, shape) = (self.scalar(value), shape.iter().map(|size| Dim::from(*size)).collect::<Vec<_>>());
+        self.b().broadcast_to(scalar, &shape)
     }
 
     /// The same value in another element type.
@@ -241,6 +238,10 @@ impl<'t> Layer<'_, 't> {
             (self.settings.get(&format!("{prefix}_regularizer")), self.settings.get(&format!("{prefix}_constraint")));
         let (care, left_out) = care(regulariser, constraint, &weight.incoming);
         self.import.left_out.extend(left_out.into_iter().map(|what| format!("{what} of `{name}`")));
+        // An empty parameter may have other sizes that are too large to multiply.
+        if product(&weight.shape.iter().map(|size| (*size).max(1)).collect::<Vec<_>>()) > 1 << 32 {
+            return Err(Mistake::new(format!("the parameter `{name}` of {:?} is too large", weight.shape)));
+        }
         let held = self.is_held()?;
         let (group, stored_trainable) = (self.group.clone(), weight.trainable);
         let weight = Weight { initialiser, trainable: weight.trainable && !held, ..weight };

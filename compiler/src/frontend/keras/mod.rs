@@ -4,7 +4,7 @@
 //! Keras has them last; transpositions stand between, which compilation takes out again. `compiler/KERAS.md` lists what is supported.
 //!
 //! Reading order: [`file`] (what the file is, and its parts), [`config`] and [`settings`] (objects of a config), [`network`] (models,
-//! and the order of calls), [`call`] and [`layer`] (what a layer sees), [`layers`] and [`operations`] (the tables of classes),
+//! and the order of calls) with [`inputs`] and [`results`], [`call`] and [`layer`] (what a layer sees), [`layers`] and [`operations`] (the tables of classes),
 //! [`weights`] (values), [`training`] (what the file says of training), [`initialise`] and [`masks`].
 //!
 //! Nothing here trusts the file: every refusal is a [`Diagnostic`] that names the layer.
@@ -13,11 +13,13 @@ pub mod call;
 pub mod config;
 pub mod file;
 pub mod initialise;
+pub mod inputs;
 pub mod layer;
 pub mod layers;
 pub mod masks;
 pub mod network;
 pub mod operations;
+pub mod results;
 pub mod settings;
 pub mod training;
 pub mod weights;
@@ -82,7 +84,7 @@ fn build(place: &str, name: &str, parts: Parts) -> Result<Imported, Vec<Diagnost
         .map_err(|mistake| told("keras_file")(Mistake::new(format!("its config is no JSON: {}", mistake.message))))?;
     let release = release(&root, parts.version.as_deref());
     let import = |trains: bool| {
-        let mut import = Import::new(place, release, parts.weights.is_some(), trains);
+        let mut import = Import::new(release, parts.weights.is_some(), trains);
         network::build(&root, &mut import).map(|()| import)
     };
     let (import, trainer) = (import(false).map_err(told("keras_model"))?, import(true).map_err(told("keras_model"))?);

@@ -4,14 +4,16 @@ use super::super::model::STATISTIC;
 use super::super::model::context::TrainingMode;
 use super::super::model::tree::{Kind, Mistake, Node};
 use super::call::{Argument, Call};
-use super::config::{Object, Reference, element_type, reference};
-use super::layer::{Import, Layer, Release};
+use super::config::Object;
+use super::inputs::inputs;
+use super::layer::{Import, Layer};
 use super::layers::{build_layer, nearest_class};
 use super::masks;
 use super::operations::build_operation;
+use super::results::Results;
 use super::settings::Settings;
-use kiln_ir::{DType, Dim, Origin, TensorType, Value};
-use std::collections::BTreeMap;
+use kiln_ir::{DType, Origin, TensorType, Value};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Calls of layers that a file may stand for.
@@ -47,123 +49,18 @@ pub fn build(root: &Node, import: &mut Import) -> Result<(), Mistake> {
         import.training = Some(TrainingMode::new(key));
     }
     let outputs = model(import, &object, &inputs, &place)?;
-    let mut names: Vec<String> = Vec::new();
+    let mut names = BTreeSet::new();
     for (name, value) in outputs {
-        let taken = names.iter().filter(|other| other.as_str() == name || other.starts_with(&format!("{name}_"))).count();
-        let name = if names.contains(&name) { format!("{name}_{taken}") } else { name };
+        // A layer may give several outputs.
+        let counted = (0..).map(|n| if n == 0 { name.clone() } else { format!("{name}_{n}") }).find(|name| !names.contains(name));
+        let name = counted.unwrap_or_default();
         import.graph.add_output(&name, value);
-        names.push(name);
+        names.insert(name);
     }
     for (name, value) in import.training.take().map(|training| training.statistics).unwrap_or_default() {
         import.graph.add_output(format!("{STATISTIC}{name}"), value);
     }
     Ok(())
-}
-
-/// The layers of a model. Errors: an object that is none.
-fn layers_of<'t>(object: &Object<'t>) -> Result<Vec<Object<'t>>, Mistake> {
-    let layers = object.config.field("layers").and_then(Node::list).ok_or_else(|| Mistake::new("`layers` is no list"))?;
-    layers.iter().map(Object::read).collect()
-}
-
-/// Adds the inputs of the outermost model to the graph.
-fn inputs(object: &Object, import: &mut Import) -> Result<Vec<Value>, Mistake> {
-    let layers = layers_of(object)?;
-    let mut declared: Vec<(&str, DType, Vec<Option<usize>>)> = Vec::new();
-    if object.class == "Sequential" {
-        let first = layers.first().ok_or_else(|| Mistake::new("the model has no layers"))?;
-        let shape = first.batch_shape()?.or(object.batch_shape()?);
-        let shape = shape.ok_or_else(|| {
-            Mistake::new("the model does not say what comes in").help("begin it with keras.Input(shape), or call it once before saving")
-        })?;
-        // A layer that comes first casts what comes in; indices keep their type.
-        let user = layers.iter().find(|layer| layer.class != "InputLayer");
-        let dtype = match first.class {
-            _ if user.is_some_and(|layer| layer.class == "Embedding") => index_type(input_type(first)?),
-            "InputLayer" => input_type(first)?,
-            _ => first.dtypes((DType::F32, DType::F32))?.1,
-        };
-        declared.push((if first.class == "InputLayer" { first.name() } else { "input" }, dtype, shape));
-    } else {
-        for (_, (name, ..)) in references(object, "input_layers")? {
-            let layer = layers.iter().find(|layer| layer.name() == name && layer.class == "InputLayer");
-            let layer = layer.ok_or_else(|| Mistake::new(format!("the input `{name}` is no InputLayer of the model")))?;
-            let shape = layer.batch_shape()?.ok_or_else(|| Mistake::new(format!("the input `{name}` has no shape")))?;
-            let mut users = layers.iter().filter(|layer| layer.calls().is_ok_and(|calls| calls.iter().any(|call| mentions(call, name))));
-            let dtype = input_type(layer)?;
-            let index = users.clone().next().is_some() && users.all(|layer| layer.class == "Embedding");
-            declared.push((name, if index { index_type(dtype) } else { dtype }, shape));
-        }
-    }
-    let several = declared.len() > 1;
-    let mut values = Vec::new();
-    for (name, dtype, shape) in declared {
-        let shape = open_shape(name, &shape, several);
-        values.push(import.graph.add_input(name, TensorType::new(dtype, shape)));
-    }
-    Ok(values)
-}
-
-fn input_type(layer: &Object) -> Result<DType, Mistake> {
-    for what in ["sparse", "ragged"] {
-        if matches!(layer.config.field(what), Some(Node { kind: Kind::Bool(true), .. })) {
-            return Err(Mistake::new(format!("the input `{}` is {what}; dense ones are supported", layer.name())));
-        }
-    }
-    match layer.config.field("dtype").and_then(Node::text) {
-        Some(name) => element_type(name),
-        None => Ok(layer.dtypes((DType::F32, DType::F32))?.1),
-    }
-}
-
-/// What Embedding alone looks up is whole numbers, whatever the input says: floats are what keras.Input says unless it is told.
-fn index_type(dtype: DType) -> DType {
-    if dtype.is_float() { DType::I32 } else { dtype }
-}
-
-/// Whether a call refers to a layer of that name.
-fn mentions(node: &Node, name: &str) -> bool {
-    match &node.kind {
-        Kind::Text(text) => text == name,
-        Kind::List(items) => items.iter().any(|item| mentions(item, name)),
-        Kind::Table(entries) => entries.iter().any(|(_, value)| mentions(value, name)),
-        _ => false,
-    }
-}
-
-/// Sizes that stay open get names: the first is the batch, one more is the time, two or three more those of a picture.
-fn open_shape(name: &str, shape: &[Option<usize>], several: bool) -> Vec<Dim> {
-    let open = shape.iter().skip(1).filter(|size| size.is_none()).count();
-    let words: &[&str] = match open {
-        1 => &["time"],
-        2 => &["height", "width"],
-        3 => &["depth", "height", "width"],
-        _ => &[],
-    };
-    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    let name = if name.starts_with(|c: char| c.is_ascii_alphabetic()) { name } else { format!("input_{name}") };
-    let mut words = words.iter();
-    let size = |(axis, size): (usize, &Option<usize>)| match size {
-        Some(size) => Dim::from(*size),
-        None if axis == 0 => Dim::symbol("batch"),
-        None => {
-            let word = words.next().map_or_else(|| format!("axis{axis}"), |word| word.to_string());
-            Dim::symbol(&if several { format!("{name}_{word}") } else { word })
-        }
-    };
-    shape.iter().enumerate().map(size).collect()
-}
-
-/// References under `input_layers` or `output_layers`, with the names that a table gives them.
-fn references<'t>(object: &Object<'t>, what: &str) -> Result<Vec<(Option<&'t str>, Reference<'t>)>, Mistake> {
-    let node = object.config.field(what).ok_or_else(|| Mistake::new(format!("`{what}` is missing")))?;
-    let found = match &node.kind {
-        Kind::Table(entries) => entries.iter().map(|(key, node)| Ok((Some(key.name.as_str()), reference(node)?))).collect(),
-        Kind::List(items) if items.first().is_some_and(|item| item.text().is_some()) => Ok(vec![(None, reference(node)?)]),
-        Kind::List(items) => items.iter().map(|node| Ok((None, reference(node)?))).collect::<Result<Vec<_>, Mistake>>(),
-        _ => Err(Mistake::new(format!("`{what}` is no list"))),
-    }?;
-    if found.is_empty() { Err(Mistake::new(format!("`{what}` is empty"))) } else { Ok(found) }
 }
 
 /// Calls a model; gives its outputs with their names.
@@ -224,7 +121,7 @@ fn sequence<'t>(import: &mut Import, object: &Object<'t>, x: &[Value], place: &P
     let &[mut current] = x else { return Err(Mistake::new(format!("a Sequential model takes one value, it is called with {}", x.len()))) };
     let mut counter = Counter::default();
     let mut last = object.name();
-    for layer in layers_of(object)? {
+    for layer in object.layers()? {
         if layer.class == "InputLayer" {
             continue;
         }
@@ -238,19 +135,17 @@ fn sequence<'t>(import: &mut Import, object: &Object<'t>, x: &[Value], place: &P
 }
 
 fn functional<'t>(import: &mut Import, object: &Object<'t>, x: &[Value], place: &Place) -> Result<Vec<(String, Value)>, Mistake> {
-    let layers = layers_of(object)?;
-    let input_layers = references(object, "input_layers")?;
+    let layers = object.layers()?;
+    let input_layers = object.references("input_layers")?;
     if input_layers.len() != x.len() {
         return Err(Mistake::new(format!("`{}` takes {} values, it is called with {}", object.name(), input_layers.len(), x.len())));
     }
-    let mut results = Results { by_call: BTreeMap::new(), models: BTreeMap::new(), release: import.release };
+    let mut results = Results::new(import.release);
     for layer in &layers {
-        if results.models.insert(layer.name(), (layer.is_model(), layer.class)).is_some() {
-            return Err(Mistake::new(format!("two layers are called `{}`", layer.name())));
-        }
+        results.declare(layer)?;
     }
     for ((_, (name, ..)), value) in input_layers.iter().zip(x) {
-        results.by_call.insert((name, 0), vec![*value]);
+        results.insert(name, 0, vec![*value]);
     }
     let mut counter = Counter::default();
     // Layers with their places and the calls that are still to be made.
@@ -266,7 +161,7 @@ fn functional<'t>(import: &mut Import, object: &Object<'t>, x: &[Value], place: 
             while let Some(node) = calls.get(*made) {
                 let Some(call) = results.call(node).map_err(|mistake| of_layer(mistake, layer))? else { break };
                 let values = apply(import, layer, &call, at)?;
-                results.by_call.insert((layer.name(), *made), values);
+                results.insert(layer.name(), *made, values);
                 *made += 1;
                 progress = true;
             }
@@ -281,127 +176,12 @@ fn functional<'t>(import: &mut Import, object: &Object<'t>, x: &[Value], place: 
         }
     }
     let mut outputs = Vec::new();
-    for (key, (name, call, result)) in references(object, "output_layers")? {
-        let one_based =
-            results.models.get(name).is_some_and(|(model, class)| *model && (*class != "Sequential" || import.release == Release::Two));
-        let value = results.value((name, call.saturating_sub(usize::from(one_based)), result));
+    for (key, (name, call, result)) in object.references("output_layers")? {
+        let value = results.output((name, call, result));
         let value = value.ok_or_else(|| Mistake::new(format!("the output `{name}` is not computed by the model")))?;
         outputs.push((key.unwrap_or(name).to_string(), value));
     }
     Ok(outputs)
-}
-
-/// What calls of layers gave so far.
-struct Results<'t> {
-    by_call: BTreeMap<(&'t str, usize), Vec<Value>>,
-    /// Whether each layer is a model, and its class.
-    models: BTreeMap<&'t str, (bool, &'t str)>,
-    release: Release,
-}
-
-impl<'t> Results<'t> {
-    fn value(&self, (name, call, result): Reference) -> Option<Value> {
-        self.by_call.get(&(name, call))?.get(result).copied()
-    }
-
-    /// Reads how a layer is called; `None` while something it takes is missing.
-    fn call(&self, node: &'t Node) -> Result<Option<Call<'t>>, Mistake> {
-        match &node.kind {
-            Kind::Table(_) => {
-                let arguments = node.field("args").and_then(Node::list).ok_or_else(|| Mistake::new("a call has no `args`"))?;
-                let named = node.field("kwargs").and_then(Node::table).unwrap_or_default();
-                let arguments = arguments.iter().map(|item| self.argument(item));
-                let named = named.iter().map(|(key, item)| Ok(self.argument(item)?.map(|value| (key.name.as_str(), value))));
-                Ok(match (all(arguments)?, all(named)?) {
-                    (Some(arguments), Some(named)) => Some(Call::new(arguments, named)),
-                    _ => None,
-                })
-            }
-            Kind::List(items) => self.old_call(items),
-            _ => Err(Mistake::new("a call is neither a table nor a list")),
-        }
-    }
-
-    /// Keras 3: values are objects of the class `__keras_tensor__`.
-    fn argument(&self, node: &'t Node) -> Result<Option<Argument<'t>>, Mistake> {
-        if node.field("class_name").and_then(Node::text) == Some("__keras_tensor__") {
-            let history = node.field("config").and_then(|config| config.field("keras_history"));
-            let place = reference(history.ok_or_else(|| Mistake::new("a value of a call has no `keras_history`"))?)?;
-            return Ok(self.value(place).map(Argument::Value));
-        }
-        let items = match node.field("class_name").and_then(Node::text) {
-            Some("__tuple__") => node.field("items").and_then(Node::list),
-            _ => node.list(),
-        };
-        match items.filter(|_| mentions_value(node)) {
-            Some(items) => Ok(all(items.iter().map(|item| self.argument(item)))?.map(Argument::List)),
-            None => Ok(Some(Argument::Setting(node))),
-        }
-    }
-
-    /// Keras 2: a list of `[layer, call, result, {settings}]`, the settings being those of the whole call.
-    fn old_call(&self, items: &'t [Node]) -> Result<Option<Call<'t>>, Mistake> {
-        let mut call: (Vec<Argument>, Vec<(&str, Argument)>) = Default::default();
-        let one = items.first().is_some_and(|item| item.text().is_some());
-        let lists: Vec<&[Node]> = if one { vec![items] } else { items.iter().map(|item| item.list().unwrap_or_default()).collect() };
-        for list in lists {
-            if list.first().and_then(Node::text) == Some("_CONSTANT_VALUE") {
-                call.0.extend(list.get(2).map(Argument::Setting));
-            } else {
-                let wrong = || Mistake::new("a call lists something that is no [layer, call, result]");
-                let (name, at, result) = match list.len() {
-                    3.. => old_reference(list).ok_or_else(wrong)?,
-                    _ => return Err(wrong()),
-                };
-                let Some(value) = self.old_value((name, at, result)) else { return Ok(None) };
-                call.0.push(Argument::Value(value));
-            }
-            for (key, node) in list.get(3).and_then(Node::table).unwrap_or_default() {
-                let values = node.list().filter(|_| self.mentions_old(node));
-                let Some(values) = values else {
-                    call.1.push((&key.name, Argument::Setting(node)));
-                    continue;
-                };
-                let lists = if old_reference(values).is_some() { vec![values] } else { values.iter().filter_map(Node::list).collect() };
-                let found = lists.iter().map(|list| old_reference(list).and_then(|place| self.old_value(place)).map(Argument::Value));
-                let Some(found) = found.collect::<Option<Vec<_>>>() else { return Ok(None) };
-                call.1.push((&key.name, Argument::List(found)));
-            }
-        }
-        Ok(Some(Call::new(call.0, call.1)))
-    }
-
-    fn old_value(&self, (name, call, result): Reference) -> Option<Value> {
-        // Models begin with a call of their own, the one that made them.
-        let own = usize::from(self.models.get(name).is_some_and(|(model, _)| *model) && self.release == Release::Two);
-        self.value((name, call.saturating_sub(own), result))
-    }
-
-    fn mentions_old(&self, node: &Node) -> bool {
-        let is_value = |list: &[Node]| old_reference(list).is_some_and(|(name, ..)| self.models.contains_key(name));
-        node.list().is_some_and(|list| is_value(list) || list.iter().any(|item| item.list().is_some_and(is_value)))
-    }
-}
-
-fn old_reference(list: &[Node]) -> Option<Reference<'_>> {
-    let position = |node: &Node| node.integer().and_then(|n| usize::try_from(n).ok());
-    Some((list.first()?.text()?, position(list.get(1)?)?, position(list.get(2)?)?))
-}
-
-fn mentions_value(node: &Node) -> bool {
-    match &node.kind {
-        Kind::List(items) => items.iter().any(mentions_value),
-        Kind::Table(entries) => match node.field("class_name").and_then(Node::text) {
-            Some("__keras_tensor__") => true,
-            _ => entries.iter().any(|(_, value)| mentions_value(value)),
-        },
-        _ => false,
-    }
-}
-
-/// All of them, or `None` if one is missing.
-fn all<T>(items: impl Iterator<Item = Result<Option<T>, Mistake>>) -> Result<Option<Vec<T>>, Mistake> {
-    items.collect::<Result<Vec<Option<T>>, Mistake>>().map(|items| items.into_iter().collect())
 }
 
 /// Calls a layer, a model or an operation; gives its results.
@@ -423,7 +203,8 @@ fn build_call<'t>(import: &mut Import, object: &Object<'t>, call: &Call<'t>, pla
         return Ok(outputs.into_iter().map(|(_, value)| value).collect());
     }
     masks::refuse(import, object.class, call)?;
-    let origin = Arc::new(Origin { text: format!("{}: {} \"{}\"", import.place, object.class, object.name()) });
+    let named = if object.is_operation() { object.name() } else { place.path.as_str() };
+    let origin = Arc::new(Origin { text: format!("{} \"{named}\"", object.class) });
     let Place { path, group, owners, .. } = place.clone();
     let settings = Settings::new(object.config)?;
     let mut layer = Layer { import, class: object.class, settings, path, group, owners, dtypes, origin };
@@ -443,6 +224,9 @@ fn build_call<'t>(import: &mut Import, object: &Object<'t>, call: &Call<'t>, pla
         return Err(mistake.help(nearest_class(object.class, object.is_operation())));
     };
     let results = results?;
+    if layer.settings.get("activity_regularizer").is_some() {
+        layer.leave_out("the activity regulariser");
+    }
     layer.settings.finish()?;
     let masking = object.class == "Embedding" && layer.settings.flag("mask_zero", false)?;
     masks::follow(import, object, masking, call, &results);

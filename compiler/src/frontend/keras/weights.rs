@@ -1,6 +1,7 @@
 //! Values of parameters in HDF5: `model.weights.h5` of a `.keras` archive, where each variable lies under the classes of the layers around
 //! it, and files of Keras 2's format, which list the variables of each layer of the outermost model.
 
+use super::super::model::context::product;
 use super::super::model::tree::Mistake;
 use super::layer::Stored;
 use hdf5_pure::{AttrValue, DType as Hdf5Type, Dataset, File};
@@ -143,7 +144,7 @@ fn read(dataset: &Dataset, name: &str, types: &BTreeMap<String, TensorType>) -> 
         return Err(mistake.help("the weights are not those of this model"));
     }
     let stored = dataset.dtype().map_err(damaged)?;
-    let count: usize = expected.iter().product();
+    let count = product(&expected);
     let tensor = match (&stored, ty.dtype) {
         (Hdf5Type::F32, DType::F32) => {
             let values = dataset.read_f32().map_err(damaged)?;

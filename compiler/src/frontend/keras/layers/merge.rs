@@ -37,6 +37,7 @@ pub fn minimum(l: &mut Layer, call: &Call) -> Result<Value, Mistake> {
 pub fn average(l: &mut Layer, call: &Call) -> Result<Value, Mistake> {
     let sum = all(l, ops::Add {}, call)?;
     let count = call.values().len() as f64;
+    l.context().expect_floats(sum)?;
     let mut b = l.b();
     let count = b.like(sum, count);
     Ok(b.div(sum, count))

@@ -1,6 +1,6 @@
 //! Normalisations.   `gamma` and `beta` (and `moving_mean`, `moving_variance` of `BatchNormalization`): one number a feature.
 
-use super::super::super::model::context::Weight;
+use super::super::super::model::context::{Weight, product};
 use super::super::super::model::layers::normalisation::batch_statistics;
 use super::super::super::model::tree::{Mistake, Node};
 use super::super::call::Call;
@@ -18,18 +18,13 @@ fn scale_and_shift(l: &mut Layer, shape: &[usize]) -> Result<(Value, Value), Mis
     let weight = |name, initialiser| Weight { name, shape: shape.to_vec(), ..Weight::vector(name, 1, initialiser) };
     let gamma = match l.settings.flag("scale", true)? {
         true => l.parameter("gamma", weight("gamma", ONES))?,
-        false => constant(l, shape, 1.0),
+        false => l.uniform(shape, 1.0),
     };
     let beta = match l.settings.flag("center", true)? {
         true => l.parameter("beta", weight("beta", ZEROS))?,
-        false => constant(l, shape, 0.0),
+        false => l.uniform(shape, 0.0),
     };
     Ok((gamma, beta))
-}
-
-fn constant(l: &mut Layer, shape: &[usize], value: f64) -> Value {
-    let (dtype, count) = (l.dtypes.1, shape.iter().product());
-    l.b().constant(Tensor::from_floats(dtype, shape.to_vec(), vec![value; count]))
 }
 
 /// The only axis that a setting names.
@@ -153,7 +148,9 @@ pub fn group(l: &mut Layer, call: &Call) -> Result<Value, Mistake> {
 pub fn unit(l: &mut Layer, call: &Call) -> Result<Value, Mistake> {
     let x = call.value()?;
     let axes = l.settings.integers("axis")?.unwrap_or_else(|| vec![-1]);
-    let axes = axes.iter().map(|axis| l.axis(x, *axis)).collect::<Result<Vec<_>, _>>()?;
+    let mut axes = axes.iter().map(|axis| l.axis(x, *axis)).collect::<Result<Vec<_>, _>>()?;
+    axes.sort_unstable();
+    axes.dedup();
     unit_length(l, x, &axes)
 }
 
@@ -185,7 +182,7 @@ pub fn by_statistics(l: &mut Layer, call: &Call) -> Result<Value, Mistake> {
             Some(node) => {
                 let mut numbers = Vec::new();
                 flatten(node, &mut numbers).ok_or_else(|| Mistake::new(format!("`{name}` holds something that is no number")))?;
-                let count: usize = sizes.iter().product();
+                let count = product(&sizes);
                 if numbers.len() != count && numbers.len() != 1 {
                     return Err(Mistake::new(format!("`{name}` holds {} numbers for {count} features", numbers.len())));
                 }

@@ -4,7 +4,7 @@ use super::super::super::model::tree::Mistake;
 use super::super::call::Call;
 use super::super::layer::Layer;
 use super::convolution::{channels_back, channels_first, padding};
-use kiln_ir::ops::{AvgPool, Mean, ReduceKind, WindowKind, WindowReduce};
+use kiln_ir::ops::{AvgPool, Mean, Reduce, ReduceKind, WindowKind, WindowReduce};
 use kiln_ir::{Dim, Value};
 
 /// `MaxPooling1D` … `MaxPooling3D`.
@@ -38,7 +38,7 @@ fn pool<const RANK: usize>(l: &mut Layer, call: &Call, pool: Pool) -> Result<Val
 /// `GlobalMaxPooling1D` … `GlobalMaxPooling3D`.
 pub fn global_max<const RANK: usize>(l: &mut Layer, call: &Call) -> Result<Value, Mistake> {
     let (x, axes, keep) = global::<RANK>(l, call)?;
-    Ok(l.b().reduce(ReduceKind::Max, x, &axes, keep))
+    l.op(Reduce { kind: ReduceKind::Max, axes, keep }, &[x])
 }
 
 /// `GlobalAveragePooling1D` … `GlobalAveragePooling3D`.

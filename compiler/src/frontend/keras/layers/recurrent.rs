@@ -89,7 +89,7 @@ fn walk<'t>(l: &mut Layer<'_, 't>, cell: Cell, x: Value, initial: &[Value], reve
     let recurrent = l.parameter("recurrent", weight("recurrent_kernel", units, Initialiser::Orthogonal(1.0)))?;
     let (kernel, recurrent) = (by_gates(l, kernel, cell, units)?, by_gates(l, recurrent, cell, units)?);
     let bias = match l.settings.flag("use_bias", true)? {
-        false => l.vector(2 * columns, 0.0),
+        false => l.uniform(&[2 * columns], 0.0),
         true if cell == Cell::Gru && after => {
             let weight = Weight { shape: vec![2, columns], ..Weight::vector("bias", 1, ZEROS) };
             let both = l.parameter("bias", weight)?;
@@ -97,14 +97,14 @@ fn walk<'t>(l: &mut Layer<'_, 't>, cell: Cell, x: Value, initial: &[Value], reve
         }
         true => {
             let bias = l.parameter("bias", Weight::vector("bias", columns, ZEROS))?;
-            if cell == Cell::Lstm && l.settings.flag("unit_forget_bias", true)? {
+            if cell == Cell::Lstm && l.settings.flag("unit_forget_bias", true)? && !l.import.has_weights {
                 // The second gate forgets, and does not at first. *Source*: Jozefowicz et al. 2015.
                 let forgets = |n: usize| if n / units.max(1) == 1 { 1.0 } else { 0.0 };
                 let first = Tensor::from_floats(l.dtypes.0, vec![columns], (0..columns).map(forgets));
                 l.import.fixed.insert(format!("{}/bias", l.path), first);
             }
             let bias = by_gates(l, bias, cell, units)?;
-            let zeros = l.vector(columns, 0.0);
+            let zeros = l.uniform(&[columns], 0.0);
             l.op(ops::Concat { axis: 0 }, &[bias, zeros])?
         }
     };

@@ -119,8 +119,8 @@ pub fn split(l: &mut Layer, call: &Call) -> Result<Results, Mistake> {
         [&[0][..], &numbers, &[size]].concat()
     } else {
         let count = numbers[0];
-        if count <= 0 || size % count != 0 || count > size {
-            return Err(Mistake::new(format!("{count} parts do not divide {size} elements")));
+        if !(1..=1024).contains(&count) || size % count != 0 {
+            return Err(Mistake::new(format!("{count} parts do not divide {size} elements, or are more than 1024")));
         }
         (0..=count).map(|n| n * (size / count)).collect()
     };

@@ -71,8 +71,7 @@ pub fn arg(l: &mut Layer, call: &Call, kind: ArgKind) -> Result<Value, Mistake> 
         return Err(Mistake::new("it needs an `axis`"));
     };
     let axis = l.axis(x, axes[0])?;
-    l.context().expect_floats(x)?;
-    let places = l.b().arg_reduce(kind, x, axis, keep);
+    let places = l.op(ops::ArgReduce { kind, axis, keep, last: false }, &[x])?;
     Ok(l.cast(places, DType::I32))
 }
 
