@@ -474,6 +474,75 @@ fn any_layer_takes_or_refuses_any_input() {
 }
 
 #[test]
+fn any_operation_takes_or_refuses_any_input() {
+    let settings = [
+        "",
+        r#", "axis": -1"#,
+        r#", "axis": [0, 0], "keepdims": true"#,
+        r#", "axis": 7"#,
+        r#", "axis": null"#,
+        r#", "axes": [0, 2, 1]"#,
+        r#", "newshape": [-1, 2]"#,
+        r#", "dtype": "int32""#,
+        r#", "x_min": 0, "x_max": 1.5"#,
+        r#", "axis": 0, "indices_or_sections": [3, 1]"#,
+        r#", "axis": 1, "indices_or_sections": 2"#,
+        r#", "repeats": 2, "axis": 0"#,
+        r#", "repeats": [2, 1]"#,
+        r#", "pad_width": [[0, 1], [1, 0]], "mode": "wrap""#,
+        r#", "shape": [2, 3]"#,
+        r#", "num_classes": 3, "axis": -1"#,
+        r#", "subscripts": "ab,cb->ca""#,
+        r#", "axis1": 0, "axis2": -1"#,
+        r#", "source": 0, "destination": -1"#,
+        r#", "approximate": false"#,
+    ];
+    let value = |name: &str| format!(r#"{{"class_name": "__keras_tensor__", "config": {{"keras_history": ["{name}", 0, 0]}}}}"#);
+    let slice = r#"[{"class_name": "__slice__", "config": {"start": -2, "stop": 9, "step": -1}}, null, {"class_name": "__ellipsis__"}]"#;
+    let (x, y) = (value("x"), value("y"));
+    let calls = [
+        x.clone(),
+        format!("{x}, {y}"),
+        format!("{x}, 2.5"),
+        format!("-1, {x}"),
+        format!("[{x}, {y}]"),
+        format!("{x}, {slice}"),
+        format!("{x}, [[0, 1]]"),
+        format!("{x}, {y}, {x}"),
+        "1, 2".to_string(),
+    ];
+    let mut read = std::collections::BTreeSet::new();
+    for class in OPERATIONS {
+        for shape in ["[null, 4]", "[null, 0, 3]", "[2, null, 3]"] {
+            for (a, b) in [("float32", "float32"), ("int32", "float16"), ("bool", "bool")] {
+                let input = |name: &str, dtype: &str| {
+                    format!(
+                        r#"{{"class_name": "InputLayer", "name": "{name}", "inbound_nodes": [],
+                        "config": {{"batch_shape": {shape}, "dtype": "{dtype}", "name": "{name}"}}}}"#
+                    )
+                };
+                for (settings, call) in settings.iter().flat_map(|settings| calls.iter().map(move |call| (settings, call))) {
+                    let text = format!(
+                        r#"{{"module": "keras", "class_name": "Functional", "config": {{"name": "f", "layers": [{}, {},
+                        {{"class_name": "{class}", "module": "keras.src.ops.numpy", "name": "l", "config": {{"name": "l"{settings}}},
+                          "inbound_nodes": [{{"args": [{call}], "kwargs": {{}}}}]}}],
+                        "input_layers": [["x", 0, 0], ["y", 0, 0]], "output_layers": [["l", 0, 0]]}}}}"#,
+                        input("x", a),
+                        input("y", b),
+                    );
+                    if let Ok(imported) = config(&text) {
+                        verify_module(&imported.model.module).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"));
+                        read.insert(*class);
+                    }
+                }
+            }
+        }
+    }
+    let refused: Vec<&&str> = OPERATIONS.iter().filter(|class| !read.contains(*class)).collect();
+    assert!(refused.is_empty(), "no input fits {refused:?}");
+}
+
+#[test]
 fn every_class_is_in_the_reference_and_in_a_fixture() {
     let reference = std::fs::read_to_string(repository().join("compiler/KERAS.md")).expect("it is there");
     let words = CLASSES.iter().chain(OPERATIONS);
