@@ -45,7 +45,7 @@ pub fn build(root: &Node, import: &mut Import) -> Result<(), Mistake> {
     let place = Place { path: String::new(), group: "layers".into(), owners: Vec::new(), dtypes };
     let inputs = inputs(&object, import)?;
     if import.trains {
-        let key = import.graph.add_input("key", TensorType::fixed(DType::U64, &[]));
+        let key = import.graph.add_input("step/key", TensorType::fixed(DType::U64, &[]));
         import.training = Some(TrainingMode::new(key));
     }
     let outputs = model(import, &object, &inputs, &place)?;

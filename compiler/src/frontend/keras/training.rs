@@ -104,6 +104,7 @@ impl CompileConfig {
             clip_norm: optimiser.number("global_clipnorm"),
             clip_value: optimiser.number("clipvalue"),
             ema: optimiser.number("ema_momentum").filter(|_| optimiser.flag("use_ema")),
+            precision: None,
             freeze: Vec::new(),
             schedule: Schedule {
                 epochs: 10,
