@@ -11,8 +11,10 @@
 //! Needs: composites expanded.  Keeps: the value of every output (sums in canonical order).  Skips: nothing.
 
 mod contract;
+mod join;
 mod margins;
 mod nest;
+mod pieces;
 mod plan;
 mod prepare;
 pub(crate) mod role;
@@ -113,6 +115,7 @@ pub fn cut(module: &Module, function: &str, layouts: &Layouts) -> Result<Program
     let mut program = cutter.program;
     program.steps = steps;
     prepare::split(&mut program);
+    join::join(&mut program);
     Ok(program)
 }
 

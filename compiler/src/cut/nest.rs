@@ -2,9 +2,10 @@
 
 use super::role::{Role, Root, combine_of, role};
 use super::value::{Failure, KernelBuilder};
-use super::{Cutter, Place, Region, view};
+use super::{Cutter, Place, Region, pieces, view};
 use crate::kernel::{
-    Access, Axis, BinaryFn, Body, Bound, Combine, CompareFn, ExprId, ExprKind, Exprs, Keep, Kernel, Nest, Reduction, Stage, Store, UnaryFn,
+    Access, Axis, BinaryFn, Body, Bound, Combine, CompareFn, ExprId, ExprKind, Exprs, Keep, Kernel, Nest, Reduction, Scalar, Stage, Store,
+    UnaryFn,
 };
 use kiln_ir::ops::*;
 use kiln_ir::{DType, Diagnostic, Dim, NodeId, Symbol, TensorType, Value};
@@ -77,7 +78,9 @@ impl Cutter {
             match make(region, self.program.checked_nodes.len()) {
                 Ok((kernel, names)) => {
                     self.program.checked_nodes.extend(names);
-                    region.push(kernel);
+                    for kernel in pieces::at_bounds(kernel, &region.ranges) {
+                        region.push(kernel);
+                    }
                     return Ok(());
                 }
                 Err(Failure::Unsupported(diagnostic)) => return Err(diagnostic),
@@ -458,12 +461,20 @@ fn window_arg_max(region: &Region, head: Value, op: &WindowArgMax, value: Value,
     // From the position in the window to the position in the plane.
     let position = b.exprs.add(DType::I64, ExprKind::Accumulator(0));
     let sizes: Vec<Dim> = op.window.iter().map(|&w| Dim::from(w)).collect();
+    b.ranges.set_index(position.symbol(), Dim::product(&sizes));
     let inside = view::split(&Dim::from(position.symbol()), &sizes, &b.ranges);
     let (from, _) = window.source(&b, &operand, &dims(&parallel), &inside);
     let leading = operand.len() - sizes.len();
     let spatial = &operand[leading..];
     let plane = |from: &[Dim]| from.iter().zip(spatial).fold(Dim::ZERO, |p, (i, size)| p * size + i);
-    let mut element = b.exprs.add(DType::I64, ExprKind::Index(plane(&from[leading..])));
+    let (first, _) = window.source(&b, &operand, &dims(&parallel), &vec![Dim::ZERO; sizes.len()]);
+    let mut element = b.exprs.add(DType::I64, ExprKind::Index(plane(&first[leading..])));
+    for (axis, digit) in digits(&mut b, position, &op.window).into_iter().enumerate() {
+        let step = Dim::product(&spatial[axis + 1..]) * Dim::from(op.dilations[axis]);
+        let step = b.exprs.add(DType::I64, ExprKind::Index(step));
+        let ahead = b.exprs.add(DType::I64, ExprKind::Binary(BinaryFn::Mul, digit, step));
+        element = b.exprs.add(DType::I64, ExprKind::Binary(BinaryFn::Add, element, ahead));
+    }
     // Padding counts as the least value, so it comes first where every element of the window is that, or where there is none.
     let outside: Vec<(&Dim, &Dim)> = from[leading..].iter().zip(spatial).filter(|(i, size)| !b.ranges.within(i, size)).collect();
     if !outside.is_empty() {
@@ -480,6 +491,37 @@ fn window_arg_max(region: &Region, head: Value, op: &WindowArgMax, value: Value,
     let store = Store { buffer: place.buffer, offset: place.offset(&index), value: element, combine: None };
     let stages = vec![stage, Stage::Sweep { axes: Vec::new(), stores: vec![store] }];
     Ok(b.finish(value, Body::Nest(Nest { parallel, stages, serial: false })))
+}
+
+/// A position in a window as its index on each axis: arithmetic that vectors can do, unlike that of offsets.
+fn digits(b: &mut KernelBuilder, position: ExprId, window: &[usize]) -> Vec<ExprId> {
+    let mut rest = position;
+    let mut found = Vec::new();
+    for (axis, &size) in window.iter().enumerate().rev() {
+        if axis == 0 {
+            found.push(rest);
+            break;
+        }
+        let mut by = |f, x, y: usize| {
+            let y = b.exprs.add(DType::I64, ExprKind::Constant(Scalar::Int(y as i128)));
+            b.exprs.add(DType::I64, ExprKind::Binary(f, x, y))
+        };
+        let positions: usize = window.iter().product();
+        let quotient = if size.is_power_of_two() {
+            by(BinaryFn::ShiftRight, rest, size.trailing_zeros() as usize)
+        } else if positions.saturating_mul(size) < 1 << 16 {
+            // ⌊x/d⌋ = ⌊x·⌈2¹⁶/d⌉ / 2¹⁶⌋ where x·d < 2¹⁶. Source: Granlund & Montgomery 1994, theorem 4.2.
+            let product = by(BinaryFn::Mul, rest, (1usize << 16).div_ceil(size));
+            by(BinaryFn::ShiftRight, product, 16)
+        } else {
+            by(BinaryFn::Div, rest, size)
+        };
+        let whole = by(BinaryFn::Mul, quotient, size);
+        found.push(b.exprs.add(DType::I64, ExprKind::Binary(BinaryFn::Sub, rest, whole)));
+        rest = quotient;
+    }
+    found.reverse();
+    found
 }
 
 fn window_stage(
@@ -514,8 +556,8 @@ fn identity(b: &mut KernelBuilder, combine: Combine, dtype: DType) -> ExprId {
         Combine::Product | Combine::And => return b.exprs.constant(dtype, 1.0),
         Combine::Max if float => return b.exprs.constant(dtype, f64::NEG_INFINITY),
         Combine::Min if float => return b.exprs.constant(dtype, f64::INFINITY),
-        Combine::Max => crate::kernel::Scalar::Int(least),
-        Combine::Min => crate::kernel::Scalar::Int(greatest),
+        Combine::Max => Scalar::Int(least),
+        Combine::Min => Scalar::Int(greatest),
     };
     b.exprs.add(dtype, ExprKind::Constant(scalar))
 }

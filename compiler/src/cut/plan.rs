@@ -9,6 +9,7 @@
 use super::role::{Role, Root, View, role};
 use crate::kernel::UnaryFn;
 use kiln_ir::graph::NodeKind;
+use kiln_ir::ops::{WindowArgMax, WindowReduce};
 use kiln_ir::{Diagnostic, Dim, Graph, NodeId, Op, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -231,7 +232,8 @@ pub fn plan(graph: &Graph) -> Result<Plan, Diagnostic> {
                 None => kernels.extend(&kernels_of[&user]),
             }
         }
-        if plan.is_free(graph, id) && kernels.len() > 1 && work[&id] > CHEAP {
+        // Behind pure movement, the operand has these kernels too, and no more elements.
+        if plan.is_free(graph, id) && kernels.len() > 1 && work[&id] > CHEAP && moved_operand(graph, id).is_none() {
             plan.roots.insert(id);
         }
         kernels_of.insert(id, kernels);
@@ -293,7 +295,10 @@ fn takes_epilogue(root: &Root) -> bool {
 fn reads_many_times(graph: &Graph, user_op: &Op, user: NodeId, operand: NodeId) -> bool {
     match role(user_op) {
         Role::Root(root) => match root {
-            Root::Dot(_) | Root::Conv(_) | Root::WindowReduce(_) | Root::WindowArgMax(_) | Root::TopK(_) | Root::Scan(_) => true,
+            Root::Dot(_) | Root::Conv(_) | Root::TopK(_) | Root::Scan(_) => true,
+            Root::WindowReduce(WindowReduce { window, strides, .. }) | Root::WindowArgMax(WindowArgMax { window, strides, .. }) => {
+                window.iter().zip(strides).any(|(size, stride)| size > stride)
+            }
             Root::Reduce(_)
             | Root::ArgReduce(_)
             | Root::Dims(_)

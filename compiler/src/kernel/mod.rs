@@ -178,7 +178,7 @@ pub enum Stage {
         /// What is combined.
         reductions: Vec<Reduction>,
     },
-    /// Stores values at all points of `axes` (none: once).
+    /// Stores values at all points of `axes` (none: once). All values of a point are computed before the first is stored.
     Sweep {
         /// Inner indices, outermost first.
         axes: Vec<Axis>,

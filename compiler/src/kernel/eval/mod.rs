@@ -122,7 +122,7 @@ impl Point<'_> {
                     }
                     self.accumulators.extend(results);
                 }
-                Stage::Sweep { axes, stores } => self.over(axes, &mut |point| stores.iter().try_for_each(|s| point.store(s)))?,
+                Stage::Sweep { axes, stores } => self.over(axes, &mut |point| point.store_all(stores))?,
                 Stage::Running { axis, descending, exclusive, reduction, store } => {
                     let dtype = self.kernel.exprs.get(reduction.value).dtype;
                     let sum = sum_dtype(dtype);
@@ -133,7 +133,7 @@ impl Point<'_> {
                         let before = total;
                         total = combine(reduction.combine, sum, total, self.fresh(reduction.value)?);
                         self.accumulators.push(cast(sum, dtype, if *exclusive { before } else { total }));
-                        self.store(store)?;
+                        self.store_all(std::slice::from_ref(store))?;
                         self.accumulators.pop();
                     }
                     self.symbols.remove(&axis.index);
@@ -181,12 +181,16 @@ impl Point<'_> {
             let chunks: Vec<Number> = products.chunks(contract.chunk as usize).map(chain).collect();
             let total = chunks.into_iter().reduce(|a, b| combine(Combine::Sum, sum, a, b)).unwrap_or(Number::zero(sum));
             point.accumulators = vec![total];
-            contract.stores.iter().try_for_each(|s| point.store(s))
+            point.store_all(&contract.stores)
         })
     }
 
-    fn store(&mut self, store: &Store) -> Outcome {
-        let value = self.fresh(store.value)?;
+    fn store_all(&mut self, stores: &[Store]) -> Outcome {
+        let values: Vec<Number> = stores.iter().map(|store| self.fresh(store.value)).collect::<Result<_, _>>()?;
+        stores.iter().zip(values).try_for_each(|(store, value)| self.store(store, value))
+    }
+
+    fn store(&mut self, store: &Store, value: Number) -> Outcome {
         if self.checks_into_nothing(&store.offset)? {
             return Ok(());
         }

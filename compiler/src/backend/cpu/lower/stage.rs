@@ -28,6 +28,10 @@ pub(super) fn emit(cx: &mut Context, b: &mut Builder, work: &Work, lanes: Option
 
 fn sweep(cx: &mut Context, b: &mut Builder, axes: &[Axis], stores: &[Store], inner: Option<(usize, u32)>) {
     let store_all = |cx: &mut Context, b: &mut Builder| {
+        // A store may overwrite what the value of another is made of.
+        for store in stores {
+            cx.eval(b, store.value);
+        }
         for store in stores {
             cx.store(b, store);
         }
