@@ -14,7 +14,7 @@ use super::shape::operands;
 use super::sliding::Sliding;
 use super::{Example, Facts, Gradient, Meaning, Operator, ScatterElements, ScatterReduction, TypeError, WindowArgMax, movement};
 use crate::tensor::indices;
-use crate::{Builder, Dim, Tensor, TensorType, Value, mode, op};
+use crate::{Builder, DType, Dim, Tensor, TensorType, Value, mode, op};
 
 mode! {
     /// How the elements of a window are combined.
@@ -69,7 +69,11 @@ impl WindowReduce {
     /// The first largest element of a window gets what the window gets.
     fn max_gradient(&self, b: &mut Builder, x: Value, dy: Value) -> Value {
         let WindowReduce { window, strides, dilations, low, high, .. } = self.clone();
+        let tiles = window == strides && dilations.iter().all(|d| *d == 1) && low.iter().all(|d| d.is(0));
         let at = b.op(WindowArgMax { window, strides, dilations, low, high }, &[x]);
+        if tiles {
+            return self.max_gradient_of_tiles(b, x, at, dy);
+        }
         let (ty, windows) = (b.ty(x), b.shape(dy));
         let (lead, plane) = ty.shape.split_at(ty.rank() - self.window.len());
         let (planes, size) = (Dim::product(lead), Dim::product(plane));
@@ -82,6 +86,36 @@ impl WindowReduce {
         let sums = b.op(ScatterElements { axis: 1, reduction: ScatterReduction::Add }, &[zeros, at, dy]);
         let sums = b.slice_axis(sums, 1, &Dim::ZERO, &size);
         b.reshape(sums, &ty.shape)
+    }
+
+    /// The same where windows lie side by side, so that each element asks the only one it is in.
+    fn max_gradient_of_tiles(&self, b: &mut Builder, x: Value, at: Value, dy: Value) -> Value {
+        let shape = b.shape(x);
+        let (lead, plane) = shape.split_at(shape.len() - self.window.len());
+        // Each window's value at all its elements; none at elements behind the last window.
+        let of_elements = |b: &mut Builder, of_windows: Value, none: f64| {
+            let windows = b.shape(of_windows);
+            let (mut whole, mut wide) = (lead.to_vec(), lead.to_vec());
+            let mut high = vec![Dim::ZERO; lead.len()];
+            for ((count, size), extent) in windows[lead.len()..].iter().zip(&self.window).zip(plane) {
+                let size = Dim::from(*size);
+                wide.extend([count.clone(), size.clone()]);
+                whole.push(count * &size);
+                high.push(extent - count * size);
+            }
+            let new: Vec<usize> = (0..self.window.len()).map(|axis| lead.len() + 2 * axis + 1).collect();
+            let apart = b.unsqueeze(of_windows, &new);
+            let repeated = b.broadcast_to(apart, &wide);
+            let joined = b.reshape(repeated, &whole);
+            b.pad(joined, &vec![Dim::ZERO; shape.len()], &high, none)
+        };
+        let (at, dy) = (of_elements(b, at, -1.0), of_elements(b, dy, 0.0));
+        let positions = b.iota(DType::I64, &[Dim::product(plane)], 0);
+        let positions = b.reshape(positions, plane);
+        let positions = b.broadcast_to(positions, &shape);
+        let is_largest = b.equal(at, positions);
+        let zero = b.like(dy, 0.0);
+        b.select(is_largest, dy, zero)
     }
 }
 
