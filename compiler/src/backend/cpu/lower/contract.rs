@@ -9,16 +9,19 @@
 //! when each depth index is a plain stride: those of a dot, and the pixels of an image under each tap of a convolution, of which a
 //! tile takes neighbours along the last row index. Otherwise rows are flattened and packed.
 //!
+//! Where a task packs columns of a sum of many chunks, chunks are the outer loop, so that what is packed and read stays in the cache;
+//! sums then wait in scratch.
+//!
 //! Which tile an element falls into never changes its bits: each is one chain of multiply-adds per chunk of depth.
 
 use super::context::{Base, Context};
 use super::expr::cost;
-use super::nest::{self, Tasks, Work};
+use super::nest::{self, Tasks};
 use super::ops::{cast, lane_of, memory_of};
 use super::rewrite::{flatten, merge_axes, ranges_of};
 use super::stage::over;
-use super::tasks::for_each_task;
-use super::tile::{Epilogue, Left, Tile};
+use super::tasks::{for_each_number, for_each_task};
+use super::tile::{Epilogue, Left, Part, Tile, Waiting};
 use super::{Arg, VectorIsa};
 use crate::backend::cpu::tile::{Builder, Reg};
 use crate::kernel::{
@@ -30,16 +33,16 @@ use kiln_ir::{DType, Dim, Ranges, Symbol};
 /// multiple of every tile's rows.
 const ROW_BLOCK: i64 = 60;
 /// As [`ROW_BLOCK`], where each task packs its own panel.
-const PACKED_ROW_BLOCK: i64 = 240;
+pub const PACKED_ROW_BLOCK: i64 = 240;
 /// Fewer rows than this along the last index are flattened with the others.
-const LEAST_ROWS: i64 = 4;
+pub const LEAST_ROWS: i64 = 4;
 /// Panels that one task takes where it packs its rows.
 const PANEL_GROUP: i64 = 8;
 
 /// A contraction in the form that is emitted.
 pub(super) enum Form {
     /// Without panels: for operands that are used once.
-    Nest { parallel: Vec<Axis>, works: Vec<Work> },
+    Nest { parallel: Vec<Axis>, works: Vec<nest::Work> },
     /// With panels.
     Tiles(Box<Tiles>),
 }
@@ -139,7 +142,7 @@ fn nest_form(kernel: &mut Kernel, contract: Contract, sizes: &Ranges) -> Form {
     kernel.body = Body::Contract(merged);
     *kernel = merge_axes(kernel.clone(), sizes);
     let Contract { batch: parallel, depth: axes, chunk, lhs, rhs, stores, .. } = body_mut(kernel).clone();
-    let works = vec![Work::Dot { axes, chunk, lhs, rhs }, Work::Stage(Stage::Sweep { axes: vec![], stores })];
+    let works = vec![nest::Work::Dot { axes, chunk, lhs, rhs }, nest::Work::Stage(Stage::Sweep { axes: vec![], stores })];
     Form::Nest { parallel, works }
 }
 
@@ -280,9 +283,19 @@ fn guard_columns(kernel: &mut Kernel, column: &Axis) {
 
 /// The scratch of one worker, as it is laid out.
 struct Scratch {
-    /// Element offset of the packed rows.
+    /// Element offset of the packed rows, or of the sums that wait for the next chunk.
     rows_at: Dim,
     bytes: Dim,
+}
+
+/// Where one worker's part of the scratch begins, and what the rows of a task are.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    memory: Option<Reg>,
+    /// Row indices that tiles do not run along and that the task does not fix.
+    outer_rows: &'a [Axis],
+    first_row: &'a Dim,
+    end_row: &'a Dim,
 }
 
 impl Tiles {
@@ -312,12 +325,24 @@ impl Tiles {
         }
     }
 
+    /// Whether chunks of depth are the outer loop of a task.
+    fn is_chunked(&self) -> bool {
+        self.rhs_in_place.is_none() && self.lhs_in_place.is_some() && self.points().as_const().is_none_or(|n| n > self.chunk)
+    }
+
+    /// Rows of one task.
+    fn task_rows(&self) -> Dim {
+        self.row_block().map_or(self.row.extent.clone(), |block| self.row.extent.minimum(&Dim::from(block)))
+    }
+
     fn scratch(&self) -> Scratch {
-        let panel = if self.rhs_in_place.is_some() { Dim::ZERO } else { self.points() * Dim::from(self.panel_columns) };
-        let rows = match (&self.lhs_in_place, self.row_block()) {
-            (Some(_), _) => Dim::ZERO,
-            (None, Some(block)) => self.points() * self.row.extent.minimum(&Dim::from(block)),
-            (None, None) => self.points() * &self.row.extent,
+        let columns = Dim::from(self.panel_columns);
+        let (panel, rows) = if self.is_chunked() {
+            let outer = Dim::product(self.outer_rows.iter().map(|a| &a.extent));
+            (Dim::from(self.chunk) * &columns, self.task_rows() * outer * &columns)
+        } else {
+            let panel = if self.rhs_in_place.is_some() { Dim::ZERO } else { self.points() * columns };
+            (panel, if self.lhs_in_place.is_some() { Dim::ZERO } else { self.points() * self.task_rows() })
         };
         let bytes = (&panel + rows) * Dim::from(self.dtype.size_bytes());
         Scratch { rows_at: panel, bytes }
@@ -373,18 +398,18 @@ impl Tiles {
                 },
                 None => self.pack_rows(cx, b, memory, &scratch, &first_row, &end_row),
             };
+            let work = Work { memory, outer_rows: inner_rows, first_row: &first_row, end_row: &end_row };
             if !grouped {
-                return self.panel(cx, b, memory, &left, inner_rows, &first_row, &end_row);
+                return self.panel(cx, b, &left, work);
             }
             let start = cx.index(b, &(Dim::from(group.clone()) * Dim::from(PANEL_GROUP)));
             let end = cx.index(b, &(Dim::from(group.clone()) * Dim::from(PANEL_GROUP) + Dim::from(PANEL_GROUP)).minimum(&self.panels()));
             cx.counted(b, &panel, start, end, 1, &[], |cx, b, _| {
-                self.panel(cx, b, memory, &left, inner_rows, &first_row, &end_row);
+                self.panel(cx, b, &left, work);
                 vec![]
             });
         });
-        let task_rows = rows.map_or(self.row.extent.clone(), |n| self.row.extent.minimum(&Dim::from(n)));
-        let task_rows = task_rows * Dim::product(inner_rows.iter().map(|a| &a.extent));
+        let task_rows = self.task_rows() * Dim::product(inner_rows.iter().map(|a| &a.extent));
         let task_panels = if grouped { self.panels().minimum(&Dim::from(PANEL_GROUP)) } else { Dim::ONE };
         Tasks {
             count: Dim::product(digits.iter().map(|a| &a.extent)),
@@ -447,24 +472,16 @@ impl Tiles {
     }
 
     /// One panel against the task's rows.
-    #[allow(clippy::too_many_arguments)] // where both operands are, and which rows
-    fn panel(
-        &self,
-        cx: &mut Context,
-        b: &mut Builder,
-        memory: Option<Reg>,
-        left: &Left,
-        outer_rows: &[Axis],
-        first_row: &Dim,
-        end_row: &Dim,
-    ) {
-        let right = match (&self.rhs_in_place, memory) {
+    fn panel(&self, cx: &mut Context, b: &mut Builder, left: &Left, work: Work) {
+        let right = match (&self.rhs_in_place, work.memory) {
             (Some(plain), _) => {
                 let offset = cx.resolve(&plain.offset);
                 cx.address(b, Base::Buffer(plain.access.buffer), &offset, self.dtype.size_bytes() as u32)
             }
             (None, Some(memory)) => {
-                self.pack_panel(cx, b, memory);
+                if !self.is_chunked() {
+                    self.pack_panel(cx, b, memory);
+                }
                 cx.address(b, Base::Own(memory, 0), &Dim::ZERO, 1)
             }
             (None, None) => super::offsets::Address { reg: b.scratch(64, 64), offset: 0 },
@@ -489,11 +506,14 @@ impl Tiles {
             right,
             epilogue,
         };
-        let rows = |cx: &mut Context, b: &mut Builder, tile: &Tile| {
-            over(cx, b, outer_rows, &[], &mut |cx, b, _| {
-                tile.rows(cx, b, first_row, end_row);
-                vec![]
-            });
+        let rows = |cx: &mut Context, b: &mut Builder, tile: &Tile| match work.memory {
+            Some(memory) if self.is_chunked() => self.chunks(cx, b, tile, memory, work),
+            _ => {
+                over(cx, b, work.outer_rows, &[], &mut |cx, b, _| {
+                    tile.rows(cx, b, work.first_row, work.end_row);
+                    vec![]
+                });
+            }
         };
         // The last panel may need fewer registers of columns.
         let rest = self.column.extent.as_const().map_or(0, |n| n % self.panel_columns);
@@ -523,25 +543,73 @@ impl Tiles {
         );
     }
 
-    /// Evaluates the panel's columns into scratch as `[depth][column]`.
-    fn pack_panel(&self, cx: &mut Context, b: &mut Builder, memory: Reg) {
-        let lanes = cx.isa.lanes(4);
-        let base = Base::Own(memory, 0);
-        let position = row_major(&self.depth) * Dim::from(self.panel_columns);
-        let first = Dim::symbol("#panel") * Dim::from(self.panel_columns);
-        over(cx, b, &self.depth, &[], &mut |cx, b, _| {
-            for start in (0..self.panel_columns).step_by(lanes as usize) {
-                let column = &first + Dim::from(start);
-                cx.vectored(&self.column.index, column, lanes, |cx| {
-                    let value = self.operand(cx, b, self.rhs);
-                    let value = cx.widened(b, super::context::Value { reg: value, level: cx.top() }, lanes);
-                    let to = cx.resolve(&(&position + Dim::from(start)));
-                    let at = cx.address(b, base, &to, self.dtype.size_bytes() as u32);
-                    b.store(memory_of(self.dtype), value, at.reg, at.offset);
-                });
-            }
+    /// The tiles of all rows for one chunk of depth after the other, then their epilogues.
+    fn chunks(&self, cx: &mut Context, b: &mut Builder, tile: &Tile, memory: Reg, work: Work) {
+        let place = row_major(work.outer_rows) * self.task_rows() - work.first_row + Dim::from(self.row.index.clone());
+        let waiting = Waiting { base: Base::Own(memory, 0), offset: &self.scratch().rows_at + place * Dim::from(tile.columns) };
+        let each = |cx: &mut Context, b: &mut Builder, part: &Part| {
+            over(cx, b, work.outer_rows, &[], &mut |cx, b, _| {
+                tile.parts_of_rows(cx, b, work.first_row, work.end_row, part, &waiting);
+                vec![]
+            });
+        };
+        // In units of the first axis by which the left operand moves: single points, or images and channels of a convolution.
+        let length = &tile.left.steps[0].0.extent;
+        let taps = tile.taps();
+        let step = self.chunk / taps;
+        // The first chunk may be empty: it begins the sums.
+        let (begin, end) = (cx.index(b, &Dim::ZERO), cx.index(b, &length.maximum(&Dim::ONE)));
+        let chunk = Symbol::new("#chunk");
+        cx.ranges.set_index(chunk.clone(), length.maximum(&Dim::ONE));
+        each(cx, b, &Part::Begin);
+        cx.counted(b, &chunk, begin, end, step, &[], |cx, b, _| {
+            let from = cx.index(b, &Dim::from(chunk.clone()));
+            let to = cx.index(b, &(Dim::from(chunk.clone()) + Dim::from(step)).minimum(length));
+            let skipped = Dim::from(chunk.clone()) * Dim::from(taps * self.panel_columns);
+            self.pack_chunk(cx, b, memory, (from, to), taps, &skipped);
+            // As if the panel began at the first point of depth.
+            let skipped = cx.index(b, &(skipped * Dim::from(self.dtype.size_bytes())));
+            let right = super::offsets::Address { reg: b.sub(tile.right.reg, skipped), ..tile.right };
+            each(cx, b, &Part::Chunk { right, from, to });
             vec![]
         });
+        each(cx, b, &Part::End);
+    }
+
+    /// Evaluates the panel's columns into scratch as `[depth][column]`.
+    fn pack_panel(&self, cx: &mut Context, b: &mut Builder, memory: Reg) {
+        let to = row_major(&self.depth) * Dim::from(self.panel_columns);
+        over(cx, b, &self.depth, &[], &mut |cx, b, _| {
+            self.pack_columns(cx, b, memory, &to);
+            vec![]
+        });
+    }
+
+    /// The same for one chunk of depth, in units of `taps` points; `skipped` is what lies before it.
+    fn pack_chunk(&self, cx: &mut Context, b: &mut Builder, memory: Reg, (from, to): (Reg, Reg), taps: i64, skipped: &Dim) {
+        let points = Dim::product(self.depth.iter().map(|a| &a.extent));
+        let place = row_major(&self.depth) * Dim::from(self.panel_columns) - skipped;
+        cx.when_nonempty(b, &points, &[], |cx, b| {
+            let [from, to] = [from, to].map(|at| super::offsets::times(b, at, taps));
+            for_each_number(cx, b, &self.depth, from, to, |cx, b| self.pack_columns(cx, b, memory, &place));
+            vec![]
+        });
+    }
+
+    /// One point of depth of the panel's columns.
+    fn pack_columns(&self, cx: &mut Context, b: &mut Builder, memory: Reg, place: &Dim) {
+        let lanes = cx.isa.lanes(4);
+        let first = Dim::symbol("#panel") * Dim::from(self.panel_columns);
+        for start in (0..self.panel_columns).step_by(lanes as usize) {
+            let column = &first + Dim::from(start);
+            cx.vectored(&self.column.index, column, lanes, |cx| {
+                let value = self.operand(cx, b, self.rhs);
+                let value = cx.widened(b, super::context::Value { reg: value, level: cx.top() }, lanes);
+                let to = cx.resolve(&(place + Dim::from(start)));
+                let at = cx.address(b, Base::Own(memory, 0), &to, self.dtype.size_bytes() as u32);
+                b.store(memory_of(self.dtype), value, at.reg, at.offset);
+            });
+        }
     }
 }
 

@@ -26,6 +26,7 @@ mod tasks;
 mod tests;
 mod tile;
 
+pub use contract::{LEAST_ROWS, PACKED_ROW_BLOCK};
 pub use isa::VectorIsa;
 
 use super::tile::{Builder, TileProgram};

@@ -55,7 +55,10 @@ pub(super) fn point_by_point(cx: &mut Context, b: &mut Builder, axes: &[Axis], r
     let extents: Option<Vec<i64>> = axes.iter().map(|a| a.extent.as_const()).collect();
     let states = match extents {
         Some(extents) if extents.iter().product::<i64>() <= UNROLLED_POINTS => unrolled(cx, b, axes, &extents, reductions, &folds, lanes),
-        _ => looped(cx, b, axes, reductions, &folds, lanes),
+        _ => match (axes, reductions, &folds[..]) {
+            ([axis], [reduction], [fold]) if fold.is_ordered() => vec![in_registers(cx, b, axis, reduction, *fold, lanes)],
+            _ => looped(cx, b, axes, reductions, &folds, lanes),
+        },
     };
     push_results(cx, b, &folds, &states);
 }
@@ -165,6 +168,51 @@ impl Slots {
 fn memory(fold: Fold) -> crate::backend::cpu::tile::Mem {
     use crate::backend::cpu::tile::Mem;
     if fold.lane_bytes() == 4 { Mem::F32 } else { Mem::F64 }
+}
+
+/// One ordered fold along one axis: the virtual lanes stay in registers through whole groups of 16 points.
+fn in_registers(cx: &mut Context, b: &mut Builder, axis: &Axis, reduction: &Reduction, fold: Fold, lanes: u32) -> Vec<Reg> {
+    let identity = fold.identity(b, lanes);
+    let init = vec![identity[0]; ORDER_LANES as usize];
+    let whole = whole_vectors(cx, b, &axis.extent, ORDER_LANES);
+    let group = Symbol::new(&format!("{}g", axis.index));
+    cx.ranges.set_index(group.clone(), axis.extent.clone());
+    let is_long = axis.extent.as_const().is_none_or(|n| n >= i64::from(ORDER_LANES));
+    let totals = if is_long {
+        cx.when_nonempty(b, &axis.extent.floor_div(&Dim::from(i64::from(ORDER_LANES))), &init, |cx, b| {
+            let start = cx.index(b, &Dim::ZERO);
+            cx.counted(b, &group, start, whole, i64::from(ORDER_LANES), &init, |cx, b, totals| {
+                let step = |(lane, total): (usize, &Reg)| {
+                    cx.replaced(&axis.index, Dim::from(group.clone()) + Dim::from(lane), |cx| {
+                        stepped(cx, b, fold, reduction.value, &[*total], &Dim::ZERO, lanes)[0]
+                    })
+                };
+                totals.iter().enumerate().map(step).collect()
+            })
+        })
+    } else {
+        init
+    };
+    if !has_rest(cx, &axis.extent, ORDER_LANES) {
+        return fold.merge_all(b, totals.into_iter().map(|total| vec![total]).collect());
+    }
+    // The rest belongs to the first virtual lanes, one point each: through memory, since which ones is not known.
+    let slots = Slots::new(b, fold, lanes);
+    for (lane, total) in totals.iter().enumerate() {
+        b.store(memory(fold), *total, slots.memory, (lane as u32 * slots.slot_bytes) as i32);
+    }
+    cx.when_nonempty(b, &axis.extent, &[], |cx, b| {
+        let end = cx.index(b, &axis.extent);
+        cx.counted(b, &axis.index, whole, end, 1, &[], |cx, b, _| {
+            let value = cx.eval(b, reduction.value);
+            let value = cx.widened(b, value, lanes);
+            let position = cx.index(b, &Dim::from(axis.index.clone()));
+            slots.add(b, fold, position, value);
+            vec![]
+        })
+    });
+    let all = slots.all(b, fold);
+    fold.merge_all(b, all)
 }
 
 fn looped(cx: &mut Context, b: &mut Builder, axes: &[Axis], reductions: &[Reduction], folds: &[Fold], lanes: u32) -> Vec<Vec<Reg>> {

@@ -4,9 +4,21 @@ use super::context::{Context, Leaves};
 use crate::backend::cpu::tile::{Builder, Reg};
 use crate::kernel::Axis;
 
-/// Runs `body` for each task in `begin..end`, with every digit's index bound; the last digit counts fastest.
+/// Runs `body` for each task of the function's, with every digit's index bound; the last digit counts fastest.
 pub(super) fn for_each_task(cx: &mut Context, b: &mut Builder, digits: &[Axis], body: impl FnOnce(&mut Context, &mut Builder)) {
     let [_, _, begin, end] = b.params();
+    for_each_number(cx, b, digits, begin, end, body);
+}
+
+/// Runs `body` for each number in `begin..end`, with every digit's index bound; the last digit counts fastest.
+pub(super) fn for_each_number(
+    cx: &mut Context,
+    b: &mut Builder,
+    digits: &[Axis],
+    begin: Reg,
+    end: Reg,
+    body: impl FnOnce(&mut Context, &mut Builder),
+) {
     for digit in digits {
         cx.ranges.set_index(digit.index.clone(), digit.extent.clone());
     }

@@ -54,8 +54,27 @@ pub(super) struct Tile<'a> {
     pub epilogue: Epilogue<'a>,
 }
 
+/// A part of the work of a tile whose chunks of depth are not all done at once.
+pub(super) enum Part {
+    /// Sums begin.
+    Begin,
+    /// One more chunk is added: `from..to` of the first depth axis, against a panel as if it began at depth 0.
+    Chunk { right: Address, from: Reg, to: Reg },
+    /// The epilogue.
+    End,
+}
+
+/// Where sums wait between chunks: those of a row, which `offset` mentions, beside each other.
+pub(super) struct Waiting {
+    pub base: Base,
+    pub offset: Dim,
+}
+
 /// Taps of a convolution written out in a row at most.
 const UNROLLED_TAPS: i64 = 16;
+
+/// What happens in each tile: its first row, how many, scratch for its sums.
+type TileBody<'a> = dyn FnMut(&mut Context, &mut Builder, &Dim, usize, Base) + 'a;
 
 /// What one turn of a loop over depth moves an address by, in bytes.
 enum Step {
@@ -81,8 +100,44 @@ fn tile_height(isa: &VectorIsa, first: &Dim, end: &Dim) -> i64 {
 }
 
 impl Tile<'_> {
-    /// Tiles for all rows of a block: as many rows at a time as fit, then fewer.
+    /// Tiles for all rows of a block.
     pub(super) fn rows(&self, cx: &mut Context, b: &mut Builder, first: &Dim, end: &Dim) {
+        self.each_tile(cx, b, first, end, &mut |cx, b, row, rows, memory| self.tile(cx, b, row, rows, memory));
+    }
+
+    /// A part of the work of tiles for all rows of a block.
+    pub(super) fn parts_of_rows(&self, cx: &mut Context, b: &mut Builder, first: &Dim, end: &Dim, part: &Part, waiting: &Waiting) {
+        self.each_tile(cx, b, first, end, &mut |cx, b, row, rows, memory| {
+            let places: Vec<Address> = (0..rows * self.vectors())
+                .map(|at| {
+                    let (i, j) = (at / self.vectors(), at % self.vectors());
+                    cx.replaced(&self.epilogue.row.index, row + Dim::from(i), |cx| {
+                        let offset = cx.resolve(&(&waiting.offset + Dim::from(j as i64 * i64::from(self.lanes))));
+                        cx.address(b, waiting.base, &offset, self.dtype.size_bytes() as u32)
+                    })
+                })
+                .collect();
+            match part {
+                Part::Begin => {
+                    let none = neutral(b, self.ty());
+                    places.iter().for_each(|at| b.store(memory_of(self.dtype), none, at.reg, at.offset));
+                }
+                Part::Chunk { right, from, to } => {
+                    let left = self.left_rows(cx, b, row, rows);
+                    let sums = Tile { right: *right, ..self.clone() }.chain(cx, b, &left, *from, *to, self.known_chunk());
+                    self.add_to(b, &places, sums);
+                }
+                Part::End => {
+                    let sums: Vec<Reg> = places.iter().map(|at| b.load(memory_of(self.dtype), self.ty(), at.reg, at.offset)).collect();
+                    self.epilogue(cx, b, row, rows, &sums, memory);
+                }
+            }
+        });
+    }
+
+    /// Runs `body` for tiles of all rows of a block: as many rows at a time as fit, then fewer. It gets the first row, how many,
+    /// and scratch for their sums.
+    fn each_tile(&self, cx: &mut Context, b: &mut Builder, first: &Dim, end: &Dim, body: &mut TileBody) {
         let known = self.epilogue.row.extent.as_const();
         let most = tile_height(cx.isa, first, end);
         let memory = b.scratch((most * self.columns) as u32 * self.dtype.size_bytes() as u32, 64);
@@ -99,7 +154,7 @@ impl Tile<'_> {
             let index = Symbol::new(&format!("#row{rows}"));
             cx.ranges.set_index(index.clone(), self.epilogue.row.extent.clone());
             start = cx.counted(b, &index, start, stop, rows, &[start], |cx, b, next| {
-                self.tile(cx, b, &Dim::from(index.clone()), rows as usize, Base::Own(memory, level));
+                body(cx, b, &Dim::from(index.clone()), rows as usize, Base::Own(memory, level));
                 vec![b.add_int(next[0], rows)]
             })[0];
         }
@@ -113,16 +168,21 @@ impl Tile<'_> {
         Type::scalar(lane_of(self.dtype)).times(self.lanes)
     }
 
-    /// The tile whose first row is `row`; `memory` is scratch for its sums.
-    fn tile(&self, cx: &mut Context, b: &mut Builder, row: &Dim, rows: usize, memory: Base) {
-        let left: Vec<Address> = (0..rows)
+    /// The addresses of a tile's rows.
+    fn left_rows(&self, cx: &mut Context, b: &mut Builder, row: &Dim, rows: usize) -> Vec<Address> {
+        (0..rows)
             .map(|i| {
                 cx.replaced(&self.epilogue.row.index, row + Dim::from(i), |cx| {
                     let offset = cx.resolve(&self.left.offset);
                     cx.address(b, self.left.base, &offset, self.left.dtype.size_bytes() as u32)
                 })
             })
-            .collect();
+            .collect()
+    }
+
+    /// The tile whose first row is `row`; `memory` is scratch for its sums.
+    fn tile(&self, cx: &mut Context, b: &mut Builder, row: &Dim, rows: usize, memory: Base) {
+        let left = self.left_rows(cx, b, row, rows);
         let begin = cx.index(b, &Dim::ZERO);
         let sums = match self.points.as_const() {
             Some(points) if points <= self.chunk => {
@@ -150,20 +210,29 @@ impl Tile<'_> {
         cx.counted(b, &chunk, begin, end, step, &[], |cx, b, _| {
             let from = cx.index(b, &Dim::from(chunk.clone()));
             let to = cx.index(b, &(Dim::from(chunk.clone()) + Dim::from(step)).minimum(length));
-            let known = self.points.as_const().filter(|n| n % DEPTH_UNROLL == 0 && self.chunk % DEPTH_UNROLL == 0).map(|_| self.chunk);
-            let sums = self.chain(cx, b, left, from, to, known);
-            for (sum, at) in sums.into_iter().zip(&places) {
-                let before = b.load(memory_of(self.dtype), self.ty(), at.reg, at.offset);
-                let total = b.add(before, sum);
-                b.store(memory_of(self.dtype), total, at.reg, at.offset);
-            }
+            let sums = self.chain(cx, b, left, from, to, self.known_chunk());
+            self.add_to(b, &places, sums);
             vec![]
         });
         places.iter().map(|at| b.load(memory_of(self.dtype), self.ty(), at.reg, at.offset)).collect()
     }
 
+    /// What is known of the length of every chunk: a multiple of it.
+    fn known_chunk(&self) -> Option<i64> {
+        self.points.as_const().filter(|n| n % DEPTH_UNROLL == 0 && self.chunk % DEPTH_UNROLL == 0).map(|_| self.chunk)
+    }
+
+    /// Adds the sums of a chunk to those in memory.
+    fn add_to(&self, b: &mut Builder, places: &[Address], sums: Vec<Reg>) {
+        for (sum, at) in sums.into_iter().zip(places) {
+            let before = b.load(memory_of(self.dtype), self.ty(), at.reg, at.offset);
+            let total = b.add(before, sum);
+            b.store(memory_of(self.dtype), total, at.reg, at.offset);
+        }
+    }
+
     /// Points of the depth axes behind the first.
-    fn taps(&self) -> i64 {
+    pub(super) fn taps(&self) -> i64 {
         self.left.steps[1..].iter().map(|(axis, _)| axis.extent.as_const().expect("lower: taps are known")).product()
     }
 

@@ -6,11 +6,12 @@
 //!
 //! Right operands become panels `[batch][panel][depth][column]`, the last one padded with zeros; left operands whose depth is not
 //! contiguous become rows `[batch][row][depth]`. Equal packings are made once.
-//! A right operand of run time becomes panels in a step before the kernel when tasks are split by rows, so that each would pack the
-//! same columns; lowering packs the others per task.
+//! A right operand of run time becomes panels in a step before the loop that does not change it, or before the kernel when many
+//! tasks would pack the same columns; lowering packs the others per task.
 //! Needs: constant extents of the packed axes.  Keeps: every value.
 
-use crate::backend::cpu::lower::VectorIsa;
+use super::Enclosing;
+use crate::backend::cpu::lower::{PACKED_ROW_BLOCK, VectorIsa};
 use crate::kernel::{
     Access, Axis, Body, Bound, Buffer, BufferId, BufferKind, Contract, ExprId, ExprKind, Exprs, Kernel, Nest, Program, Stage, Step, Store,
     row_major, sum_dtype, unravelled,
@@ -39,8 +40,9 @@ impl<'a> Packer<'a> {
         Packer { program, isa, known: vec![] }
     }
 
-    /// Packs what should be packed of a contraction's operands; the step to run before it, if there is one.
-    pub(super) fn pack(&mut self, kernel: &mut Kernel) -> Option<Step> {
+    /// Packs what should be packed of a contraction's operands inside these loops. The step to run before the kernel, if there is
+    /// one, and the number of loops that it stays inside.
+    pub(super) fn pack(&mut self, kernel: &mut Kernel, loops: &[Enclosing]) -> Option<(usize, Step)> {
         let Body::Contract(contract) = kernel.body.clone() else { return None };
         let rows = extent(&contract.rows);
         let mut before = None;
@@ -53,11 +55,15 @@ impl<'a> Packer<'a> {
                     self.program.prepare.extend(step);
                     kernel.body = Body::Contract(Contract { rhs, ..contract });
                 }
-            } else if self.is_split_by_rows(kernel, &contract)
-                && let Some((rhs, step)) = self.panels(kernel, &contract, &kernel.exprs.symbols(contract.rhs), BufferKind::Temporary)
-            {
-                before = step;
-                kernel.body = Body::Contract(Contract { rhs, ..contract });
+            } else {
+                let level = level(&kernel.exprs, contract.rhs, loops);
+                if (level < loops.len() || self.is_shared(kernel, &contract))
+                    && has_known_panels(&contract)
+                    && let Some((rhs, step)) = self.panels(kernel, &contract, &kernel.exprs.symbols(contract.rhs), BufferKind::Temporary)
+                {
+                    before = step.map(|step| (level, step));
+                    kernel.body = Body::Contract(Contract { rhs, ..contract });
+                }
             }
         }
         let Body::Contract(contract) = kernel.body.clone() else { return before };
@@ -78,15 +84,19 @@ impl<'a> Packer<'a> {
         before
     }
 
-    /// Whether there are too few columns to give all threads work, so that tasks share columns.
-    fn is_split_by_rows(&self, kernel: &Kernel, contract: &Contract) -> bool {
+    /// Whether many tasks would pack the same columns: products that share them, many rows, or too few tasks for all threads.
+    fn is_shared(&self, kernel: &Kernel, contract: &Contract) -> bool {
+        let used = kernel.exprs.symbols(contract.rhs);
+        if contract.batch.iter().any(|a| !used.contains(&a.index) && !a.extent.is(1)) {
+            return true;
+        }
+        let Some(rows) = extent(&contract.rows).as_const() else { return contract.batch.is_empty() };
         let panels =
             extent(&contract.columns).ceil_div(&Dim::from(self.isa.panel_columns(sum_dtype(kernel.exprs.get(contract.lhs).dtype))));
         // Sizes that are not known are often 1: a batch of one image.
         let tasks = extent(&contract.batch) * panels;
         let few = tasks.terms().iter().map(|t| t.coefficient).fold(0, i64::saturating_add) < FEW_TASKS;
-        let known = contract.columns.iter().chain(&contract.depth).all(|a| a.extent.as_const().is_some());
-        few && known && extent(&contract.rows).as_const().is_some_and(|n| n >= MANY_ROWS)
+        (few && rows >= MANY_ROWS) || rows > PACKED_ROW_BLOCK
     }
 
     /// The right operand as a load from packed panels.
@@ -292,6 +302,30 @@ fn copy(
     let new = to.add(expr.dtype, kind);
     copies.insert(id, new);
     new
+}
+
+/// Whether the extents of the right operand's panels are constants.
+fn has_known_panels(contract: &Contract) -> bool {
+    contract.columns.iter().chain(&contract.depth).all(|a| a.extent.as_const().is_some())
+}
+
+/// How many of the loops, from the outermost on, an operand has to stay inside: those that it changes in, and all around them.
+fn level(exprs: &Exprs, id: ExprId, loops: &[Enclosing]) -> usize {
+    let (mut todo, mut loaded, mut checks) = (vec![id], BTreeSet::new(), false);
+    while let Some(id) = todo.pop() {
+        match &exprs.get(id).kind {
+            ExprKind::Load(access) => {
+                loaded.insert(access.buffer);
+            }
+            // A loop that runs no turn checks nothing.
+            ExprKind::CheckedIndex { .. } => checks = true,
+            _ => {}
+        }
+        todo.extend(exprs.operands(id));
+    }
+    let symbols = exprs.symbols(id);
+    let changes = |around: &Enclosing| checks || symbols.contains(&around.index) || !around.stored.is_disjoint(&loaded);
+    loops.iter().rposition(changes).map_or(0, |innermost| innermost + 1)
 }
 
 /// Whether the left operand is a plain load in which depth is contiguous.
