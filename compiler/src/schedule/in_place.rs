@@ -7,7 +7,7 @@
 //! beside it and copied at the end.
 
 use crate::kernel::{
-    Access, Axis, Body, Buffer, BufferId, BufferKind, ExprId, ExprKind, Exprs, Kernel, Nest, Program, Stage, Step, Store, row_major,
+    Access, Axis, Body, Buffer, BufferId, BufferKind, ExprKind, Exprs, Kernel, Nest, Program, Stage, Step, Store, row_major,
 };
 use kiln_ir::Symbol;
 use std::cmp::Reverse;
@@ -126,31 +126,19 @@ impl Order {
     }
 }
 
-/// Whether a step reads an element of `old` only to make the element of `new` at the same place, before it stores that.
+/// Whether a step reads an element of `old` only at the point that makes the element of `new` at the same place: all values of a
+/// point are there before the first is stored.
 fn point_by_point(step: &Step, old: BufferId, new: BufferId) -> bool {
-    let Step::Run(Kernel { exprs, body: Body::Nest(Nest { stages, .. }), .. }) = step else { return false };
+    let Step::Run(kernel @ Kernel { body: Body::Nest(Nest { stages, .. }), .. }) = step else { return false };
     let [Stage::Sweep { stores, .. }] = &stages[..] else { return false };
-    let Some(last) = stores.iter().rposition(|store| store.buffer == new) else { return false };
-    let place = &stores[last].offset;
-    let reads = |store: &Store| {
-        let mut left = vec![store.value];
-        store.offset.visit_symbols(&mut |symbol| left.extend(ExprId::of_symbol(symbol)));
-        let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
-        while let Some(id) = left.pop() {
-            if seen.insert(id) {
-                left.extend(exprs.operands(id));
-                match &exprs.get(id).kind {
-                    ExprKind::Load(access) if access.buffer == old => found.push(access.clone()),
-                    _ => {}
-                }
-            }
-        }
-        found
+    let same_place = |access: &Access| {
+        let is_made = |store: &Store| store.buffer == new && store.offset == access.offset && store.combine.is_none();
+        access.bounds.is_empty() && stores.iter().any(is_made)
     };
-    let same_place = |access: &Access| access.offset == *place && access.bounds.is_empty();
-    let once = stores.iter().filter(|store| store.buffer == new).count() == 1 && stores[last].combine.is_none();
-    once && stores[..=last].iter().flat_map(reads).all(|access| same_place(&access))
-        && stores[last + 1..].iter().all(|s| reads(s).is_empty())
+    kernel.live_exprs().into_iter().all(|id| match &kernel.exprs.get(id).kind {
+        ExprKind::Load(access) if access.buffer == old => same_place(access),
+        _ => true,
+    })
 }
 
 /// A kernel that copies one buffer to another of its shape.
