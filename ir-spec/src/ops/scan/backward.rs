@@ -131,11 +131,34 @@ impl Step {
                 _ => drop(self.kept.insert(value)),
             }
         }
+        // What a few operations make of other kept values is not worth its memory.
+        for value in self.kept.clone() {
+            self.kept.remove(&value);
+            let inputs = &self.graph.node(value.node).inputs;
+            if !self.is_cheap(value) || !inputs.iter().all(|v| self.is_at_hand(*v, &per_step)) {
+                self.kept.insert(value);
+            }
+        }
         for value in stacked.into_iter().filter(|v| !self.backward.contains(&v.node)) {
             if self.scanned_position(op, value).is_none() {
                 self.kept.insert(value);
             }
         }
+    }
+
+    /// Whether the backward loop has a value, or makes it of what it has in a few operations.
+    fn is_at_hand(&self, value: Value, per_step: &BTreeSet<NodeId>) -> bool {
+        let is_read = || self.inputs.iter().position(|v| *v == value).is_some_and(|position| self.read.contains(&position));
+        let is_made = || {
+            let inputs = &self.graph.node(value.node).inputs;
+            (self.is_cheap(value) || self.only_moves(value)) && inputs.iter().all(|v| self.is_at_hand(*v, per_step))
+        };
+        !per_step.contains(&value.node) || self.kept.contains(&value) || is_read() || is_made()
+    }
+
+    fn is_cheap(&self, value: Value) -> bool {
+        let kind = &self.graph.node(value.node).kind;
+        matches!(kind, NodeKind::Op(Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Neg(_)))
     }
 
     fn only_moves(&self, value: Value) -> bool {
