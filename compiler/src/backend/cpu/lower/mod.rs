@@ -4,9 +4,10 @@
 //! tiles and panels are chosen here and never change a bit of the results.
 //!
 //! Read in this order: [`context`] (scopes and hoisting), [`offsets`] (index arithmetic), [`expr`] and [`access`] (values and
-//! memory), [`nest`] with [`plan`], [`stage`], [`reduce`], [`fold`] (nests), [`contract`] with [`tile`] (contractions).
+//! memory), [`nest`] with [`plan`], [`stage`], [`reduce`], [`fold`], [`columns`] (nests), [`contract`] with [`tile`] (contractions).
 
 mod access;
+mod columns;
 mod context;
 mod contract;
 mod dot;

@@ -2,6 +2,7 @@
 //!
 //! Tasks are the parallel points except those along the vectorised axis, which a task runs through in blocks.
 
+use super::columns::Columns;
 use super::context::Context;
 use super::plan::{self, Mode};
 use super::tasks::for_each_task;
@@ -63,6 +64,14 @@ pub(super) fn lower_nest(cx: &mut Context, b: &mut Builder, parallel: &[Axis], w
         Mode::Parallel(place) => {
             let mut others = parallel.to_vec();
             let axis = others.remove(place);
+            if let Some(columns) = Columns::of(cx, &axis, works, lanes) {
+                let size = Dim::from(columns.task_columns());
+                let block = Axis { index: Symbol::new("#block"), extent: axis.extent.ceil_div(&size) };
+                let first = Dim::from(block.index.clone()) * &size;
+                let digits = [others, vec![block]].concat();
+                for_each_task(cx, b, &digits, |cx, b| columns.lower(cx, b, &first));
+                return Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work: work * size };
+            }
             if axis.extent.as_const().is_some_and(|n| n <= 2 * BLOCK) {
                 let row = &work * &axis.extent;
                 let (digits, inner) = split(&others, &row);

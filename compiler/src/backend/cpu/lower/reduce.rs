@@ -125,20 +125,20 @@ pub(super) fn at_point(cx: &mut Context, point: &[(Symbol, Dim)], body: &mut dyn
 }
 
 /// Partial results of the virtual lanes in stack memory: `[virtual lane][machine lane]`.
-struct Slots {
+pub(super) struct Slots {
     memory: Reg,
     slot_bytes: u32,
     ty: Type,
 }
 
 impl Slots {
-    fn new(b: &mut Builder, fold: Fold, lanes: u32) -> Slots {
+    pub(super) fn new(b: &mut Builder, fold: Fold, lanes: u32) -> Slots {
         let ty = fold.identity(b, lanes)[0].ty;
         let slot_bytes = fold.lane_bytes() * lanes;
         Slots { memory: b.scratch(slot_bytes * ORDER_LANES, 64), slot_bytes, ty }
     }
 
-    fn clear(&self, b: &mut Builder, fold: Fold) {
+    pub(super) fn clear(&self, b: &mut Builder, fold: Fold) {
         let identity = fold.identity(b, self.ty.lanes)[0];
         for lane in 0..ORDER_LANES {
             b.store(memory(fold), identity, self.memory, (lane * self.slot_bytes) as i32);
@@ -152,14 +152,24 @@ impl Slots {
         b.add(self.memory, at)
     }
 
-    fn add(&self, b: &mut Builder, fold: Fold, position: Reg, value: Reg) {
+    /// Adds a value to the virtual lane of that number.
+    pub(super) fn add_to_lane(&self, b: &mut Builder, fold: Fold, lane: u32, value: Reg) {
+        let offset = (lane * self.slot_bytes) as i32;
+        let old = b.load(memory(fold), self.ty, self.memory, offset);
+        let new = fold.step(b, &[old], value, None)[0];
+        b.store(memory(fold), new, self.memory, offset);
+    }
+
+    /// Adds a value to the virtual lane of a position.
+    pub(super) fn add(&self, b: &mut Builder, fold: Fold, position: Reg, value: Reg) {
         let at = self.address(b, position);
         let old = b.load(memory(fold), self.ty, at, 0);
         let new = fold.step(b, &[old], value, None)[0];
         b.store(memory(fold), new, at, 0);
     }
 
-    fn all(&self, b: &mut Builder, fold: Fold) -> Vec<Vec<Reg>> {
+    /// What is in all of them.
+    pub(super) fn all(&self, b: &mut Builder, fold: Fold) -> Vec<Vec<Reg>> {
         (0..ORDER_LANES).map(|lane| vec![b.load(memory(fold), self.ty, self.memory, (lane * self.slot_bytes) as i32)]).collect()
     }
 }
