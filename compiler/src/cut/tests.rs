@@ -1,10 +1,12 @@
 //! How many kernels graphs become.
 
 use super::{Layouts, cut};
-use crate::kernel::{Body, Program, Stage, Step};
+use crate::kernel::eval::{self, Memory};
+use crate::kernel::{Body, BufferKind, ExprKind, Program, Stage, Step};
 use kiln_ir::ops::{Broadcast, Cast, Conv, Dot, Scan};
 use kiln_ir::types::parse_tensor_type;
-use kiln_ir::{Builder, Dim, Graph, Module, Value};
+use kiln_ir::{Builder, DType, Dim, Graph, Module, Tensor, Value};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 fn program(inputs: &[&str], build: impl FnOnce(&mut Builder, &[Value]) -> Vec<Value>) -> Program {
@@ -187,4 +189,77 @@ fn rows_are_fused_over_axes_of_one_element() {
         vec![b.div(x[0], sum)]
     });
     assert_eq!(shape(&p), ["reduce+sweep"]);
+}
+
+/// Values of the outputs of a program that runs on these inputs, by the kernel interpreter.
+fn outputs(p: &Program, inputs: &[Tensor]) -> Vec<Vec<f64>> {
+    let given = p.inputs.iter().zip(inputs).map(|((_, id), tensor)| (*id, tensor.clone())).collect();
+    let sizes = BTreeMap::new();
+    let mut memory = Memory::new(p, &sizes, &given).unwrap();
+    eval::run(p, &sizes, &mut memory).unwrap();
+    p.outputs.iter().map(|(_, id)| memory.tensor(p, *id).floats()).collect()
+}
+
+fn ramp(shape: &[usize]) -> Tensor {
+    let elements = shape.iter().product::<usize>();
+    Tensor::from_floats(DType::F32, shape.to_vec(), (0..elements).map(|i| i as f64 - 7.5))
+}
+
+#[test]
+fn a_sum_of_padded_values_asks_no_element_whether_it_exists() {
+    let p = program(&["f32[2, 16]", "f32[2, 32]"], |b, x| {
+        let zero = [Dim::ZERO, Dim::ZERO];
+        let first = b.pad(x[0], &zero, &[Dim::ZERO, Dim::from(32)], 0.0);
+        let second = b.pad(x[1], &[Dim::ZERO, Dim::from(16)], &zero, 0.0);
+        let sum = b.add(first, second);
+        vec![b.mul(sum, sum)]
+    });
+    // Pieces of 16 and 32 elements are kernels of their own.
+    assert_eq!(shape(&p), ["store", "store"]);
+    for step in &p.steps {
+        let Step::Run(kernel) = step else { panic!("no loops were made") };
+        let is_bounded = |id| matches!(&kernel.exprs.get(id).kind, ExprKind::Load(access) if !access.bounds.is_empty());
+        assert!(!kernel.live_exprs().into_iter().any(is_bounded));
+    }
+    let (a, c) = (ramp(&[2, 16]), ramp(&[2, 32]));
+    let expected: Vec<f64> = (0..2).flat_map(|row| [&a.floats()[row * 16..][..16], &c.floats()[row * 32..][..32]].concat()).collect();
+    assert_eq!(outputs(&p, &[a, c]), [expected.iter().map(|v| v * v).collect::<Vec<f64>>()]);
+}
+
+#[test]
+fn maps_over_the_same_points_are_one_kernel() {
+    // Each output needs a kernel; they share an operand, and the last one both others.
+    let p = program(&["f32[40]", "f32[40]"], |b, x| {
+        let sum = b.add(x[0], x[1]);
+        let product = b.mul(x[0], x[1]);
+        let both = b.sub(sum, product);
+        vec![sum, product, both]
+    });
+    assert_eq!(shape(&p), ["store"]);
+    let (a, c) = (ramp(&[40]), ramp(&[40]));
+    let by = |f: fn(f64) -> f64| a.floats().into_iter().map(f).collect::<Vec<f64>>();
+    assert_eq!(outputs(&p, &[a.clone(), c]), [by(|v| v + v), by(|v| v * v), by(|v| v + v - v * v)]);
+}
+
+#[test]
+fn a_map_that_reads_other_points_stays_apart() {
+    let p = program(&["f32[8, 8]"], |b, x| {
+        let doubled = b.add(x[0], x[0]);
+        let turned = b.transpose(doubled, &[1, 0]);
+        vec![doubled, b.sub(x[0], turned)]
+    });
+    assert_eq!(shape(&p), ["store", "store"]);
+}
+
+#[test]
+fn what_is_costly_is_stored_before_it_is_repeated() {
+    let p = program(&["f32[]", "f32[64]", "f32[64, 2]"], |b, x| {
+        let costly = b.exp(x[0]);
+        let wide = b.broadcast_to(costly, &[Dim::from(64)]);
+        let first = b.mul(wide, x[1]);
+        let wider = b.broadcast_to(costly, &[Dim::from(64), Dim::from(2)]);
+        vec![first, b.mul(wider, x[2])]
+    });
+    let stored: Vec<Dim> = p.buffers.iter().filter(|b| b.kind == BufferKind::Temporary).map(|b| b.elements()).collect();
+    assert_eq!(stored, [Dim::ONE]);
 }

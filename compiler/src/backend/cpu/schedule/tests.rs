@@ -1,4 +1,5 @@
-//! Tests: parameters are packed once, before the run, and tiles read the packed panels in place.
+//! Tests: parameters are packed once, before the run, what a loop does not change before the loop, and tiles read packed panels in
+//! place.
 
 use super::schedule;
 use crate::backend::cpu::lower::{Arg, VectorIsa, lower};
@@ -60,4 +61,27 @@ fn a_weight_is_packed_once_and_read_in_place() {
             assert!(!lowered.args.contains(&Arg::WorkerScratch) && lowered.worker_scratch_bytes.is(0));
         }
     }
+}
+
+#[test]
+fn what_a_loop_does_not_change_is_packed_before_it() {
+    let packed = |kind: BufferKind, is_indexed: bool| {
+        let mut program = two_layers(64);
+        program.buffers[1].kind = kind;
+        let mut body = std::mem::take(&mut program.steps);
+        let index = Symbol::new("t");
+        if is_indexed && let Step::Run(Kernel { exprs, body: Body::Contract(contract), .. }) = &mut body[0] {
+            let offset = Dim::from(index.clone()) + Dim::symbol("k") * Dim::from(64) + Dim::symbol("c");
+            let access = Access { buffer: BufferId(1), offset, bounds: vec![], otherwise: None };
+            contract.rhs = exprs.add(DType::F32, ExprKind::Load(access));
+            body.truncate(1);
+        }
+        program.steps.push(Step::Loop { index, extent: Dim::from(5), body });
+        schedule(&mut program, &VectorIsa::V128);
+        let inside = program.steps.iter().find_map(|step| if let Step::Loop { body, .. } = step { Some(body.len()) } else { None });
+        (program.steps.len() - 1, inside.unwrap_or(0))
+    };
+    assert_eq!(packed(BufferKind::Input(1), false), (2, 2));
+    // Another part of it in each turn.
+    assert_eq!(packed(BufferKind::Input(1), true).0, 0);
 }

@@ -3,7 +3,7 @@
 use super::check;
 use super::random::Maker;
 use crate::kernel::{Access, Axis, Body, Bound, BufferKind, Contract, DEPTH_CHUNK, ExprKind, Store, sum_dtype};
-use kiln_ir::{DType, Dim};
+use kiln_ir::{DType, Dim, Symbol};
 
 fn dim(axis: &Axis) -> Dim {
     Dim::from(axis.index.clone())
@@ -123,6 +123,58 @@ fn convolutions() {
             rhs,
             stores,
         };
+        m.kernel(Body::Contract(contract));
+        check(&m.program, &m.sizes, &m.given);
+    }
+}
+
+/// w'[u, v, i, o] = Σ over images and pixels of x[n, y + u, x + v, i] · dy[n, y, x, o]: the gradient of a convolution by its weight.
+#[test]
+fn gradients_of_weights_of_convolutions() {
+    for seed in 0..12 {
+        let mut m = Maker::new(13_000 + seed);
+        let channels = m.axes("i", 1, &[1, 3, 4, 13]);
+        let taps = [m.axes("u", 1, &[1, 2]), m.axes("v", 1, &[1, 3])].concat();
+        let columns = m.axes("o", 1, &[5, 18, 33]);
+        let images = m.axes("n", 1, &[0, 1, 5, 9]);
+        // The number of taps of a sum is known.
+        let pixels: Vec<Axis> = [("y", 9), ("x", 11)].map(|(n, e)| Axis { index: Symbol::new(n), extent: Dim::from(e) }).to_vec();
+        let (i, o, n) = (&channels[0], &columns[0], &images[0]);
+        let wide: Vec<Dim> = pixels.iter().zip(&taps).map(|(p, t)| &p.extent + &t.extent - Dim::ONE).collect();
+        let x = m.input(DType::F32, vec![n.extent.clone(), wide[0].clone(), wide[1].clone(), i.extent.clone()], BufferKind::Input(0));
+        let dy_shape = vec![n.extent.clone(), pixels[0].extent.clone(), pixels[1].extent.clone(), o.extent.clone()];
+        let dy = m.input(DType::F32, dy_shape, BufferKind::Input(1));
+        let [row, column] = [0, 1].map(|at| dim(&pixels[at]) + dim(&taps[at]));
+        let x_at = ((dim(n) * &wide[0] + row) * &wide[1] + column) * &i.extent + dim(i);
+        let dy_at = ((dim(n) * &pixels[0].extent + dim(&pixels[0])) * &pixels[1].extent + dim(&pixels[1])) * &o.extent + dim(o);
+        let mut load = |buffer, offset| m.exprs.add(DType::F32, ExprKind::Load(Access { buffer, offset, bounds: vec![], otherwise: None }));
+        let (lhs, rhs) = (load(x, x_at), load(dy, dy_at));
+        let axes = [taps.clone(), channels.clone(), columns.clone()].concat();
+        let stores = epilogue(&mut m, &axes, DType::F32);
+        let depth = [images, pixels].concat();
+        m.kernel(Body::Contract(Contract { batch: channels, rows: taps, columns, depth, chunk: 5 * 99, lhs, rhs, stores }));
+        check(&m.program, &m.sizes, &m.given);
+    }
+}
+
+/// Depth that is one run of the left operand's memory and two of the right one's: rows of a batch, by head.
+#[test]
+fn deep_sums_over_two_axes() {
+    for (seed, batch) in [1, 4, 5].into_iter().enumerate() {
+        let mut m = Maker::new(14_000 + seed as u64);
+        let rows = m.axes("r", 1, &[1, 7, 14]);
+        let (b, t) = (m.axis("b", batch), m.axis("t", 130));
+        let columns: Vec<Axis> = [("h", 3), ("d", 8)].map(|(n, e)| Axis { index: Symbol::new(n), extent: Dim::from(e) }).to_vec();
+        let (r, h, d) = (&rows[0], &columns[0], &columns[1]);
+        let x = m.input(DType::F32, vec![b.extent.clone(), t.extent.clone(), r.extent.clone()], BufferKind::Input(0));
+        let heads = vec![b.extent.clone(), h.extent.clone(), t.extent.clone(), d.extent.clone()];
+        let y = m.input(DType::F32, heads, BufferKind::Input(1));
+        let x_at = (dim(&b) * &t.extent + dim(&t)) * &r.extent + dim(r);
+        let y_at = ((dim(&b) * &h.extent + dim(h)) * &t.extent + dim(&t)) * &d.extent + dim(d);
+        let mut load = |buffer, offset| m.exprs.add(DType::F32, ExprKind::Load(Access { buffer, offset, bounds: vec![], otherwise: None }));
+        let (lhs, rhs) = (load(x, x_at), load(y, y_at));
+        let stores = epilogue(&mut m, &[&rows[..], &columns].concat(), DType::F32);
+        let contract = Contract { batch: vec![], rows, columns, depth: vec![b, t], chunk: DEPTH_CHUNK, lhs, rhs, stores };
         m.kernel(Body::Contract(contract));
         check(&m.program, &m.sizes, &m.given);
     }

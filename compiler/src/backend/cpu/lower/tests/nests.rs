@@ -2,8 +2,8 @@
 
 use super::check;
 use super::random::Maker;
-use crate::kernel::{Axis, Body, Combine, Keep, Nest, Reduction, Stage, Store};
-use kiln_ir::{DType, Dim};
+use crate::kernel::{Access, Axis, Body, BufferKind, Combine, ExprKind, Keep, Nest, Reduction, Stage, Store};
+use kiln_ir::{DType, Dim, Symbol};
 
 const EXTENTS: [i64; 10] = [1, 2, 3, 4, 5, 7, 8, 16, 17, 37];
 
@@ -142,6 +142,24 @@ fn rows_of_every_length() {
             Stage::Sweep { axes: vec![axis.clone()], stores: vec![Store { buffer, offset, value: part, combine: None }] },
         ];
         m.kernel(Body::Nest(Nest { parallel: vec![row], stages, serial: false }));
+        check(&m.program, &m.sizes, &m.given);
+    }
+}
+
+/// Sums down the columns of a matrix, few and many, with and without whole groups of rows.
+#[test]
+fn sums_down_columns() {
+    for (seed, (rows, columns)) in [(15, 16), (64, 64), (67, 128), (80, 256), (100, 33), (130, 192)].into_iter().enumerate() {
+        let mut m = Maker::new(5000 + seed as u64);
+        let column = Axis { index: Symbol::new("c"), extent: Dim::from(columns) };
+        let row = m.axis("k", rows);
+        let x = m.input(DType::F32, vec![row.extent.clone(), column.extent.clone()], BufferKind::Input(0));
+        let offset = Dim::from(row.index.clone()) * &column.extent + Dim::from(column.index.clone());
+        let value = m.exprs.add(DType::F32, ExprKind::Load(Access { buffer: x, offset, bounds: vec![], otherwise: None }));
+        let reductions = vec![Reduction { combine: Combine::Sum, keep: Keep::Value, value }];
+        let stores = vec![store(&mut m, std::slice::from_ref(&column), &[DType::F32], 1)];
+        let stages = vec![Stage::Reduce { axes: vec![row], reductions }, Stage::Sweep { axes: vec![], stores }];
+        m.kernel(Body::Nest(Nest { parallel: vec![column], stages, serial: false }));
         check(&m.program, &m.sizes, &m.given);
     }
 }
