@@ -490,7 +490,7 @@ fn any_operation_takes_or_refuses_any_input() {
         r#", "repeats": 2, "axis": 0"#,
         r#", "repeats": [2, 1]"#,
         r#", "pad_width": [[0, 1], [1, 0]], "mode": "wrap""#,
-        r#", "shape": [2, 3]"#,
+        r#", "shape": [2, 4]"#,
         r#", "num_classes": 3, "axis": -1"#,
         r#", "subscripts": "ab,cb->ca""#,
         r#", "axis1": 0, "axis2": -1"#,
