@@ -1,6 +1,7 @@
 //! Training as a whole: what layers do during it, settings of `[train]`, data, checkpoints, and trainers as programs.
 
 use kiln::artifact::describe::ModelFacts;
+use kiln::artifact::write::{ArtifactKind, WeightsChoice};
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
 use kiln::frontend::model::{Language, Model, parse};
 use kiln::pipeline::Config;
@@ -320,4 +321,31 @@ fn mixed_precision_keeps_wide_parameters_and_skips_overflows() {
             }
         }
     }
+}
+
+/// A step as an object: a program in C trains with it, its states in place.
+#[test]
+fn a_program_in_c_trains() {
+    let directory = tempfile::tempdir().expect("a place for files");
+    let net =
+        "name = \"line\"\noutputs = [\"y\"]\n[[input]]\nname = \"x\"\nshape = [1]\n[[layer]]\ntype = \"dense\"\nname = \"y\"\nunits = 1\n";
+    let model = parse("line.toml", "line", &format!("{net}[train]\nloss = \"mse\"\n"), Language::Toml).unwrap_or_else(|e| panic!("{e:?}"));
+    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
+    let compiled =
+        planned(&model).compile(&target, &ModelFacts::default(), &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let object = directory.path().join("step.o");
+    let written = compiled.step.write(ArtifactKind::Object, WeightsChoice::Embed, &object, &ThreadPool::new(1));
+    let header = fs::read_to_string(written.expect("it is written").header.expect("a header")).expect("text");
+    assert!(header.contains("The last 6 inputs are states: the last 6 outputs are their next values"), "{header}");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("files/abi/line_step.c");
+    let program = directory.path().join("line");
+    let mut cc = Command::new("cc");
+    cc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-I"]).arg(directory.path()).arg(source).arg(&object).arg("-o").arg(&program);
+    let told = cc.output().expect("a C compiler");
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let told = Command::new(&program).output().expect("it runs");
+    assert!(told.status.success(), "{}", told.status);
+    let losses: Vec<f64> = String::from_utf8_lossy(&told.stdout).lines().map(|line| line.parse().expect("a number")).collect();
+    // The mean of (3x − 1)² over the eight points, then nearly nothing.
+    assert!((losses[0] - 0.835_937_5).abs() < 1e-5 && losses[1] < 1e-4, "{losses:?}");
 }
