@@ -185,7 +185,8 @@ fn training_is_read_and_planned() {
     let Imported { model, training } = load(&file("trained.keras")).unwrap_or_else(|errors| panic!("{errors:?}"));
     let optimiser = training.optimiser.expect("it is compiled");
     assert_eq!((optimiser.class.as_str(), &optimiser.settings["momentum"]), ("SGD", &Setting::Number(0.9)));
-    assert_eq!((training.losses[0].1.name.as_str(), training.losses[0].1.from_logits), ("sparse_categorical_crossentropy", true));
+    let loss = training.losses[0].1.as_ref().expect("it has one");
+    assert_eq!((loss.name.as_str(), loss.from_logits), ("sparse_categorical_crossentropy", true));
     assert_eq!((training.metrics, training.left_out), (vec!["accuracy".to_string()], vec![]));
     let care = |name: &str| model.parameters[name].care;
     assert_eq!(care("conv2d/kernel").penalty.l2, 0.01);

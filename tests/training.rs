@@ -311,11 +311,11 @@ fn mixed_precision_keeps_wide_parameters_and_skips_overflows() {
         }
         if skips {
             // Gradients times 65536 are beyond f16 at first.
-            let scale = find(&narrow, "loss_scale")[0];
-            assert_eq!(find(&begun, "loss_scale"), [65536.0]);
+            let scale = find(&narrow, "loss_scale/factor")[0];
+            assert_eq!(find(&begun, "loss_scale/factor"), [65536.0]);
             assert!((1.0..65536.0).contains(&scale) && scale.log2().fract() == 0.0, "{scale}");
             let one = states_after(&model, 1, &sizes[..1]);
-            assert_eq!(find(&one, "loss_scale"), [32768.0]);
+            assert_eq!(find(&one, "loss_scale/factor"), [32768.0]);
             for name in ["conv2d.weight", "scores.weight/adam.mean", "loss_scale/updates"] {
                 assert_eq!(find(&one, name), find(&begun, name), "{name}");
             }
@@ -348,4 +348,131 @@ fn a_program_in_c_trains() {
     let losses: Vec<f64> = String::from_utf8_lossy(&told.stdout).lines().map(|line| line.parse().expect("a number")).collect();
     // The mean of (3x − 1)² over the eight points, then nearly nothing.
     assert!((losses[0] - 0.835_937_5).abs() < 1e-5 && losses[1] < 1e-4, "{losses:?}");
+}
+
+/// The bytes of an IDX file.
+fn idx(shape: &[u32], data: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 8, shape.len() as u8];
+    bytes.extend(shape.iter().flat_map(|size| size.to_be_bytes()));
+    bytes.extend(data);
+    bytes
+}
+
+#[test]
+fn data_of_every_kind_are_read_and_damaged_ones_refused() {
+    let directory = tempfile::tempdir().expect("a place for files");
+    let place = |name: &str| directory.path().join(name);
+    let model = network("epochs = 1\nbatch = 1000");
+    let run = |data: &Path| run_here(&model, data, &place("out"), TrainOptions { overwrite: true, ..TrainOptions::default() });
+
+    let files = place("idx");
+    fs::create_dir(&files).expect("it is made");
+    let pixels: Vec<u8> = (0..20 * 36).map(|i| (i * 7 % 256) as u8).collect();
+    let labels: Vec<u8> = (0..20).map(|i| i % 3).collect();
+    let images = idx(&[20, 6, 6], &pixels);
+    fs::write(files.join("train-images-idx3-ubyte"), &images).expect("written");
+    assert!(run(&files).expect_err("no labels").contains("has no train-labels-idx1-ubyte beside it"));
+    fs::write(files.join("train-labels-idx1-ubyte"), idx(&[20], &labels)).expect("written");
+    let told = run(&files).expect("it trains");
+    assert!(told.contains("18 samples to learn from, 2 for validation"), "{told}");
+    let others = [
+        (images[..100].to_vec(), "720 bytes are promised, 84 are there"),
+        (idx(&[u32::MAX, u32::MAX, u32::MAX], &[]), "its sizes overflow"),
+        (idx(&[u32::MAX, 1000, 1000], &[]), "bytes are promised, 0 are there"),
+        (b"\0\0\x0d\x03".to_vec(), "does not begin with"),
+        (idx(&[19, 6, 6], &pixels[..19 * 36]), "19 samples of `x`, but 20 of `scores`"),
+        (idx(&[20, 6, 5], &pixels[..600]), "axis 3 must be 6"),
+    ];
+    for (bytes, expected) in others {
+        fs::write(files.join("train-images-idx3-ubyte"), bytes).expect("written");
+        let error = run(&files).expect_err("damaged");
+        assert!(error.contains(expected), "{error}, expected {expected}");
+    }
+
+    let arrays = place("arrays");
+    fs::create_dir(&arrays).expect("it is made");
+    let write = |name: &str, part: &[Array]| {
+        write_npz(&arrays.join(name), [("x", &part[0]), ("scores", &part[1])]).expect("it is written");
+    };
+    write("train.npz", &batch(1, 1));
+    write("validation.npz", &batch(3, 2));
+    write("test.npz", &batch(5, 3));
+    let told = run(&arrays).expect("one sample is enough");
+    assert!(told.contains("1 samples to learn from, 3 for validation, 5 for test"), "{told}");
+    for label in [-1.0, 3.0] {
+        let mut part = batch(4, 1);
+        part[1].set_f64(2, label);
+        write("train.npz", &part);
+        assert!(run(&arrays).expect_err("no such class").contains("out of range"), "{label}");
+    }
+    let part = batch(4, 1);
+    write("train.npz", &[array(DType::F32, &[4, 1, 6, 6], values(&part[0]).into_iter()), array(DType::F32, &[4], [0.5; 4].into_iter())]);
+    assert!(run(&arrays).expect_err("no label").contains("has 0.5, which is no i64"));
+    assert!(run(&place("nothing")).expect_err("nowhere").contains("no such file or directory"));
+    fs::create_dir(place("empty")).expect("it is made");
+    assert!(run(&place("empty")).expect_err("nothing there").contains("holds no data that Kiln knows"));
+}
+
+#[test]
+fn pictures_in_a_directory_for_each_class_are_read() {
+    let directory = tempfile::tempdir().expect("a place for files");
+    let text = "[[input]]\nname = \"image\"\nshape = [1, 28, 28]\nimage = {}\n[[layer]]\ntype = \"flatten\"\n[[layer]]\ntype = \"dense\"\nunits = 10\n";
+    let text = format!("{text}[train]\nloss = \"sparse_cross_entropy\"\nepochs = 2\nbatch = 4\naugment = {{ rotate = 5 }}\n");
+    let model = parse("net.toml", "net", &text, Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let pictures = kiln_tests::bless::repository().join("examples/digits/pictures");
+    for entry in fs::read_dir(pictures).expect("they are there") {
+        let path = entry.expect("readable").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        for part in ["train", "test"] {
+            let class = directory.path().join(part).join(&name[..1]);
+            fs::create_dir_all(&class).expect("it is made");
+            fs::copy(&path, class.join(&name)).expect("it is copied");
+        }
+    }
+    let out = directory.path().join("out");
+    let told = run_here(&model, directory.path(), &out, TrainOptions::default()).expect("it trains");
+    assert!(told.contains("18 samples to learn from, 2 for validation, 20 for test"), "{told}");
+    fs::rename(directory.path().join("test/9"), directory.path().join("test/nine")).expect("it is renamed");
+    let error =
+        run_here(&model, directory.path(), &out, TrainOptions { overwrite: true, ..TrainOptions::default() }).expect_err("no such class");
+    assert!(error.contains("`nine` is no class of the network"), "{error}");
+}
+
+#[test]
+fn settings_that_cannot_be_are_told() {
+    let wrong = |train: &str| {
+        let text = format!("{NET}\n[train]\n{train}");
+        let model = parse("net.toml", "net", &text, Language::Toml).map_err(|errors| errors[0].to_string());
+        match model {
+            Err(error) => error,
+            Ok(model) => plan(&model, model.config.as_ref().expect("it says how")).err().map_or("nothing".into(), |e| e[0].to_string()),
+        }
+    };
+    let loss = "loss = \"sparse_cross_entropy\"\n";
+    let cases = [
+        ("epochs = 3", "`loss` is missing"),
+        ("loss = \"sparse_cross_entropi\"", "did you mean `sparse_cross_entropy`?"),
+        ("loss = { type = \"mse\", output = \"score\" }", "did you mean `scores`?"),
+        ("loss = [\"mse\", \"mae\"]", "has two losses"),
+        ("loss = { type = \"mse\", weight = -1 }", "`weight` is -1"),
+        (&format!("{loss}optimiser = {{ type = \"adam\", beta1 = 1.0 }}"), "`beta1` is 1, but a part from 0 up to 1 is wanted"),
+        (&format!("{loss}optimiser = {{ type = \"adam\", bta1 = 0.5 }}"), "nothing here is called `bta1`"),
+        (&format!("{loss}schedule = \"cosin\""), "did you mean `cosine`?"),
+        (&format!("{loss}metrics = [\"acuracy\"]"), "did you mean `accuracy`?"),
+        (&format!("{loss}freeze = [\"*\"]"), "no parameter to train"),
+        (&format!("{loss}freeze = [\"convolution\"]"), "no parameter is called `convolution`"),
+        (&format!("{loss}precision = \"fp16\""), "there is no `fp16`"),
+        (&format!("{loss}early_stopping = {{ patience = 1, least_gain = nan }}"), "`least_gain`"),
+        ("loss = \"ctc\"", "ctc takes [batch, time, classes]"),
+    ];
+    for (train, expected) in cases {
+        let told = wrong(train);
+        assert!(told.contains(expected), "{train}: {told}");
+    }
+    let narrow = format!("dtype = \"f16\"\n{NET}\n[train]\n{loss}precision = \"f16\"");
+    assert!(parse("net.toml", "net", &narrow, Language::Toml).is_err());
+    let flat = "[[input]]\nname = \"x\"\nshape = [6]\n[[layer]]\ntype = \"dense\"\nunits = 3\n";
+    let flat = parse("n.toml", "n", &format!("{flat}[train]\n{loss}augment = {{ flip = true }}"), Language::Toml).expect("it is read");
+    let error = plan(&flat, flat.config.as_ref().expect("it says how")).expect_err("no pictures")[0].to_string();
+    assert!(error.contains("not exactly one input takes such"), "{error}");
 }

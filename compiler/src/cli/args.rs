@@ -301,7 +301,7 @@ pub struct TrainArgs {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
     /// Go on from the checkpoint in the output directory
-    #[arg(long, conflicts_with = "overwrite")]
+    #[arg(long, conflicts_with_all = ["overwrite", "parameters"])]
     pub resume: bool,
     /// Begin anew although the output directory holds a checkpoint
     #[arg(long)]

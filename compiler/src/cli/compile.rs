@@ -77,6 +77,9 @@ fn load(args: &CompileArgs) -> Result<Loaded, Failure> {
     if matches!(args.emit, Emit::Exe | Emit::Trainer) {
         return Err(Failure::Usage("a program predicts (--emit exe) or trains (--emit trainer); --function is for other kinds".into()));
     }
+    if args.model.parameters.is_some() {
+        return Err(Failure::Usage("parameters are inputs of that function: --parameters goes with --function predict".into()));
+    }
     let trainable = model::read_trainable(&args.model)?;
     let plan = trainable.plan()?;
     let (module, states) = match args.function {
@@ -89,6 +92,11 @@ fn load(args: &CompileArgs) -> Result<Loaded, Failure> {
 
 /// Writes a program that trains.
 fn write_trainer(args: &CompileArgs, target: &CpuTarget, config: &Config) -> Result<(), Failure> {
+    if args.model.parameters.is_some() {
+        return Err(Failure::Usage(
+            "a trainer begins with the parameters that it is given when it runs: ./trainer --parameters FILE".into(),
+        ));
+    }
     let trainable = model::read_trainable(&args.model)?;
     let plan = trainable.plan()?;
     let compiled = plan.compile(target, &trainable.facts, config)?;

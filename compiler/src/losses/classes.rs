@@ -2,7 +2,7 @@
 
 use super::{LossReduction, number, reduce, size, widen};
 use kiln_ir::ops::{GatherElements, LogSoftmax, Mean};
-use kiln_ir::{Builder, Dim, Value};
+use kiln_ir::{Builder, DType, Dim, Value};
 
 /// Probabilities below this, or above one less this, count as this far from 0 and 1, so that logarithms stay finite.
 /// *Source*: Keras `backend.epsilon()`.
@@ -65,6 +65,7 @@ pub fn binary_cross_entropy(b: &mut Builder, scores: Value, targets: Value, choi
 pub fn sparse_cross_entropy(b: &mut Builder, scores: Value, labels: Value, choices: CrossEntropy) -> Value {
     let logs = log_probabilities(b, scores, choices.scores);
     let last = b.ty(logs).rank() - 1;
+    let labels = refused_below_zero(b, labels, &b.shape(logs)[last].clone());
     let places = b.unsqueeze(labels, &[last]);
     let chosen = b.op(GatherElements { axis: last }, &[logs, places]);
     let shape = b.shape(labels);
@@ -110,6 +111,14 @@ pub fn kl_divergence(b: &mut Builder, log_predictions: Value, targets: Value, re
     let last = b.ty(terms).rank() - 1;
     let losses = b.reduce_sum(terms, &[last], false);
     reduce(b, losses, reduction)
+}
+
+/// Labels below 0 as one that is too large, lest they count from the end.
+pub fn refused_below_zero(b: &mut Builder, labels: Value, classes: &Dim) -> Value {
+    let labels = b.cast(labels, DType::I64);
+    let (zero, classes) = (b.scalar(DType::I64, 0.0), size(b, classes, DType::I64));
+    let below = b.less(labels, zero);
+    b.select(below, classes, labels)
 }
 
 fn log_probabilities(b: &mut Builder, scores: Value, kind: Scores) -> Value {

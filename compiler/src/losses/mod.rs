@@ -9,7 +9,9 @@ mod ctc;
 mod elements;
 mod weights;
 
-pub use classes::{CrossEntropy, Scores, binary_cross_entropy, dense_cross_entropy, kl_divergence, sparse_cross_entropy};
+pub use classes::{
+    CrossEntropy, Scores, binary_cross_entropy, dense_cross_entropy, kl_divergence, refused_below_zero, sparse_cross_entropy,
+};
 pub use ctc::{Ctc, ctc_loss};
 pub use elements::{hinge, huber, mean_absolute_error, mean_squared_error, smooth_l1};
 pub use kiln_ir::ops::LossReduction;

@@ -4,10 +4,16 @@ use super::config::{Loss, LossTerm};
 use crate::frontend::model::{ACTIVITY, Model};
 use crate::losses::{
     CrossEntropy, Ctc, LossReduction, Penalty, Scores, binary_cross_entropy, ctc_loss, dense_cross_entropy, hinge, huber, kl_divergence,
-    mean_absolute_error, mean_squared_error, smooth_l1, sparse_cross_entropy, weight_penalty,
+    mean_absolute_error, mean_squared_error, refused_below_zero, smooth_l1, sparse_cross_entropy, weight_penalty,
 };
 use kiln_ir::diagnostic::nearest;
 use kiln_ir::{Builder, DType, Diagnostic, Dim, Graph, NodeKind, Tensor, TensorType, Value};
+use std::collections::BTreeSet;
+
+/// What the loss and what is minimised are called as outputs. Names of a model file have no space, so none is called so.
+pub const LOSS: &str = "training loss";
+/// See [`LOSS`].
+pub const OBJECTIVE: &str = "training objective";
 
 /// A loss with the output it is of.
 pub struct Term<'c> {
@@ -27,6 +33,7 @@ pub struct Term<'c> {
 pub fn terms<'c>(network: &Graph, losses: &'c [LossTerm]) -> Result<Vec<Term<'c>>, Diagnostic> {
     let names: Vec<&str> = network.outputs().iter().map(|(name, _)| name.as_str()).collect();
     let wrong = |text: String| Diagnostic::new("train_loss", text);
+    let mut seen = BTreeSet::new();
     losses
         .iter()
         .map(|term| {
@@ -44,6 +51,9 @@ pub fn terms<'c>(network: &Graph, losses: &'c [LossTerm]) -> Result<Vec<Term<'c>
                     return Err(error.help(format!("output = one of {}", names.join(", "))));
                 }
             };
+            if !seen.insert(output) {
+                return Err(wrong(format!("output `{}` has two losses, and one is possible", names[output])));
+            }
             let ty = network.ty(network.outputs()[output].1);
             if !ty.dtype.is_float() {
                 return Err(wrong(format!("output `{}` is {ty}: losses are of floating numbers", names[output])));
@@ -110,10 +120,14 @@ fn term_loss(b: &mut Builder, loss: &Loss, output: Value, target: Value) -> Valu
             let losses = sparse_cross_entropy(b, output, target, choices(*logits, *label_smoothing, LossReduction::None));
             let weights = Tensor::from_floats(b.dtype(losses), vec![class_weights.len()], class_weights.iter().copied());
             let weights = b.constant(weights);
+            let target = refused_below_zero(b, target, &Dim::from(class_weights.len()));
             let weights = b.gather(weights, target, 0);
             let weighted = b.mul(losses, weights);
             let axes: Vec<usize> = (0..b.shape(losses).len()).collect();
             let (sum, whole) = (b.reduce_sum(weighted, &axes, false), b.reduce_sum(weights, &axes, false));
+            // A batch may have classes of weight 0 alone.
+            let least = b.scalar(b.dtype(whole), 1e-30);
+            let whole = b.max(whole, least);
             b.div(sum, whole)
         }
         Loss::CrossEntropy { logits, label_smoothing } => dense_cross_entropy(b, output, target, choices(*logits, *label_smoothing, mean)),

@@ -7,8 +7,11 @@ use super::states::States;
 use super::step::train_step;
 use super::trace::trace;
 use crate::frontend::model::Model;
+use kiln_ir::artifact::{ImageInput, Layout};
+use kiln_ir::text::{PrintOptions, print_module};
 use kiln_ir::{Diagnostic, Dim, Graph, Module, TensorType};
 use kiln_runtime::training::recipe::{DataSlot, MeasuredOutput, Metric, Recipe};
+use sha2::{Digest, Sha256};
 
 /// The functions of a trainer and how they are driven.
 #[derive(Clone, Debug)]
@@ -54,6 +57,10 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
             None => metrics.push(of_output(term.term.loss.usual_metric())),
         }
     }
+    let pictures = match config.augment.is_none() {
+        true => None,
+        false => Some(pictures(model, network).map_err(|error| vec![error])?),
+    };
     let recipe = Recipe {
         name: model.module.name.clone(),
         seed: model.seed,
@@ -66,6 +73,8 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
         metrics,
         early_stopping: config.early_stopping,
         augment: config.augment,
+        pictures,
+        step: String::new(),
         validation: config.validation,
     };
     let module = |suffix: &str, graph: Graph| Module {
@@ -73,7 +82,32 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
         functions: [("predict".to_string(), graph)].into(),
         ..Module::default()
     };
-    Ok(TrainingPlan { step: module("train_step", step), evaluation: module("evaluate", evaluation), trace: module("trace", trace), recipe })
+    let step = module("train_step", step);
+    let text = print_module(&step, PrintOptions { origins: false }).text;
+    let digest = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+    let recipe = Recipe { step: digest, ..recipe };
+    Ok(TrainingPlan { step, evaluation: module("evaluate", evaluation), trace: module("trace", trace), recipe })
+}
+
+/// The input whose pictures are varied.
+///
+/// Errors: `train_augment` when no input, or several, have pictures with channels first.
+fn pictures(model: &Model, network: &Graph) -> Result<usize, Diagnostic> {
+    let declared: Option<ImageInput> = model.module.metadata.get("kiln.image").and_then(|text| serde_json::from_str(text).ok());
+    let fits = |at: &usize| {
+        let (name, ty) = (&network.inputs()[*at].0, network.ty(network.inputs()[*at].1));
+        let channels = ty.shape.get(1).is_some_and(|channels| channels.is(1) || channels.is(3));
+        match &declared {
+            Some(image) => image.input == *name && image.layout == Layout::Nchw && ty.rank() == 4,
+            None => ty.rank() == 4 && channels && ty.dtype.is_float(),
+        }
+    };
+    let found: Vec<usize> = (0..network.inputs().len()).filter(fits).collect();
+    let [only] = found[..] else {
+        let message = "`augment` varies pictures [batch, channels, height, width], and not exactly one input takes such";
+        return Err(Diagnostic::new("train_augment", message).help("name it with an `image` table in [[input]]"));
+    };
+    Ok(only)
 }
 
 /// Where the batch is among the axes.

@@ -8,7 +8,7 @@ use kiln_runtime::training::recipe::{Initial, Slot};
 use std::cmp::Reverse;
 
 /// The factor of the loss, where gradients are kept in f16.
-pub const LOSS_SCALE: &str = "loss_scale";
+pub const LOSS_SCALE: &str = "loss_scale/factor";
 /// Updates since that factor changed.
 pub const LOSS_SCALE_UPDATES: &str = "loss_scale/updates";
 

@@ -4,7 +4,7 @@
 //! ```
 
 use super::config::TrainingConfig;
-use super::objective::{Term, loss, with_penalties};
+use super::objective::{LOSS, OBJECTIVE, Term, loss, with_penalties};
 use super::states::{LOSS_SCALE, States};
 use super::update::{Reads, is_finite, updates};
 use crate::autodiff::{Variable, differentiate};
@@ -38,7 +38,7 @@ pub fn train_step(model: &Model, config: &TrainingConfig, terms: &[Term], states
     map.extend(parameters_as(&mut step, &gradient, &before));
 
     let outputs: BTreeMap<&str, Value> = gradient.outputs().iter().map(|(name, value)| (name.as_str(), *value)).collect();
-    let mut wanted = vec![outputs["loss"]];
+    let mut wanted = vec![outputs[LOSS]];
     wanted.extend(states.trained.iter().map(|name| outputs[format!("gradient.{name}").as_str()]));
     let kept: Vec<(&String, Option<Value>)> =
         states.statistics.iter().map(|name| (name, outputs.get(format!("{STATISTIC}{name}").as_str()).copied())).collect();
@@ -88,10 +88,10 @@ fn gradient(model: &Model, terms: &[Term], states: &States) -> Result<Graph, Vec
         let scale = graph.add_input(LOSS_SCALE, TensorType::fixed(slot.dtype, &[]));
         objective = Builder::new(&mut graph).mul(objective, scale);
     }
-    graph.add_output("loss", value);
-    graph.add_output("objective", objective);
+    graph.add_output(LOSS, value);
+    graph.add_output(OBJECTIVE, objective);
     let variables: Vec<Variable> = states.trained.iter().cloned().map(Variable::Parameter).collect();
-    differentiate(&graph, &["objective"], &variables)
+    differentiate(&graph, &[OBJECTIVE], &variables)
 }
 
 /// What the target of an output is called as an input. Names of a model file have no slash, so none is called so.

@@ -39,7 +39,8 @@ pub fn updates(
     let mut sound = reads.sound;
     if let Some(scale) = reads.before.get(LOSS_SCALE) {
         for gradient in &mut gradients {
-            *gradient = b.div(*gradient, *scale);
+            let scale = b.cast(*scale, b.dtype(*gradient));
+            *gradient = b.div(*gradient, scale);
             let axes: Vec<usize> = (0..b.shape(*gradient).len()).collect();
             let size = b.abs(*gradient);
             let largest = b.reduce_max(size, &axes, false);
@@ -70,8 +71,8 @@ pub fn updates(
         }
         if let Some(applies) = reads.applies {
             let zero = b.like(sum, 0.0);
-            let (begun, old) = (b.select(applies, zero, sum), reads.before[&gradient_sum(name)]);
-            after.insert(gradient_sum(name), b.select(sound, begun, old));
+            let kept = b.select(sound, sum, reads.before[&gradient_sum(name)]);
+            after.insert(gradient_sum(name), b.select(applies, zero, kept));
         }
     }
     after

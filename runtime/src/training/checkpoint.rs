@@ -73,7 +73,8 @@ pub fn save<'a>(path: &Path, tensors: impl IntoIterator<Item = (&'a Slot, &'a Ar
 /// Reads the tensors of slots, and the text. Errors: `file`; `checkpoint` when it is damaged, or has other tensors.
 pub fn load<'a>(path: &Path, slots: impl IntoIterator<Item = &'a Slot>) -> Result<(Vec<Array>, String), Diagnostic> {
     let file = File::open(path).map_err(|error| file_error("read", path, &error))?;
-    // SAFETY: the file was renamed into its place whole, and is replaced by renaming, never changed.
+    // SAFETY: what Kiln writes is replaced by renaming, never changed; as with every mapped file, no other program may shorten it
+    // while it is read, which takes no longer than this function.
     let bytes = unsafe { Mmap::map(&file) }.map_err(|error| file_error("read", path, &error))?;
     let wrong = |text: String| Diagnostic::new("checkpoint", format!("{}: {text}", path.display()));
     let damaged = |error: safetensors::SafeTensorError| wrong(format!("this is no whole safetensors file: {error}"));

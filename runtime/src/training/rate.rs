@@ -34,10 +34,11 @@ impl Plateau {
 }
 
 impl Schedule {
-    /// The learning rate after `epochs` of training, parts of one included.
-    pub fn rate_at(&self, epochs: f64, plateau: &Plateau) -> f64 {
+    /// The learning rate of a step of that length after `epochs` of training, parts of one included.
+    pub fn rate_at(&self, epochs: f64, step: f64, plateau: &Plateau) -> f64 {
         if epochs < self.warmup {
-            return self.learning_rate * epochs / self.warmup;
+            // The first step has a rate above 0.
+            return self.learning_rate * ((epochs + step) / self.warmup).min(1.0);
         }
         let left = f64::from(self.epochs) - self.warmup;
         let time = if left > 0.0 { ((epochs - self.warmup) / left).clamp(0.0, 1.0) } else { 1.0 };
@@ -48,7 +49,7 @@ impl Schedule {
             RateSchedule::Exponential { factor } => factor.powf(epochs),
             RateSchedule::Cosine { last } => cosine(1.0, last, time),
             RateSchedule::Linear { last } => 1.0 + (last - 1.0) * time,
-            RateSchedule::OneCycle { first, peak, last } if time < peak => cosine(first, 1.0, time / peak).max(first.min(last)),
+            RateSchedule::OneCycle { first, peak, .. } if time < peak => cosine(first, 1.0, time / peak),
             RateSchedule::OneCycle { peak, last, .. } if peak < 1.0 => cosine(1.0, last, (time - peak) / (1.0 - peak)),
             RateSchedule::OneCycle { .. } => 1.0,
             RateSchedule::ReduceOnPlateau { .. } => plateau.factor,
@@ -67,7 +68,7 @@ mod tests {
 
     #[test]
     fn rates_rise_and_fall_where_they_should() {
-        let at = |rate, warmup, epochs| schedule(rate, warmup).rate_at(epochs, &Plateau::default());
+        let at = |rate, warmup, epochs| schedule(rate, warmup).rate_at(epochs, 0.0, &Plateau::default());
         assert_eq!(at(RateSchedule::Constant, 2.0, 1.0), 1.0);
         assert_eq!(at(RateSchedule::Constant, 2.0, 7.0), 2.0);
         assert_eq!(at(RateSchedule::Step { every: 3, factor: 0.5 }, 0.0, 6.5), 0.5);
@@ -89,7 +90,7 @@ mod tests {
             .into_iter()
             .map(|loss| {
                 plateau.observe(&schedule, loss);
-                schedule.rate_at(1.0, &plateau)
+                schedule.rate_at(1.0, 0.0, &plateau)
             })
             .collect();
         assert_eq!(rates, [2.0, 2.0, 1.0, 1.0, 1.0, 0.6, 0.6, 0.6]);

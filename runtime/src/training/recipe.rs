@@ -35,6 +35,10 @@ pub struct Recipe {
     pub early_stopping: Option<EarlyStopping>,
     /// How pictures are varied.
     pub augment: Augment,
+    /// Which of `data` has the pictures that are varied: `[batch, channels, height, width]`.
+    pub pictures: Option<usize>,
+    /// Digest of the step.
+    pub step: String,
     /// Part of the training data that is held back when the data bring nothing to validate with, in 0..1.
     pub validation: f64,
 }
@@ -216,7 +220,7 @@ pub struct Augment {
     pub rotate: f64,
     /// Made larger or smaller by up to this part.
     pub zoom: f64,
-    /// A square of this side blackened. *Source*: DeVries & Taylor 2017.
+    /// A square of this side set to 0. *Source*: DeVries & Taylor 2017.
     pub cutout: u32,
     /// Normal noise of this deviation added.
     pub noise: f64,

@@ -17,6 +17,8 @@ pub struct Report<'a> {
     pub history: &'a [EpochRecord],
     /// The course of the loss.
     pub points: &'a [Point],
+    /// The epoch with the smallest loss of validation.
+    pub best: Option<u32>,
 }
 
 const SIZE: (u32, u32) = (720, 300);
@@ -74,9 +76,8 @@ impl Report<'_> {
         }
         names.iter().for_each(|name| page += &format!("<th>{}</th>", escaped(name)));
         page += "<th>learning rate</th><th>samples/s</th><th>s</th></tr>\n";
-        let best = measured().min_by(|a, b| a.1.loss.total_cmp(&b.1.loss)).map(|(epoch, _)| epoch as u32);
         for record in self.history {
-            let class = if Some(record.epoch) == best { " class=\"best\"" } else { "" };
+            let class = if Some(record.epoch) == self.best { " class=\"best\"" } else { "" };
             page += &format!("<tr{class}><td>{}</td><td>{:.4}</td>", record.epoch, record.loss);
             if let Some(measured) = &record.measured {
                 page += &format!("<td>{:.4}</td>", measured.loss);

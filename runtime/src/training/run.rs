@@ -11,8 +11,6 @@ use super::report::Report;
 use super::stepper::{Functions, Stepper};
 use crate::arrays::Array;
 use crate::files::{file_error, remove_unfinished};
-use crate::model::Model;
-use crate::pictures::image_input_named;
 use crate::program::Failure;
 use crate::threads::ThreadPool;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -70,12 +68,11 @@ pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, ou
     schedule.learning_rate = options.learning_rate.unwrap_or(schedule.learning_rate);
     trainer.recipe.seed = options.seed.unwrap_or(trainer.recipe.seed);
     std::fs::create_dir_all(&options.out).map_err(|error| file_error("create", &options.out, &error))?;
-    let step = trainer.functions.step;
-    let signature = step.signature();
+    let signature = trainer.functions.step.signature();
     let splits = open(&options.data, &Wanted { slots: &trainer.recipe.data, signature })?;
     let parts = Parts::new(&trainer.recipe, splits.train.len(), splits.validation.as_ref(), splits.test.as_ref())?;
     let stepper = Stepper::new(&trainer.recipe, trainer.functions, trainer.recipe.seed, pool)?;
-    let mut run = Run { recipe: &trainer.recipe, step, options, train: &splits.train, parts, stepper, progress: Progress::default() };
+    let mut run = Run { recipe: &trainer.recipe, options, train: &splits.train, parts, stepper, progress: Progress::default() };
     run.begin(out)?;
     let finished = run.epochs(out)?;
     run.finish(finished, out)
@@ -118,7 +115,6 @@ impl<'d> Parts<'d> {
 /// A training under way.
 struct Run<'m, 'r> {
     recipe: &'r Recipe,
-    step: &'m Model,
     options: &'r TrainOptions,
     train: &'r Dataset,
     parts: Parts<'r>,
@@ -135,7 +131,9 @@ impl Run<'_, '_> {
     fn begin(&mut self, out: &mut dyn Write) -> Result<(), Failure> {
         let recipe = self.recipe;
         let text = serde_json::to_string(recipe).map_err(std::io::Error::other)?;
-        let digest = Sha256::digest(format!("{text} on {} samples", self.train.len()));
+        let measured = self.parts.measured.as_ref().map_or(0, |(_, _, samples)| samples.len());
+        let tested = self.parts.test.map_or(0, Dataset::len);
+        let digest = Sha256::digest(format!("{text} on {} samples, {measured} and {tested}", self.train.len()));
         let run: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         for name in ["checkpoint.safetensors", "best.safetensors", "model.safetensors", "history.csv", "report.html"] {
             remove_unfinished(&self.file(name));
@@ -165,6 +163,9 @@ impl Run<'_, '_> {
                 self.progress = progress;
             }
             (_, false) => {
+                if let Some(path) = &self.options.parameters {
+                    self.take_parameters(path, 0)?;
+                }
                 // What an earlier training left must not be taken for this one's.
                 for name in ["checkpoint.safetensors", "best.safetensors"] {
                     let path = self.file(name);
@@ -173,9 +174,6 @@ impl Run<'_, '_> {
                     }
                 }
                 self.progress.run = run;
-                if let Some(path) = &self.options.parameters {
-                    self.take_parameters(path, 0)?;
-                }
             }
         }
         if !self.options.json {
@@ -262,9 +260,11 @@ impl Run<'_, '_> {
         let epoch = self.progress.epochs;
         let order: Vec<usize> = shuffled(self.parts.learnt.len(), recipe.seed, epoch).into_iter().map(|at| self.parts.learnt[at]).collect();
         let batches: Vec<&[usize]> = order.chunks(schedule.batch as usize).collect();
+        if batches.len() as u64 * u64::from(schedule.epochs) < u64::from(schedule.accumulate) {
+            let message = format!("{} epochs of {} steps are fewer than `accumulate` adds up", schedule.epochs, batches.len());
+            return Err(Diagnostic::new("train_accumulate", message).help("lower `accumulate`, or train for more epochs").into());
+        }
         let bar = bar(order.len() as u64, format!("epoch {}/{}", epoch + 1, schedule.epochs));
-        let picture = (0..recipe.data.len())
-            .find(|slot| !recipe.data[*slot].is_target && image_input_named(self.step.signature(), &recipe.data[*slot].name).is_some());
         let every = Duration::from_secs_f64(self.options.checkpoint_seconds.unwrap_or(60.0).clamp(0.0, 1e9));
         let (begin, mut saved) = (Instant::now(), Instant::now());
         let (mut steps_now, mut samples_now, mut since) = (0u64, 0u64, [0.0; 2]);
@@ -273,10 +273,11 @@ impl Run<'_, '_> {
             let at = self.progress.steps_in_epoch;
             let samples = batches[at as usize];
             let mut data = self.train.batch(samples)?;
-            if let Some(slot) = picture {
+            if let Some(slot) = recipe.pictures {
                 augment(&recipe.augment, &mut data[slot], samples, recipe.seed, epoch);
             }
-            rate = schedule.rate_at(f64::from(epoch) + at as f64 / batches.len() as f64, &self.progress.plateau);
+            rate =
+                schedule.rate_at(f64::from(epoch) + at as f64 / batches.len() as f64, 1.0 / batches.len() as f64, &self.progress.plateau);
             let loss = self.stepper.step(&data, rate)?;
             if !loss.is_finite() {
                 return Err(self.not_finite(loss, &data)?.into());
@@ -309,6 +310,9 @@ impl Run<'_, '_> {
                 Some(evaluate(recipe, &mut self.stepper, part, dataset, samples)?)
             }
         };
+        if let Some(error) = self.unsound(measured.as_ref()) {
+            return Err(error.into());
+        }
         let progress = &mut self.progress;
         progress.epochs += 1;
         if let Some(measured) = measured.as_ref().filter(|measured| measured.part == "validation") {
@@ -336,17 +340,33 @@ impl Run<'_, '_> {
         Ok(())
     }
 
+    /// The first parameter with a number that is not finite.
+    fn infinite_parameter(&self) -> Option<&str> {
+        let states = self.recipe.states[..self.recipe.parameters].iter().zip(self.stepper.states());
+        let found = states.into_iter().find(|(_, state)| (0..state.len()).any(|i| !state.get_f64(i).is_finite()));
+        found.map(|(slot, _)| slot.name.as_str())
+    }
+
+    /// Why an epoch must not be kept: numbers that are not finite.
+    fn unsound(&self, measured: Option<&Measured>) -> Option<Diagnostic> {
+        let epoch = self.progress.epochs + 1;
+        if let Some(name) = self.infinite_parameter() {
+            let error = Diagnostic::new("loss_not_finite", format!("parameter `{name}` is not finite after epoch {epoch}"));
+            return Some(error.help("lower the `learning_rate`, or bound gradients by `clip_norm`"));
+        }
+        let measured = measured.filter(|measured| !measured.loss.is_finite())?;
+        let message = format!("the loss of {} is {} after epoch {epoch}", measured.part, measured.loss);
+        let help = "look for numbers that are not finite in those data, or, with `ctc`, for labels that so few time steps cannot spell";
+        Some(Diagnostic::new("loss_not_finite", message).help(help))
+    }
+
     /// What there is to say about a loss that is not finite: where it comes from.
     fn not_finite(&mut self, loss: f64, data: &[Array]) -> Result<Diagnostic, Diagnostic> {
         let recipe = self.recipe;
         let message = format!("the loss is {loss} in step {} of epoch {}", self.progress.steps_in_epoch + 1, self.progress.epochs + 1);
         let error = Diagnostic::new("loss_not_finite", message);
-        let unsound = recipe.states[..recipe.parameters]
-            .iter()
-            .zip(self.stepper.states())
-            .find(|(_, state)| (0..state.len()).any(|i| !state.get_f64(i).is_finite()));
-        if let Some((slot, _)) = unsound {
-            let error = error.at("it comes from", format!("parameter `{}`, which the update before made infinite", slot.name));
+        if let Some(name) = self.infinite_parameter() {
+            let error = error.at("it comes from", format!("parameter `{name}`, which the update before made infinite"));
             return Ok(error.help("lower the `learning_rate`, or bound gradients by `clip_norm`"));
         }
         let finite = self.stepper.trace(data, recipe.parameters)?;
@@ -371,7 +391,8 @@ impl Run<'_, '_> {
     fn write_report(&self) -> Result<(), Diagnostic> {
         write_csv(&self.file("history.csv"), &self.progress.history)?;
         let Progress { history, points, .. } = &self.progress;
-        Report { name: &self.recipe.name, facts: self.facts(), history, points }.write(&self.file("report.html"))
+        Report { name: &self.recipe.name, facts: self.facts(), history, points, best: self.progress.best.map(|(_, epoch)| epoch) }
+            .write(&self.file("report.html"))
     }
 
     /// Writes the parameters, and measures them by the test.

@@ -14,7 +14,7 @@ pub struct CompileConfig {
     /// How parameters follow their gradients.
     pub optimiser: Option<Named>,
     /// What is made small: for each output that has one, by its name where the file names it.
-    pub losses: Vec<(Option<String>, Loss)>,
+    pub losses: Vec<(Option<String>, Option<Loss>)>,
     /// Factors of the losses: in their order, or by output.
     pub loss_weights: Vec<(Option<String>, f64)>,
     /// What is measured besides, by name.
@@ -73,7 +73,7 @@ impl Named {
 impl CompileConfig {
     /// The same in Kiln's words; `outputs` are those of the network. Errors: it says nothing of training, or what Kiln has not got.
     pub fn configuration(&self, outputs: &[String]) -> Result<TrainingConfig, Mistake> {
-        let Some(optimiser) = self.optimiser.as_ref().filter(|_| !self.losses.is_empty()) else {
+        let Some(optimiser) = self.optimiser.as_ref().filter(|_| self.losses.iter().any(|(_, loss)| loss.is_some())) else {
             let mistake = Mistake::new("the file does not say how the model is trained");
             return Err(mistake.help("compile it with an optimizer and a loss before saving: model.compile(\"adam\", loss)"));
         };
@@ -84,6 +84,7 @@ impl CompileConfig {
         };
         let mut losses = Vec::new();
         for (at, (name, loss)) in self.losses.iter().enumerate() {
+            let Some(loss) = loss else { continue };
             let output = name.clone().or_else(|| outputs.get(at).filter(|_| outputs.len() > 1).cloned());
             losses.push(LossTerm { weight: weights(at, &output), output, loss: loss.in_our_words()? });
         }
@@ -192,6 +193,11 @@ impl Loss {
         if !(0.0..1.0).contains(&label_smoothing) {
             return Err(Mistake::new(format!("`label_smoothing` is {label_smoothing}, but a part from 0 up to 1 is wanted")));
         }
+        if let Some(Setting::Text(reduction)) =
+            self.settings.get("reduction").filter(|r| **r == Setting::Text("sum".into()) || **r == Setting::Text("none".into()))
+        {
+            return Err(Mistake::new(format!("the reduction `{reduction}` of losses is not supported")).help("losses are averaged"));
+        }
         Ok(match self.name.as_str() {
             "sparse_categorical_crossentropy" => config::Loss::SparseCrossEntropy { logits, label_smoothing, class_weights: Vec::new() },
             "categorical_crossentropy" => config::Loss::CrossEntropy { logits, label_smoothing },
@@ -215,7 +221,7 @@ impl Loss {
 pub fn read(node: &Node) -> CompileConfig {
     let optimiser = node.field("optimizer").or_else(|| node.field("optimizer_config")).and_then(named);
     let loss_weights = match node.field("loss_weights").map(|node| &node.kind) {
-        Some(Kind::List(items)) => items.iter().filter_map(|item| Some((None, item.number()?))).collect(),
+        Some(Kind::List(items)) => items.iter().map(|item| (None, item.number().unwrap_or(1.0))).collect(),
         Some(Kind::Table(entries)) => entries.iter().filter_map(|(key, value)| Some((Some(key.name.clone()), value.number()?))).collect(),
         _ => Vec::new(),
     };
@@ -257,13 +263,14 @@ fn setting(node: &Node) -> Option<Setting> {
     }
 }
 
-fn losses(node: &Node) -> Vec<(Option<String>, Loss)> {
+/// A loss for each output, by name or by place; none where there is none.
+fn losses(node: &Node) -> Vec<(Option<String>, Option<Loss>)> {
     match &node.kind {
-        Kind::List(items) => items.iter().filter_map(loss).map(|loss| (None, loss)).collect(),
+        Kind::List(items) => items.iter().map(|item| (None, loss(item))).collect(),
         Kind::Table(entries) if node.field("class_name").is_none() => {
-            entries.iter().filter_map(|(key, value)| Some((Some(key.name.clone()), loss(value)?))).collect()
+            entries.iter().map(|(key, value)| (Some(key.name.clone()), loss(value))).collect()
         }
-        _ => loss(node).map(|loss| (None, loss)).into_iter().collect(),
+        _ => loss(node).map(|loss| (None, Some(loss))).into_iter().collect(),
     }
 }
 
@@ -303,12 +310,16 @@ mod tests {
         let optimiser = config.optimiser.expect("it has one");
         assert_eq!((optimiser.class.as_str(), optimiser.settings.len()), ("SGD", 2));
         assert_eq!(optimiser.settings["learning_rate"], Setting::Number(0.1));
-        let (_, loss) = &config.losses[0];
+        let loss = config.losses[0].1.as_ref().expect("there is one");
         assert_eq!((loss.name.as_str(), loss.from_logits, loss.label_smoothing), ("categorical_crossentropy", true, 0.1));
         assert_eq!(config.metrics, ["accuracy", "precision"]);
         let by_output = read(&read_json(r#"{"loss": {"a": "mse", "b": "mae"}, "optimizer": "adam"}"#).expect("it is JSON"));
         assert_eq!(
-            by_output.losses.iter().map(|(output, loss)| (output.as_deref(), loss.name.as_str())).collect::<Vec<_>>(),
+            by_output
+                .losses
+                .iter()
+                .map(|(output, loss)| (output.as_deref(), loss.as_ref().map_or("", |loss| loss.name.as_str())))
+                .collect::<Vec<_>>(),
             [(Some("a"), "mse"), (Some("b"), "mae")]
         );
     }

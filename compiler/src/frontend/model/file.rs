@@ -225,6 +225,10 @@ pub fn read_file(root: &Node) -> Result<File, Vec<Mistake>> {
         mistakes.push(mistake);
         None
     });
+    if train.as_ref().is_some_and(|train| train.precision.is_some()) && head.dtype.dtype().size_bytes() == 2 {
+        let mistake = Mistake::new("`precision` is for networks whose parameters are wider: their `dtype` is f32 or f64");
+        mistakes.push(mistake.at(find("train").map_or((0, 0), |node| node.span)));
+    }
     let mut metadata = BTreeMap::new();
     if let Some(labels) = &head.labels {
         metadata.insert("kiln.labels".to_string(), serde_json::json!(labels).to_string());

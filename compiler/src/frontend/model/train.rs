@@ -118,6 +118,9 @@ pub fn read_train(node: &Node) -> Result<TrainingConfig, Mistake> {
     if sizes.iter().any(|size| !(size.is_finite() && *size >= 0.0)) || augment.zoom >= 1.0 {
         return Err(wrong("augment", "has a size below 0 or, of `zoom`, from 1 on".into()));
     }
+    if settings.early_stopping.as_ref().is_some_and(|stopping| !(stopping.least_gain.is_finite() && stopping.least_gain >= 0.0)) {
+        return Err(wrong("early_stopping", "has a `least_gain` that is no number from 0 on".into()));
+    }
     let losses = match entry(node, "loss") {
         None => {
             let mistake = Mistake::new("`loss` is missing: what training makes small").at(node.span);
@@ -198,6 +201,14 @@ impl Default for OfClasses {
     fn default() -> OfClasses {
         OfClasses { logits: true, label_smoothing: 0.0, class_weights: Vec::new() }
     }
+}
+
+/// What [`OfClasses`] has for losses without weights.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "its schema is what is wanted")]
+struct OfDistributions {
+    logits: Option<bool>,
+    label_smoothing: Option<f64>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -284,6 +295,7 @@ pub const OPTIMISERS: &[&str] = &["sgd", "rmsprop", "adagrad", "adadelta", "adam
 /// The optimiser, and the learning rate that is usual for it.
 fn optimiser(node: &Node) -> Result<(&'static str, Arc<dyn Optimiser>, f64), Mistake> {
     let (word, span, settings) = word_and_settings(node)?;
+    check_numbers(&settings)?;
     Ok(match word.as_str() {
         "sgd" => ("sgd", Arc::new(read::<Sgd>(&settings)?), 1e-2),
         "rmsprop" => ("rmsprop", Arc::new(read::<RmsProp>(&settings)?), 1e-3),
@@ -299,6 +311,27 @@ fn optimiser(node: &Node) -> Result<(&'static str, Arc<dyn Optimiser>, f64), Mis
         "lion" => ("lion", Arc::new(read::<Lion>(&settings)?), 1e-4),
         _ => return Err(unknown("optimiser", &word, span, OPTIMISERS)),
     })
+}
+
+/// Errors unless the numbers of an optimiser lie where its formula is defined.
+fn check_numbers(settings: &Node) -> Result<(), Mistake> {
+    let Kind::Table(entries) = &settings.kind else { return Ok(()) };
+    for (key, value) in entries {
+        let number = match value.kind {
+            Kind::Integer(number) => number as f64,
+            Kind::Float(number) => number,
+            _ => continue,
+        };
+        let (fits, wanted) = match key.name.as_str() {
+            "beta1" | "beta2" | "decay" | "momentum" => ((0.0..1.0).contains(&number), "a part from 0 up to 1"),
+            "epsilon" => (number > 0.0 && number.is_finite(), "a number above 0"),
+            _ => (number >= 0.0 && number.is_finite(), "a number from 0 on"),
+        };
+        if !fits {
+            return Err(Mistake::new(format!("`{}` is {number}, but {wanted} is wanted", key.name)).at(value.span));
+        }
+    }
+    Ok(())
 }
 
 /// Every schedule of the learning rate.
@@ -451,7 +484,8 @@ pub fn schemas(generator: &mut SchemaGenerator) -> (Schema, Vec<(&'static str, V
     let none = NoSettings::json_schema(generator);
     let losses = LOSSES.iter().map(|word| {
         let schema = match *word {
-            "sparse_cross_entropy" | "cross_entropy" | "binary_cross_entropy" => OfClasses::json_schema(generator),
+            "sparse_cross_entropy" => OfClasses::json_schema(generator),
+            "cross_entropy" | "binary_cross_entropy" => OfDistributions::json_schema(generator),
             "ctc" => OfLabels::json_schema(generator),
             "huber" => Delta::json_schema(generator),
             "smooth_l1" => Beta::json_schema(generator),

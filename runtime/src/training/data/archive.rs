@@ -13,7 +13,7 @@ pub fn open_file(path: &Path, wanted: &Wanted) -> Result<Splits, Diagnostic> {
     let mut npz = Npz::open(path)?;
     let names: Vec<String> = npz.names().iter().map(|name| (*name).to_owned()).collect();
     if !names.iter().any(|name| name.ends_with("_train")) {
-        return Ok(Splits { train: read(path, &mut npz, wanted, "")?, validation: None, test: None, labels: None });
+        return Ok(Splits { train: read(path, &mut npz, wanted, "")?, validation: None, test: None });
     }
     let mut part = |suffix: &str| match names.iter().any(|name| name.ends_with(suffix)) {
         true => read(path, &mut npz, wanted, suffix).map(Some),
@@ -21,7 +21,7 @@ pub fn open_file(path: &Path, wanted: &Wanted) -> Result<Splits, Diagnostic> {
     };
     let train = part("_train")?.expect("there is one");
     let validation = if let Some(found) = part("_validation")? { Some(found) } else { part("_val")? };
-    Ok(Splits { train, validation, test: part("_test")?, labels: None })
+    Ok(Splits { train, validation, test: part("_test")? })
 }
 
 /// A directory with one archive a part; `None` if there is no `train.npz`. Errors: as [`open_file`].
@@ -35,7 +35,7 @@ pub fn open_directory(path: &Path, wanted: &Wanted) -> Result<Option<Splits>, Di
     };
     let Some(train) = part("train.npz")? else { return Ok(None) };
     let validation = if let Some(found) = part("validation.npz")? { Some(found) } else { part("val.npz")? };
-    Ok(Some(Splits { train, validation, test: part("test.npz")?, labels: None }))
+    Ok(Some(Splits { train, validation, test: part("test.npz")? }))
 }
 
 /// The samples of one archive, or of one part of it.
@@ -60,7 +60,7 @@ fn read(path: &Path, npz: &mut Npz, wanted: &Wanted, suffix: &str) -> Result<Dat
             let held = npz.names().join(", ");
             Diagnostic::new("data", format!("{place} has no array for the {what} `{}`: it holds {held}", slot.name))
         })?;
-        columns.push(wanted.column(at, array, &place)?);
+        columns.push(wanted.column(at, array, wanted.declared_image(at), &place)?);
     }
     wanted.dataset(columns, &place)
 }

@@ -18,7 +18,7 @@ pub fn open(path: &Path, wanted: &Wanted) -> Result<Option<Splits>, Diagnostic> 
     let labels = wanted.signature.labels.clone().unwrap_or(classes);
     let part = |place: Option<PathBuf>| place.map(|place| read(&place, &labels, wanted)).transpose();
     let (validation, test) = if train == path { (None, None) } else { (inner(&["validation", "val"]), inner(&["test"])) };
-    Ok(Some(Splits { train: read(&train, &labels, wanted)?, validation: part(validation)?, test: part(test)?, labels: Some(labels) }))
+    Ok(Some(Splits { train: read(&train, &labels, wanted)?, validation: part(validation)?, test: part(test)? }))
 }
 
 /// Names of the directories in a directory, in order. Errors: `file`.
@@ -73,7 +73,7 @@ fn read(path: &Path, labels: &[String], wanted: &Wanted) -> Result<Dataset, Diag
     for slot in 0..wanted.slots.len() {
         let array = if slot == input { pictures.take() } else { classes.take().filter(|_| slot == target) };
         let array = array.ok_or_else(|| Diagnostic::new("data", format!("{place}: nothing here is `{}`", wanted.slots[slot].name)))?;
-        columns.push(wanted.column(slot, array, &place)?);
+        columns.push(wanted.column(slot, array, None, &place)?);
     }
     wanted.dataset(columns, &place)
 }

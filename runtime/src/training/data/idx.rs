@@ -17,7 +17,7 @@ pub fn open(path: &Path, wanted: &Wanted) -> Result<Option<Splits>, Diagnostic> 
     let Some(train) = part(path, "train", wanted)? else { return Ok(None) };
     let validation = part(path, "validation", wanted)?;
     let test = if let Some(found) = part(path, "t10k", wanted)? { Some(found) } else { part(path, "test", wanted)? };
-    Ok(Some(Splits { train, validation, test, labels: None }))
+    Ok(Some(Splits { train, validation, test }))
 }
 
 fn part(directory: &Path, name: &str, wanted: &Wanted) -> Result<Option<Dataset>, Diagnostic> {
@@ -27,7 +27,7 @@ fn part(directory: &Path, name: &str, wanted: &Wanted) -> Result<Option<Dataset>
     let labels = find(directory, &[format!("{name}-labels-idx1-ubyte"), format!("{name}-labels.idx1-ubyte")]);
     let place = images.display().to_string();
     let labels = labels.ok_or_else(|| Diagnostic::new("data", format!("{place} has no {name}-labels-idx1-ubyte beside it")))?;
-    let (input, _) = wanted.image()?;
+    let (input, image) = wanted.image()?;
     let target = wanted.labels()?;
     let mut columns = Vec::new();
     for slot in 0..wanted.slots.len() {
@@ -36,7 +36,8 @@ fn part(directory: &Path, name: &str, wanted: &Wanted) -> Result<Option<Dataset>
             _ if slot == target => &labels,
             _ => return Err(Diagnostic::new("data", format!("{place}: nothing here is `{}`", wanted.slots[slot].name))),
         };
-        columns.push(wanted.column(slot, read(path)?, &path.display().to_string())?);
+        let image = Some(image.clone()).filter(|_| slot == input);
+        columns.push(wanted.column(slot, read(path)?, image, &path.display().to_string())?);
     }
     wanted.dataset(columns, &place).map(Some)
 }

@@ -22,8 +22,6 @@ pub struct Splits {
     pub validation: Option<Dataset>,
     /// What it is measured by in the end.
     pub test: Option<Dataset>,
-    /// Names of the classes, if the data say.
-    pub labels: Option<Vec<String>>,
 }
 
 /// Samples: one column for each slot of the recipe.
@@ -80,8 +78,13 @@ impl Wanted<'_> {
         })
     }
 
-    /// A column for a slot. Errors: `data` when the array's shape does not fit.
-    fn column(&self, slot: usize, array: Array, place: &str) -> Result<Column, Diagnostic> {
+    /// How bytes become numbers of a slot, if the network says so.
+    fn declared_image(&self, slot: usize) -> Option<ImageInput> {
+        self.signature.image.clone().filter(|image| image.input == self.slots[slot].name)
+    }
+
+    /// A column for a slot, whose bytes become numbers as `image` says. Errors: `data` when the array does not fit.
+    fn column(&self, slot: usize, array: Array, image: Option<ImageInput>, place: &str) -> Result<Column, Diagnostic> {
         let (decl, axis) = (self.decl(slot), self.slots[slot].batch_axis);
         let wrong = |text: String| Diagnostic::new("data", format!("{place}: {text}")).at("the network takes", decl.to_string());
         let mut array = array;
@@ -106,13 +109,16 @@ impl Wanted<'_> {
                 return Err(wrong(format!("`{}` is {}: axis {at} must be {extent}", decl.name, array.type_text())));
             }
         }
-        if array.dtype().is_float() && !decl.dtype.is_float() {
-            let whole = (0..array.len()).all(|i| array.get_f64(i).fract() == 0.0);
-            if !whole {
-                return Err(wrong(format!("`{}` has numbers with fractions, but {} is wanted", decl.name, decl.dtype)));
+        if array.dtype() != decl.dtype && !decl.dtype.is_float() {
+            let mut one = Array::zeroed(decl.dtype, vec![1])?;
+            let changed = (0..array.len()).map(|i| array.get_f64(i)).find(|value| {
+                one.set_f64(0, *value);
+                one.get_f64(0) != *value
+            });
+            if let Some(value) = changed {
+                return Err(wrong(format!("`{}` has {value}, which is no {}", decl.name, decl.dtype)));
             }
         }
-        let image = image_input_named(self.signature, &self.slots[slot].name);
         let image = image.filter(|_| array.dtype() == DType::U8 && decl.dtype.is_float() && !self.slots[slot].is_target);
         Ok(Column { array, axis, dtype: decl.dtype, image })
     }
