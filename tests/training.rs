@@ -7,7 +7,7 @@ use kiln::frontend::model::{Language, Model, parse};
 use kiln::pipeline::Config;
 use kiln::training::{TrainingPlan, plan};
 use kiln_ir::eval::evaluate;
-use kiln_ir::{DType, Tensor};
+use kiln_ir::{Builder, DType, Graph, Module, Tensor, TensorType};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::npz::write_npz;
 use kiln_runtime::threads::ThreadPool;
@@ -475,4 +475,43 @@ fn settings_that_cannot_be_are_told() {
     let flat = parse("n.toml", "n", &format!("{flat}[train]\n{loss}augment = {{ flip = true }}"), Language::Toml).expect("it is read");
     let error = plan(&flat, flat.config.as_ref().expect("it says how")).expect_err("no pictures")[0].to_string();
     assert!(error.contains("not exactly one input takes such"), "{error}");
+}
+
+/// States that exchange places or read one another's elements cannot simply be overwritten.
+#[test]
+fn states_that_need_one_another_are_updated_as_if_at_once() {
+    let ty = TensorType::fixed(DType::F32, &[40]);
+    let mut graph = Graph::new();
+    let [x, a, b] = ["x", "a", "b"].map(|name| graph.add_input(name, ty.clone()));
+    let mut builder = Builder::new(&mut graph);
+    let sum = builder.add(a, x);
+    let places = Tensor::i64(&[40], &(0..40).rev().collect::<Vec<i64>>());
+    let places = builder.constant(places);
+    let back = builder.gather(a, places, 0);
+    let new_a = builder.mul(back, b);
+    let new_b = builder.add(a, sum);
+    graph.add_output("sum", sum);
+    graph.add_output("a", new_a);
+    graph.add_output("b", new_b);
+    let module = Module { name: "states".into(), functions: [("predict".to_string(), graph)].into(), ..Module::default() };
+    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
+    let facts = ModelFacts { name: "states".into(), states: 2, ..ModelFacts::default() };
+    let compiled = kiln::compile::compile(&module, target, facts, &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let pool = ThreadPool::new(2);
+    let predictor = compiled.predictor(&pool).expect("it loads");
+    let model = predictor.model();
+    let numbers = |scale: f64| array(DType::F32, &[40], (0..40).map(move |i| scale * (f64::from(i) - 17.0)));
+    let (input, mut states) = ([numbers(0.25)], [numbers(0.5), numbers(0.125)]);
+    let mut session = model.session(&model.solve_symbols(input.iter().chain(&states)).expect("it fits"), &pool).expect("small");
+    let (mut a, mut b) = (values(&states[0]), values(&states[1]));
+    for _ in 0..3 {
+        session.update(&input, &mut states).expect("it runs");
+        let x = values(&input[0]);
+        let back: Vec<f64> = a.iter().rev().copied().collect();
+        let new_b: Vec<f64> = a.iter().zip(&x).map(|(a, x)| a + (a + x)).collect();
+        (a, b) = (back.iter().zip(&b).map(|(a, b)| a * b).collect(), new_b);
+        assert_eq!(values(&states[0]), a);
+        assert_eq!(values(&states[1]), b);
+    }
+    assert!(session.run(&input).is_err(), "it has states");
 }

@@ -83,7 +83,7 @@ pub fn ctc_loss(b: &mut Builder, logits: Value, labels: Value, lengths: Option<V
     if choices.reduction != LossReduction::Mean {
         return reduce(b, losses, choices.reduction);
     }
-    let counts = b.reshape(counts, &[batch.clone()]);
+    let counts = b.reshape(counts, std::slice::from_ref(&batch));
     let counts = b.max(counts, one);
     let counts = b.cast(counts, dtype);
     let each = b.div(losses, counts);

@@ -479,8 +479,11 @@ struct Variations {
     noise: Option<f64>,
 }
 
+/// Words with the schemas of their settings.
+pub type Words = Vec<(&'static str, Schema)>;
+
 /// Settings of the table by schema: those without words of their own, then for each setting with words the words with their settings.
-pub fn schemas(generator: &mut SchemaGenerator) -> (Schema, Vec<(&'static str, Vec<(&'static str, Schema)>)>) {
+pub fn schemas(generator: &mut SchemaGenerator) -> (Schema, Vec<(&'static str, Words)>) {
     let none = NoSettings::json_schema(generator);
     let losses = LOSSES.iter().map(|word| {
         let schema = match *word {
