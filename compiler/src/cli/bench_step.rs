@@ -6,14 +6,17 @@ use super::engine::threads;
 use super::failure::Failure;
 use super::model::read_trainable;
 use kiln::backend::cpu::breakdown::{KernelTime, kernel_times, observe};
+use kiln::backend::cpu::entry::Place;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
-use kiln_ir::Diagnostic;
+use kiln::schedule::memory::live_bytes;
+use kiln_ir::{Diagnostic, Symbol};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::bench::{Limits, Measurement, measure};
 use kiln_runtime::threads::ThreadPool;
 use kiln_runtime::training::data::{Wanted, open};
 use kiln_runtime::training::stepper::{Functions, Stepper};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Instant;
 
@@ -33,6 +36,8 @@ struct Answer {
     compile_ms: f64,
     /// Memory for intermediate values of one step.
     arena_bytes: i64,
+    /// The least that any arrangement of the intermediate values takes.
+    live_bytes: Option<i64>,
     /// Memory of parameters and of what the optimiser remembers.
     state_bytes: usize,
     /// The loss of the first steps.
@@ -61,15 +66,17 @@ pub fn bench_step(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> 
     let mut timed = Stepper::new(&plan.recipe, functions, plan.recipe.seed, &pool)?;
     let losses = (0..TOLD).map(|_| timed.step(&batch, rate)).collect::<Result<Vec<f64>, Diagnostic>>()?;
     let measured = measure(Limits { runs: args.runs, seconds: args.seconds }, || timed.step(&batch, rate).map(drop))?;
+    let lowered = compiled.step.plan();
+    let dims = timed.step_dims(&batch)?;
+    let sizes: BTreeMap<Symbol, i64> = lowered.program.symbol_order.iter().cloned().zip(dims).collect();
+    let temporaries = lowered.main.places.iter().filter(|(_, place)| matches!(place, Place::Temporary(_))).map(|(id, _)| *id).collect();
+    let live_bytes = live_bytes(&lowered.program, &lowered.program.steps, &temporaries, &|symbol| sizes.get(symbol).copied());
     let kernels = if args.breakdown {
         let observed = compiled.step.observed_predictor(&pool, observe)?;
         let functions = Functions { step: observed.model(), ..functions };
         let mut watched = Stepper::new(&plan.recipe, functions, plan.recipe.seed, &pool)?;
         watched.step(&batch, rate)?;
-        let program = compiled.step.plan();
-        let dims = watched.step_dims(&batch)?;
-        let sizes = program.program.symbol_order.iter().cloned().zip(dims).collect();
-        Some(kernel_times(program, &sizes, args.runs.min(BREAKDOWN_STEPS), || watched.step(&batch, rate).map(drop))?)
+        Some(kernel_times(lowered, &sizes, args.runs.min(BREAKDOWN_STEPS), || watched.step(&batch, rate).map(drop))?)
     } else {
         None
     };
@@ -78,6 +85,7 @@ pub fn bench_step(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> 
         threads: pool.workers(),
         compile_ms,
         arena_bytes: timed.arena_bytes(),
+        live_bytes,
         state_bytes: timed.fixed().iter().chain(timed.states()).map(|array: &Array| array.bytes().len()).sum(),
         losses,
         kernels,
@@ -91,6 +99,9 @@ pub fn bench_step(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> 
     let threads = answer.threads;
     writeln!(out, "median {median_us:.1} µs, min {min_us:.1} µs, max {max_us:.1} µs over {runs} steps, {threads} threads")?;
     writeln!(out, "compiled in {compile_ms:.0} ms; arena {} bytes, states {} bytes", answer.arena_bytes, answer.state_bytes)?;
+    if let Some(least) = answer.live_bytes {
+        writeln!(out, "no arrangement of the intermediate values takes less than {least} bytes")?;
+    }
     let (first, last) = (answer.losses[0], answer.losses[TOLD - 1]);
     writeln!(out, "loss {first:.4} at first, {last:.4} at step {TOLD}")?;
     if let Some(kernels) = &answer.kernels {

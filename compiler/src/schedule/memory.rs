@@ -10,7 +10,7 @@
 use super::lifetime::{Lifetime, lifetimes};
 use crate::kernel::{BufferId, Program, Step};
 use kiln_ir::artifact::ALIGNMENT;
-use kiln_ir::{Diagnostic, Dim};
+use kiln_ir::{Diagnostic, Dim, Symbol};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Constant sizes beyond this are refused: their sums must not overflow.
@@ -46,6 +46,23 @@ pub fn plan_arena(program: &Program, steps: &[Step], buffers: &BTreeSet<BufferId
         plan.bytes = &plan.bytes + &unit * Dim::from(end);
     }
     Ok(plan)
+}
+
+/// What any plan of these buffers takes at least: the most bytes that are alive at one kernel, each buffer as it is placed. `None`
+/// when a size is not known.
+pub fn live_bytes(program: &Program, steps: &[Step], buffers: &BTreeSet<BufferId>, sizes: &dyn Fn(&Symbol) -> Option<i64>) -> Option<i64> {
+    let mut changes: BTreeMap<usize, i64> = BTreeMap::new();
+    for (id, lifetime) in lifetimes(steps).into_iter().filter(|(id, _)| buffers.contains(id)) {
+        let bytes = buffer_bytes(program, id).ok()?.evaluate(sizes)?;
+        let bytes = (bytes as u64).next_multiple_of(ALIGNMENT as u64) as i64;
+        *changes.entry(lifetime.first).or_default() += bytes;
+        *changes.entry(lifetime.last + 1).or_default() -= bytes;
+    }
+    let alive = changes.into_values().scan(0, |alive, change| {
+        *alive += change;
+        Some(*alive)
+    });
+    Some(alive.max().unwrap_or(0))
 }
 
 /// Size of a buffer in bytes.
@@ -135,6 +152,7 @@ mod tests {
         let program = chain(&[Dim::from(100), Dim::from(100), Dim::from(100), Dim::from(100), Dim::from(100)]);
         let plan = plan_arena(&program, &program.steps, &(0..5).map(BufferId).collect()).expect("small");
         assert_eq!(plan.bytes, Dim::from(2 * 448));
+        assert_eq!(live_bytes(&program, &program.steps, &(0..5).map(BufferId).collect(), &|_| None), Some(2 * 448));
         assert_sound(&program, &plan, 0);
     }
 
