@@ -126,18 +126,17 @@ fn compiled_code_computes_what_keras_does() {
     compare_all(compiled);
 }
 
-/// Where samples of a release of Keras lie: beside the checkout, or where `KILN_DATA` says, which must then exist.
+/// Where samples of a release of Keras lie: below the folder that `KILN_DATA` names, which must then have them.
 fn samples() -> Option<PathBuf> {
-    let said = std::env::var_os("KILN_DATA").map(PathBuf::from);
-    let folder = said.clone().unwrap_or_else(|| repository().join("../shared")).join("data/keras");
-    assert!(said.is_none() || folder.is_dir(), "KILN_DATA has no folder {}", folder.display());
-    folder.is_dir().then_some(folder)
+    let folder = PathBuf::from(std::env::var_os("KILN_DATA")?).join("data/keras");
+    assert!(folder.is_dir(), "KILN_DATA has no folder {}", folder.display());
+    Some(folder)
 }
 
 #[test]
 fn samples_compute_what_keras_does() {
     let Some(folder) = samples() else {
-        println!("skipped: no samples beside the checkout; KILN_DATA says where they are");
+        println!("skipped: KILN_DATA does not say where samples are");
         return;
     };
     for name in ["seq_mlp", "seq_cnn", "seq_rnn", "func_transformer"] {
