@@ -89,20 +89,23 @@ pub fn to_input(pictures: &[Picture], image: &ImageInput, signature: &Signature)
     for (item, picture) in pictures.iter().chain(std::iter::repeat(&pictures[pictures.len() - 1])).take(n_items).enumerate() {
         for (channel, plane) in picture.planes(n_channels).iter().enumerate() {
             let fitted = fit(plane, picture, image, height, width);
-            let mean = image.mean.get(channel).or(image.mean.first()).copied().unwrap_or(0.0);
-            let std = image.std.get(channel).or(image.std.first()).copied().unwrap_or(1.0);
+            let number = pixel_rule(image, channel);
             let (start, step) = match image.layout {
                 Layout::Nchw => ((item * n_channels + channel) * height * width, 1),
                 Layout::Nhwc => (item * n_channels * height * width + channel, n_channels),
             };
-            let values = fitted.iter().map(|&p| {
-                let p = f64::from(if image.invert { 255.0 - p } else { p });
-                (p * image.scale - mean) / std
-            });
-            store(&mut array, start, step, values);
+            store(&mut array, start, step, fitted.iter().map(|&p| number(f64::from(p))));
         }
     }
     Ok(array)
+}
+
+/// How a value of 0 to 255 in a channel becomes a number of the input.
+pub(crate) fn pixel_rule(image: &ImageInput, channel: usize) -> impl Fn(f64) -> f64 {
+    let mean = image.mean.get(channel).or(image.mean.first()).copied().unwrap_or(0.0);
+    let std = image.std.get(channel).or(image.std.first()).copied().unwrap_or(1.0);
+    let (scale, invert) = (image.scale, image.invert);
+    move |p| (if invert { 255.0 - p } else { p } * scale - mean) / std
 }
 
 /// Resizes one plane to `height` × `width` as declared.

@@ -9,8 +9,8 @@ pub mod idx;
 
 use super::recipe::DataSlot;
 use crate::arrays::Array;
-use crate::pictures::image_input_named;
-use kiln_ir::artifact::{Extent, ImageInput, Signature, TensorDecl};
+use crate::pictures::{image_input_named, pixel_rule};
+use kiln_ir::artifact::{Extent, ImageInput, Layout, Signature, TensorDecl};
 use kiln_ir::{DType, Diagnostic};
 use std::path::Path;
 
@@ -39,7 +39,7 @@ pub struct Column {
     /// The type that the step takes.
     dtype: DType,
     /// How bytes of pictures become numbers.
-    image: Option<ImageInput>,
+    pixels: Option<Pixels>,
 }
 
 /// What the data must fit: the slots of a recipe as the compiled step declares them.
@@ -84,23 +84,18 @@ impl Wanted<'_> {
     }
 
     /// A column for a slot, whose bytes become numbers as `image` says. Errors: `data` when the array does not fit.
-    fn column(&self, slot: usize, array: Array, image: Option<ImageInput>, place: &str) -> Result<Column, Diagnostic> {
+    fn column(&self, slot: usize, mut array: Array, image: Option<ImageInput>, place: &str) -> Result<Column, Diagnostic> {
         let (decl, axis) = (self.decl(slot), self.slots[slot].batch_axis);
         let wrong = |text: String| Diagnostic::new("data", format!("{place}: {text}")).at("the network takes", decl.to_string());
-        let mut array = array;
-        // Targets without their axis of size 1, and pictures without their channel, are common.
-        let missing = |at: usize| matches!(decl.shape.get(at), Some(Extent::Fixed(1)));
-        if array.shape().len() + 1 == decl.shape.len() {
-            let place = (0..decl.shape.len()).find(|at| missing(*at) && *at != axis);
-            if let Some(at) = place {
-                let mut shape = array.shape().to_vec();
-                shape.insert(at, 1);
-                array = Array::from_bytes(array.dtype(), shape, array.bytes())?;
-            }
-        } else if array.shape().len() == decl.shape.len() + 1 && array.shape().last() == Some(&1) {
-            let shape = array.shape()[..decl.shape.len()].to_vec();
-            array = Array::from_bytes(array.dtype(), shape, array.bytes())?;
+        // Targets without their axis of size 1, or with one, and pictures without their channel are common.
+        let mut shape = array.shape().to_vec();
+        if shape.len() + 1 == decl.shape.len() {
+            let is_one = |at: &usize| *at != axis && matches!(decl.shape[*at], Extent::Fixed(1));
+            (0..decl.shape.len()).find(is_one).into_iter().for_each(|at| shape.insert(at, 1));
+        } else if shape.len() == decl.shape.len() + 1 && shape.last() == Some(&1) {
+            shape.pop();
         }
+        array.reshape_within(&shape);
         if array.shape().len() != decl.shape.len() {
             return Err(wrong(format!("`{}` is {}, of another rank", decl.name, array.type_text())));
         }
@@ -120,7 +115,7 @@ impl Wanted<'_> {
             }
         }
         let image = image.filter(|_| array.dtype() == DType::U8 && decl.dtype.is_float() && !self.slots[slot].is_target);
-        Ok(Column { array, axis, dtype: decl.dtype, image })
+        Ok(Column { array, axis, dtype: decl.dtype, pixels: image.as_ref().map(Pixels::new) })
     }
 
     /// Columns as a dataset. Errors: `data` when their numbers of samples differ.
@@ -170,13 +165,13 @@ impl Column {
         for (at, sample) in samples.iter().enumerate() {
             for row in 0..outer {
                 let (from, to) = ((row * shape[self.axis] + sample) * inner, (row * samples.len() + at) * inner);
-                match &self.image {
+                match &self.pixels {
                     None if self.dtype == self.array.dtype() => {
                         let bytes = &self.array.bytes()[from * size..(from + inner) * size];
                         batch.bytes_mut()[to * size..(to + inner) * size].copy_from_slice(bytes);
                     }
                     None => (0..inner).for_each(|i| batch.set_f64(to + i, self.array.get_f64(from + i))),
-                    Some(image) => normalise(image, &self.array.bytes()[from..from + inner], &mut batch, to),
+                    Some(pixels) => pixels.write(&self.array.bytes()[from..from + inner], &mut batch, to),
                 }
             }
         }
@@ -184,23 +179,33 @@ impl Column {
     }
 }
 
-/// Bytes of one picture as numbers.
-fn normalise(image: &ImageInput, bytes: &[u8], batch: &mut Array, to: usize) {
-    let channels = image.channels.max(1) as usize;
-    let plane = bytes.len() / channels;
-    let mut tables = Vec::with_capacity(channels);
-    for channel in 0..channels {
-        let mean = image.mean.get(channel).copied().unwrap_or(0.0);
-        let std = image.std.get(channel).copied().unwrap_or(1.0);
-        tables
-            .push((0..=255u8).map(|p| (f64::from(if image.invert { 255 - p } else { p }) * image.scale - mean) / std).collect::<Vec<_>>());
-    }
-    for (i, byte) in bytes.iter().enumerate() {
-        let channel = match image.layout {
-            kiln_ir::artifact::Layout::Nchw => i / plane.max(1),
-            kiln_ir::artifact::Layout::Nhwc => i % channels,
+/// How bytes of pictures become numbers.
+struct Pixels {
+    layout: Layout,
+    /// For each channel the number of every byte.
+    tables: Vec<Vec<f64>>,
+}
+
+impl Pixels {
+    fn new(image: &ImageInput) -> Pixels {
+        let table = |channel| {
+            let number = pixel_rule(image, channel);
+            (0..=255u8).map(|byte| number(f64::from(byte))).collect()
         };
-        batch.set_f64(to + i, tables[channel.min(channels - 1)][usize::from(*byte)]);
+        Pixels { layout: image.layout, tables: (0..image.channels.max(1) as usize).map(table).collect() }
+    }
+
+    /// Writes the numbers of one picture from place `to` on.
+    fn write(&self, bytes: &[u8], batch: &mut Array, to: usize) {
+        let channels = self.tables.len();
+        let plane = (bytes.len() / channels).max(1);
+        for (i, byte) in bytes.iter().enumerate() {
+            let channel = match self.layout {
+                Layout::Nchw => (i / plane).min(channels - 1),
+                Layout::Nhwc => i % channels,
+            };
+            batch.set_f64(to + i, self.tables[channel][usize::from(*byte)]);
+        }
     }
 }
 
