@@ -26,6 +26,9 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let config = args.rewrites.config();
     let progress = Progress::start();
     progress.say("reading the model");
+    if args.emit == Emit::Trainer {
+        return write_trainer(args, &config);
+    }
     let loaded = load(args)?;
     let text = match args.emit {
         Emit::Graph => {
@@ -36,18 +39,8 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
             print_module(&module, PrintOptions { origins: true }).text
         }
         Emit::Exe | Emit::Trainer | Emit::Obj | Emit::Lib | Emit::Shared | Emit::Kernels | Emit::Clif | Emit::Asm => {
-            let level = match args.cpu {
-                Cpu::Native => CpuLevel::Native,
-                Cpu::Baseline => CpuLevel::Baseline,
-                Cpu::X86V2 => CpuLevel::X86V2,
-                Cpu::X86V3 => CpuLevel::X86V3,
-            };
             progress.say("planning kernels and memory");
-            let target = CpuTarget::host(level)?;
-            if args.emit == Emit::Trainer {
-                return write_trainer(args, &target, &config);
-            }
-            let compiled = compile_module(&loaded.module, target, loaded.facts, &config)?;
+            let compiled = compile_module(&loaded.module, target(args)?, loaded.facts, &config)?;
             progress.say("generating code");
             match args.emit {
                 Emit::Kernels => compiled.plan().program.to_string(),
@@ -69,13 +62,32 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The CPU to compile for.
+fn target(args: &CompileArgs) -> Result<CpuTarget, Failure> {
+    let level = match args.cpu {
+        Cpu::Native => CpuLevel::Native,
+        Cpu::Baseline => CpuLevel::Baseline,
+        Cpu::X86V2 => CpuLevel::X86V2,
+        Cpu::X86V3 => CpuLevel::X86V3,
+    };
+    Ok(CpuTarget::host(level)?)
+}
+
+fn only_other_kinds() -> Failure {
+    Failure::Usage("a program predicts (--emit exe) or trains (--emit trainer); --function is for other kinds".into())
+}
+
+fn needs_a_file() -> Failure {
+    Failure::Usage("an artefact needs a file: -o FILE".to_string())
+}
+
 /// Reads the function that is asked for.
 fn load(args: &CompileArgs) -> Result<Loaded, Failure> {
     if args.function == Function::Predict {
         return Ok(model::read(&args.model)?);
     }
-    if matches!(args.emit, Emit::Exe | Emit::Trainer) {
-        return Err(Failure::Usage("a program predicts (--emit exe) or trains (--emit trainer); --function is for other kinds".into()));
+    if args.emit == Emit::Exe {
+        return Err(only_other_kinds());
     }
     if args.model.parameters.is_some() {
         return Err(Failure::Usage("parameters are inputs of that function: --parameters goes with --function predict".into()));
@@ -91,7 +103,13 @@ fn load(args: &CompileArgs) -> Result<Loaded, Failure> {
 }
 
 /// Writes a program that trains.
-fn write_trainer(args: &CompileArgs, target: &CpuTarget, config: &Config) -> Result<(), Failure> {
+fn write_trainer(args: &CompileArgs, config: &Config) -> Result<(), Failure> {
+    if args.function != Function::Predict {
+        return Err(only_other_kinds());
+    }
+    if args.output == Path::new("-") {
+        return Err(needs_a_file());
+    }
     if args.model.parameters.is_some() {
         return Err(Failure::Usage(
             "a trainer begins with the parameters that it is given when it runs: ./trainer --parameters FILE".into(),
@@ -99,13 +117,13 @@ fn write_trainer(args: &CompileArgs, target: &CpuTarget, config: &Config) -> Res
     }
     let trainable = model::read_trainable(&args.model)?;
     let plan = trainable.plan()?;
-    let compiled = plan.compile(target, &trainable.facts, config)?;
+    let compiled = plan.compile(&target(args)?, &trainable.facts, config)?;
     Ok(compiled.write(&plan.recipe, &args.output, &ThreadPool::new(threads(None)))?)
 }
 
 fn write(compiled: &Compiled, kind: ArtifactKind, args: &CompileArgs) -> Result<(), Failure> {
     if args.output == Path::new("-") {
-        return Err(Failure::Usage("an artefact needs a file: -o FILE".to_string()));
+        return Err(needs_a_file());
     }
     let weights = match args.weights {
         Weights::Embed => WeightsChoice::Embed,
