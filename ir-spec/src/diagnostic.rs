@@ -56,20 +56,21 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     if word.len() > 64 {
         return None;
     }
-    let limit = 1 + word.chars().count() / 4;
-    let distances = candidates.into_iter().filter(|c| c.len() <= 128).map(|c| (edit_distance(word, c), c));
+    let word: Vec<char> = word.chars().collect();
+    let limit = 1 + word.len() / 4;
+    let letters = |text: &str| text.chars().collect::<Vec<_>>();
+    let distances = candidates.into_iter().filter(|c| c.len() <= 128).map(|c| (edit_distance(&word, &letters(c)), c));
     distances.filter(|(d, _)| *d <= limit).min_by_key(|(d, _)| *d).map(|(_, c)| c)
 }
 
-/// Levenshtein distance: insertions, deletions and substitutions.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
+/// Insertions, deletions and substitutions that make one sequence the other. *Source*: Levenshtein 1966.
+pub fn edit_distance<T: PartialEq>(a: &[T], b: &[T]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
+    for (i, x) in a.iter().enumerate() {
         let mut diagonal = row[0];
         row[0] = i + 1;
         for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != *y);
+            let substituted = diagonal + usize::from(x != y);
             diagonal = row[j + 1];
             row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
         }

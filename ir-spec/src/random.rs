@@ -10,6 +10,11 @@ pub const PHILOX_WEYL: [u32; 2] = [0x9e37_79b9, 0xbb67_ae85];
 /// Rounds of Philox4x32-10.
 pub const PHILOX_ROUNDS: usize = 10;
 
+/// The lower and the upper half of a word, as keys and counters take them.
+pub fn halves(value: u64) -> [u32; 2] {
+    [value as u32, (value >> 32) as u32]
+}
+
 /// One block of Philox4x32-10: 128 random bits of a counter.
 pub fn philox(key: [u32; 2], counter: [u32; 4]) -> [u32; 4] {
     let ([mut k0, mut k1], [mut c0, mut c1, mut c2, mut c3]) = (key, counter);
@@ -44,7 +49,6 @@ impl Stream {
 
     /// The n-th number, 64 random bits.
     pub fn bits(&self, n: u64) -> u64 {
-        let halves = |value: u64| [value as u32, (value >> 32) as u32];
         let ([s0, s1], [n0, n1]) = (halves(self.stream), halves(n / 2));
         let block = philox(halves(self.seed), [n0, n1, s0, s1]);
         let pair = if n.is_multiple_of(2) { [block[0], block[1]] } else { [block[2], block[3]] };

@@ -122,7 +122,8 @@ fn own_executable() -> PathBuf {
     if link.exists() { link.to_owned() } else { env::current_exe().unwrap_or_else(|_| link.to_owned()) }
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+/// Two lower-case digits for each byte.
+pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");

@@ -10,8 +10,8 @@ use crate::backend::cpu::plan::ProgramPlan;
 use crate::backend::cpu::target::CpuTarget;
 use kiln_ir::Diagnostic;
 use kiln_ir::artifact::{Signature, WeightsDecl, WeightsFooter, WeightsLocation};
+use kiln_runtime::weights::hexadecimal;
 use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -188,11 +188,4 @@ fn io_error(error: Box<dyn std::error::Error>) -> io::Error {
         Ok(error) => *error,
         Err(error) => io::Error::other(error.to_string()),
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes anything");
-        text
-    })
 }

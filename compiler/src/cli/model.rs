@@ -12,6 +12,7 @@ use kiln_ir::{Diagnostic, Dim, Graph, Module, Symbol};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::files::file_error;
 use kiln_runtime::training::checkpoint::save;
+use kiln_runtime::weights::hexadecimal;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -32,8 +33,7 @@ pub struct Loaded {
 /// Errors: everything that can be wrong with it.
 pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
     let path = args.model.as_path();
-    let keras = is_keras(path);
-    if args.parameters.is_some() && Language::of(path).is_none() && !keras {
+    if args.parameters.is_some() && Language::of(path).is_none() && !is_keras(path) {
         let error = Diagnostic::new("usage_parameters", format!("{} has parameters of its own", path.display()));
         return Err(vec![error.help("--parameters is for networks written in layers, in .toml and .json files, and for Keras's")]);
     }
@@ -42,13 +42,7 @@ pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
         let mut module = parse_module(&path.display().to_string(), &text, &ConstantTable::new())?;
         bind(&mut module, &args.dims).map_err(|error| vec![error])?;
         module
-    } else if keras {
-        let model = keras::load(path)?.model;
-        let mut module = args.parameters.as_deref().map_or_else(|| model.initialised(), |file| model.trained(file))?;
-        bind(&mut module, &args.dims).map_err(|error| vec![error])?;
-        module
-    } else if let Some(language) = Language::of(path) {
-        let model = load(path, language)?;
+    } else if let Some(model) = layers(path)? {
         let mut module = args.parameters.as_deref().map_or_else(|| model.initialised(), |file| model.trained(file))?;
         bind(&mut module, &args.dims).map_err(|error| vec![error])?;
         module
@@ -58,6 +52,15 @@ pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
     predict(&module).map_err(|error| vec![error])?;
     let facts = facts(&module, path).map_err(|error| vec![error])?;
     Ok(Loaded { module, facts })
+}
+
+/// A network that its file describes in layers; `None` for files of other kinds.
+fn layers(path: &Path) -> Result<Option<Model>, Vec<Diagnostic>> {
+    match Language::of(path) {
+        _ if is_keras(path) => Ok(Some(keras::load(path)?.model)),
+        Some(language) => load(path, language).map(Some),
+        None => Ok(None),
+    }
 }
 
 /// A model file that says how it is trained.
@@ -138,8 +141,7 @@ fn facts(module: &Module, path: &Path) -> Result<ModelFacts, Diagnostic> {
     let mut digest = HashWriter(Sha256::new());
     let hashed = File::open(path).and_then(|mut file| io::copy(&mut file, &mut digest));
     hashed.map_err(|error| file_error("read", path, &error))?;
-    let hexadecimal: String = digest.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    ModelFacts::new(&module.name, &hexadecimal, &module.metadata)
+    ModelFacts::new(&module.name, &hexadecimal(&digest.0.finalize()), &module.metadata)
 }
 
 struct HashWriter(Sha256);

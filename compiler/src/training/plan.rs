@@ -11,6 +11,7 @@ use kiln_ir::artifact::{ImageInput, Layout};
 use kiln_ir::text::{PrintOptions, print_module};
 use kiln_ir::{Diagnostic, Dim, Graph, Module, TensorType};
 use kiln_runtime::training::recipe::{DataSlot, MeasuredOutput, Metric, Recipe};
+use kiln_runtime::weights::hexadecimal;
 use sha2::{Digest, Sha256};
 
 /// The functions of a trainer and how they are driven.
@@ -84,7 +85,7 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
     };
     let step = module("train_step", step);
     let text = print_module(&step, PrintOptions { origins: false }).text;
-    let digest = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hexadecimal(&Sha256::digest(text));
     let recipe = Recipe { step: digest, ..recipe };
     Ok(TrainingPlan { step, evaluation: module("evaluate", evaluation), trace: module("trace", trace), recipe })
 }

@@ -10,7 +10,7 @@
 use super::shape::operands;
 use super::{Example, Facts, Gradient, Meaning, Operator, TypeError};
 use crate::op;
-use crate::random::{PHILOX_MULTIPLIERS, PHILOX_ROUNDS, PHILOX_WEYL, philox};
+use crate::random::{PHILOX_MULTIPLIERS, PHILOX_ROUNDS, PHILOX_WEYL, halves, philox};
 use crate::{Builder, DType, Dim, Tensor, TensorType, Value};
 
 op! {
@@ -33,11 +33,6 @@ fn precision(dtype: DType) -> u32 {
         DType::F16 => 11,
         _ => 8,
     }
-}
-
-/// The lower and the upper half.
-fn halves(value: u64) -> [u32; 2] {
-    [value as u32, (value >> 32) as u32]
 }
 
 impl Operator for RandomUniform {

@@ -2,6 +2,7 @@
 
 use super::recipe::{Answer, MeasuredOutput, Metric};
 use crate::arrays::Array;
+use kiln_ir::diagnostic::edit_distance;
 
 impl Metric {
     /// What it is called in tables.
@@ -152,21 +153,6 @@ impl Measuring {
 /// The first of the largest.
 fn largest(scores: &[f64]) -> usize {
     (1..scores.len()).fold(0, |best, i| if scores[i] > scores[best] { i } else { best })
-}
-
-/// Insertions, deletions and exchanges that make one sequence the other. *Source*: Levenshtein 1966.
-fn edit_distance(a: &[usize], b: &[usize]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let exchanged = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = exchanged.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// The share of pairs of a yes and a no in which the yes scores higher; ties count half. *Source*: Mann & Whitney 1947.

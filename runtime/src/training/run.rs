@@ -13,6 +13,7 @@ use crate::arrays::Array;
 use crate::files::{file_error, remove_unfinished};
 use crate::program::Failure;
 use crate::threads::ThreadPool;
+use crate::weights::hexadecimal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kiln_ir::Diagnostic;
 use sha2::{Digest, Sha256};
@@ -71,6 +72,12 @@ pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, ou
     let signature = trainer.functions.step.signature();
     let splits = open(&options.data, &Wanted { slots: &trainer.recipe.data, signature })?;
     let parts = Parts::new(&trainer.recipe, splits.train.len(), splits.validation.as_ref(), splits.test.as_ref())?;
+    let schedule = &trainer.recipe.schedule;
+    let steps = parts.learnt.len().div_ceil(schedule.batch as usize);
+    if (steps as u64).saturating_mul(u64::from(schedule.epochs)) < u64::from(schedule.accumulate) {
+        let message = format!("{} epochs of {steps} steps are fewer than `accumulate` adds up", schedule.epochs);
+        return Err(Diagnostic::new("train_accumulate", message).help("lower `accumulate`, or train for more epochs").into());
+    }
     let stepper = Stepper::new(&trainer.recipe, trainer.functions, trainer.recipe.seed, pool)?;
     let mut run = Run { recipe: &trainer.recipe, options, train: &splits.train, parts, stepper, progress: Progress::default() };
     run.begin(out)?;
@@ -134,7 +141,7 @@ impl Run<'_, '_> {
         let measured = self.parts.measured.as_ref().map_or(0, |(_, _, samples)| samples.len());
         let tested = self.parts.test.map_or(0, Dataset::len);
         let digest = Sha256::digest(format!("{text} on {} samples, {measured} and {tested}", self.train.len()));
-        let run: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let run = hexadecimal(&digest);
         for name in ["checkpoint.safetensors", "best.safetensors", "model.safetensors", "history.csv", "report.html"] {
             remove_unfinished(&self.file(name));
         }
@@ -260,10 +267,6 @@ impl Run<'_, '_> {
         let epoch = self.progress.epochs;
         let order: Vec<usize> = shuffled(self.parts.learnt.len(), recipe.seed, epoch).into_iter().map(|at| self.parts.learnt[at]).collect();
         let batches: Vec<&[usize]> = order.chunks(schedule.batch as usize).collect();
-        if batches.len() as u64 * u64::from(schedule.epochs) < u64::from(schedule.accumulate) {
-            let message = format!("{} epochs of {} steps are fewer than `accumulate` adds up", schedule.epochs, batches.len());
-            return Err(Diagnostic::new("train_accumulate", message).help("lower `accumulate`, or train for more epochs").into());
-        }
         let bar = bar(order.len() as u64, format!("epoch {}/{}", epoch + 1, schedule.epochs));
         let every = Duration::from_secs_f64(self.options.checkpoint_seconds.unwrap_or(60.0).clamp(0.0, 1e9));
         let (begin, mut saved) = (Instant::now(), Instant::now());
