@@ -1,6 +1,8 @@
 //! What training minimises, written behind a network.
 
-use super::config::{Loss, LossTerm};
+use super::config::{Loss, LossTerm, TrainingConfig};
+use super::states::LOSS_SCALE;
+use super::step::target_name;
 use crate::frontend::model::{ACTIVITY, Model};
 use crate::losses::{
     CrossEntropy, Ctc, LossReduction, Penalty, Scores, binary_cross_entropy, ctc_loss, dense_cross_entropy, hinge, huber, kl_divergence,
@@ -8,12 +10,39 @@ use crate::losses::{
 };
 use kiln_ir::diagnostic::nearest;
 use kiln_ir::{Builder, DType, Diagnostic, Dim, Graph, NodeKind, Tensor, TensorType, Value};
+use kiln_runtime::training::recipe::Slot;
 use std::collections::BTreeSet;
 
 /// What the loss and what is minimised are called as outputs. Names of a model file have no space, so none is called so.
 pub const LOSS: &str = "training loss";
 /// See [`LOSS`].
 pub const OBJECTIVE: &str = "training objective";
+
+/// What the training of a network makes small, as a function: the one that training differentiates, with targets as further inputs,
+/// and the outputs [`LOSS`] and, with what weights and activities cost, [`OBJECTIVE`].
+///
+/// Errors: `train_loss` for outputs that do not exist, or that a loss does not fit.
+pub fn objective(model: &Model, config: &TrainingConfig) -> Result<Graph, Vec<Diagnostic>> {
+    let network = model.module.predict().map_err(|error| vec![Diagnostic::new("no_function", error)])?;
+    let terms = terms(network, &config.losses).map_err(|error| vec![error])?;
+    Ok(with_objective(model, &terms, None))
+}
+
+/// The same with its losses found; the objective is multiplied by `scale`, an input, if there is one.
+pub fn with_objective(model: &Model, terms: &[Term], scale: Option<&Slot>) -> Graph {
+    let mut graph = model.training.clone();
+    let targets: Vec<Value> = terms.iter().map(|t| graph.add_input(target_name(&t.name), t.target.clone())).collect();
+    let outputs: Vec<Value> = graph.outputs().iter().map(|(_, v)| *v).collect();
+    let value = loss(&mut graph, terms, &outputs, &targets);
+    let mut objective = with_penalties(&mut graph, model, value);
+    if let Some(slot) = scale {
+        let scale = graph.add_input(LOSS_SCALE, TensorType::fixed(slot.dtype, &[]));
+        objective = Builder::new(&mut graph).mul(objective, scale);
+    }
+    graph.add_output(LOSS, value);
+    graph.add_output(OBJECTIVE, objective);
+    graph
+}
 
 /// A loss with the output it is of.
 pub struct Term<'c> {
@@ -147,7 +176,7 @@ fn term_loss(b: &mut Builder, loss: &Loss, output: Value, target: Value) -> Valu
 }
 
 /// Writes the loss with what weights and outputs of layers cost added.
-pub fn with_penalties(graph: &mut Graph, model: &Model, loss: Value) -> Value {
+fn with_penalties(graph: &mut Graph, model: &Model, loss: Value) -> Value {
     let parameters: Vec<(Value, Penalty)> = (graph.order().into_iter())
         .filter_map(|node| {
             let NodeKind::Parameter(name) = &graph.node(node).kind else { return None };

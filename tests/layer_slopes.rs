@@ -1,0 +1,329 @@
+//! Every layer of model files in training mode, in f64: the gradients of what training makes small, by all parameters and inputs,
+//! against central differences, and compiled against the reference. The lists of layers, settings and activation functions are those of the schema, so a new one fails
+//! here until it has a case.
+
+use kiln::artifact::describe::ModelFacts;
+use kiln::autodiff::{Variable, differentiate};
+use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
+use kiln::compile::compile;
+use kiln::frontend::model::schema::schema;
+use kiln::frontend::model::{Language, Model, parse};
+use kiln::pipeline::Config;
+use kiln::training::{OBJECTIVE, objective};
+use kiln_ir::eval::evaluate_observed;
+use kiln_ir::graph::Parameter;
+use kiln_ir::{DType, Dim, Graph, Module, Tensor, TensorType};
+use kiln_runtime::threads::ThreadPool;
+use kiln_tests::compare::{Tolerance, difference};
+use kiln_tests::samples::{Fill, Random, tensor};
+use kiln_tests::slopes::slopes;
+use serde_json::Value as Json;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Samples in a batch, and what values are drawn by.
+const DRAWS: [(i64, u64); 2] = [(3, 7), (2, 8)];
+const SLOPES: Tolerance = Tolerance { absolute: 1e-9, relative: 1e-6 };
+/// Sums of some dozen products in another order, and composites made of their parts.
+const COMPILED: Tolerance = Tolerance { absolute: 1e-12, relative: 1e-11 };
+/// A gradient whose elements are all smaller says nothing of its layer.
+const LEAST: f64 = 1e-3;
+
+/// Shapes of the inputs `a`, `b`, … behind the batch, with `i64` before those of tokens; and the layers.
+type Case = (&'static [&'static str], &'static str);
+
+/// Sizes are small and odd. Values are drawn once and for all, so that none lies within a step of a kink: a case that meets one gets
+/// another size.
+const CASES: &[Case] = &[
+    (&["[4]"], "{ type = 'dense', units = 3, activation = 'tanh', l1 = 0.1, l2 = 0.2 }"),
+    (&["[2, 4]"], "{ type = 'dense', units = 3, bias = false, activity_l1 = 0.1, activity_l2 = 0.3 }"),
+    (&["[4, 7]"], "{ type = 'conv1d', filters = 2, kernel = 3, strides = 2, groups = 2, padding = 'same', activation = 'silu', l2 = 0.1 }"),
+    (&["[2, 6]"], "{ type = 'conv1d', filters = 3, kernel = 2, dilation = 2, bias = false, padding = 1 }"),
+    (
+        &["[2, 5, 4]"],
+        "{ type = 'conv2d', filters = 4, kernel = [3, 2], strides = [2, 1], dilation = [1, 2], groups = 2, padding = 'same' }",
+    ),
+    (&["[2, 4, 4]"], "{ type = 'conv2d', filters = 2, kernel = 3, bias = false, activation = 'tanh' }"),
+    (&["[2, 3, 4, 3]"], "{ type = 'conv3d', filters = 2, kernel = 2, strides = [1, 2, 1], dilation = [1, 1, 2], groups = 2, padding = 1 }"),
+    (&["[1, 3, 2, 3]"], "{ type = 'conv3d', filters = 2, kernel = 2, bias = false, activation = 'gelu' }"),
+    (&["[2, 7]"], "{ type = 'depthwise_conv1d', kernel = 3, multiplier = 2, strides = 2, dilation = 2, padding = 'same' }"),
+    (&["[3, 5]"], "{ type = 'depthwise_conv1d', kernel = 2, bias = false, activation = 'elu' }"),
+    (
+        &["[2, 5, 4]"],
+        "{ type = 'depthwise_conv2d', kernel = [2, 3], multiplier = 2, strides = [2, 1], dilation = [1, 2], padding = 'same' }",
+    ),
+    (&["[3, 3, 4]"], "{ type = 'depthwise_conv2d', kernel = 2, bias = false, activation = 'mish' }"),
+    (&["[2, 4]"], "{ type = 'conv_transpose1d', filters = 3, kernel = 3, strides = 2, padding = 1, output_padding = 1 }"),
+    (&["[2, 4]"], "{ type = 'conv_transpose1d', filters = 3, kernel = 2, bias = false, activation = 'softplus' }"),
+    (&["[2, 3, 2]"], "{ type = 'conv_transpose2d', filters = 2, kernel = [3, 2], strides = 2, padding = 1, output_padding = [1, 0] }"),
+    (&["[2, 3, 2]"], "{ type = 'conv_transpose2d', filters = 2, kernel = 2, bias = false, activation = 'sigmoid' }"),
+    (
+        &["[2, 2, 1, 3]"],
+        "{ type = 'conv_transpose3d', filters = 2, kernel = [2, 3, 2], strides = [1, 2, 1], padding = [0, 1, 1], \
+         output_padding = [0, 1, 0] }",
+    ),
+    (&["[1, 2, 1, 2]"], "{ type = 'conv_transpose3d', filters = 2, kernel = 2, bias = false, activation = 'softsign' }"),
+    (&["[2, 7]"], "{ type = 'max_pool1d', size = 3, strides = 2, padding = 'same' }"),
+    (&["[2, 5, 5]"], "{ type = 'max_pool2d', size = 2, strides = [1, 2], padding = 'same' }"),
+    (&["[2, 3, 4, 3]"], "{ type = 'max_pool3d', size = [2, 3, 2], strides = 1, padding = 1 }"),
+    (&["[2, 7]"], "{ type = 'avg_pool1d', size = 3, strides = 2, padding = 'same' }"),
+    (&["[2, 5, 5]"], "{ type = 'avg_pool2d', size = 3, strides = [1, 2], padding = 1 }"),
+    (&["[2, 3, 4, 3]"], "{ type = 'avg_pool3d', size = [2, 3, 2], strides = 1, padding = 'same' }"),
+    (&["[2, 3, 4]"], "{ type = 'global_max_pool' }"),
+    (&["[2, 3, 4]"], "{ type = 'global_avg_pool' }"),
+    (&["[2, 3]"], "{ type = 'batch_norm', epsilon = 0.01, momentum = 0.7 }"),
+    (&["[4]"], "{ type = 'batch_norm' }"),
+    (&["[3]"], "{ type = 'dense', units = 4 }, { type = 'batch_norm', name = 'norm' }, { type = 'batch_norm', share = 'norm' }"),
+    (&["[2, 5]"], "{ type = 'layer_norm', epsilon = 0.01 }"),
+    (&["[4, 3]"], "{ type = 'group_norm', groups = 2, epsilon = 0.01 }"),
+    (&["[2, 5]"], "{ type = 'rms_norm', epsilon = 0.01 }"),
+    (&["[2, 3]"], "{ type = 'flatten' }"),
+    (&["[2, 6]"], "{ type = 'reshape', shape = [3, -1] }"),
+    (&["[2, 3, 2]"], "{ type = 'permute', order = [3, 1, 2] }"),
+    (&["[4, 5]"], "{ type = 'dropout', rate = 0.4 }"),
+    (&["[5]"], "{ type = 'dropout', rate = 0.3 }, { type = 'dense', units = 4 }, { type = 'dropout', rate = 0.5 }"),
+    (&["i64[4]"], "{ type = 'embedding', vocabulary = 3, features = 2, l2 = 0.1 }"),
+    (&["[3, 5]"], "{ type = 'sinusoidal_position', base = 100.0 }"),
+    (&["[3, 2]"], "{ type = 'learned_position', length = 4 }"),
+    (&["[3, 4]"], "{ type = 'multi_head_attention', heads = 2, causal = true }"),
+    (&["[3, 4]"], "{ type = 'multi_head_attention', heads = 3, head_features = 2, rotary = true, bias = false }"),
+    (&["[3, 4]", "[2, 5]"], "{ type = 'multi_head_attention', inputs = ['a', 'b'], heads = 2 }"),
+    (&["[3, 4]"], "{ type = 'transformer_encoder', heads = 2, hidden = 3, dropout = 0.3, causal = true, epsilon = 0.01 }"),
+    (
+        &["[2, 4]"],
+        "{ type = 'transformer_encoder', heads = 2, hidden = 3, norm_first = true, rotary = true, bias = false, activation = 'gelu' }",
+    ),
+    (&["[3, 4]", "[2, 4]"], "{ type = 'transformer_decoder', inputs = ['a', 'b'], heads = 2, hidden = 3, dropout = 0.2, epsilon = 0.01 }"),
+    (
+        &["[2, 4]", "[3, 4]"],
+        "{ type = 'transformer_decoder', inputs = ['a', 'b'], heads = 1, hidden = 3, norm_first = true, rotary = true, bias = false, \
+         activation = 'silu' }",
+    ),
+    (&["[4, 2]"], "{ type = 'rnn', units = 3, return_sequences = true }"),
+    (&["[3, 2]"], "{ type = 'rnn', units = 2, bidirectional = true, l2 = 0.1 }"),
+    (&["[4, 2]"], "{ type = 'lstm', units = 3 }"),
+    (&["[3, 2]"], "{ type = 'lstm', units = 2, bidirectional = true, return_sequences = true }"),
+    (&["[4, 2]"], "{ type = 'gru', units = 3 }"),
+    (&["[3, 2]"], "{ type = 'gru', units = 2, bidirectional = true, return_sequences = true }"),
+    (&["[2, 3]", "[2, 1]", "[1, 3]"], "{ type = 'add', inputs = ['a', 'b', 'c'] }"),
+    (&["[2, 3]", "[2, 1]"], "{ type = 'multiply', inputs = ['a', 'b'] }"),
+    (&["[2, 3]", "[1, 3]", "[2, 3]"], "{ type = 'concat', inputs = ['a', 'b', 'c'], axis = 1 }"),
+    (&["[4, 3]"], "{ type = 'leaky_relu', slope = 0.2 }"),
+    (&["[4, 3]"], "{ type = 'elu', alpha = 0.7 }"),
+    (&["[3, 2]"], "{ type = 'softmax', axis = 1 }"),
+    (&["[3, 2]"], "{ type = 'log_softmax', axis = 0 }"),
+    (&["[4]"], "{ type = 'residual', repeat = 2, layers = [{ type = 'dense', units = 4, activation = 'tanh' }, { type = 'layer_norm' }] }"),
+    (
+        &["[4]"],
+        "{ type = 'dense', name = 'first', units = 4, activation = 'tanh', l2 = 0.1 }, \
+         { type = 'sequence', layers = [{ type = 'dense', share = 'first', units = 4 }, { type = 'dense', units = 2, repeat = 3 }] }",
+    ),
+];
+
+/// Parameters that what training makes small does not depend on, although a gradient reaches them, and why.
+const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("key.bias", "it adds the same to all scores of a query, which softmax takes away"),
+    ("dense.bias", "the mean of a batch, which a batch norm takes away, has it too"),
+];
+
+/// Settings that no gradient is about: names of things, first values, and what happens behind the gradient.
+const ABOUT_OTHER_THINGS: &[&str] =
+    &["type", "name", "inputs", "layers", "initialiser", "bias_initialiser", "recurrent_initialiser", "forget_bias", "constraint"];
+
+fn model(inputs: &[&str], layers: &str) -> Model {
+    let mut text = "dtype = 'f64'\ninput = [".to_string();
+    for (name, shape) in ('a'..).zip(inputs) {
+        let (dtype, shape) = shape.strip_prefix("i64").map_or(("f64", *shape), |shape| ("i64", shape));
+        text += &format!("{{ name = '{name}', dtype = '{dtype}', shape = {shape} }}, ");
+    }
+    text += &format!("]\nlayer = [{layers}]\n[train]\nloss = 'mse'\n");
+    parse("test.toml", "test", &text, Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"))
+}
+
+/// Values of a type: tokens are 0, 1 or 2.
+fn draw(ty: &TensorType, batch: i64, random: &mut Random) -> Tensor {
+    let size = |d: &Dim| d.evaluate(&|_| Some(batch)).expect("only the batch is open") as usize;
+    let shape: Vec<usize> = ty.shape.iter().map(size).collect();
+    let interval = if ty.dtype.is_float() { (-0.9, 0.9) } else { (0.0, 2.0) };
+    tensor(ty.dtype, &shape, Fill::Ordinary, Some(interval), random)
+}
+
+/// The objective, what it depends on in order (inputs, then parameters), and values for that.
+struct Objective {
+    graph: Graph,
+    variables: Vec<Variable>,
+    values: Vec<Tensor>,
+}
+
+impl Objective {
+    fn new(model: &Model, (batch, seed): (i64, u64)) -> Objective {
+        let graph = objective(model, model.config.as_ref().expect("it says how")).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let mut random = Random::new(seed);
+        let inputs = graph.inputs().iter().map(|(name, value)| (Variable::Input(name.clone()), graph.ty(*value).clone()));
+        let parameters = model.parameters.iter().map(|(name, info)| (Variable::Parameter(name.clone()), info.ty.clone()));
+        let (variables, types): (Vec<Variable>, Vec<TensorType>) = inputs.chain(parameters).unzip();
+        let values = types.iter().map(|ty| draw(ty, batch, &mut random)).collect();
+        Objective { graph, variables, values }
+    }
+
+    /// What an output of `graph` is when all that it depends on is `values`.
+    fn run(&self, graph: &Graph, values: &[Tensor]) -> Vec<Tensor> {
+        let (inputs, parameters) = values.split_at(self.graph.inputs().len());
+        let names = self.variables[inputs.len()..].iter().map(Variable::name);
+        let by_name: BTreeMap<&str, &Tensor> = names.zip(parameters).collect();
+        evaluate_observed(&|name| by_name.get(name).copied().cloned(), graph, inputs, &mut |_, _| {}).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Where the variables are that have a gradient (tokens and statistics have none), and the function of all gradients.
+    fn gradient(&self, model: &Model) -> (Vec<usize>, Graph) {
+        let smooth = |at: &usize| match &self.variables[*at] {
+            Variable::Input(_) => self.values[*at].dtype().is_float(),
+            Variable::Parameter(name) => model.parameters[name].trainable,
+        };
+        let places: Vec<usize> = (0..self.variables.len()).filter(smooth).collect();
+        let variables: Vec<Variable> = places.iter().map(|at| self.variables[*at].clone()).collect();
+        let gradient = differentiate(&self.graph, &[OBJECTIVE], &variables).unwrap_or_else(|errors| panic!("{errors:?}"));
+        (places, gradient)
+    }
+
+    /// Those variables and their gradients.
+    fn gradients(&self, model: &Model) -> Vec<(usize, Tensor)> {
+        let (places, gradient) = self.gradient(model);
+        let found = self.run(&gradient, &self.values);
+        places.into_iter().zip(found.into_iter().skip(self.graph.outputs().len())).collect()
+    }
+}
+
+/// Names of the variables whose gradient is nearly 0 at every draw.
+fn compare((inputs, layers): (&[&str], &str)) -> BTreeSet<String> {
+    let model = model(inputs, layers);
+    let mut small: BTreeMap<String, usize> = BTreeMap::new();
+    for draw in DRAWS {
+        let objective = Objective::new(&model, draw);
+        let place = objective.graph.outputs().iter().position(|(name, _)| name == OBJECTIVE).expect("it was added");
+        let value = |values: &[Tensor]| objective.run(&objective.graph, values)[place].floats()[0];
+        for (at, found) in objective.gradients(&model) {
+            let name = objective.variables[at].name();
+            let apart = difference(&found, &slopes(&value, &objective.values, at), SLOPES);
+            assert!(apart.is_none(), "{layers}: by {name}: {}", apart.unwrap_or_default());
+            *small.entry(name.to_string()).or_default() += usize::from(found.floats().iter().all(|slope| slope.abs() < LEAST));
+        }
+    }
+    small.into_iter().filter(|(_, draws)| *draws == DRAWS.len()).map(|(name, _)| name).collect()
+}
+
+#[test]
+fn gradients_of_layers_in_training_are_slopes() {
+    let mut excused = BTreeSet::new();
+    for (inputs, layers) in CASES {
+        for name in compare((inputs, layers)) {
+            let row = WITHOUT_EFFECT.iter().position(|(ending, _)| name.ends_with(ending));
+            excused.insert(row.unwrap_or_else(|| panic!("{layers}: the gradient by {name} is nearly 0")));
+        }
+    }
+    assert_eq!(excused.len(), WITHOUT_EFFECT.len(), "not all of {WITHOUT_EFFECT:?} is needed");
+}
+
+#[test]
+fn compiled_gradients_of_layers_in_training_agree_with_the_reference() {
+    let pool = ThreadPool::new(2);
+    for (inputs, layers) in CASES {
+        let model = model(inputs, layers);
+        let draws = DRAWS.map(|draw| Objective::new(&model, draw));
+        let (_, gradient) = draws[0].gradient(&model);
+        let count = gradient.inputs().len();
+        for objective in &draws {
+            let mut module = Module { name: "gradient".into(), ..Module::default() };
+            module.functions.insert("predict".into(), gradient.clone());
+            for (variable, value) in objective.variables.iter().zip(&objective.values).skip(count) {
+                module.parameters.insert(variable.name().into(), Parameter { ty: value.ty(), value: Some(value.clone()) });
+            }
+            let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
+            let compiled = compile(&module, target, ModelFacts::default(), &Config::default());
+            let predictor = compiled.unwrap_or_else(|errors| panic!("{layers}: {errors:?}")).predictor(&pool).expect("it loads");
+            let found = predictor.run(&objective.values[..count], &pool).unwrap_or_else(|error| panic!("{layers}: {error}"));
+            let expected = objective.run(&gradient, &objective.values);
+            for ((found, expected), (output, _)) in found.iter().zip(&expected).zip(gradient.outputs()) {
+                let apart = difference(found, expected, COMPILED);
+                assert!(apart.is_none(), "{layers}: {output}: {}", apart.unwrap_or_default());
+            }
+        }
+    }
+}
+
+/// The schema of layers: for each type the schemas of its settings.
+fn layers_of_the_schema() -> BTreeMap<String, BTreeMap<String, Json>> {
+    let schema: Json = serde_json::from_str(&schema()).expect("JSON");
+    let layers = schema["definitions"]["layer"]["anyOf"].as_array().expect("a list");
+    let one = |layer: &Json| {
+        let settings = layer["properties"].as_object().expect("an object").iter();
+        (layer["title"].as_str().expect("its type").to_string(), settings.map(|(name, s)| (name.clone(), s.clone())).collect())
+    };
+    layers.iter().map(one).collect()
+}
+
+/// The words that a schema lists.
+fn words(schema: &Json) -> Vec<String> {
+    let listed = schema["enum"].as_array().into_iter().flatten();
+    let several = schema["oneOf"].as_array().into_iter().flatten().flat_map(words);
+    listed.chain(schema.get("const")).filter_map(Json::as_str).map(str::to_string).chain(several).collect()
+}
+
+#[test]
+fn gradients_of_activation_functions_are_slopes() {
+    let functions = words(&layers_of_the_schema()["activation"]["function"]);
+    assert!(functions.len() > 10, "{functions:?}");
+    for function in functions {
+        let layer = format!("{{ type = 'activation', function = '{function}' }}");
+        assert_eq!(compare((&["[7, 3]"], &layer)), BTreeSet::new(), "{layer}");
+    }
+}
+
+#[test]
+fn dropout_is_in_what_is_differentiated() {
+    let model = model(&["[4, 5]"], "{ type = 'dropout', rate = 0.4 }");
+    let gradients = Objective::new(&model, DRAWS[0]).gradients(&model);
+    let dropped = gradients[0].1.floats().iter().filter(|slope| **slope == 0.0).count();
+    assert!((10..40).contains(&dropped), "{dropped} of 60");
+}
+
+#[test]
+fn every_layer_and_setting_has_a_case() {
+    fn collect(layers: &toml::Value, found: &mut BTreeMap<String, BTreeSet<String>>) {
+        for layer in layers.as_array().expect("a list").iter().filter_map(toml::Value::as_table) {
+            let word = layer["type"].as_str().expect("text").to_string();
+            found.entry(word).or_default().extend(layer.keys().cloned());
+            layer.get("layers").into_iter().for_each(|inner| collect(inner, found));
+        }
+    }
+    let mut found = BTreeMap::from([("activation".to_string(), BTreeSet::from(["function".to_string()]))]);
+    for (_, layers) in CASES {
+        let table: toml::Table = format!("layer = [{layers}]").parse().unwrap_or_else(|error| panic!("{error}: {layers}"));
+        collect(&table["layer"], &mut found);
+    }
+    let layers = layers_of_the_schema();
+    let of_all = |name: &String| layers.values().all(|settings| settings.contains_key(name));
+    let mut missing = Vec::new();
+    for (layer, settings) in &layers {
+        let Some(found) = found.get(layer) else {
+            missing.push(layer.clone());
+            continue;
+        };
+        let own = settings.keys().filter(|name| !of_all(name) && !ABOUT_OTHER_THINGS.contains(&name.as_str()));
+        missing.extend(own.filter(|name| !found.contains(*name)).map(|name| format!("{layer}: {name}")));
+    }
+    // What every layer has is the same code for all of them.
+    let common = layers["dense"].keys().filter(|name| of_all(name) && !ABOUT_OTHER_THINGS.contains(&name.as_str()));
+    missing.extend(common.filter(|name| !found.values().any(|settings| settings.contains(*name))).cloned());
+    assert!(missing.is_empty(), "no case has {missing:?}");
+}
+
+/// What the tests above call a slope is one: a wrong gradient is found.
+#[test]
+fn a_gradient_of_something_else_is_found() {
+    let model = model(&["[4]"], "{ type = 'dense', units = 3, activation = 'tanh' }");
+    let objective = Objective::new(&model, DRAWS[0]);
+    let loss = |values: &[Tensor]| objective.run(&objective.graph, values).last().expect("it is last").floats()[0] * 1.00001;
+    let (at, found) = objective.gradients(&model).pop().expect("there are some");
+    assert_eq!(found.dtype(), DType::F64);
+    assert!(difference(&found, &slopes(&loss, &objective.values, at), SLOPES).is_some());
+}
