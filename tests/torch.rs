@@ -8,16 +8,16 @@ use kiln::compile::compile;
 use kiln::frontend::model::schema::schema;
 use kiln::frontend::model::{Language, Model, parse};
 use kiln::pipeline::Config;
-use kiln::training::{LOSS, OBJECTIVE, objective, plan};
+use kiln::training::{LOSS, OBJECTIVE, objective};
 use kiln_ir::graph::Parameter;
 use kiln_ir::{DType, Module, Tensor};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::npz::Npz;
 use kiln_runtime::threads::ThreadPool;
-use kiln_runtime::training::recipe::{Initial, Slot};
-use kiln_runtime::training::stepper::{Functions, Stepper, initial_values};
+use kiln_runtime::training::recipe::Slot;
 use kiln_tests::bless::repository;
 use kiln_tests::compare::{Tolerance, difference};
+use kiln_tests::steps::{Trained, numbers, train};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -49,7 +49,7 @@ impl Case {
 
     fn flat(&mut self, name: &str) -> Vec<f64> {
         let array = self.array(name).unwrap_or_else(|| panic!("{}: no array {name}", self.name));
-        (0..array.len()).map(|i| array.get_f64(i)).collect()
+        numbers(&array)
     }
 
     /// Parameters by name, as an array has them one behind the other.
@@ -140,49 +140,21 @@ fn compare_gradients(case: &mut Case, tolerance: Tolerance, pool: &ThreadPool, c
 }
 
 /// The losses of some steps, and parameters, running statistics and running means after them.
-fn compare_steps(case: &mut Case, tolerance: Tolerance, pool: &ThreadPool, complaints: &mut Vec<String>) {
+fn compare_steps(case: &mut Case, tolerance: Tolerance, _: &ThreadPool, complaints: &mut Vec<String>) {
     let name = case.name.clone();
-    let config = case.model.config.clone().expect("it says how");
-    let plan = plan(&case.model, &config).unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
-    let compiled = plan.compile(&host(), &ModelFacts::default(), &Config::default()).unwrap_or_else(|e| panic!("{name}: {e:?}"));
-    let [step, evaluation, trace] = compiled.load(pool).expect("it loads");
-    let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
-    let recipe = &plan.recipe;
-    let mut stepper = Stepper::new(recipe, functions, 1, pool).expect("it fits");
-    let start = case.parameters("start");
-    let given = |slots: &[Slot]| {
-        let mut arrays = initial_values(slots, 1).expect("small");
-        for (at, slot) in slots.iter().enumerate() {
-            let of = if let Initial::Of(other) = slot.initial { &slots[other].name } else { &slot.name };
-            let values = start.get(of).into_iter().flatten().enumerate();
-            values.for_each(|(i, value)| arrays[at].set_f64(i, *value));
-        }
-        arrays
-    };
-    stepper.restore(given(&recipe.fixed), given(&recipe.states), 0);
-    let expected = case.flat("losses");
-    let mut losses = Vec::new();
-    for t in 0..expected.len() {
-        let data: Vec<Array> = recipe
-            .data
-            .iter()
-            .map(|slot| {
-                let tensor = case.batch(&format!("{}/{}", if slot.is_target { "target" } else { "x" }, slot.name), t);
-                Array::from_bytes(tensor.dtype(), tensor.shape().to_vec(), tensor.bytes()).expect("small")
-            })
-            .collect();
-        losses.push(stepper.step(&data, config.schedule.learning_rate).unwrap_or_else(|error| panic!("{name}: {error}")));
-    }
+    let (model, config) = (case.model.clone(), case.model.config.clone().expect("it says how"));
+    let (start, expected) = (case.parameters("start"), case.flat("losses"));
+    let Trained { losses, states, .. } = train(&model, &config, &start, expected.len(), &mut |slot, step| {
+        let tensor = case.batch(&format!("{}/{}", if slot.is_target { "target" } else { "x" }, slot.name), step);
+        Array::from_bytes(tensor.dtype(), tensor.shape().to_vec(), tensor.bytes()).expect("small")
+    });
     complaints.extend(apart(losses, expected, tolerance).map(|apart| format!("{name}, losses: {apart}")));
-    let slots = recipe.fixed.iter().zip(stepper.fixed()).chain(recipe.states.iter().zip(stepper.states()));
-    let numbers = |array: &Array| (0..array.len()).map(|i| array.get_f64(i)).collect::<Vec<f64>>();
-    let found: BTreeMap<&str, Vec<f64>> = slots.map(|(slot, array)| (slot.name.as_str(), numbers(array))).collect();
     for (parameter, expected) in case.parameters("end") {
-        let apart = apart(found[parameter.as_str()].clone(), expected, tolerance);
+        let apart = apart(states[&parameter].clone(), expected, tolerance);
         complaints.extend(apart.map(|apart| format!("{name}, after all steps, {parameter}: {apart}")));
     }
     if config.ema.is_some() {
-        let averages = found.iter().filter(|(state, _)| state.ends_with("/average")).flat_map(|(_, values)| values.clone());
+        let averages = states.iter().filter(|(state, _)| state.ends_with("/average")).flat_map(|(_, values)| values.clone());
         let apart = apart(averages.collect(), case.flat("average"), tolerance);
         complaints.extend(apart.map(|apart| format!("{name}, running means: {apart}")));
     }

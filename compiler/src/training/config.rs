@@ -100,6 +100,15 @@ impl Loss {
         matches!(self, Loss::SparseCrossEntropy { .. })
     }
 
+    /// The least number that a target may have, if they are numbers of classes: −1 is the padding of a spelling.
+    pub fn least_label(&self) -> Option<i64> {
+        match self {
+            Loss::SparseCrossEntropy { .. } => Some(0),
+            Loss::Ctc { .. } => Some(-1),
+            _ => None,
+        }
+    }
+
     /// How outputs that it is of answer their targets.
     pub fn answer(&self) -> Answer {
         match self {

@@ -38,15 +38,19 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
     let evaluation = evaluation(network, &terms, &states);
     let (trace, layers) = trace(model, &terms, &states);
 
-    let inputs = network.inputs().iter().map(|(name, value)| (name, network.ty(*value), false));
-    let targets = terms.iter().map(|term| (&term.name, &term.target, true));
+    let inputs = network.inputs().iter().map(|(name, value)| (name, network.ty(*value), None));
+    let targets = terms.iter().map(|term| (&term.name, &term.target, Some(term)));
     let mut data = Vec::new();
-    for (name, ty, is_target) in inputs.chain(targets) {
+    for (name, ty, target) in inputs.chain(targets) {
         let batch_axis = batch_axis(ty).ok_or_else(|| {
             let message = format!("`{name}` is {ty}: training needs an axis for the samples of a batch, whose size is named `batch`");
             vec![Diagnostic::new("train_batch", message)]
         })?;
-        data.push(DataSlot { name: name.clone(), is_target, batch_axis });
+        let classes = target.and_then(|term| {
+            let count = network.ty(network.outputs()[term.output].1).shape.last()?.as_const()?;
+            Some((term.term.loss.least_label()?, count - 1))
+        });
+        data.push(DataSlot { name: name.clone(), is_target: target.is_some(), batch_axis, classes });
     }
     let first_target = network.inputs().len();
     let mut metrics = Vec::new();

@@ -52,6 +52,8 @@ pub struct DataSlot {
     pub is_target: bool,
     /// Which axis counts the samples.
     pub batch_axis: usize,
+    /// Its least and its largest number, where the numbers are classes.
+    pub classes: Option<(i64, i64)>,
 }
 
 /// A tensor that a step takes and that comes from no data.
