@@ -1,11 +1,18 @@
 //! Training of Keras models against Keras's own `train_on_batch` (`files/keras/train.py`): losses step by step, and predictions
 //! afterwards, which use the statistics that the steps left. What draws random numbers is compared with what its law says.
 
+use kiln::artifact::describe::ModelFacts;
+use kiln::autodiff::{Variable, differentiate};
+use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
+use kiln::compile::compile;
 use kiln::frontend::keras::{Imported, load, parse};
+use kiln::pipeline::Config;
 use kiln_ir::eval::evaluate;
-use kiln_ir::{DType, Tensor};
+use kiln_ir::ops::Mean;
+use kiln_ir::{Builder, DType, Graph, Tensor};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::npz::Npz;
+use kiln_runtime::threads::ThreadPool;
 use kiln_tests::bless::repository;
 use kiln_tests::samples::Random;
 use kiln_tests::steps::{Trained, numbers, train};
@@ -15,14 +22,17 @@ use std::path::{Path, PathBuf};
 
 /// Both compute in f32, in another order.
 const CLOSE: f64 = 1e-5;
+/// What bfloat16 leaves.
+const COARSE: f64 = 1e-2;
 
-/// The models that are trained.
-fn models() -> Vec<PathBuf> {
+/// The models of the folder: those that are trained, or all others.
+fn models(trained: bool) -> Vec<PathBuf> {
     let folder = repository().join("tests/files/keras");
     let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{error}"));
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be read").path()).collect();
-    let named = |path: &Path, start: &str| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(start));
-    paths.retain(|path| named(path, "train_") && path.extension().is_some_and(|ending| ending == "keras"));
+    let is_trained = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("train_"));
+    let is_model = |path: &Path| path.extension().is_some_and(|ending| ending == "keras" || ending == "h5");
+    paths.retain(|path| is_model(path) && is_trained(path) == trained);
     paths.sort();
     assert!(paths.len() >= 10, "{paths:?}");
     paths
@@ -66,8 +76,67 @@ fn compare(path: &Path) -> Vec<String> {
 
 #[test]
 fn steps_are_those_of_keras() {
-    let complaints: Vec<String> = models().iter().flat_map(|path| compare(path)).collect();
+    let complaints: Vec<String> = models(true).iter().flat_map(|path| compare(path)).collect();
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// A model's function in training mode with one more output: the sum of the mean squares of all floating ones.
+fn with_squares(training: &Graph) -> Graph {
+    let mut graph = training.clone();
+    let outputs: Vec<kiln_ir::Value> = graph.outputs().iter().map(|(_, value)| *value).collect();
+    let mut b = Builder::new(&mut graph);
+    let mut sum = b.scalar(DType::F64, 0.0);
+    for output in outputs {
+        if b.dtype(output).is_float() {
+            let (y, axes) = (b.cast(output, DType::F64), (0..b.shape(output).len()).collect());
+            let squares = b.mul(y, y);
+            let mean = b.op(Mean { axes, keep: false }, &[squares]);
+            sum = b.add(sum, mean);
+        }
+    }
+    graph.add_output("squares", sum);
+    graph
+}
+
+/// Of every layer and operation that the models of the folder have, with their options, by all parameters and inputs.
+#[test]
+fn compiled_gradients_of_every_layer_agree_with_the_reference() {
+    let pool = ThreadPool::new(2);
+    for path in models(false) {
+        let name = path.file_name().expect("it has a name").to_string_lossy();
+        let model = load(&path).unwrap_or_else(|errors| panic!("{name}: {errors:?}")).model;
+        let graph = with_squares(&model.training);
+        let parameters = model.parameters.iter().filter(|(_, info)| info.trainable).map(|(name, _)| Variable::Parameter(name.clone()));
+        let inputs = graph.inputs().iter().filter(|(_, value)| graph.ty(*value).dtype.is_float());
+        let by: Vec<Variable> = parameters.chain(inputs.map(|(name, _)| Variable::Input(name.clone()))).collect();
+        let gradient = differentiate(&graph, &["squares"], &by).unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
+        let stem = name.split('.').next().expect("it has a name");
+        let mut arrays = Npz::open(&path.with_file_name(format!("{stem}.npz"))).unwrap_or_else(|error| panic!("{error}"));
+        let mut given = |input: &str, dtype: DType| {
+            if dtype == DType::U64 {
+                return Tensor::from_ints(dtype, vec![], [5]);
+            }
+            let array = arrays.read(input).unwrap_or_else(|error| panic!("{error}")).unwrap_or_else(|| panic!("{name}: no {input}"));
+            match dtype.is_float() {
+                true => Tensor::from_floats(dtype, array.shape().to_vec(), numbers(&array)),
+                false => Tensor::from_ints(dtype, array.shape().to_vec(), numbers(&array).into_iter().map(|value| value as i128)),
+            }
+        };
+        let given: Vec<Tensor> = gradient.inputs().iter().map(|(input, value)| given(input, gradient.ty(*value).dtype)).collect();
+        let mut module = model.initialised().unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
+        let expected = evaluate(&module, &gradient, &given).unwrap_or_else(|error| panic!("{name}: {error}"));
+        module.functions.insert("predict".into(), gradient.clone());
+        let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
+        let compiled = compile(&module, target, ModelFacts::default(), &Config::default()).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        let found = compiled.predictor(&pool).expect("it loads").run(&given, &pool).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let close = if name == "mixed.keras" { COARSE } else { CLOSE };
+        for ((found, expected), (output, _)) in found.iter().zip(&expected).zip(gradient.outputs()) {
+            let (found, expected) = (found.floats(), expected.floats());
+            let largest = expected.iter().fold(0.0f64, |largest, v| largest.max(v.abs()));
+            let apart = found.iter().zip(&expected).fold(0.0f64, |apart, (a, b)| apart.max((a - b).abs()));
+            assert!(largest.is_finite() && apart <= close * (largest + 0.1), "{name}: {output}: {apart:e} apart of {largest:e}");
+        }
+    }
 }
 
 /// What a layer gives in training for `[64, 8, 8, 5]` values with that key.

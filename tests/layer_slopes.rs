@@ -12,7 +12,7 @@ use kiln::pipeline::Config;
 use kiln::training::{OBJECTIVE, objective};
 use kiln_ir::eval::evaluate_observed;
 use kiln_ir::graph::Parameter;
-use kiln_ir::{DType, Dim, Graph, Module, Tensor, TensorType};
+use kiln_ir::{DType, Dim, Graph, Module, Symbol, Tensor, TensorType};
 use kiln_runtime::threads::ThreadPool;
 use kiln_tests::compare::{Tolerance, difference};
 use kiln_tests::samples::{Fill, Random, tensor};
@@ -104,6 +104,20 @@ const CASES: &[Case] = &[
     (&["[3, 2]"], "{ type = 'lstm', units = 2, bidirectional = true, return_sequences = true }"),
     (&["[4, 2]"], "{ type = 'gru', units = 3 }"),
     (&["[3, 2]"], "{ type = 'gru', units = 2, bidirectional = true, return_sequences = true }"),
+    // Of any length.
+    (
+        &["[2, 'time']"],
+        "{ type = 'conv1d', filters = 2, kernel = 3, strides = 2, padding = 'same', bias = false }, { type = 'batch_norm' }, \
+         { type = 'global_max_pool' }",
+    ),
+    (
+        &["[2, 'time']"],
+        "{ type = 'max_pool1d', size = 2, strides = 1 }, { type = 'avg_pool1d', size = 3, padding = 'same' }, { type = 'global_avg_pool' }",
+    ),
+    (&["['time', 2]"], "{ type = 'learned_position', length = 6 }, { type = 'lstm', units = 2, bidirectional = true }"),
+    (&["['time', 2]"], "{ type = 'rnn', units = 2, return_sequences = true }, { type = 'gru', units = 2 }"),
+    (&["['time', 4]"], "{ type = 'transformer_encoder', heads = 2, hidden = 3, causal = true, rotary = true, dropout = 0.2 }"),
+    (&["[2, 4]", "['time', 4]"], "{ type = 'multi_head_attention', inputs = ['a', 'b'], heads = 2 }"),
     (&["[2, 3]", "[2, 1]", "[1, 3]"], "{ type = 'add', inputs = ['a', 'b', 'c'] }"),
     (&["[2, 3]", "[2, 1]"], "{ type = 'multiply', inputs = ['a', 'b'] }"),
     (&["[2, 3]", "[1, 3]", "[2, 3]"], "{ type = 'concat', inputs = ['a', 'b', 'c'], axis = 1 }"),
@@ -119,6 +133,30 @@ const CASES: &[Case] = &[
     ),
 ];
 
+/// Layers whose loops fill vectors and tiles of registers, and leave a remainder.
+const LARGER: &[Case] = &[
+    (&["[9, 130]"], "{ type = 'dense', units = 70, activation = 'gelu' }"),
+    (&["[32, 37]"], "{ type = 'conv1d', filters = 48, kernel = 5, padding = 'same', activation = 'silu' }"),
+    (&["[16, 13, 11]"], "{ type = 'conv2d', filters = 24, kernel = 3, padding = 'same' }"),
+    (&["[16, 13, 11]"], "{ type = 'conv2d', filters = 40, kernel = [3, 4], strides = 2, dilation = [1, 2], groups = 4, padding = 1 }"),
+    (&["[4, 7, 6, 9]"], "{ type = 'conv3d', filters = 18, kernel = 3, padding = 'same' }"),
+    (&["[24, 12, 19]"], "{ type = 'depthwise_conv2d', kernel = 3, multiplier = 2, padding = 'same' }"),
+    (&["[12, 7, 9]"], "{ type = 'conv_transpose2d', filters = 18, kernel = 4, strides = 2, padding = 1 }"),
+    (&["[6, 17, 15]"], "{ type = 'conv2d', filters = 20, kernel = 1 }, { type = 'max_pool2d', size = 3, strides = 2, padding = 1 }"),
+    (&["[20, 17, 15]"], "{ type = 'avg_pool2d', size = 3, strides = 2, padding = 'same' }"),
+    (&["[40, 9, 7]"], "{ type = 'batch_norm' }, { type = 'activation', function = 'mish' }"),
+    (&["[11, 70]"], "{ type = 'layer_norm' }, { type = 'rms_norm' }"),
+    (&["[48, 5, 7]"], "{ type = 'group_norm', groups = 8 }"),
+    (&["i64[23]"], "{ type = 'embedding', vocabulary = 3, features = 37 }"),
+    (&["[19, 48]"], "{ type = 'multi_head_attention', heads = 4, causal = true }"),
+    (&["[19, 48]"], "{ type = 'transformer_encoder', heads = 3, hidden = 70, dropout = 0.1, rotary = true }"),
+    (&["[9, 32]", "[17, 32]"], "{ type = 'transformer_decoder', inputs = ['a', 'b'], heads = 4, hidden = 50, norm_first = true }"),
+    (&["[11, 20]"], "{ type = 'lstm', units = 33, bidirectional = true, return_sequences = true }"),
+    (&["[11, 20]"], "{ type = 'gru', units = 33, return_sequences = true }"),
+    (&["[11, 20]"], "{ type = 'rnn', units = 33, bidirectional = true }"),
+    (&["[5, 130]"], "{ type = 'log_softmax' }"),
+];
+
 /// Parameters that what training makes small does not depend on, although a gradient reaches them, and why.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("key.bias", "it adds the same to all scores of a query, which softmax takes away"),
@@ -130,18 +168,23 @@ const ABOUT_OTHER_THINGS: &[&str] =
     &["type", "name", "inputs", "layers", "initialiser", "bias_initialiser", "recurrent_initialiser", "forget_bias", "constraint"];
 
 fn model(inputs: &[&str], layers: &str) -> Model {
-    let mut text = "dtype = 'f64'\ninput = [".to_string();
+    model_in(DType::F64, inputs, layers)
+}
+
+fn model_in(floats: DType, inputs: &[&str], layers: &str) -> Model {
+    let mut text = format!("dtype = '{floats}'\ninput = [");
     for (name, shape) in ('a'..).zip(inputs) {
-        let (dtype, shape) = shape.strip_prefix("i64").map_or(("f64", *shape), |shape| ("i64", shape));
+        let (dtype, shape) = shape.strip_prefix("i64").map_or((floats, *shape), |shape| (DType::I64, shape));
         text += &format!("{{ name = '{name}', dtype = '{dtype}', shape = {shape} }}, ");
     }
     text += &format!("]\nlayer = [{layers}]\n[train]\nloss = 'mse'\n");
     parse("test.toml", "test", &text, Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"))
 }
 
-/// Values of a type: tokens are 0, 1 or 2.
+/// Values of a type: tokens are 0, 1 or 2; open lengths are two more than the batch.
 fn draw(ty: &TensorType, batch: i64, random: &mut Random) -> Tensor {
-    let size = |d: &Dim| d.evaluate(&|_| Some(batch)).expect("only the batch is open") as usize;
+    let symbol = |s: &Symbol| Some(if s.name() == "batch" { batch } else { batch + 2 });
+    let size = |d: &Dim| d.evaluate(&symbol).expect("every symbol has a size") as usize;
     let shape: Vec<usize> = ty.shape.iter().map(size).collect();
     let interval = if ty.dtype.is_float() { (-0.9, 0.9) } else { (0.0, 2.0) };
     tensor(ty.dtype, &shape, Fill::Ordinary, Some(interval), random)
@@ -223,29 +266,56 @@ fn gradients_of_layers_in_training_are_slopes() {
     assert_eq!(excused.len(), WITHOUT_EFFECT.len(), "not all of {WITHOUT_EFFECT:?} is needed");
 }
 
+/// What the function of all gradients gives when it is compiled.
+fn compiled(objective: &Objective, gradient: &Graph, pool: &ThreadPool) -> Vec<Tensor> {
+    let count = gradient.inputs().len();
+    let mut module = Module { name: "gradient".into(), ..Module::default() };
+    module.functions.insert("predict".into(), gradient.clone());
+    for (variable, value) in objective.variables.iter().zip(&objective.values).skip(count) {
+        module.parameters.insert(variable.name().into(), Parameter { ty: value.ty(), value: Some(value.clone()) });
+    }
+    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
+    let compiled = compile(&module, target, ModelFacts::default(), &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let predictor = compiled.predictor(pool).expect("it loads");
+    predictor.run(&objective.values[..count], pool).unwrap_or_else(|error| panic!("{error}"))
+}
+
 #[test]
 fn compiled_gradients_of_layers_in_training_agree_with_the_reference() {
     let pool = ThreadPool::new(2);
     for (inputs, layers) in CASES {
         let model = model(inputs, layers);
-        let draws = DRAWS.map(|draw| Objective::new(&model, draw));
-        let (_, gradient) = draws[0].gradient(&model);
-        let count = gradient.inputs().len();
-        for objective in &draws {
-            let mut module = Module { name: "gradient".into(), ..Module::default() };
-            module.functions.insert("predict".into(), gradient.clone());
-            for (variable, value) in objective.variables.iter().zip(&objective.values).skip(count) {
-                module.parameters.insert(variable.name().into(), Parameter { ty: value.ty(), value: Some(value.clone()) });
-            }
-            let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
-            let compiled = compile(&module, target, ModelFacts::default(), &Config::default());
-            let predictor = compiled.unwrap_or_else(|errors| panic!("{layers}: {errors:?}")).predictor(&pool).expect("it loads");
-            let found = predictor.run(&objective.values[..count], &pool).unwrap_or_else(|error| panic!("{layers}: {error}"));
+        for objective in DRAWS.map(|draw| Objective::new(&model, draw)) {
+            let (_, gradient) = objective.gradient(&model);
+            let found = compiled(&objective, &gradient, &pool);
             let expected = objective.run(&gradient, &objective.values);
             for ((found, expected), (output, _)) in found.iter().zip(&expected).zip(gradient.outputs()) {
                 let apart = difference(found, expected, COMPILED);
                 assert!(apart.is_none(), "{layers}: {output}: {}", apart.unwrap_or_default());
             }
+        }
+    }
+}
+
+/// In f32, against the reference in f64: errors are measured by the largest element of each gradient, where sums do not cancel.
+#[test]
+fn compiled_gradients_of_larger_layers_agree_with_the_reference() {
+    let pool = ThreadPool::new(2);
+    for (inputs, layers) in LARGER {
+        let narrow = model_in(DType::F32, inputs, layers);
+        let wide = model(inputs, layers);
+        let objective = Objective::new(&narrow, (5, 9));
+        let widened = objective.values.iter().map(|value| match value.dtype() {
+            DType::F32 => Tensor::from_floats(DType::F64, value.shape().to_vec(), value.floats()),
+            _ => value.clone(),
+        });
+        let exact = Objective { values: widened.collect(), ..Objective::new(&wide, (5, 9)) };
+        let (found, gradient) = (compiled(&objective, &objective.gradient(&narrow).1, &pool), exact.gradient(&wide).1);
+        for ((found, expected), (output, _)) in found.iter().zip(exact.run(&gradient, &exact.values)).zip(gradient.outputs()) {
+            let (found, expected) = (found.floats(), expected.floats());
+            let largest = expected.iter().fold(0.0f64, |largest, v| largest.max(v.abs()));
+            let apart = found.iter().zip(&expected).fold(0.0f64, |apart, (a, b)| apart.max((a - b).abs()));
+            assert!(found.len() == expected.len() && apart <= 1e-5 * largest + 1e-6, "{layers}: {output}: {apart:e} apart of {largest:e}");
         }
     }
 }
