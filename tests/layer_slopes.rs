@@ -14,7 +14,7 @@ use kiln_ir::eval::evaluate_observed;
 use kiln_ir::graph::Parameter;
 use kiln_ir::{DType, Dim, Graph, Module, Symbol, Tensor, TensorType};
 use kiln_runtime::threads::ThreadPool;
-use kiln_tests::compare::{Tolerance, difference};
+use kiln_tests::compare::{Tolerance, difference, farthest};
 use kiln_tests::samples::{Fill, Random, tensor};
 use kiln_tests::slopes::slopes;
 use serde_json::Value as Json;
@@ -312,10 +312,8 @@ fn compiled_gradients_of_larger_layers_agree_with_the_reference() {
         let exact = Objective { values: widened.collect(), ..Objective::new(&wide, (5, 9)) };
         let (found, gradient) = (compiled(&objective, &objective.gradient(&narrow).1, &pool), exact.gradient(&wide).1);
         for ((found, expected), (output, _)) in found.iter().zip(exact.run(&gradient, &exact.values)).zip(gradient.outputs()) {
-            let (found, expected) = (found.floats(), expected.floats());
-            let largest = expected.iter().fold(0.0f64, |largest, v| largest.max(v.abs()));
-            let apart = found.iter().zip(&expected).fold(0.0f64, |apart, (a, b)| apart.max((a - b).abs()));
-            assert!(found.len() == expected.len() && apart <= 1e-5 * largest + 1e-6, "{layers}: {output}: {apart:e} apart of {largest:e}");
+            let (apart, largest) = farthest(&found.floats(), &expected.floats());
+            assert!(apart <= 1e-5 * largest + 1e-6, "{layers}: {output}: {apart:e} apart of {largest:e}");
         }
     }
 }
