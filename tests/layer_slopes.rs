@@ -2,20 +2,13 @@
 //! against central differences, and compiled against the reference. The lists of layers, settings and activation functions are those of the schema, so a new one fails
 //! here until it has a case.
 
-use kiln::artifact::describe::ModelFacts;
-use kiln::autodiff::{Variable, differentiate};
-use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
-use kiln::compile::compile;
 use kiln::frontend::model::schema::schema;
 use kiln::frontend::model::{Language, Model, parse};
-use kiln::pipeline::Config;
-use kiln::training::{OBJECTIVE, objective};
-use kiln_ir::eval::evaluate_observed;
-use kiln_ir::graph::Parameter;
-use kiln_ir::{DType, Dim, Graph, Module, Symbol, Tensor, TensorType};
+use kiln::training::OBJECTIVE;
+use kiln_ir::{DType, Tensor};
 use kiln_runtime::threads::ThreadPool;
 use kiln_tests::compare::{Tolerance, difference, farthest};
-use kiln_tests::samples::{Fill, Random, tensor};
+use kiln_tests::objectives::Objective;
 use kiln_tests::slopes::slopes;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -181,61 +174,6 @@ fn model_in(floats: DType, inputs: &[&str], layers: &str) -> Model {
     parse("test.toml", "test", &text, Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"))
 }
 
-/// Values of a type: tokens are 0, 1 or 2; open lengths are two more than the batch.
-fn draw(ty: &TensorType, batch: i64, random: &mut Random) -> Tensor {
-    let symbol = |s: &Symbol| Some(if s.name() == "batch" { batch } else { batch + 2 });
-    let size = |d: &Dim| d.evaluate(&symbol).expect("every symbol has a size") as usize;
-    let shape: Vec<usize> = ty.shape.iter().map(size).collect();
-    let interval = if ty.dtype.is_float() { (-0.9, 0.9) } else { (0.0, 2.0) };
-    tensor(ty.dtype, &shape, Fill::Ordinary, Some(interval), random)
-}
-
-/// The objective, what it depends on in order (inputs, then parameters), and values for that.
-struct Objective {
-    graph: Graph,
-    variables: Vec<Variable>,
-    values: Vec<Tensor>,
-}
-
-impl Objective {
-    fn new(model: &Model, (batch, seed): (i64, u64)) -> Objective {
-        let graph = objective(model, model.config.as_ref().expect("it says how")).unwrap_or_else(|errors| panic!("{errors:?}"));
-        let mut random = Random::new(seed);
-        let inputs = graph.inputs().iter().map(|(name, value)| (Variable::Input(name.clone()), graph.ty(*value).clone()));
-        let parameters = model.parameters.iter().map(|(name, info)| (Variable::Parameter(name.clone()), info.ty.clone()));
-        let (variables, types): (Vec<Variable>, Vec<TensorType>) = inputs.chain(parameters).unzip();
-        let values = types.iter().map(|ty| draw(ty, batch, &mut random)).collect();
-        Objective { graph, variables, values }
-    }
-
-    /// What an output of `graph` is when all that it depends on is `values`.
-    fn run(&self, graph: &Graph, values: &[Tensor]) -> Vec<Tensor> {
-        let (inputs, parameters) = values.split_at(self.graph.inputs().len());
-        let names = self.variables[inputs.len()..].iter().map(Variable::name);
-        let by_name: BTreeMap<&str, &Tensor> = names.zip(parameters).collect();
-        evaluate_observed(&|name| by_name.get(name).copied().cloned(), graph, inputs, &mut |_, _| {}).unwrap_or_else(|e| panic!("{e}"))
-    }
-
-    /// Where the variables are that have a gradient (tokens and statistics have none), and the function of all gradients.
-    fn gradient(&self, model: &Model) -> (Vec<usize>, Graph) {
-        let smooth = |at: &usize| match &self.variables[*at] {
-            Variable::Input(_) => self.values[*at].dtype().is_float(),
-            Variable::Parameter(name) => model.parameters[name].trainable,
-        };
-        let places: Vec<usize> = (0..self.variables.len()).filter(smooth).collect();
-        let variables: Vec<Variable> = places.iter().map(|at| self.variables[*at].clone()).collect();
-        let gradient = differentiate(&self.graph, &[OBJECTIVE], &variables).unwrap_or_else(|errors| panic!("{errors:?}"));
-        (places, gradient)
-    }
-
-    /// Those variables and their gradients.
-    fn gradients(&self, model: &Model) -> Vec<(usize, Tensor)> {
-        let (places, gradient) = self.gradient(model);
-        let found = self.run(&gradient, &self.values);
-        places.into_iter().zip(found.into_iter().skip(self.graph.outputs().len())).collect()
-    }
-}
-
 /// Names of the variables whose gradient is nearly 0 at every draw.
 fn compare((inputs, layers): (&[&str], &str)) -> BTreeSet<String> {
     let model = model(inputs, layers);
@@ -266,20 +204,6 @@ fn gradients_of_layers_in_training_are_slopes() {
     assert_eq!(excused.len(), WITHOUT_EFFECT.len(), "not all of {WITHOUT_EFFECT:?} is needed");
 }
 
-/// What the function of all gradients gives when it is compiled.
-fn compiled(objective: &Objective, gradient: &Graph, pool: &ThreadPool) -> Vec<Tensor> {
-    let count = gradient.inputs().len();
-    let mut module = Module { name: "gradient".into(), ..Module::default() };
-    module.functions.insert("predict".into(), gradient.clone());
-    for (variable, value) in objective.variables.iter().zip(&objective.values).skip(count) {
-        module.parameters.insert(variable.name().into(), Parameter { ty: value.ty(), value: Some(value.clone()) });
-    }
-    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
-    let compiled = compile(&module, target, ModelFacts::default(), &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
-    let predictor = compiled.predictor(pool).expect("it loads");
-    predictor.run(&objective.values[..count], pool).unwrap_or_else(|error| panic!("{error}"))
-}
-
 #[test]
 fn compiled_gradients_of_layers_in_training_agree_with_the_reference() {
     let pool = ThreadPool::new(2);
@@ -287,7 +211,7 @@ fn compiled_gradients_of_layers_in_training_agree_with_the_reference() {
         let model = model(inputs, layers);
         for objective in DRAWS.map(|draw| Objective::new(&model, draw)) {
             let (_, gradient) = objective.gradient(&model);
-            let found = compiled(&objective, &gradient, &pool);
+            let found = objective.run_compiled(&gradient, &pool);
             let expected = objective.run(&gradient, &objective.values);
             for ((found, expected), (output, _)) in found.iter().zip(&expected).zip(gradient.outputs()) {
                 let apart = difference(found, expected, COMPILED);
@@ -310,7 +234,8 @@ fn compiled_gradients_of_larger_layers_agree_with_the_reference() {
             _ => value.clone(),
         });
         let exact = Objective { values: widened.collect(), ..Objective::new(&wide, (5, 9)) };
-        let (found, gradient) = (compiled(&objective, &objective.gradient(&narrow).1, &pool), exact.gradient(&wide).1);
+        let found = objective.run_compiled(&objective.gradient(&narrow).1, &pool);
+        let gradient = exact.gradient(&wide).1;
         for ((found, expected), (output, _)) in found.iter().zip(exact.run(&gradient, &exact.values)).zip(gradient.outputs()) {
             let (apart, largest) = farthest(&found.floats(), &expected.floats());
             assert!(apart <= 1e-5 * largest + 1e-6, "{layers}: {output}: {apart:e} apart of {largest:e}");

@@ -6,6 +6,7 @@ pub mod closeness;
 pub mod compare;
 pub mod filetest;
 pub mod instances;
+pub mod objectives;
 pub mod random_graphs;
 pub mod samples;
 pub mod slopes;

@@ -9,9 +9,11 @@ use crate::losses::{
     mean_absolute_error, mean_squared_error, refused_below_zero, smooth_l1, sparse_cross_entropy, weight_penalty,
 };
 use kiln_ir::diagnostic::nearest;
-use kiln_ir::{Builder, DType, Diagnostic, Dim, Graph, NodeKind, Tensor, TensorType, Value};
+use kiln_ir::graph::{Guard, Relation};
+use kiln_ir::{Builder, DType, Diagnostic, Dim, Graph, NodeKind, Origin, Tensor, TensorType, Value};
 use kiln_runtime::training::recipe::Slot;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What the loss and what is minimised are called as outputs. Names of a model file have no space, so none is called so.
 pub const LOSS: &str = "training loss";
@@ -111,19 +113,43 @@ pub fn terms<'c>(network: &Graph, losses: &'c [LossTerm]) -> Result<Vec<Term<'c>
                 let dtype = if ty.dtype.size_bytes() == 2 { DType::F32 } else { ty.dtype };
                 TensorType::new(dtype, ty.shape.clone())
             };
-            Ok(Term { output, name: names[output].to_string(), target, term })
+            Ok(Term { output, name: names[output].to_string(), target: with_symbols(target, names[output]), term })
         })
         .collect()
 }
 
+/// The type with names for sizes that are computed from others: data say what such a size is, not what it is made of.
+fn with_symbols(ty: TensorType, output: &str) -> TensorType {
+    let plain = |dim: &Dim| dim.as_const().is_some() || dim.as_symbol().is_some();
+    let named = |(axis, dim): (usize, &Dim)| if plain(dim) { dim.clone() } else { Dim::symbol(&format!("target_{output}_{axis}")) };
+    TensorType::new(ty.dtype, ty.shape.iter().enumerate().map(named).collect::<Vec<_>>())
+}
+
+/// A target in the sizes of its output: where it has names of its own for them, they must be the same.
+fn fitted(graph: &mut Graph, term: &Term, output: Value, target: Value) -> Value {
+    if matches!(term.term.loss, Loss::Ctc { .. }) {
+        return target;
+    }
+    let (made, given) = (graph.ty(output).shape.clone(), graph.ty(target).shape.clone());
+    if given.iter().zip(&made).all(|(given, made)| given == made) {
+        return target;
+    }
+    let text = format!("the targets of `{}`", term.name);
+    for (left, right) in given.iter().zip(&made).filter(|(given, made)| given != made) {
+        graph.require(Guard { left: left.clone(), relation: Relation::Equal, right: right.clone(), why: text.clone() });
+    }
+    Builder::from_origin(graph, Some(Arc::new(Origin { text }))).reshape(target, &made[..given.len()])
+}
+
 /// Writes the weighted sum of the losses of `outputs` against `targets`, one for each term: a scalar, f64 if an output is, else f32.
 pub fn loss(graph: &mut Graph, terms: &[Term], outputs: &[Value], targets: &[Value]) -> Value {
+    let targets: Vec<Value> = terms.iter().zip(targets).map(|(term, target)| fitted(graph, term, outputs[term.output], *target)).collect();
     let mut b = Builder::new(graph);
     let wide = outputs.iter().any(|output| b.dtype(*output) == DType::F64);
     let dtype = if wide { DType::F64 } else { DType::F32 };
     let mut total: Option<Value> = None;
     for (term, target) in terms.iter().zip(targets) {
-        let value = term_loss(&mut b, &term.term.loss, outputs[term.output], *target);
+        let value = term_loss(&mut b, &term.term.loss, outputs[term.output], target);
         let value = b.cast(value, dtype);
         let value = match term.term.weight {
             1.0 => value,
