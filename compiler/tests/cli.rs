@@ -375,6 +375,27 @@ fn a_finished_training_is_kept_unless_told_otherwise() {
     assert!(trained("more") != first);
 }
 
+#[test]
+fn a_trainer_as_a_program_does_the_same() {
+    let place = training_place();
+    let path = place.path();
+    done(path, "train trained.toml --data data.npz --out out --epochs 3");
+    done(path, "compile trained.toml --emit trainer -o trainer");
+    let trainer = |line: &str| {
+        let output = Command::new(path.join("trainer")).args(line.split_whitespace()).current_dir(path).output().expect("it starts");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    assert_eq!(trainer("--data data.npz --out program --epochs 3"), (Some(0), String::new()));
+    let read = |out: &str| std::fs::read(path.join(out).join("model.safetensors")).expect("it is there");
+    assert!(read("out") == read("program"));
+    // Checkpoints are of both.
+    assert_eq!(trainer("--data data.npz --out out --epochs 3 --resume"), (Some(0), String::new()));
+    let (code, text) = trainer("--data data.npz --out program --epochs 3");
+    assert!(code == Some(1) && text.contains("holds a checkpoint already"), "{code:?} {text}");
+    let (code, text) = trainer("--out program");
+    assert!(code == Some(2) && text.contains("--data"), "{code:?} {text}");
+}
+
 /// Interrupted somewhere, it ends with the bits of one that was not.
 #[test]
 fn an_interrupted_training_goes_on() {
