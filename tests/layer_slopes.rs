@@ -161,31 +161,30 @@ const ABOUT_OTHER_THINGS: &[&str] =
     &["type", "name", "inputs", "layers", "initialiser", "bias_initialiser", "recurrent_initialiser", "forget_bias", "constraint"];
 
 fn model(inputs: &[&str], layers: &str) -> Model {
-    model_in(DType::F64, inputs, layers)
+    model_in(DType::F64, inputs, layers, "'mse'")
 }
 
-fn model_in(floats: DType, inputs: &[&str], layers: &str) -> Model {
+fn model_in(floats: DType, inputs: &[&str], layers: &str, loss: &str) -> Model {
     let mut text = format!("dtype = '{floats}'\ninput = [");
     for (name, shape) in ('a'..).zip(inputs) {
         let (dtype, shape) = shape.strip_prefix("i64").map_or((floats, *shape), |shape| (DType::I64, shape));
         text += &format!("{{ name = '{name}', dtype = '{dtype}', shape = {shape} }}, ");
     }
-    text += &format!("]\nlayer = [{layers}]\n[train]\nloss = 'mse'\n");
+    text += &format!("]\nlayer = [{layers}]\n[train]\nloss = {loss}\n");
     parse("test.toml", "test", &text, Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"))
 }
 
 /// Names of the variables whose gradient is nearly 0 at every draw.
-fn compare((inputs, layers): (&[&str], &str)) -> BTreeSet<String> {
-    let model = model(inputs, layers);
+fn compare(model: &Model, what: &str) -> BTreeSet<String> {
     let mut small: BTreeMap<String, usize> = BTreeMap::new();
     for draw in DRAWS {
-        let objective = Objective::new(&model, draw);
+        let objective = Objective::new(model, draw);
         let place = objective.graph.outputs().iter().position(|(name, _)| name == OBJECTIVE).expect("it was added");
         let value = |values: &[Tensor]| objective.run(&objective.graph, values)[place].floats()[0];
-        for (at, found) in objective.gradients(&model) {
+        for (at, found) in objective.gradients(model) {
             let name = objective.variables[at].name();
             let apart = difference(&found, &slopes(&value, &objective.values, at), SLOPES);
-            assert!(apart.is_none(), "{layers}: by {name}: {}", apart.unwrap_or_default());
+            assert!(apart.is_none(), "{what}: by {name}: {}", apart.unwrap_or_default());
             *small.entry(name.to_string()).or_default() += usize::from(found.floats().iter().all(|slope| slope.abs() < LEAST));
         }
     }
@@ -196,7 +195,7 @@ fn compare((inputs, layers): (&[&str], &str)) -> BTreeSet<String> {
 fn gradients_of_layers_in_training_are_slopes() {
     let mut excused = BTreeSet::new();
     for (inputs, layers) in CASES {
-        for name in compare((inputs, layers)) {
+        for name in compare(&model(inputs, layers), layers) {
             let row = WITHOUT_EFFECT.iter().position(|(ending, _)| name.ends_with(ending));
             excused.insert(row.unwrap_or_else(|| panic!("{layers}: the gradient by {name} is nearly 0")));
         }
@@ -226,7 +225,7 @@ fn compiled_gradients_of_layers_in_training_agree_with_the_reference() {
 fn compiled_gradients_of_larger_layers_agree_with_the_reference() {
     let pool = ThreadPool::new(2);
     for (inputs, layers) in LARGER {
-        let narrow = model_in(DType::F32, inputs, layers);
+        let narrow = model_in(DType::F32, inputs, layers, "'mse'");
         let wide = model(inputs, layers);
         let objective = Objective::new(&narrow, (5, 9));
         let widened = objective.values.iter().map(|value| match value.dtype() {
@@ -267,8 +266,41 @@ fn gradients_of_activation_functions_are_slopes() {
     assert!(functions.len() > 10, "{functions:?}");
     for function in functions {
         let layer = format!("{{ type = 'activation', function = '{function}' }}");
-        assert_eq!(compare((&["[7, 3]"], &layer)), BTreeSet::new(), "{layer}");
+        assert_eq!(compare(&model(&["[7, 3]"], &layer), &layer), BTreeSet::new(), "{layer}");
     }
+}
+
+/// Losses with their settings, each of a layer that gives what it takes: `a` is its input.
+const LOSSES: &[(&str, &str, &str)] = &[
+    ("'mse'", "[2, 3]", "{ type = 'flatten' }"),
+    ("'mae'", "[2, 3]", "{ type = 'flatten' }"),
+    ("{ type = 'huber', delta = 0.4 }", "[2, 3]", "{ type = 'flatten' }"),
+    ("{ type = 'smooth_l1', beta = 0.4 }", "[2, 3]", "{ type = 'flatten' }"),
+    ("'hinge'", "[2, 3]", "{ type = 'flatten' }"),
+    ("{ type = 'binary_cross_entropy', label_smoothing = 0.1 }", "[2, 3]", "{ type = 'flatten' }"),
+    ("{ type = 'binary_cross_entropy', logits = false }", "[2, 3]", "{ type = 'activation', function = 'sigmoid' }"),
+    ("{ type = 'cross_entropy', label_smoothing = 0.1 }", "[2, 3]", "{ type = 'layer_norm' }"),
+    ("{ type = 'cross_entropy', logits = false }", "[2, 3]", "{ type = 'softmax' }"),
+    ("{ type = 'sparse_cross_entropy', label_smoothing = 0.1, class_weights = [1, 0.5, 2] }", "[2, 3]", "{ type = 'layer_norm' }"),
+    ("{ type = 'sparse_cross_entropy', logits = false }", "[2, 3]", "{ type = 'softmax' }"),
+    ("'kl_divergence'", "[2, 3]", "{ type = 'log_softmax' }"),
+    ("{ type = 'ctc', blank = 3, drop_impossible = true }", "['time', 4]", "{ type = 'dense', units = 4 }"),
+    ("{ type = 'ctc', blank = 3 }", "[12, 4]", "{ type = 'rms_norm' }"),
+];
+
+#[test]
+fn gradients_of_losses_are_slopes() {
+    for (loss, input, layers) in LOSSES {
+        assert!(!compare(&model_in(DType::F64, &[input], layers, loss), loss).contains("a"), "{loss}: its gradient is nearly 0");
+    }
+    let schema: Json = serde_json::from_str(&schema()).expect("JSON");
+    let tables = schema["properties"]["train"]["properties"]["loss"]["anyOf"][0]["anyOf"].as_array().expect("a list");
+    let missing: Vec<&str> = tables
+        .iter()
+        .filter_map(|table| table["properties"]["type"]["const"].as_str())
+        .filter(|word| !LOSSES.iter().any(|(loss, ..)| loss.contains(&format!("'{word}'"))))
+        .collect();
+    assert!(tables.len() > 10 && missing.is_empty(), "no case has {missing:?}");
 }
 
 #[test]
