@@ -405,7 +405,7 @@ fn data_of_every_kind_are_read_and_damaged_ones_refused() {
         let mut part = batch(4, 1);
         part[1].set_f64(2, label);
         write("train.npz", &part);
-        assert!(run(&arrays).expect_err("no such class").contains("which is no class"), "{label}");
+        assert!(run(&arrays).expect_err("no such class").contains("of sample 2 is"), "{label}");
     }
     let part = batch(4, 1);
     write("train.npz", &[array(DType::F32, &[4, 1, 6, 6], values(&part[0]).into_iter()), array(DType::F32, &[4], [0.5; 4].into_iter())]);

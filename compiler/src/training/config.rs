@@ -2,7 +2,7 @@
 
 use crate::optim::Optimiser;
 use kiln_ir::DType;
-use kiln_runtime::training::recipe::{Answer, Augment, EarlyStopping, Metric, Schedule};
+use kiln_runtime::training::recipe::{Allowed, Answer, Augment, EarlyStopping, Metric, Schedule};
 use std::sync::Arc;
 
 /// A `[train]` table, or what another format says instead.
@@ -100,12 +100,15 @@ impl Loss {
         matches!(self, Loss::SparseCrossEntropy { .. })
     }
 
-    /// The least number that a target may have, if they are numbers of classes: −1 is the padding of a spelling.
-    pub fn least_label(&self) -> Option<i64> {
-        match self {
-            Loss::SparseCrossEntropy { .. } => Some(0),
-            Loss::Ctc { .. } => Some(-1),
-            _ => None,
+    /// Which targets make sense for an output of so many classes, if their number is known.
+    pub fn allowed(&self, classes: Option<i64>) -> Allowed {
+        match (self, classes) {
+            (Loss::SparseCrossEntropy { .. }, Some(classes)) => Allowed::Classes(0, classes - 1),
+            // −1 is the padding of a spelling.
+            (Loss::Ctc { .. }, Some(classes)) => Allowed::Classes(-1, classes - 1),
+            (Loss::CrossEntropy { .. } | Loss::BinaryCrossEntropy { .. } | Loss::KlDivergence, _) => Allowed::Probabilities,
+            (Loss::Hinge, _) => Allowed::Signs,
+            _ => Allowed::Anything,
         }
     }
 

@@ -10,7 +10,7 @@ use crate::frontend::model::Model;
 use kiln_ir::artifact::{ImageInput, Layout};
 use kiln_ir::text::{PrintOptions, print_module};
 use kiln_ir::{Diagnostic, Dim, Graph, Module, TensorType};
-use kiln_runtime::training::recipe::{DataSlot, MeasuredOutput, Metric, Recipe};
+use kiln_runtime::training::recipe::{Allowed, DataSlot, MeasuredOutput, Metric, Recipe};
 use kiln_runtime::weights::hexadecimal;
 use sha2::{Digest, Sha256};
 
@@ -46,11 +46,11 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
             let message = format!("`{name}` is {ty}: training needs an axis for the samples of a batch, whose size is named `batch`");
             vec![Diagnostic::new("train_batch", message)]
         })?;
-        let classes = target.and_then(|term| {
-            let count = network.ty(network.outputs()[term.output].1).shape.last()?.as_const()?;
-            Some((term.term.loss.least_label()?, count - 1))
+        let allowed = target.map_or(Allowed::Anything, |term| {
+            let classes = network.ty(network.outputs()[term.output].1).shape.last().and_then(Dim::as_const);
+            term.term.loss.allowed(classes)
         });
-        data.push(DataSlot { name: name.clone(), is_target: target.is_some(), batch_axis, classes });
+        data.push(DataSlot { name: name.clone(), is_target: target.is_some(), batch_axis, allowed });
     }
     let first_target = network.inputs().len();
     let mut metrics = Vec::new();

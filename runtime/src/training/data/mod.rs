@@ -114,13 +114,11 @@ impl Wanted<'_> {
                 return Err(wrong(format!("`{}` has {value}, which is no {}", decl.name, decl.dtype)));
             }
         }
-        if let Some((least, largest)) = self.slots[slot].classes {
-            let outside = |value: f64| value < least as f64 || value > largest as f64;
-            if let Some(i) = (0..array.len()).find(|i| outside(array.get_f64(*i))) {
-                let sample = i / array.shape()[axis + 1..].iter().product::<usize>() % array.shape()[axis];
-                let error = wrong(format!("`{}` of sample {sample} is {}, which is no class", decl.name, array.get_f64(i)));
-                return Err(error.help(format!("classes are numbered from 0 to {largest}")));
-            }
+        let allowed = self.slots[slot].allowed;
+        if let Some(i) = (0..array.len()).find(|i| !allowed.has(array.get_f64(*i))) {
+            let sample = i / array.shape()[axis + 1..].iter().product::<usize>() % array.shape()[axis];
+            let error = wrong(format!("`{}` of sample {sample} is {}", decl.name, array.get_f64(i)));
+            return Err(error.help(format!("its loss takes {}", allowed.text())));
         }
         let image = image.filter(|_| array.dtype() == DType::U8 && decl.dtype.is_float() && !self.slots[slot].is_target);
         Ok(Column { array, axis, dtype: decl.dtype, pixels: image.as_ref().map(Pixels::new) })
