@@ -27,11 +27,12 @@ use crate::backend::cpu::plan::{ProgramPlan, plan_program};
 use crate::backend::cpu::schedule::schedule;
 use crate::backend::cpu::target::{CpuTarget, Placement};
 use crate::backend::cpu::weights::fill_weights;
-use crate::cut::cut;
+use crate::cut::{Choices, cut};
 use crate::kernel::Program;
 use crate::pipeline::{Config, Timing, run_passes};
 use crate::schedule::in_place::update_in_place;
 use crate::schedule::layout::channels_last;
+use crate::schedule::winograd::winograds;
 use kiln_ir::artifact::{Signature, WeightsDecl, WeightsLocation};
 use kiln_ir::graph::Parameter;
 use kiln_ir::{Diagnostic, Module};
@@ -48,8 +49,11 @@ pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &C
     let (module, mut timings) = run_passes(module, config)?;
     let nodes = timings.last().map_or(0, |last| last.nodes);
     let cutting = Instant::now();
-    let layouts = module.predict().map(channels_last).unwrap_or_default();
-    let mut program = cut(&module, "predict", &layouts).map_err(|error| vec![error])?;
+    let choices = module.predict().map(|graph| {
+        let winograds = winograds(graph, config.winograd);
+        Choices { layouts: channels_last(graph, &winograds), winograds }
+    });
+    let mut program = cut(&module, "predict", &choices.unwrap_or_default()).map_err(|error| vec![error])?;
     timings.push(Timing { pass: "cut", time: cutting.elapsed(), nodes });
     let lowering = Instant::now();
     schedule(&mut program, &target.vector_isa());

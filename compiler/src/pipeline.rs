@@ -2,6 +2,7 @@
 
 use crate::passes::recognise::{self, Recognition};
 use crate::passes::{deduplicate, expand_composites, fold_constants, regions, remove_dead, simplify_movement};
+use crate::schedule::winograd::WinogradUse;
 use kiln_ir::graph::Parameter;
 use kiln_ir::verify::verify_module;
 use kiln_ir::{Diagnostic, Graph, Module};
@@ -31,6 +32,8 @@ pub struct Config {
     pub keep: BTreeSet<&'static str>,
     /// `None` switches constant folding off (`--no-fold`).
     pub fold: Option<FoldBudget>,
+    /// When convolutions are computed in tiles with fewer multiplications.
+    pub winograd: WinogradUse,
     /// Verify after every pass, not only in builds with assertions.
     pub verify: bool,
 }
@@ -54,7 +57,13 @@ impl Default for FoldBudget {
 
 impl Default for Config {
     fn default() -> Config {
-        Config { recognise: Some(Recognition::default()), keep: BTreeSet::new(), fold: Some(FoldBudget::default()), verify: false }
+        Config {
+            recognise: Some(Recognition::default()),
+            keep: BTreeSet::new(),
+            fold: Some(FoldBudget::default()),
+            winograd: WinogradUse::default(),
+            verify: false,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use kiln::egraph::saturate::Limits;
 use kiln::passes::recognise::Recognition;
 use kiln::pipeline::Config;
 use kiln::rewrites::rules;
+use kiln::schedule::winograd::WinogradUse;
 use std::path::PathBuf;
 
 /// Compiles neural networks to small native programs.
@@ -70,6 +71,9 @@ pub struct RewriteArgs {
     /// Leave one rewrite rule out (may be repeated); `kiln explain` names those that apply
     #[arg(long = "no-rule", value_name = "NAME", value_parser = rule)]
     pub without: Vec<String>,
+    /// Compute every convolution as the sums it is written as, not in tiles with fewer multiplications, whose rounding errors are larger
+    #[arg(long)]
+    pub no_winograd: bool,
     /// Stop rewriting at so many nodes of alternatives
     #[arg(long, value_name = "N", default_value_t = Limits::default().nodes)]
     pub rewrite_nodes: usize,
@@ -78,7 +82,8 @@ pub struct RewriteArgs {
 impl RewriteArgs {
     /// The configuration of the compiler.
     pub fn config(&self) -> Config {
-        Config { recognise: Some(self.recognition()), ..Config::default() }
+        let winograd = if self.exact || self.no_winograd { WinogradUse::Never } else { WinogradUse::WhereFaster };
+        Config { recognise: Some(self.recognition()), winograd, ..Config::default() }
     }
 
     /// How far composites are recognised.
