@@ -50,10 +50,11 @@ pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &C
     let nodes = timings.last().map_or(0, |last| last.nodes);
     let cutting = Instant::now();
     let choices = module.predict().map(|graph| {
-        let winograds = winograds(graph, config.winograd);
+        let winograds = winograds(graph, config.winograd, &facts.usual_sizes);
         Choices { layouts: channels_last(graph, &winograds), winograds }
     });
     let mut program = cut(&module, "predict", &choices.unwrap_or_default()).map_err(|error| vec![error])?;
+    program.usual_sizes.clone_from(&facts.usual_sizes);
     timings.push(Timing { pass: "cut", time: cutting.elapsed(), nodes });
     let lowering = Instant::now();
     schedule(&mut program, &target.vector_isa());

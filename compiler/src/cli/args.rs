@@ -456,9 +456,9 @@ pub struct CheckArgs {
     /// Relative tolerance
     #[arg(long, value_name = "R", default_value_t = 1e-3)]
     pub rtol: f64,
-    /// Absolute tolerance
-    #[arg(long, value_name = "A", default_value_t = 1e-5)]
-    pub atol: f64,
+    /// Absolute tolerance [default: 1e-5, or 1e-4 of the largest expected value where that is more]
+    #[arg(long, value_name = "A")]
+    pub atol: Option<f64>,
     /// Threads at most
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,

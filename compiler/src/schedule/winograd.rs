@@ -9,7 +9,7 @@
 use super::layout::spare_elements;
 use crate::cut::winograd::{Block, Geometry, MOST_POINTS, Winograd, Winograds};
 use kiln_ir::graph::NodeKind;
-use kiln_ir::{DType, Dim, Graph, NodeId, Op};
+use kiln_ir::{DType, Dim, Graph, NodeId, Op, Symbol};
 use std::collections::BTreeMap;
 
 /// When convolutions are computed in tiles.
@@ -49,8 +49,8 @@ const LEAST_CHANNELS: f64 = 16.0;
 /// What counts as many, where a size is open.
 const MANY: i64 = 32;
 
-/// The convolutions of a graph to compute in tiles.
-pub fn winograds(graph: &Graph, when: WinogradUse) -> Winograds {
+/// The convolutions of a graph to compute in tiles; symbols usually have these sizes.
+pub fn winograds(graph: &Graph, when: WinogradUse, usual_sizes: &BTreeMap<Symbol, i64>) -> Winograds {
     let mut found = Winograds::new();
     let mut from_parameters = BTreeMap::new();
     for id in graph.order() {
@@ -63,7 +63,7 @@ pub fn winograds(graph: &Graph, when: WinogradUse) -> Winograds {
         from_parameters.insert(id, known);
         if let NodeKind::Op(Op::Conv(op)) = &node.kind
             && let Some(geometry) = Geometry::of(graph, id, op)
-            && let Some(how) = choose(&geometry, when, from_parameters[&node.inputs[1].node])
+            && let Some(how) = choose(&geometry, when, &Usual::of(&geometry, from_parameters[&node.inputs[1].node], usual_sizes))
         {
             found.insert(id, how);
         }
@@ -71,7 +71,7 @@ pub fn winograds(graph: &Graph, when: WinogradUse) -> Winograds {
     found
 }
 
-fn choose(geometry: &Geometry, when: WinogradUse, is_prepared: bool) -> Option<Winograd> {
+fn choose(geometry: &Geometry, when: WinogradUse, usual: &Usual) -> Option<Winograd> {
     let is_empty = geometry.outputs.iter().chain(&geometry.taps).any(|n| *n <= 0);
     let spare = [&geometry.channels, &geometry.features].map(|n| spare_elements(n, DType::F32));
     let tiles = |(outputs, taps)| Winograd { outputs, taps, block: Block::Whole, spare };
@@ -88,27 +88,32 @@ fn choose(geometry: &Geometry, when: WinogradUse, is_prepared: bool) -> Option<W
             Some(if allowed { Winograd { block, ..how } } else { how })
         }
         WinogradUse::WhereFaster => {
-            let usual = Usual::of(geometry, is_prepared);
-            let work = |how: &Winograd| Costs::of(how, geometry, &usual).work(is_prepared);
+            let work = |how: &Winograd| Costs::of(how, geometry, usual).work();
             let best = TILES.map(tiles).into_iter().min_by(|a, b| work(a).total_cmp(&work(b)))?;
-            let pays = usual.fills_vectors() && work(&best) < LEAST_GAIN * direct_work(geometry, &usual);
-            pays.then(|| Winograd { block: block(&best, geometry), ..best })
+            let pays = usual.fills_vectors() && work(&best) < LEAST_GAIN * direct_work(geometry, usual);
+            pays.then(|| Winograd { block: block(&best, geometry, usual), ..best })
         }
     }
 }
 
-/// Sizes that count where they are open: one image is usual where a network is used, many where it is trained.
+/// Sizes that count, also where they are open: one image is usual where a network is used, many where it is trained.
 struct Usual {
     images: f64,
     channels: f64,
     features: f64,
+    /// Taps are transformed once for all runs.
+    is_prepared: bool,
 }
 
 impl Usual {
-    fn of(geometry: &Geometry, is_prepared: bool) -> Usual {
-        let open = if is_prepared { 1 } else { MANY };
-        let size = |dim: &Dim, open: i64| dim.as_const().unwrap_or(open) as f64;
-        Usual { images: size(&geometry.images, open), channels: size(&geometry.channels, MANY), features: size(&geometry.features, MANY) }
+    fn of(geometry: &Geometry, is_prepared: bool, sizes: &BTreeMap<Symbol, i64>) -> Usual {
+        let size = |dim: &Dim, open: i64| dim.evaluate(&|s| sizes.get(s).copied()).unwrap_or(open) as f64;
+        Usual {
+            images: size(&geometry.images, if is_prepared { 1 } else { MANY }),
+            channels: size(&geometry.channels, MANY),
+            features: size(&geometry.features, MANY),
+            is_prepared,
+        }
     }
 
     /// Whether vectors run along something long enough.
@@ -142,6 +147,7 @@ struct Costs {
     tap_bytes: f64,
     images: f64,
     channels: f64,
+    is_prepared: bool,
 }
 
 impl Costs {
@@ -149,7 +155,7 @@ impl Costs {
         let count = |list: Vec<i64>| list.iter().map(|n| *n as f64).product::<f64>();
         let points = ((how.outputs + how.taps - 1) as f64).powi(geometry.outputs.len() as i32);
         let (tiles, tap_tiles) = (count(how.output_tiles(geometry)), count(how.tap_tiles(geometry)));
-        let Usual { images, channels, features } = *usual;
+        let Usual { images, channels, features, is_prepared } = *usual;
         Costs {
             products: points * images * tiles * tap_tiles * channels * features,
             patch_bytes: 4.0 * points * tiles * tap_tiles * channels,
@@ -157,6 +163,7 @@ impl Costs {
             tap_bytes: 4.0 * points * tap_tiles * channels * features,
             images,
             channels,
+            is_prepared,
         }
     }
 
@@ -166,9 +173,9 @@ impl Costs {
         (CLOSE_BYTES as f64 / of_channel).max(1.0) as i64
     }
 
-    fn work(&self, is_prepared: bool) -> f64 {
+    fn work(&self) -> f64 {
         let (patches, products) = (2.0 * self.images * self.patch_bytes, 2.0 * self.images * self.product_bytes);
-        if is_prepared {
+        if self.is_prepared {
             return overlapped(self.products, self.tap_bytes) + WORK_OF_CLOSE_BYTE * (patches + products);
         }
         // What was just transformed is still close; products of blocks of channels are added up.
@@ -179,8 +186,8 @@ impl Costs {
 }
 
 /// Blocks that stay close, where all at once would not.
-fn block(how: &Winograd, geometry: &Geometry) -> Block {
-    let costs = Costs::of(how, geometry, &Usual::of(geometry, true));
+fn block(how: &Winograd, geometry: &Geometry, usual: &Usual) -> Block {
+    let costs = Costs::of(how, geometry, usual);
     let image_bytes = (costs.patch_bytes + costs.product_bytes).max(1.0) as i64;
     if how.tap_tiles(geometry).iter().any(|n| *n > 1) {
         // Many taps and channels, few products: the gradient by a kernel.

@@ -7,7 +7,7 @@ use crate::backend::cpu::jit::Predictor;
 use crate::backend::cpu::target::CpuTarget;
 use crate::compile::{Compiled, compile};
 use crate::pipeline::Config;
-use kiln_ir::Diagnostic;
+use kiln_ir::{Diagnostic, Symbol};
 use kiln_runtime::threads::ThreadPool;
 use kiln_runtime::training::recipe::Recipe;
 use std::path::Path;
@@ -27,8 +27,10 @@ impl TrainingPlan {
     ///
     /// Errors: as [`compile`].
     pub fn compile(&self, target: &CpuTarget, facts: &ModelFacts, config: &Config) -> Result<CompiledTrainer, Vec<Diagnostic>> {
+        let mut usual_sizes = facts.usual_sizes.clone();
+        usual_sizes.entry(Symbol::new("batch")).or_insert(i64::from(self.recipe.schedule.batch.max(1)));
         let of = |module: &kiln_ir::Module, states| {
-            let facts = ModelFacts { name: module.name.clone(), states, ..facts.clone() };
+            let facts = ModelFacts { name: module.name.clone(), states, usual_sizes: usual_sizes.clone(), ..facts.clone() };
             compile(module, target.clone(), facts, config)
         };
         let step = of(&self.step, self.recipe.states.len())?;

@@ -73,6 +73,9 @@ pub struct Geometry {
     pub features: Dim,
 }
 
+/// Along an axis, as positions of images go: sums of such sizes do not overflow.
+const LARGEST: i64 = 1 << 20;
+
 impl Geometry {
     /// The sizes of a convolution along one or two axes of known extent, without strides, dilation and groups, of f32.
     pub fn of(graph: &Graph, node: NodeId, op: &Conv) -> Option<Geometry> {
@@ -84,7 +87,8 @@ impl Geometry {
         if !is_plain || rank > 2 || output.dtype != DType::F32 {
             return None;
         }
-        let known = |dims: &[Dim]| dims.iter().map(Dim::as_const).collect::<Option<Vec<i64>>>();
+        let is_usual = |n: &i64| (-LARGEST..=LARGEST).contains(n);
+        let known = |dims: &[Dim]| dims.iter().map(|d| d.as_const().filter(is_usual)).collect::<Option<Vec<i64>>>();
         Some(Geometry {
             outputs: known(&output.shape[2..])?,
             taps: known(&weight.shape[2..])?,
