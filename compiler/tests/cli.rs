@@ -534,3 +534,92 @@ fn a_reader_that_leaves_is_no_error() {
     let output = command.args(["-c", &line]).current_dir(place.path()).output().expect("sh starts");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
+
+/// A picture classifier of another program learns other classes, and what comes out is compiled.
+#[test]
+fn an_onnx_model_is_tuned_and_compiled() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let path = place.path();
+    let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/digits/digits.onnx");
+    std::fs::copy(digits, path.join("digits.onnx")).expect("it is copied");
+    let tune = "[train]\nloss = { type = \"sparse_cross_entropy\", logits = false }\nlearning_rate = 0.003\nepochs = 4\nbatch = 16\n\
+                freeze = [\"conv*\", \"dense1.weight\"]\n[fine_tune]\nreplace = [{ pattern = \"dense2.*\", units = 4 }]\n";
+    std::fs::write(path.join("tune.toml"), tune).expect("it is written");
+    // Which corner is bright says the class.
+    let pictures = |count: usize| {
+        let mut pixels = vec![0.0f32; count * 784];
+        let labels: Vec<f64> = (0..count).map(|sample| (sample * 7 % 4) as f64).collect();
+        for (at, pixel) in pixels.iter_mut().enumerate() {
+            let (sample, row, column) = (at / 784, at % 784 / 28, at % 28);
+            let corner = row / 14 * 2 + column / 14;
+            let noise = ((at * 2_654_435_761) % 1000) as f32 / 4000.0;
+            *pixel = noise + if corner as f64 == labels[sample] && (4..24).contains(&row) { 0.7 } else { 0.0 };
+        }
+        let x = Array::from_bytes(DType::F32, vec![count, 1, 28, 28], Tensor::f32(&[count, 1, 28, 28], &pixels).bytes()).expect("small");
+        let mut y = Array::zeroed(DType::I64, vec![count]).expect("small");
+        labels.iter().enumerate().for_each(|(i, label)| y.set_f64(i, *label));
+        (x, y)
+    };
+    let ((x, y), (u, v)) = (pictures(160), pictures(40));
+    write_npz(&path.join("data.npz"), [("x_train", &x), ("y_train", &y), ("x_test", &u), ("y_test", &v)]).expect("it is written");
+    write_npz(&path.join("in.npz"), [("image", &u)]).expect("it is written");
+
+    let says = |line: &str| {
+        let output = kiln(path, line);
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
+        (output.status.success(), text)
+    };
+    let (done, told) = says("train digits.onnx --data data.npz --out tuned");
+    assert!(!done && told.contains("does not say how it is trained") && told.contains("--config tune.toml"), "{told}");
+    let (done, told) = says("train digits.onnx --config tune.toml --data data.npz --out tuned");
+    assert!(done, "{told}");
+    let losses: Vec<f64> = told.lines().filter_map(|line| line.split("loss ").nth(1)?.split_whitespace().next()?.parse().ok()).collect();
+    assert!(losses[3] < 0.5 * losses[0], "{told}");
+
+    let tuned = std::fs::read(path.join("tuned/model.safetensors")).expect("it is there");
+    let tensors = safetensors::SafeTensors::deserialize(&tuned).expect("whole");
+    let original = kiln::frontend::onnx::import(&path.join("digits.onnx"), &kiln::frontend::onnx::Options::default()).expect("it is read");
+    for (name, parameter) in &original.parameters {
+        let (tensor, value) = (tensors.tensor(name).expect("it is kept"), parameter.value.as_ref().expect("it has one"));
+        let stays = name.starts_with("conv") || name == "dense1.weight";
+        assert_eq!(tensor.data() == value.bytes(), stays, "{name}");
+    }
+    assert_eq!(tensors.tensor("dense2.bias").expect("it is there").shape(), [4]);
+
+    let (done, told) = says("compile digits.onnx --parameters tuned/model.safetensors -o digits");
+    assert!(!done && told.contains("`dense2.bias`"), "{told}");
+    let (done, told) = says("compile digits.onnx --config tune.toml --parameters tuned/model.safetensors -o digits");
+    assert!(done, "{told}");
+    let status = Command::new(path.join("digits")).args(["--inputs", "in.npz", "--output", "out.npz"]).current_dir(path).status();
+    assert!(status.expect("it runs").success());
+    let scores = Npz::open(&path.join("out.npz")).and_then(|mut file| file.read("probabilities")).expect("readable").expect("it is there");
+    assert_eq!(scores.shape(), [40, 4]);
+    let right = (0..40).filter(|sample| {
+        let best = (0..4).max_by(|a, b| scores.get_f64(sample * 4 + a).total_cmp(&scores.get_f64(sample * 4 + b))).expect("four");
+        best as f64 == v.get_f64(*sample)
+    });
+    assert!(right.count() >= 38, "{told}");
+
+    // Adapters leave a network of the same shapes, which needs no file of settings; checkpoints go on without its matrices.
+    let adapt = "[train]\nloss = { type = \"sparse_cross_entropy\", logits = false }\nlearning_rate = 0.01\nepochs = 2\nbatch = 16\n\
+                 freeze = [\"*\"]\n[fine_tune]\nadapters = { pattern = \"dense*.weight\", rank = 4, alpha = 8 }\n";
+    std::fs::write(path.join("adapt.toml"), adapt).expect("it is written");
+    let (done, told) = says("train digits.onnx --config adapt.toml --data data.npz --out adapted");
+    assert!(done && !told.contains("--config"), "{told}");
+    let file = path.join("adapted/model.safetensors");
+    let learnt = std::fs::read(&file).expect("it is there");
+    std::fs::remove_file(&file).expect("it is removed");
+    let (done, told) = says("train digits.onnx --config adapt.toml --data data.npz --out adapted --resume");
+    assert!(done && std::fs::read(&file).expect("it is there again") == learnt, "{told}");
+    let tensors = safetensors::SafeTensors::deserialize(&learnt).expect("whole");
+    assert!(original.parameters.keys().map(String::as_str).eq({
+        let mut names = tensors.names();
+        names.sort_unstable();
+        names
+    }));
+    let (done, told) = says("compile digits.onnx --parameters adapted/model.safetensors -o digits");
+    assert!(done, "{told}");
+
+    let (done, told) = says("compile digits.onnx --config tune.toml --emit trainer -o trainer");
+    assert!(!done && told.contains("does not carry the values"), "{told}");
+}

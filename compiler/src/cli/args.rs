@@ -54,9 +54,12 @@ pub struct ModelArgs {
     /// Fix a size that the model leaves open (may be repeated)
     #[arg(long = "dim", value_name = "NAME=SIZE", value_parser = dim)]
     pub dims: Vec<(String, i64)>,
-    /// Parameters of a network written in layers or of Keras, as training leaves them, in place of those that its seed or its file gives
+    /// Parameters as training leaves them, in place of those that the seed or the file of the network gives
     #[arg(long, value_name = "FILE.safetensors")]
     pub parameters: Option<PathBuf>,
+    /// How the network is trained on: a file with tables [train] and [fine_tune], as MODELS.md describes them
+    #[arg(long, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
 }
 
 /// How far rewriting may go.
@@ -263,7 +266,7 @@ pub struct RunArgs {
     pub json: bool,
 }
 
-/// Train a network that a model file describes, by its [train] table, or one of Keras, as it was compiled
+/// Train a network that a model file describes, by its [train] table, or one of Keras, as it was compiled, or any by --config
 ///
 /// The step of training, forward, backward and update, is compiled first. Data are train.npz (and validation.npz, test.npz), the files
 /// of MNIST and its like (train-images-idx3-ubyte …, .gz too), or pictures in a directory for each class (train/CLASS/*.png).
@@ -276,6 +279,7 @@ pub struct RunArgs {
 ///   kiln train net.toml --data data/ --out trained/
 ///   kiln train net.toml --data data/ --out trained/ --epochs 20 --seed 7 --resume
 ///   kiln train net.keras --data data/ --out trained/               from the weights in the file
+///   kiln train net.onnx --config tune.toml --data data/ --out tuned/    from the weights in the file, by [train] and [fine_tune]
 ///   kiln compile net.toml --parameters trained/model.safetensors -o net
 #[derive(ClapArgs, Debug)]
 #[command(verbatim_doc_comment)]
@@ -306,7 +310,7 @@ pub struct TrainArgs {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
     /// Go on from the checkpoint in the output directory
-    #[arg(long, conflicts_with_all = ["overwrite", "parameters"])]
+    #[arg(long, conflicts_with = "overwrite")]
     pub resume: bool,
     /// Begin anew although the output directory holds a checkpoint
     #[arg(long)]

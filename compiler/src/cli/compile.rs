@@ -116,6 +116,10 @@ fn write_trainer(args: &CompileArgs, config: &Config) -> Result<(), Failure> {
         ));
     }
     let trainable = model::read_trainable(&args.model)?;
+    if args.model.config.is_some() && trainable.has_values() {
+        let message = "a trainer does not carry the values that the file of a network has".to_string();
+        return Err(Failure::Usage(format!("{message}: fine-tune it with kiln train, or compile --function train-step")));
+    }
     let plan = trainable.plan()?;
     let compiled = plan.compile(&target(args)?, &trainable.facts, config)?;
     Ok(compiled.write(&plan.recipe, &args.output, &ThreadPool::new(threads(None)))?)

@@ -4,14 +4,15 @@ use super::args::ModelArgs;
 use kiln::artifact::describe::ModelFacts;
 use kiln::frontend::keras;
 use kiln::frontend::keras::file::is_keras;
+use kiln::frontend::model::tuning::{Tuning, load_tuning};
 use kiln::frontend::model::{Language, Model, load};
+use kiln::frontend::onnx::trainable::{load_trainable, name_batch};
 use kiln::frontend::onnx::{Options, import};
+use kiln::training::adapters::with_adapters;
 use kiln::training::{TrainingPlan, plan};
 use kiln_ir::text::{ConstantTable, parse_module};
 use kiln_ir::{Diagnostic, Dim, Graph, Module, Symbol};
-use kiln_runtime::arrays::Array;
 use kiln_runtime::files::file_error;
-use kiln_runtime::training::checkpoint::save;
 use kiln_runtime::weights::hexadecimal;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -33,33 +34,54 @@ pub struct Loaded {
 /// Errors: everything that can be wrong with it.
 pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
     let path = args.model.as_path();
-    if args.parameters.is_some() && Language::of(path).is_none() && !is_keras(path) {
-        let error = Diagnostic::new("usage_parameters", format!("{} has parameters of its own", path.display()));
-        return Err(vec![error.help("--parameters is for networks written in layers, in .toml and .json files, and for Keras's")]);
-    }
     let module = if path.extension().is_some_and(|extension| extension == "kiln") {
+        if args.parameters.is_some() || args.config.is_some() {
+            let error = Diagnostic::new("usage_parameters", format!("{} is a program, with values of its own", path.display()));
+            return Err(vec![error.help("--parameters and --config are for networks")]);
+        }
         let text = std::fs::read_to_string(path).map_err(|error| vec![file_error("read", path, &error)])?;
         let mut module = parse_module(&path.display().to_string(), &text, &ConstantTable::new())?;
         bind(&mut module, &args.dims).map_err(|error| vec![error])?;
         module
-    } else if let Some(model) = layers(path)? {
-        let mut module = args.parameters.as_deref().map_or_else(|| model.initialised(), |file| model.trained(file))?;
-        bind(&mut module, &args.dims).map_err(|error| vec![error])?;
-        module
+    } else if is_onnx(path) && args.parameters.is_none() && args.config.is_none() {
+        import(path, &options(args))?
     } else {
-        import(path, &Options { dims: args.dims.iter().cloned().collect(), ..Options::default() })?
+        let model = network(args, &tuning(args)?)?;
+        let mut module = args.parameters.as_deref().map_or_else(|| model.initialised(), |file| model.trained(file))?;
+        if !is_onnx(path) {
+            bind(&mut module, &args.dims).map_err(|error| vec![error])?;
+        }
+        module
     };
     predict(&module).map_err(|error| vec![error])?;
     let facts = facts(&module, path).map_err(|error| vec![error])?;
     Ok(Loaded { module, facts })
 }
 
-/// A network that its file describes in layers; `None` for files of other kinds.
-fn layers(path: &Path) -> Result<Option<Model>, Vec<Diagnostic>> {
+fn is_onnx(path: &Path) -> bool {
+    Language::of(path).is_none() && !is_keras(path)
+}
+
+fn options(args: &ModelArgs) -> Options {
+    Options { dims: args.dims.iter().cloned().collect(), ..Options::default() }
+}
+
+/// What `--config` says.
+fn tuning(args: &ModelArgs) -> Result<Tuning, Vec<Diagnostic>> {
+    args.config.as_deref().map_or_else(|| Ok(Tuning::default()), load_tuning)
+}
+
+/// A network with its parameters, as a file of tuning changes it. Adapters are no part of it: their file has what they add up to.
+fn network(args: &ModelArgs, tuning: &Tuning) -> Result<Model, Vec<Diagnostic>> {
+    let path = args.model.as_path();
     match Language::of(path) {
-        _ if is_keras(path) => Ok(Some(keras::load(path)?.model)),
-        Some(language) => load(path, language).map(Some),
-        None => Ok(None),
+        _ if is_keras(path) => Ok(Model { seed: tuning.seed, ..keras::load_with(path, &tuning.replace)?.model }),
+        Some(_) if !tuning.replace.is_empty() => {
+            let error = Diagnostic::new("fine_tune_replace", format!("{} says itself how many `units` its layers have", path.display()));
+            Err(vec![error.help("change them there; `replace` is for files of other programs")])
+        }
+        Some(language) => load(path, language),
+        None => load_trainable(path, &options(args), tuning),
     }
 }
 
@@ -71,25 +93,25 @@ pub struct Trainable {
     pub facts: ModelFacts,
     /// What the file asks of training that it goes without.
     pub left_out: Vec<String>,
+    /// Whether it is another network than that of its file.
+    pub is_changed: bool,
 }
 
 impl Trainable {
+    /// Whether the file of the network has values.
+    pub fn has_values(&self) -> bool {
+        self.model.module.parameters.values().any(|parameter| parameter.value.is_some())
+    }
+
     /// Writes the parameters that training begins with into `folder`, if the file of the network has values; gives their file.
     ///
     /// Errors: `file`, `memory`.
     pub fn start(&self, folder: &Path) -> Result<Option<PathBuf>, Vec<Diagnostic>> {
-        if self.model.module.parameters.values().all(|parameter| parameter.value.is_none()) {
+        if !self.has_values() {
             return Ok(None);
         }
-        let module = self.model.initialised()?;
-        let mut tensors = Vec::new();
-        for (name, info) in &self.model.parameters {
-            let value = module.parameters[name].value.as_ref().expect("it was initialised");
-            let array = Array::from_bytes(value.dtype(), value.shape().to_vec(), value.bytes()).map_err(|error| vec![error])?;
-            tensors.push((info.slot(name), array));
-        }
         let path = folder.join("start.safetensors");
-        save(&path, tensors.iter().map(|(slot, array)| (slot, array)), "").map_err(|error| vec![error])?;
+        self.model.save_initialised(&path)?;
         Ok(Some(path))
     }
 
@@ -103,28 +125,45 @@ impl Trainable {
     }
 }
 
-/// Reads a model file in order to train the network.
+/// Reads a network in order to train it.
 ///
-/// Errors: everything that can be wrong with it; files of other kinds.
+/// Errors: everything that can be wrong with it; files that do not say how.
 pub fn read_trainable(args: &ModelArgs) -> Result<Trainable, Vec<Diagnostic>> {
     let path = args.model.as_path();
+    let tuning = tuning(args)?;
     let mut left_out = Vec::new();
     let mut model = if is_keras(path) {
-        let imported = keras::load(path)?;
-        let config = imported.configuration()?;
-        left_out = imported.training.left_out;
-        Model { config: Some(config), ..imported.model }
-    } else if let Some(language) = Language::of(path) {
-        load(path, language)?
-    } else {
+        let imported = keras::load_with(path, &tuning.replace)?;
+        let config = match tuning.train {
+            Some(_) => None,
+            None => Some(imported.configuration()?),
+        };
+        left_out.clone_from(&imported.training.left_out);
+        Model { config, seed: tuning.seed, ..imported.model }
+    } else if is_onnx(path) && tuning.train.is_none() {
         let error = Diagnostic::new("not_trainable", format!("{} does not say how it is trained", path.display()));
-        return Err(vec![error.help("model files and Keras's do: MODELS.md and KERAS.md list their layers")]);
+        let help = "write a table [train] with a `loss` into a file and name it: --config tune.toml (MODELS.md, \"Fine-tuning\")";
+        return Err(vec![error.help(help)]);
+    } else {
+        network(args, &tuning)?
     };
-    bind(&mut model.module, &args.dims).map_err(|error| vec![error])?;
-    let sizes: BTreeMap<Symbol, Dim> = args.dims.iter().map(|(name, size)| (Symbol::new(name), Dim::from(*size))).collect();
-    model.training = model.training.map_dims(&mut |dim| dim.substitute(&|symbol: &Symbol| sizes.get(symbol).cloned()));
+    model.config = tuning.train.clone().or(model.config);
+    if is_onnx(path) {
+        name_batch(&mut model);
+    } else {
+        bind(&mut model.module, &args.dims).map_err(|error| vec![error])?;
+        let sizes: BTreeMap<Symbol, Dim> = args.dims.iter().map(|(name, size)| (Symbol::new(name), Dim::from(*size))).collect();
+        model.training = model.training.map_dims(&mut |dim| dim.substitute(&|symbol: &Symbol| sizes.get(symbol).cloned()));
+    }
+    if let Some(adapters) = &tuning.adapters {
+        // They begin beside the parameters that are given.
+        if let Some(file) = &args.parameters {
+            model.module = Module { functions: model.module.functions.clone(), ..model.trained(file)? };
+        }
+        model = with_adapters(model, adapters).map_err(|error| vec![error])?;
+    }
     let facts = facts(&model.module, path).map_err(|error| vec![error])?;
-    Ok(Trainable { model, facts, left_out })
+    Ok(Trainable { model, facts, left_out, is_changed: !tuning.replace.is_empty() })
 }
 
 fn bind(module: &mut Module, dims: &[(String, i64)]) -> Result<(), Diagnostic> {

@@ -13,7 +13,13 @@ use std::io::Write;
 /// Runs the command.
 pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let pool = ThreadPool::new(threads(args.threads));
-    let trainable = read_trainable(&args.model)?;
+    let mut trainable = read_trainable(&args.model)?;
+    trainable.model.seed = args.seed.unwrap_or(trainable.model.seed);
+    let adapts = !trainable.model.adapters.is_empty();
+    // Checkpoints of adapters are without what they are for.
+    if args.resume && args.model.parameters.is_some() && !adapts {
+        return Err(Failure::Usage("--resume goes on with what is there: without --parameters".into()));
+    }
     let mut plan = trainable.plan()?;
     plan.recipe.schedule.batch = args.batch.unwrap_or(plan.recipe.schedule.batch);
     let folder = tempfile::tempdir()?;
@@ -32,7 +38,7 @@ pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
         batch: args.batch,
         seed: args.seed,
         learning_rate: args.learning_rate,
-        parameters: args.model.parameters.clone().or(start),
+        parameters: if adapts { start } else { args.model.parameters.clone().or(start) },
         resume: args.resume,
         overwrite: args.overwrite,
         checkpoint_seconds: Some(args.checkpoint_seconds),
@@ -43,7 +49,9 @@ pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
     kiln_runtime::training::run::train(trainer, &options, &pool, out)?;
     if !args.json {
         let (model, parameters) = (args.model.model.display(), args.out.join("model.safetensors"));
-        writeln!(out, "compile it: kiln compile {model} --parameters {} -o {}", parameters.display(), trainable.facts.name)?;
+        let config = args.model.config.as_ref().filter(|_| trainable.is_changed);
+        let config = config.map_or(String::new(), |config| format!(" --config {}", config.display()));
+        writeln!(out, "compile it: kiln compile {model}{config} --parameters {} -o {}", parameters.display(), trainable.facts.name)?;
     }
     Ok(())
 }

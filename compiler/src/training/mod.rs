@@ -2,12 +2,14 @@
 //! evaluation.
 //!
 //! Reading order: [`config`] (what is asked for), `states` (what is remembered), `step` and `update` (what one step
-//! computes), `evaluation`, `trace`, [`plan`] (all of them, and how they are driven), [`compiled`].
+//! computes), `evaluation`, `trace`, [`adapters`] (matrices that stay, and what is trained beside them), [`plan`] (all of them, and how they are driven), [`compiled`].
 
+pub mod adapters;
 pub mod compiled;
 pub mod config;
 mod evaluation;
 mod objective;
+pub mod pattern;
 mod plan;
 mod states;
 mod step;

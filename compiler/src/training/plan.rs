@@ -10,7 +10,7 @@ use crate::frontend::model::Model;
 use kiln_ir::artifact::{ImageInput, Layout};
 use kiln_ir::text::{PrintOptions, print_module};
 use kiln_ir::{Diagnostic, Dim, Graph, Module, TensorType};
-use kiln_runtime::training::recipe::{Allowed, DataSlot, MeasuredOutput, Metric, Recipe};
+use kiln_runtime::training::recipe::{Adapter, Allowed, DataSlot, MeasuredOutput, Metric, Recipe, Slot};
 use kiln_runtime::weights::hexadecimal;
 use sha2::{Digest, Sha256};
 
@@ -66,7 +66,17 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
         true => None,
         false => Some(pictures(model, network).map_err(|error| vec![error])?),
     };
+    let place = |slots: &[Slot], name: &str| slots.iter().position(|slot| slot.name == *name).expect("states are all of the network's");
+    let adapters = (model.adapters.iter())
+        .map(|adapter| Adapter {
+            weight: place(&states.fixed, &adapter.weight),
+            first: place(&states.changing, &adapter.first),
+            second: place(&states.changing, &adapter.second),
+            scale: adapter.scale,
+        })
+        .collect();
     let recipe = Recipe {
+        adapters,
         name: model.module.name.clone(),
         seed: model.seed,
         data,

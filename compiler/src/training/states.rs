@@ -1,6 +1,7 @@
 //! What a step takes besides data: parameters, and what is remembered of them from step to step.
 
 use super::config::TrainingConfig;
+use super::pattern::matches;
 use crate::frontend::model::Model;
 use kiln_ir::initialiser::Initialiser;
 use kiln_ir::{DType, Diagnostic, NodeKind};
@@ -36,7 +37,9 @@ impl States {
         }
         let mut states = States { trained: Vec::new(), statistics: Vec::new(), fixed: Vec::new(), changing: Vec::new() };
         for (name, info) in &model.parameters {
-            if config.freeze.iter().any(|pattern| matches(pattern, name)) {
+            let held = model.adapters.iter().any(|adapter| adapter.weight == *name);
+            let adapts = model.adapters.iter().any(|adapter| [&adapter.first, &adapter.second].contains(&name));
+            if held || !adapts && config.freeze.iter().any(|pattern| matches(pattern, name)) {
                 states.fixed.push(info.slot(name));
             } else {
                 let list = if info.trainable { &mut states.trained } else { &mut states.statistics };
@@ -99,44 +102,4 @@ pub fn average(parameter: &str) -> String {
 
 fn constant(value: f64) -> Initial {
     Initial::Drawn { initialiser: Initialiser::Constant(value), fans: (1, 1) }
-}
-
-/// Whether a name is one that `*` patterns stand for.
-fn matches(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
-    let mut parts = parts.peekable();
-    if parts.peek().is_none() {
-        return rest.is_empty();
-    }
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return rest.ends_with(part);
-        }
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn stars_stand_for_anything() {
-        let cases = [
-            ("conv.weight", "conv.weight", true),
-            ("conv.weight", "conv.weights", false),
-            ("conv*", "conv2d_2.bias", true),
-            ("*.bias", "conv2d_2.bias", true),
-            ("*.bias", "conv2d_2.bias.x", false),
-            ("*2*b*", "conv2d.bias", true),
-            ("*", "", true),
-            ("a*a", "a", false),
-        ];
-        for (pattern, name, expected) in cases {
-            assert_eq!(matches(pattern, name), expected, "{pattern} on {name}");
-        }
-    }
 }

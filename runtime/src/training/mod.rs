@@ -1,9 +1,10 @@
 //! Training: what drives the compiled step of a network over data.
 //!
 //! Read in this order: [`recipe`] (what is known beforehand), [`stepper`] (the compiled functions with their memory), [`data`] (what
-//! they are driven over) with [`order`] and [`augment`], [`run`] (epoch after epoch) with [`rate`] and [`metrics`], [`checkpoint`],
+//! they are driven over) with [`order`] and [`augment`], [`run`] (epoch after epoch) with [`rate`] and [`metrics`], [`checkpoint`] and [`adapters`],
 //! [`history`] and [`report`] (what is left), [`program`] (the command line of trainers).
 
+pub mod adapters;
 pub mod augment;
 pub mod checkpoint;
 pub mod data;

@@ -105,8 +105,12 @@ unsafe fn execute(program: &str, command: Command, descriptor: &TrainerDescripto
             return Err(Failure::Usage(format!("it needs {what}")));
         }
     }
-    if options.resume && (options.overwrite || options.parameters.is_some()) {
-        return Err(Failure::Usage("--resume goes on with what is there: without --overwrite and --parameters".to_owned()));
+    if options.resume && options.overwrite {
+        return Err(Failure::Usage("--resume goes on with what is there, --overwrite begins anew: one of them".to_owned()));
+    }
+    // Checkpoints of adapters are without what they are for.
+    if options.resume && options.parameters.is_some() && recipe.adapters.is_empty() {
+        return Err(Failure::Usage("--resume goes on with what is there: without --parameters".to_owned()));
     }
     let pool = ThreadPool::new(command.threads.unwrap_or(usize::MAX).clamp(1, default_workers()));
     let functions = Functions { step: &step, evaluation: &evaluation, trace: &trace };

@@ -25,6 +25,8 @@ pub struct Recipe {
     pub states: Vec<Slot>,
     /// How many of `states` are the network's own.
     pub parameters: usize,
+    /// What is trained in the place of some that are `fixed`.
+    pub adapters: Vec<Adapter>,
     /// What the trace tells about: inputs and layers, in the order of computation.
     pub layers: Vec<String>,
     /// How the steps follow one another.
@@ -41,6 +43,19 @@ pub struct Recipe {
     pub step: String,
     /// Part of the training data that is held back when the data bring nothing to validate with, in 0..1.
     pub validation: f64,
+}
+
+/// What is added to a matrix that stays: `scale` times the product of two narrow ones.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Adapter {
+    /// Which of `fixed` it is.
+    pub weight: usize,
+    /// Which of `states` has its rows.
+    pub first: usize,
+    /// Which of `states` has its columns.
+    pub second: usize,
+    /// The factor.
+    pub scale: f64,
 }
 
 /// Something that comes from the data.

@@ -1,5 +1,6 @@
 //! Training, epoch after epoch: batches, steps, evaluation, checkpoints, and what is told on the way.
 
+use super::adapters::merged;
 use super::augment::augment;
 use super::checkpoint::{Progress, load, save};
 use super::data::{Dataset, Wanted, open};
@@ -140,8 +141,16 @@ impl Run<'_, '_> {
         let text = serde_json::to_string(recipe).map_err(std::io::Error::other)?;
         let measured = self.parts.measured.as_ref().map_or(0, |(_, _, samples)| samples.len());
         let tested = self.parts.test.map_or(0, Dataset::len);
-        let digest = Sha256::digest(format!("{text} on {} samples, {measured} and {tested}", self.train.len()));
-        let run = hexadecimal(&digest);
+        let mut digest = Sha256::new_with_prefix(format!("{text} on {} samples, {measured} and {tested}", self.train.len()));
+        if !recipe.adapters.is_empty() {
+            // Checkpoints are without what adapters are for, so it must be the same again.
+            if let Some(path) = &self.options.parameters {
+                let (fixed, _) = load(path, &recipe.fixed)?;
+                self.stepper.restore_fixed(fixed);
+            }
+            self.stepper.fixed().iter().for_each(|array| digest.update(array.bytes()));
+        }
+        let run = hexadecimal(&digest.finalize());
         for name in ["checkpoint.safetensors", "best.safetensors", "model.safetensors", "history.csv", "report.html"] {
             remove_unfinished(&self.file(name));
         }
@@ -156,7 +165,7 @@ impl Run<'_, '_> {
                 return Err(Diagnostic::new("checkpoint", message).help("leave --resume away to begin").into());
             }
             (true, true) => {
-                let (mut arrays, text) = load(&path, recipe.fixed.iter().chain(&recipe.states))?;
+                let (mut arrays, text) = load(&path, held(recipe).iter().chain(&recipe.states))?;
                 let progress: Progress = serde_json::from_str(&text)
                     .map_err(|error| Diagnostic::new("checkpoint", format!("{}: its progress is unreadable: {error}", path.display())))?;
                 if progress.run != run {
@@ -165,8 +174,11 @@ impl Run<'_, '_> {
                         .help("train with the same ones, or begin anew with --overwrite")
                         .into());
                 }
-                let states = arrays.split_off(recipe.fixed.len());
-                self.stepper.restore(arrays, states, progress.steps);
+                let states = arrays.split_off(held(recipe).len());
+                if recipe.adapters.is_empty() {
+                    self.stepper.restore_fixed(arrays);
+                }
+                self.stepper.restore_states(states, progress.steps);
                 self.progress = progress;
             }
             (_, false) => {
@@ -204,7 +216,8 @@ impl Run<'_, '_> {
             let source = if let Initial::Of(at) = slot.initial { &states[at] } else { old };
             states.push(Array::from_bytes(slot.dtype, slot.shape.clone(), source.bytes())?);
         }
-        self.stepper.restore(fixed, states, steps);
+        self.stepper.restore_fixed(fixed);
+        self.stepper.restore_states(states, steps);
         Ok(())
     }
 
@@ -387,7 +400,7 @@ impl Run<'_, '_> {
 
     fn save_checkpoint(&self) -> Result<(), Diagnostic> {
         let text = serde_json::to_string(&self.progress).map_err(|error| Diagnostic::new("checkpoint", error.to_string()))?;
-        let tensors = (self.recipe.fixed.iter().zip(self.stepper.fixed())).chain(self.recipe.states.iter().zip(self.stepper.states()));
+        let tensors = (held(self.recipe).iter().zip(self.stepper.fixed())).chain(self.recipe.states.iter().zip(self.stepper.states()));
         save(&self.file("checkpoint.safetensors"), tensors, &text)
     }
 
@@ -406,7 +419,13 @@ impl Run<'_, '_> {
         if best.exists() {
             self.take_parameters(&best, self.progress.steps)?;
         }
-        save_parameters(recipe, &self.stepper, &path)?;
+        match recipe.adapters.is_empty() {
+            true => save_parameters(recipe, &self.stepper, &path)?,
+            false => {
+                let tensors = merged(recipe, self.stepper.fixed(), self.stepper.evaluated())?;
+                save(&path, tensors.iter().map(|(slot, array)| (*slot, array)), &recipe.name)?;
+            }
+        }
         let tested = match self.parts.test {
             Some(test) => {
                 let all: Vec<usize> = (0..test.len()).collect();
@@ -454,6 +473,11 @@ fn evaluate(recipe: &Recipe, stepper: &mut Stepper, part: &str, dataset: &Datase
     let values = measuring.iter().map(|metric| Some(metric.value()).filter(|value| value.is_finite()));
     let metrics = recipe.metrics.iter().map(name).zip(values).collect();
     Ok(Measured { part: part.to_owned(), loss: sum / samples.len().max(1) as f64, metrics })
+}
+
+/// What stays and is in checkpoints nevertheless: nothing where adapters are trained, which are small beside it.
+fn held(recipe: &Recipe) -> &[Slot] {
+    if recipe.adapters.is_empty() { &recipe.fixed } else { &[] }
 }
 
 /// Writes the parameters that evaluation uses, by the names of the network.

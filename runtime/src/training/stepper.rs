@@ -144,6 +144,16 @@ impl<'m> Stepper<'m> {
         (self.fixed, self.states, self.steps) = (fixed, states, steps);
     }
 
+    /// Puts other values in the place of those that stay.
+    pub fn restore_fixed(&mut self, fixed: Vec<Array>) {
+        self.fixed = fixed;
+    }
+
+    /// Puts other values in the place of those that change, after so many steps.
+    pub fn restore_states(&mut self, states: Vec<Array>, steps: u64) {
+        (self.states, self.steps) = (states, steps);
+    }
+
     /// Sizes of a batch, in the order of the step's symbols.
     ///
     /// Errors: data that do not fit.

@@ -2,9 +2,11 @@
 
 use super::super::model::context::{Care, Context, Parameters, TrainingMode, Weight, product};
 use super::super::model::tree::{Mistake, Node};
+use super::super::model::tuning::Replacement;
 use super::initialise::{care, initialiser};
 use super::network::Place;
 use super::settings::Settings;
+use crate::training::pattern::matches;
 use kiln_ir::initialiser::Initialiser;
 use kiln_ir::ops::{self, Op};
 use kiln_ir::{Builder, DType, Dim, Graph, Origin, Tensor, TensorType, Value};
@@ -67,6 +69,8 @@ pub struct Import {
     pub depth: usize,
     /// How many of the models around are not to be trained.
     pub held: usize,
+    /// Dense layers that begin anew, each with whether it was found.
+    pub replace: Vec<(Replacement, bool)>,
 }
 
 impl Import {
@@ -88,6 +92,7 @@ impl Import {
             calls: 0,
             depth: 0,
             held: 0,
+            replace: Vec::new(),
         }
     }
 
@@ -121,6 +126,8 @@ pub struct Layer<'i, 't> {
     pub dtypes: (DType, DType),
     /// The place in the file.
     pub origin: Arc<Origin>,
+    /// Whether its parameters begin with new values.
+    pub anew: bool,
 }
 
 impl<'t> Layer<'_, 't> {
@@ -217,6 +224,15 @@ impl<'t> Layer<'_, 't> {
         }
     }
 
+    /// How many units the layer has from now on, if it is one that begins anew: no values of the file are its own then.
+    pub fn replaced(&mut self) -> Option<usize> {
+        let kernel = format!("{}/kernel", self.path);
+        let found = self.import.replace.iter_mut().find(|(replacement, _)| matches(&replacement.pattern, &kernel))?;
+        found.1 = true;
+        self.anew = true;
+        Some(found.0.units as usize)
+    }
+
     /// Whether training leaves this layer as it is.
     pub fn is_held(&self) -> Result<bool, Mistake> {
         Ok(self.import.held > 0 || !self.settings.flag("trainable", true)?)
@@ -242,13 +258,13 @@ impl<'t> Layer<'_, 't> {
         if product(&weight.shape.iter().map(|size| (*size).max(1)).collect::<Vec<_>>()) > 1 << 32 {
             return Err(Mistake::new(format!("the parameter `{name}` of {:?} is too large", weight.shape)));
         }
-        let held = self.is_held()?;
+        let held = self.is_held()? && !self.anew;
         let (group, stored_trainable) = (self.group.clone(), weight.trainable);
         let weight = Weight { initialiser, trainable: weight.trainable && !held, ..weight };
         let mut context = self.context();
         context.care = care;
         let value = context.named_parameter(name.clone(), weight)?;
-        if !self.import.stored.iter().any(|stored| stored.name == name) {
+        if !self.anew && !self.import.stored.iter().any(|stored| stored.name == name) {
             let index = self.import.stored.iter().filter(|stored| stored.group == group).count();
             self.import.stored.push(Stored { name, group, index, owners: self.owners.clone(), trainable: stored_trainable });
         }
@@ -271,6 +287,7 @@ impl<'t> Layer<'_, 't> {
             owners: self.owners.clone(),
             dtypes: self.dtypes,
             origin: self.origin.clone(),
+            anew: self.anew,
             import: self.import,
         };
         f(&mut part)

@@ -26,6 +26,7 @@ pub mod weights;
 
 use super::model::Model;
 use super::model::tree::{Mistake, Node, read_json};
+use super::model::tuning::Replacement;
 use crate::training::config::TrainingConfig;
 use file::Parts;
 use kiln_ir::graph::Parameter;
@@ -60,9 +61,16 @@ impl Imported {
 ///
 /// Errors: `file`; `keras_file` where the file itself is damaged, `keras_model` where what it describes is wrong or not supported.
 pub fn load(path: &Path) -> Result<Imported, Vec<Diagnostic>> {
+    load_with(path, &[])
+}
+
+/// The same, where `Dense` layers, by the names of their kernels, begin anew with other numbers of units.
+///
+/// Errors: as [`load`]; no such layer.
+pub fn load_with(path: &Path, replace: &[Replacement]) -> Result<Imported, Vec<Diagnostic>> {
     let parts = file::read(path)?;
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    build(&path.display().to_string(), &stem, parts)
+    build(&path.display().to_string(), &stem, parts, replace)
 }
 
 /// Reads a config without weights, as `model.to_json()` gives it: parameters get the values of their initialisers. `place` is what
@@ -70,10 +78,10 @@ pub fn load(path: &Path) -> Result<Imported, Vec<Diagnostic>> {
 ///
 /// Errors: as [`load`].
 pub fn parse(place: &str, name: &str, text: &str) -> Result<Imported, Vec<Diagnostic>> {
-    build(place, name, Parts { config: text.to_string(), training: None, version: None, weights: None })
+    build(place, name, Parts { config: text.to_string(), training: None, version: None, weights: None }, &[])
 }
 
-fn build(place: &str, name: &str, parts: Parts) -> Result<Imported, Vec<Diagnostic>> {
+fn build(place: &str, name: &str, parts: Parts, replace: &[Replacement]) -> Result<Imported, Vec<Diagnostic>> {
     let told = |code: &'static str| {
         move |mistake: Mistake| {
             let error = Diagnostic::new(code, mistake.message).at(place, "this Keras model");
@@ -85,7 +93,16 @@ fn build(place: &str, name: &str, parts: Parts) -> Result<Imported, Vec<Diagnost
     let release = release(&root, parts.version.as_deref());
     let import = |trains: bool| {
         let mut import = Import::new(release, parts.weights.is_some(), trains);
-        network::build(&root, &mut import).map(|()| import)
+        import.replace = replace.iter().map(|replacement| (replacement.clone(), false)).collect();
+        network::build(&root, &mut import)?;
+        match import.replace.iter().find(|(_, found)| !found) {
+            Some((Replacement { pattern, .. }, _)) => {
+                let mistake = Mistake::new(format!("no kernel of a Dense layer is called `{pattern}`"));
+                let names = import.parameters.names().filter(|name| name.ends_with("/kernel")).collect::<Vec<_>>();
+                Err(mistake.help(format!("`replace` is for Dense layers; kernels here are {}", names.join(", "))))
+            }
+            None => Ok(import),
+        }
     };
     let (import, trainer) = (import(false).map_err(told("keras_model"))?, import(true).map_err(told("keras_model"))?);
     let parameters = import.parameters.into_infos();
@@ -104,7 +121,7 @@ fn build(place: &str, name: &str, parts: Parts) -> Result<Imported, Vec<Diagnost
     let said = text.as_ref().or_else(|| root.field("compile_config")).map(training::read).unwrap_or_default();
     let left_out = said.left_out.iter().cloned().chain(import.left_out).collect();
     let training = CompileConfig { left_out, ..said };
-    let model = Model { module, parameters, seed: 0, training: trainer.graph, config: None };
+    let model = Model { module, parameters, seed: 0, training: trainer.graph, config: None, adapters: Vec::new() };
     let mut imported = Imported { model, training };
     imported.model.config = imported.configuration().ok();
     Ok(imported)

@@ -207,7 +207,7 @@ fn build_call<'t>(import: &mut Import, object: &Object<'t>, call: &Call<'t>, pla
     let origin = Arc::new(Origin { text: format!("{} \"{named}\"", object.class) });
     let Place { path, group, owners, .. } = place.clone();
     let settings = Settings::new(object.config)?;
-    let mut layer = Layer { import, class: object.class, settings, path, group, owners, dtypes, origin };
+    let mut layer = Layer { import, class: object.class, settings, path, group, owners, dtypes, origin, anew: false };
     let results = if object.is_operation() {
         build_operation(&mut layer, call)
     } else {

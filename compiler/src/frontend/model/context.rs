@@ -91,6 +91,11 @@ impl Parameters {
         self.by_name.iter().any(|(name, (info, _))| of_layer(name) && !info.incoming.is_empty())
     }
 
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
     /// What they are.
     pub fn into_infos(self) -> BTreeMap<String, ParameterInfo> {
         self.by_name.into_iter().map(|(name, (info, _))| (name, info)).collect()

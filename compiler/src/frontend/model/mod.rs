@@ -22,7 +22,8 @@
 //! `compiler/MODELS.md` lists every layer and setting.
 //!
 //! Reading order: [`tree`] (text → values with places), [`read`] (values → structs), [`layers`] (the table of layers), `file`
-//! (the whole of a file), [`context`] (what a layer sees), `network` (layers → graph), [`initialise`] (first values), [`schema`] (what editors know of all that).
+//! (the whole of a file), [`context`] (what a layer sees), `network` (layers → graph), [`initialise`] (first values), [`schema`] (what editors know of all that),
+//! [`tuning`] (files that say how a network of another file is trained on).
 
 pub mod context;
 mod file;
@@ -33,6 +34,7 @@ pub mod read;
 pub mod schema;
 mod train;
 pub mod tree;
+pub mod tuning;
 
 pub use network::{ACTIVITY, STATISTIC};
 
@@ -40,10 +42,12 @@ use crate::training::config::TrainingConfig;
 use context::ParameterInfo;
 use kiln_ir::graph::Parameter;
 use kiln_ir::{Diagnostic, Graph, Module, Tensor, ops};
+use kiln_runtime::arrays::Array;
 use kiln_runtime::files::file_error;
+use kiln_runtime::training::checkpoint;
 use std::collections::BTreeMap;
 use std::path::Path;
-use tree::Mistake;
+use tree::{Mistake, Node};
 
 /// The languages of model files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,6 +69,21 @@ impl Language {
     }
 }
 
+/// What is added to a matrix that stays: `scale` · `first` · `second`, of which the second axis of one and the first of the other are short.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Adapter {
+    /// The parameter that stays.
+    pub weight: String,
+    /// The parameter with its rows.
+    pub first: String,
+    /// The parameter with its columns.
+    pub second: String,
+    /// The length of the short axes.
+    pub rank: usize,
+    /// The factor.
+    pub scale: f64,
+}
+
 /// A network that was read.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -80,6 +99,8 @@ pub struct Model {
     pub training: Graph,
     /// How it is trained, if that was said.
     pub config: Option<TrainingConfig>,
+    /// What is trained in the place of matrices that stay.
+    pub adapters: Vec<Adapter>,
 }
 
 impl Model {
@@ -103,10 +124,23 @@ impl Model {
 }
 
 impl Model {
+    /// Writes the parameters that training begins with: those of the network's file, and those that the seed gives. Errors: `file`,
+    /// `memory`.
+    pub fn save_initialised(&self, path: &Path) -> Result<(), Vec<Diagnostic>> {
+        let module = self.initialised()?;
+        let mut tensors = Vec::new();
+        for (name, info) in &self.parameters {
+            let value = module.parameters[name].value.as_ref().expect("it was initialised");
+            let array = Array::from_bytes(value.dtype(), value.shape().to_vec(), value.bytes()).map_err(|error| vec![error])?;
+            tensors.push((info.slot(name), array));
+        }
+        checkpoint::save(path, tensors.iter().map(|(slot, array)| (slot, array)), "").map_err(|error| vec![error])
+    }
+
     /// The module with the values that a file of training has. Errors: `file`; `checkpoint` when it is damaged or of another network.
     pub fn trained(&self, path: &Path) -> Result<Module, Vec<Diagnostic>> {
         let slots = self.parameters.iter().map(|(name, info)| info.slot(name)).collect::<Vec<_>>();
-        let (arrays, _) = kiln_runtime::training::checkpoint::load(path, &slots).map_err(|error| vec![error])?;
+        let (arrays, _) = checkpoint::load(path, &slots).map_err(|error| vec![error])?;
         let mut module = self.module.clone();
         for ((name, info), array) in self.parameters.iter().zip(arrays) {
             let value = Tensor::from_vec(array.dtype(), array.shape().to_vec(), array.bytes().to_vec());
@@ -129,18 +163,18 @@ pub fn load(path: &Path, language: Language) -> Result<Model, Vec<Diagnostic>> {
 ///
 /// Errors: as [`load`].
 pub fn parse(place: &str, name: &str, text: &str, language: Language) -> Result<Model, Vec<Diagnostic>> {
-    let told = |code: &'static str| {
-        move |mistake: Mistake| {
-            let error = Diagnostic::new(code, mistake.message).at_span(place, mistake.span.unwrap_or((0, 0)), "here");
-            mistake.help.into_iter().fold(error, Diagnostic::help)
-        }
-    };
+    let root = read_tree(place, text, language)?;
+    let told = |mistakes: Vec<Mistake>| mistakes.into_iter().map(|mistake| mistake.told("model_value", place)).collect::<Vec<_>>();
+    let file = file::read_file(&root).map_err(told)?;
+    let line_of = |at: usize| text[..at.min(text.len())].matches('\n').count() + 1;
+    network::build(file, name, place, &line_of).map_err(|mistake| vec![mistake.told("model_layer", place)])
+}
+
+/// The text as values with places. Errors: its syntax.
+fn read_tree(place: &str, text: &str, language: Language) -> Result<Node, Vec<Diagnostic>> {
     let root = match language {
         Language::Toml => tree::read_toml(text),
         Language::Json => tree::read_json(text),
     };
-    let root = root.map_err(|mistake| vec![told("model_syntax")(mistake)])?;
-    let file = file::read_file(&root).map_err(|mistakes| mistakes.into_iter().map(told("model_value")).collect::<Vec<_>>())?;
-    let line_of = |at: usize| text[..at.min(text.len())].matches('\n').count() + 1;
-    network::build(file, name, place, &line_of).map_err(|mistake| vec![told("model_layer")(mistake)])
+    root.map_err(|mistake| vec![mistake.told("model_syntax", place)])
 }

@@ -33,7 +33,7 @@ pub fn build(file: File, name: &str, place: &str, line_of: &dyn Fn(usize) -> usi
     let declared = parameters.iter().map(|(name, info)| (name.clone(), Parameter { ty: info.ty.clone(), value: None }));
     module.parameters = declared.collect();
     module.metadata = file.metadata;
-    Ok(Model { module, parameters, seed: file.head.seed, training, config: file.train })
+    Ok(Model { module, parameters, seed: file.head.seed, training, config: file.train, adapters: Vec::new() })
 }
 
 /// The function that predicts, or the one that training differentiates.

@@ -1,5 +1,6 @@
 //! What TOML and JSON have in common, with the place of every value in the text.
 
+use kiln_ir::Diagnostic;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -102,6 +103,12 @@ impl Mistake {
     /// The same at a place, unless it has one.
     pub fn at(self, span: Span) -> Mistake {
         Mistake { span: self.span.or(Some(span)), ..self }
+    }
+
+    /// As a diagnostic of the file that is called `place`.
+    pub fn told(self, code: &'static str, place: &str) -> Diagnostic {
+        let error = Diagnostic::new(code, self.message).at_span(place, self.span.unwrap_or((0, 0)), "here");
+        self.help.into_iter().fold(error, Diagnostic::help)
     }
 
     /// The same with a next step.

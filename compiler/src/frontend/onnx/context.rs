@@ -1,12 +1,13 @@
 //! What the import function of an operator sees: its node's operands, attributes and operator set, and ways to add nodes.
 
 use super::attributes::Attributes;
-use super::import::Importer;
+use super::import::{Importer, Mode};
 use super::operand::{KnownInts, OperandId};
 use super::order::describe;
 use super::proto::NodeProto;
-use kiln_ir::graph::{Guard, Origin, Relation};
+use kiln_ir::graph::{Guard, NodeKind, Origin, Relation};
 use kiln_ir::ops::{self, Op, TypeError};
+use kiln_ir::random::stream_number;
 use kiln_ir::{Builder, DType, Diagnostic, Dim, Proof, Tensor, TensorType, Value};
 use std::sync::Arc;
 
@@ -27,6 +28,36 @@ pub struct Context<'a, 'f> {
 }
 
 impl Context<'_, '_> {
+    /// What nodes do that behave differently during training.
+    pub fn mode(&self) -> Mode {
+        self.importer.mode
+    }
+
+    /// In a step of training, numbers in 0..1 for each element of `x`, in f32, that no other node draws.
+    pub fn random_like(&mut self, x: Value) -> Result<Option<Value>, Diagnostic> {
+        let Some(key) = self.importer.training.key else { return Ok(None) };
+        self.importer.training.draws += 1;
+        // Streams are numbered with 63 bits, which attributes hold.
+        let stream = stream_number(&format!("dropout#{}", self.importer.training.draws)) >> 1;
+        let shape = self.shape(x);
+        self.op(ops::RandomUniform { shape, stream: stream as usize, dtype: DType::F32 }, &[key]).map(Some)
+    }
+
+    /// Notes that a value is a running statistic, if it is a parameter, and gives its name.
+    pub fn running_statistic(&mut self, value: Value) -> Option<String> {
+        let NodeKind::Parameter(name) = &self.importer.graph.node(value.node).kind else { return None };
+        let name = name.to_string();
+        self.importer.training.statistics.insert(name.clone());
+        Some(name)
+    }
+
+    /// In a step of training, says what a running statistic is after it.
+    pub fn update_statistic(&mut self, name: String, value: Value) {
+        if self.mode() == Mode::Train {
+            self.importer.training.updates.insert(name, value);
+        }
+    }
+
     /// Number of operands, counting those left out before the last one.
     pub fn operand_count(&self) -> usize {
         self.operands.len()

@@ -12,10 +12,11 @@ use super::proto::{GraphProto, NodeProto, TensorProto};
 use super::registry;
 use super::symbolic::ShapeNode;
 use super::tensor::TensorData;
+use crate::frontend::model::STATISTIC;
 use kiln_ir::graph::{Origin, Parameter};
 use kiln_ir::ops;
 use kiln_ir::{DType, Diagnostic, Graph, Module, Tensor, TensorType, Value};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,6 +32,46 @@ pub struct Options {
     pub values: BTreeMap<String, Tensor>,
     /// The module's name; the file's stem when empty.
     pub name: String,
+    /// What nodes do that behave differently during training.
+    pub mode: Mode,
+    /// Other shapes for initialisers, whose values are then left out.
+    pub shapes: BTreeMap<String, Vec<usize>>,
+}
+
+/// What `Dropout` and `BatchNormalization` do.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Mode {
+    /// What the model says; drawing random numbers is refused.
+    #[default]
+    AsWritten,
+    /// What they do in a network that was trained: nothing is dropped, batches are normalised by the running statistics.
+    Evaluate,
+    /// What they do in a step of training: every `Dropout` drops, by its ratio; a `BatchNormalization` in training mode normalises by
+    /// the batch, one that was exported for inference by the statistics that it has. The last input is `step/key: u64[]`, and behind
+    /// the model's outputs stand running statistics after the step, under names that begin with [`STATISTIC`].
+    Train,
+}
+
+/// A module, and what training must know of it.
+#[derive(Debug)]
+pub struct Imported {
+    /// The module.
+    pub module: Module,
+    /// Parameters that hold running statistics, which no gradient changes.
+    pub statistics: BTreeSet<String>,
+}
+
+/// What nodes of a step of training use and leave.
+#[derive(Default)]
+pub(super) struct Training {
+    /// What all random numbers follow from; only in [`Mode::Train`].
+    pub(super) key: Option<Value>,
+    /// How many times they were drawn.
+    pub(super) draws: usize,
+    /// See [`Imported::statistics`].
+    pub(super) statistics: BTreeSet<String>,
+    /// Running statistics after the step.
+    pub(super) updates: BTreeMap<String, Value>,
 }
 
 /// Reads the ONNX model at `path`.
@@ -45,6 +86,11 @@ pub fn import(path: &Path, options: &Options) -> Result<Module, Vec<Diagnostic>>
 
 /// Builds the module of a decoded model. Errors: as [`import`].
 pub fn import_model(model: Model, options: &Options) -> Result<Module, Vec<Diagnostic>> {
+    import_all(model, options).map(|imported| imported.module)
+}
+
+/// Builds the module of a decoded model, and says what training must know of it. Errors: as [`import`].
+pub fn import_all(model: Model, options: &Options) -> Result<Imported, Vec<Diagnostic>> {
     let Model { proto, opsets, mut files, file_bytes } = model;
     let Some(graph) = &proto.graph else {
         return Err(vec![Diagnostic::new("onnx_no_graph", "the file holds no graph")]);
@@ -62,12 +108,16 @@ pub fn import_model(model: Model, options: &Options) -> Result<Module, Vec<Diagn
         files: &mut files,
         functions,
         nodes_left: NODE_BUDGET + file_bytes / 8,
+        mode: options.mode,
+        shapes: &options.shapes,
+        training: Training::default(),
     };
     importer.main_graph(graph, Rc::new(opsets), options).map_err(|d| vec![d])?;
-    let Importer { graph, parameters, .. } = importer;
+    let Importer { graph, parameters, training, .. } = importer;
     let metadata = proto.metadata_props.into_iter().map(|e| (e.key, e.value)).collect();
     let functions = BTreeMap::from([("predict".to_string(), graph)]);
-    Ok(Module { name: module_name(&options.name), functions, parameters, metadata })
+    let module = Module { name: module_name(&options.name), functions, parameters, metadata };
+    Ok(Imported { module, statistics: training.statistics })
 }
 
 /// Nodes that a small file may expand to through its functions; larger files may expand in proportion.
@@ -86,6 +136,9 @@ pub struct Importer<'f> {
     files: &'f mut ExternalFiles,
     functions: Functions,
     nodes_left: usize,
+    pub(super) mode: Mode,
+    shapes: &'f BTreeMap<String, Vec<usize>>,
+    pub(super) training: Training,
 }
 
 /// Names visible to nodes: of a graph, a branch or a function body.
@@ -129,6 +182,9 @@ impl Importer<'_> {
             let id = self.add(Operand::computed(value, ty));
             scope.names.insert(name.to_string(), id);
         }
+        if self.mode == Mode::Train {
+            self.training.key = Some(self.graph.add_input("step/key", TensorType::fixed(DType::U64, &[])));
+        }
         self.scopes.push(scope);
         let outputs: Vec<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
         self.nodes(&graph.node, &outputs)?;
@@ -145,6 +201,9 @@ impl Importer<'_> {
         }
         if graph.output.is_empty() {
             return Err(Diagnostic::new("onnx_no_outputs", "the graph has no outputs"));
+        }
+        for (name, value) in std::mem::take(&mut self.training.updates) {
+            self.graph.add_output(format!("{STATISTIC}{name}"), value);
         }
         Ok(())
     }
@@ -411,6 +470,12 @@ impl Importer<'_> {
         let mut unique = name.to_string();
         while self.parameters.contains_key(&unique) {
             unique.push('\'');
+        }
+        if let Some(shape) = self.shapes.get(&unique) {
+            let ty = TensorType::fixed(ty.dtype, shape);
+            let value = self.graph.add_parameter(&unique, ty.clone());
+            self.parameters.insert(unique, Parameter { ty: ty.clone(), value: None });
+            return Ok(self.add(Operand::computed(value, ty)));
         }
         let value = self.graph.add_parameter(&unique, ty.clone());
         let constant = (!weight).then(|| tensor.clone());

@@ -3,7 +3,8 @@
 //! Reading order: [`wire_scan`] (is the file well formed and of sane size), [`proto`] (the messages), [`load`] (open,
 //! map, decode), [`external`] and [`tensor`] (weights as bytes), [`attributes`] (typed access to node attributes);
 //! then [`import`] (walks the graph), [`inputs`], [`order`], [`functions`], [`operand`] and [`symbolic`] (what is known
-//! of a value), [`context`] (what an operator's import sees), [`registry`] and [`ops`] (the operators, by subject).
+//! of a value), [`context`] (what an operator's import sees), [`registry`] and [`ops`] (the operators, by subject);
+//! [`head`] and [`trainable`] (models that are trained on).
 //!
 //! Nothing here trusts the file: every size is checked before it is used, and every refusal is a
 //! [`Diagnostic`](kiln_ir::Diagnostic) that names the place.
@@ -12,6 +13,7 @@ pub mod attributes;
 pub mod context;
 pub mod external;
 pub mod functions;
+pub mod head;
 pub mod import;
 pub mod inputs;
 pub mod load;
@@ -22,12 +24,13 @@ pub mod proto;
 pub mod registry;
 pub mod symbolic;
 pub mod tensor;
+pub mod trainable;
 pub mod wire_scan;
 
 #[cfg(test)]
 mod tests;
 
 pub use attributes::Attributes;
-pub use import::{Options, import, import_model};
+pub use import::{Mode, Options, import, import_model};
 pub use load::{Model, load};
 pub use tensor::TensorData;

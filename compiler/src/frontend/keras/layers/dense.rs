@@ -20,6 +20,7 @@ pub fn dense<'t>(l: &mut Layer<'_, 't>, call: &Call<'t>) -> Result<Value, Mistak
     l.settings.refuse("lora_rank", "merge the low-rank matrices into the kernel first")?;
     l.settings.ignore(&["lora_alpha"]);
     let (units, bias) = (l.settings.size("units")?, l.settings.flag("use_bias", true)?);
+    let units = l.replaced().unwrap_or(units);
     let activation = Activation::read(&l.settings, "activation", "linear")?;
     l.context().expect_floats(x)?;
     let last = l.axis(x, -1)?;

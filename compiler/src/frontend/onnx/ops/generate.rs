@@ -2,6 +2,7 @@
 
 use crate::frontend::onnx::context::Context;
 use crate::frontend::onnx::external::ExternalFiles;
+use crate::frontend::onnx::import::Mode;
 use crate::frontend::onnx::registry::{Results, Row, row};
 use crate::frontend::onnx::tensor::{TensorData, dtype};
 use kiln_ir::ops;
@@ -33,9 +34,16 @@ fn constant_of_shape(cx: &mut Context) -> Results {
     Ok(vec![cx.broadcast_to(value, &shape)?])
 }
 
-/// At inference the operand passes through and the mask is all true.
+/// At inference the operand passes through and the mask is all true; in a step of training each element is 0 with probability `ratio`,
+/// and what stays is larger by 1 / (1 − ratio).
 fn dropout(cx: &mut Context) -> Results {
     cx.attributes.ignore(&["ratio", "seed", "is_test", "consumed_inputs"]);
+    if cx.mode() == Mode::Train {
+        return drops(cx);
+    }
+    if cx.mode() == Mode::Evaluate {
+        return passes_on(cx);
+    }
     if cx.opset < 7 && !cx.attributes.flag_or("is_test", false)? {
         return Err(cx.unsupported("in training mode"));
     }
@@ -47,12 +55,42 @@ fn dropout(cx: &mut Context) -> Results {
             _ => return Err(cx.unsupported("in training mode")),
         }
     }
+    passes_on(cx)
+}
+
+fn passes_on(cx: &mut Context) -> Results {
     let x = cx.input(0)?;
     let mask_type = if cx.opset < 10 { cx.dtype(x) } else { DType::Bool };
     let shape = cx.shape(x);
     let mut results = vec![x];
     if cx.wants(1) {
         results.push(cx.filled(mask_type, &shape, 1.0)?);
+    }
+    Ok(results)
+}
+
+fn drops(cx: &mut Context) -> Results {
+    let ratio = match cx.opset {
+        ..12 => f64::from(cx.attributes.float_or("ratio", 0.5)?),
+        _ if !cx.has(1) => 0.5,
+        _ => match cx.constant(1) {
+            Some(ratio) if ratio.elements() == 1 => ratio.floats()[0],
+            _ => return Err(cx.unsupported("with a ratio that only the run knows")),
+        },
+    };
+    if !(0.0..1.0).contains(&ratio) {
+        return Err(cx.error("onnx_attribute", format!("the ratio of Dropout is {ratio}, but a probability below 1 is wanted")));
+    }
+    let x = cx.input(0)?;
+    let drawn = if ratio > 0.0 { cx.random_like(x)? } else { None };
+    let Some(drawn) = drawn else { return passes_on(cx) };
+    let (least, factor, zero) = (cx.like(drawn, ratio)?, cx.like(x, 1.0 / (1.0 - ratio))?, cx.like(x, 0.0)?);
+    let stays = cx.op(ops::GreaterEqual {}, &[drawn, least])?;
+    let larger = cx.op(ops::Mul {}, &[x, factor])?;
+    let mut results = vec![cx.op(ops::Select {}, &[stays, larger, zero])?];
+    if cx.wants(1) {
+        let mask_type = if cx.opset < 10 { cx.dtype(x) } else { DType::Bool };
+        results.push(cx.cast(stays, mask_type)?);
     }
     Ok(results)
 }

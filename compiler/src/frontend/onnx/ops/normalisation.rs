@@ -2,6 +2,7 @@
 
 use super::activation::real;
 use crate::frontend::onnx::context::Context;
+use crate::frontend::onnx::import::Mode;
 use crate::frontend::onnx::registry::{Results, Row, row};
 use kiln_ir::attr::Real;
 use kiln_ir::ops;
@@ -35,12 +36,15 @@ fn batch_norm(cx: &mut Context) -> Results {
     let &[x, scale, bias, mean, variance] = operands.as_slice() else {
         return Err(cx.error("onnx_arity", format!("BatchNormalization takes 5 operands, got {}", operands.len())));
     };
+    let running = [cx.running_statistic(mean), cx.running_statistic(variance)];
     let dtype = cx.dtype(x);
     // Statistics may be wider than the data.
     let (scale, bias) = (cx.cast(scale, dtype)?, cx.cast(bias, dtype)?);
-    if !training {
+    if !training || cx.mode() == Mode::Evaluate {
+        let statistics = [mean, variance];
         let (mean, variance) = (cx.cast(mean, dtype)?, cx.cast(variance, dtype)?);
-        return Ok(vec![cx.op(ops::BatchNorm { epsilon }, &[x, scale, bias, mean, variance])?]);
+        let y = cx.op(ops::BatchNorm { epsilon }, &[x, scale, bias, mean, variance])?;
+        return Ok(if training { [&[y][..], &statistics].concat() } else { vec![y] });
     }
     let rank = cx.rank(x);
     if rank < 2 {
@@ -50,12 +54,16 @@ fn batch_norm(cx: &mut Context) -> Results {
     let (batch_mean, batch_variance) = moments(cx, x, &axes, false)?;
     let y = cx.op(ops::BatchNorm { epsilon }, &[x, scale, bias, batch_mean, batch_variance])?;
     let mut results = vec![y];
-    for (running, current) in [(mean, batch_mean), (variance, batch_variance)] {
+    for ((running, current), name) in [(mean, batch_mean), (variance, batch_variance)].into_iter().zip(running) {
         let current = cx.cast(current, cx.dtype(running))?;
         let (keep, take) = (cx.like(running, momentum.into())?, cx.like(running, 1.0 - f64::from(momentum))?);
         let kept = cx.op(ops::Mul {}, &[running, keep])?;
         let taken = cx.op(ops::Mul {}, &[current, take])?;
-        results.push(cx.op(ops::Add {}, &[kept, taken])?);
+        let after = cx.op(ops::Add {}, &[kept, taken])?;
+        if let Some(name) = name {
+            cx.update_statistic(name, after);
+        }
+        results.push(after);
     }
     Ok(results)
 }
