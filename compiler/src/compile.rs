@@ -20,6 +20,8 @@
 //! ```
 
 use crate::artifact::describe::{ModelFacts, describe};
+use crate::artifact::output::{is_stream, write_file};
+use crate::artifact::rust_module::{Start, rust_module};
 use crate::artifact::write::{ArtifactKind, ArtifactParts, WeightsChoice, Written, write_artifact};
 use crate::backend::cpu::emit::{self, Isas, Listing};
 use crate::backend::cpu::jit::Predictor;
@@ -36,9 +38,11 @@ use crate::schedule::winograd::winograds;
 use kiln_ir::artifact::{Signature, WeightsDecl, WeightsLocation};
 use kiln_ir::graph::Parameter;
 use kiln_ir::{Diagnostic, Module};
+use kiln_runtime::arrays::Array;
 use kiln_runtime::memory::AlignedBytes;
 use kiln_runtime::threads::ThreadPool;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
@@ -128,6 +132,26 @@ impl Compiled {
     pub fn write(&self, kind: ArtifactKind, weights: WeightsChoice, out: &Path, pool: &ThreadPool) -> Result<Written, Diagnostic> {
         let image = self.weights(pool)?;
         write_artifact(&self.artifact_parts(&image), kind, weights, out)
+    }
+
+    /// Writes a typed Rust module of the model to `out`, and the static library that it calls beside it. Of a step of training, `start`
+    /// has the values of its last inputs, of which the first so many are no states, in a further file.
+    ///
+    /// Errors: as [`Compiled::write`]; `rust_module` for states whose sizes are open.
+    pub fn write_rust(&self, out: &Path, start: Option<(usize, &[Array])>, pool: &ThreadPool) -> Result<(), Diagnostic> {
+        if is_stream(out) {
+            let error = Diagnostic::new("file", format!("no library can lie beside {}, which is no file itself", out.display()));
+            return Err(error.help("name a file: -o net.rs"));
+        }
+        let name = &self.facts.name;
+        let file = start.map(|(frozen, _)| Start { frozen, file: format!("{name}.start") });
+        let text = rust_module(&self.signature(), file.as_ref())?;
+        self.write(ArtifactKind::StaticLibrary, WeightsChoice::Embed, &out.with_file_name(format!("lib{name}.a")), pool)?;
+        if let (Some(file), Some((_, arrays))) = (file, start) {
+            let write = |sink: &mut dyn Write| arrays.iter().try_for_each(|array| sink.write_all(array.bytes()));
+            write_file(&out.with_file_name(file.file), write)?;
+        }
+        write_file(out, |sink| sink.write_all(text.as_bytes()))
     }
 
     /// The weights image. Errors: `parameter`, `memory`.

@@ -620,6 +620,21 @@ fn an_onnx_model_is_tuned_and_compiled() {
     let (done, told) = says("compile digits.onnx --parameters adapted/model.safetensors -o digits");
     assert!(done, "{told}");
 
+    let (done, told) = says("compile digits.onnx -o typed.rs --emit rust");
+    assert!(done && path.join("libdigits.a").is_file(), "{told}");
+    let module = std::fs::read_to_string(path.join("typed.rs")).expect("text");
+    assert!(module.contains("pub struct Digits {") && module.contains("    pub image: &'a [f32],"), "{module}");
+    let (done, told) = says("compile digits.onnx --config tune.toml --function train-step -o step.rs --emit rust");
+    assert!(done, "{told}");
+    // Frozen parameters come first, with the values of the file.
+    let start = std::fs::read(path.join("digits_train_step.start")).expect("it is there");
+    let first = original.parameters["conv1.bias"].value.as_ref().expect("it has one");
+    assert!(start.starts_with(first.bytes()));
+    for line in ["compile digits.onnx -o - --emit rust", "compile digits.onnx -o a.rs --emit rust --weights external"] {
+        let (done, told) = says(line);
+        assert!(!done && told.contains("error: "), "{told}");
+    }
+
     let (done, told) = says("compile digits.onnx --config tune.toml --emit trainer -o trainer");
     assert!(!done && told.contains("does not carry the values"), "{told}");
 }

@@ -112,6 +112,7 @@ impl RewriteArgs {
 ///   kiln compile net.onnx -o - --emit graph --after fold_constants
 ///   kiln compile net.toml -o train_net --emit trainer       a program that trains: ./train_net --data data --out trained
 ///   kiln compile net.toml -o step.o --emit obj --function train-step
+///   kiln compile net.onnx -o net.rs --emit rust             a Rust module with typed methods, and libnet.a beside it
 #[derive(ClapArgs, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct CompileArgs {
@@ -152,6 +153,8 @@ pub enum Emit {
     Lib,
     /// Shared library and C header
     Shared,
+    /// Static library and a Rust module with typed methods
+    Rust,
     /// The graph as text
     Graph,
     /// The kernels as text

@@ -13,6 +13,7 @@ use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
 use kiln::compile::{Compiled, compile as compile_module};
 use kiln::pipeline::{Config, run_passes_until};
 use kiln_ir::text::{PrintOptions, print_module};
+use kiln_runtime::arrays::Array;
 use kiln_runtime::threads::ThreadPool;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -29,7 +30,7 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if args.emit == Emit::Trainer {
         return write_trainer(args, &config);
     }
-    let loaded = load(args)?;
+    let (loaded, start) = load(args)?;
     let text = match args.emit {
         Emit::Graph => {
             let module = match &args.after {
@@ -38,7 +39,7 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
             };
             print_module(&module, PrintOptions { origins: true }).text
         }
-        Emit::Exe | Emit::Trainer | Emit::Obj | Emit::Lib | Emit::Shared | Emit::Kernels | Emit::Clif | Emit::Asm => {
+        Emit::Exe | Emit::Trainer | Emit::Obj | Emit::Lib | Emit::Shared | Emit::Rust | Emit::Kernels | Emit::Clif | Emit::Asm => {
             progress.say("planning kernels and memory");
             let compiled = compile_module(&loaded.module, target(args)?, loaded.facts, &config)?;
             progress.say("generating code");
@@ -49,6 +50,7 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
                 Emit::Obj => return write(&compiled, ArtifactKind::Object, args),
                 Emit::Lib => return write(&compiled, ArtifactKind::StaticLibrary, args),
                 Emit::Shared => return write(&compiled, ArtifactKind::SharedLibrary, args),
+                Emit::Rust => return write_rust(&compiled, start.as_ref(), args),
                 Emit::Exe | Emit::Trainer | Emit::Graph => return write(&compiled, ArtifactKind::Executable, args),
             }
         }
@@ -81,10 +83,13 @@ fn needs_a_file() -> Failure {
     Failure::Usage("an artefact needs a file: -o FILE".to_string())
 }
 
-/// Reads the function that is asked for.
-fn load(args: &CompileArgs) -> Result<Loaded, Failure> {
+/// How many inputs of a step stay as they are, and first values of those and of its states.
+type Start = (usize, Vec<Array>);
+
+/// Reads the function that is asked for; with what a Rust module of a step begins with.
+fn load(args: &CompileArgs) -> Result<(Loaded, Option<Start>), Failure> {
     if args.function == Function::Predict {
-        return Ok(model::read(&args.model)?);
+        return Ok((model::read(&args.model)?, None));
     }
     if args.emit == Emit::Exe {
         return Err(only_other_kinds());
@@ -94,12 +99,14 @@ fn load(args: &CompileArgs) -> Result<Loaded, Failure> {
     }
     let trainable = model::read_trainable(&args.model)?;
     let plan = trainable.plan()?;
-    let (module, states) = match args.function {
-        Function::TrainStep => (plan.step, plan.recipe.states.len()),
-        Function::Evaluate | Function::Predict => (plan.evaluation, 0),
+    let steps = args.function == Function::TrainStep;
+    let start = match steps && args.emit == Emit::Rust {
+        true => Some((plan.recipe.fixed.len(), plan.first_values(&trainable.model)?)),
+        false => None,
     };
+    let (module, states) = if steps { (plan.step, plan.recipe.states.len()) } else { (plan.evaluation, 0) };
     let facts = ModelFacts { name: module.name.clone(), states, ..trainable.facts };
-    Ok(Loaded { module, facts })
+    Ok((Loaded { module, facts }, start))
 }
 
 /// Writes a program that trains.
@@ -123,6 +130,17 @@ fn write_trainer(args: &CompileArgs, config: &Config) -> Result<(), Failure> {
     let plan = trainable.plan()?;
     let compiled = plan.compile(&target(args)?, &trainable.facts, config)?;
     Ok(compiled.write(&plan.recipe, &args.output, &ThreadPool::new(threads(None)))?)
+}
+
+fn write_rust(compiled: &Compiled, start: Option<&Start>, args: &CompileArgs) -> Result<(), Failure> {
+    if args.output == Path::new("-") {
+        return Err(needs_a_file());
+    }
+    if args.weights == Weights::External {
+        return Err(Failure::Usage("a Rust module has its weights in the library: --weights goes with other kinds".into()));
+    }
+    let start = start.map(|(frozen, values)| (*frozen, values.as_slice()));
+    Ok(compiled.write_rust(&args.output, start, &ThreadPool::new(threads(None)))?)
 }
 
 fn write(compiled: &Compiled, kind: ArtifactKind, args: &CompileArgs) -> Result<(), Failure> {

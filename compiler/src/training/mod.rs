@@ -2,7 +2,8 @@
 //! evaluation.
 //!
 //! Reading order: [`config`] (what is asked for), `states` (what is remembered), `step` and `update` (what one step
-//! computes), `evaluation`, `trace`, [`adapters`] (matrices that stay, and what is trained beside them), [`plan`] (all of them, and how they are driven), [`compiled`].
+//! computes), `evaluation`, `trace`, [`adapters`] (matrices that stay, and what is trained beside them), [`plan`] (all of them, and how they
+//! are driven), `start` (first values), [`compiled`].
 
 pub mod adapters;
 pub mod compiled;
@@ -11,6 +12,7 @@ mod evaluation;
 mod objective;
 pub mod pattern;
 mod plan;
+mod start;
 mod states;
 mod step;
 mod trace;
