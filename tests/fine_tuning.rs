@@ -224,7 +224,8 @@ fn merged_matrices_compute_what_adapters_do() {
     let (w, a, b) = (weight.floats(), first.floats(), second.floats());
     let merged = (0..16).map(|i| w[i] + 2.0 * (0..3).map(|k| a[i / 4 * 3 + k] * b[k * 4 + i % 4]).sum::<f64>());
     let merged = module(graph, merged.collect());
-    let run = |module: &Module| evaluate(module, module.predict().expect("it predicts"), &[input.clone()]).expect("it computes");
+    let run =
+        |module: &Module| evaluate(module, module.predict().expect("it predicts"), std::slice::from_ref(&input)).expect("it computes");
     for (at, (found, expected)) in run(&adapted.module).iter().zip(run(&merged)).enumerate() {
         for (found, expected) in found.floats().into_iter().zip(expected.floats()) {
             assert!((found - expected).abs() < 1e-12, "y{at}: {found}, expected {expected}");

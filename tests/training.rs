@@ -554,3 +554,47 @@ fn targets_may_have_sizes_that_are_computed() {
     let error = evaluate(&step, graph, &wrong.collect::<Vec<_>>()).expect_err("four steps are made, five given");
     assert!(error.message.contains("the targets of `output`"), "{error}");
 }
+
+/// Where the data say how many time steps of each sample count, what lies behind them changes no bit; arrays that say nonsense are told.
+#[test]
+fn time_steps_behind_the_length_of_a_sample_do_not_matter() {
+    let directory = tempfile::tempdir().expect("a place for files");
+    let text = "input = [{ name = 'sound', shape = ['time', 3] }]\nlayer = [{ type = 'dense', name = 'scores', units = 4 }]\n\
+                [train]\nloss = { type = 'ctc', input_lengths = 'sound_lengths' }\nepochs = 2\nbatch = 5\nlearning_rate = 0.1\n";
+    let model = parse("net.toml", "net", text, Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let lengths: Vec<f64> = (0..12).map(|sample| f64::from(4 + sample * 5 % 6)).collect();
+    let write = |name: &str, padding: f64, lengths: Option<&[f64]>| {
+        let wave = (0..12 * 9 * 3).map(|at| {
+            let (sample, time) = (at / 27, at % 27 / 3);
+            if (time as f64) < 4.0 + f64::from(sample * 5 % 6) { (f64::from(at) * 0.9).sin() } else { padding }
+        });
+        let sound = array(DType::F32, &[12, 9, 3], wave);
+        let labels = array(DType::I64, &[12, 2], (0..24).map(|at| if at % 4 == 3 { -1.0 } else { f64::from(1 + at % 3) }));
+        let place = directory.path().join(name);
+        let mut arrays = vec![("x_train", sound), ("y_train", labels)];
+        arrays.extend(lengths.map(|lengths| ("sound_lengths_train", array(DType::I64, &[12], lengths.iter().copied()))));
+        write_npz(&place, arrays.iter().map(|(name, array)| (*name, array))).expect("it is written");
+        place
+    };
+    let train = |data: &Path, out: &str| {
+        let out = directory.path().join(out);
+        run_here(&model, data, &out, TrainOptions::default())
+            .map(|told| (told, fs::read(out.join("model.safetensors")).expect("it is there")))
+    };
+    let (told, silent) = train(&write("silent.npz", 0.0, Some(&lengths)), "silent").expect("it trains");
+    let (loud_told, loud) = train(&write("loud.npz", 1000.0, Some(&lengths)), "loud").expect("it trains");
+    assert!(silent == loud, "{told}\n{loud_told}");
+    let rate = |told: &str| told.split("error_rate ").nth(1).and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
+    assert!(rate(&told).is_some() && rate(&told) == rate(&loud_told), "{told}\n{loud_told}");
+    let whole = vec![9.0; 12];
+    let (_, all) = train(&write("whole.npz", 0.0, Some(&whole)), "whole").expect("it trains");
+    assert!(silent != all);
+    let missing = train(&write("missing.npz", 0.0, None), "missing").expect_err("no lengths");
+    assert!(missing.contains("has no array for the lengths `sound_lengths`"), "{missing}");
+    let wrong = train(&write("wrong.npz", 0.0, Some(&[-1.0; 12])), "wrong").expect_err("below 0");
+    assert!(wrong.contains("numbers of time steps, from 0 on"), "{wrong}");
+    let own = text.replace("sound_lengths", "scores");
+    let model = parse("net.toml", "net", &own, Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let error = plan(&model, model.config.as_ref().expect("it says how")).expect_err("the array is taken")[0].to_string();
+    assert!(error.contains("has the targets of that output"), "{error}");
+}

@@ -91,6 +91,8 @@ pub enum Loss {
         blank: usize,
         /// Whether labels that cannot be spelled cost nothing.
         drop_impossible: bool,
+        /// What the data call the numbers of time steps that count, one for each sample; `None`: all count.
+        input_lengths: Option<String>,
     },
 }
 

@@ -3,9 +3,9 @@
 //! evaluate (data.., fixed.., parameters..) { … return loss, outputs.. }
 //! ```
 
-use super::objective::{Term, loss};
+use super::objective::{Term, inputs_of_targets, loss};
 use super::states::States;
-use super::step::{inputs_of, parameters_as, target_name};
+use super::step::{inputs_of, parameters_as};
 use kiln_ir::{Graph, Value};
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub fn evaluation(network: &Graph, terms: &[Term], states: &States) -> Graph {
     for (name, value) in network.inputs() {
         map.insert(*value, graph.add_input(name, network.ty(*value).clone()));
     }
-    let targets: Vec<Value> = terms.iter().map(|t| graph.add_input(target_name(&t.name), t.target.clone())).collect();
+    let targets = inputs_of_targets(&mut graph, terms);
     let held = inputs_of(&mut graph, states.fixed.iter().chain(&states.changing[..states.parameters()]));
     map.extend(parameters_as(&mut graph, network, &held));
     let wanted: Vec<Value> = network.outputs().iter().map(|(_, v)| *v).collect();

@@ -33,7 +33,7 @@ pub fn objective(model: &Model, config: &TrainingConfig) -> Result<Graph, Vec<Di
 /// The same with its losses found; the objective is multiplied by `scale`, an input, if there is one.
 pub fn with_objective(model: &Model, terms: &[Term], scale: Option<&Slot>) -> Graph {
     let mut graph = model.training.clone();
-    let targets: Vec<Value> = terms.iter().map(|t| graph.add_input(target_name(&t.name), t.target.clone())).collect();
+    let targets = inputs_of_targets(&mut graph, terms);
     let outputs: Vec<Value> = graph.outputs().iter().map(|(_, v)| *v).collect();
     let value = loss(&mut graph, terms, &outputs, &targets);
     let mut objective = with_penalties(&mut graph, model, value);
@@ -54,6 +54,8 @@ pub struct Term<'c> {
     pub name: String,
     /// Type of the target.
     pub target: TensorType,
+    /// What the data call the numbers of time steps that count, and their type, if only some do.
+    pub lengths: Option<(String, TensorType)>,
     /// What the configuration says.
     pub term: &'c LossTerm,
 }
@@ -113,9 +115,34 @@ pub fn terms<'c>(network: &Graph, losses: &'c [LossTerm]) -> Result<Vec<Term<'c>
                 let dtype = if ty.dtype.size_bytes() == 2 { DType::F32 } else { ty.dtype };
                 TensorType::new(dtype, ty.shape.clone())
             };
-            Ok(Term { output, name: names[output].to_string(), target: with_symbols(target, names[output]), term })
+            let lengths = match &term.loss {
+                Loss::Ctc { input_lengths: Some(array), .. } if names.contains(&array.as_str()) => {
+                    return Err(wrong(format!("`input_lengths` names the array `{array}`, which has the targets of that output")));
+                }
+                Loss::Ctc { input_lengths, .. } => {
+                    input_lengths.clone().map(|array| (array, TensorType::new(DType::I64, vec![ty.shape[0].clone()])))
+                }
+                _ => None,
+            };
+            Ok(Term { output, name: names[output].to_string(), target: with_symbols(target, names[output]), lengths, term })
         })
         .collect()
+}
+
+/// What the data have besides inputs, by name, in the order in which a step takes it: a target for each loss, then lengths, each once.
+pub fn targets<'t>(terms: &'t [Term]) -> Vec<(&'t str, &'t TensorType)> {
+    let mut list: Vec<(&str, &TensorType)> = terms.iter().map(|term| (term.name.as_str(), &term.target)).collect();
+    for (name, ty) in terms.iter().filter_map(|term| term.lengths.as_ref()) {
+        if !list[terms.len()..].iter().any(|(other, _)| other == name) {
+            list.push((name, ty));
+        }
+    }
+    list
+}
+
+/// Adds an input for each of [`targets`].
+pub fn inputs_of_targets(graph: &mut Graph, terms: &[Term]) -> Vec<Value> {
+    targets(terms).into_iter().map(|(name, ty)| graph.add_input(target_name(name), ty.clone())).collect()
 }
 
 /// The type with names for sizes that are computed from others: data say what such a size is, not what it is made of.
@@ -141,15 +168,19 @@ fn fitted(graph: &mut Graph, term: &Term, output: Value, target: Value) -> Value
     Builder::from_origin(graph, Some(Arc::new(Origin { text }))).reshape(target, &made[..given.len()])
 }
 
-/// Writes the weighted sum of the losses of `outputs` against `targets`, one for each term: a scalar, f64 if an output is, else f32.
-pub fn loss(graph: &mut Graph, terms: &[Term], outputs: &[Value], targets: &[Value]) -> Value {
-    let targets: Vec<Value> = terms.iter().zip(targets).map(|(term, target)| fitted(graph, term, outputs[term.output], *target)).collect();
+/// Writes the weighted sum of the losses of `outputs` against what the data have, as [`targets`] lists it: a scalar, f64 if an output
+/// is, else f32.
+pub fn loss(graph: &mut Graph, terms: &[Term], outputs: &[Value], given: &[Value]) -> Value {
+    let list = targets(terms);
+    let at = |name: &str| terms.len() + list[terms.len()..].iter().position(|(other, _)| *other == name).expect("all are listed");
+    let lengths: Vec<Option<Value>> = terms.iter().map(|term| term.lengths.as_ref().map(|(name, _)| given[at(name)])).collect();
+    let targets: Vec<Value> = terms.iter().zip(given).map(|(term, target)| fitted(graph, term, outputs[term.output], *target)).collect();
     let mut b = Builder::new(graph);
     let wide = outputs.iter().any(|output| b.dtype(*output) == DType::F64);
     let dtype = if wide { DType::F64 } else { DType::F32 };
     let mut total: Option<Value> = None;
-    for (term, target) in terms.iter().zip(targets) {
-        let value = term_loss(&mut b, &term.term.loss, outputs[term.output], target);
+    for ((term, target), lengths) in terms.iter().zip(targets).zip(lengths) {
+        let value = term_loss(&mut b, &term.term.loss, outputs[term.output], target, lengths);
         let value = b.cast(value, dtype);
         let value = match term.term.weight {
             1.0 => value,
@@ -163,7 +194,7 @@ pub fn loss(graph: &mut Graph, terms: &[Term], outputs: &[Value], targets: &[Val
     total.unwrap_or_else(|| b.scalar(dtype, 0.0))
 }
 
-fn term_loss(b: &mut Builder, loss: &Loss, output: Value, target: Value) -> Value {
+fn term_loss(b: &mut Builder, loss: &Loss, output: Value, target: Value, lengths: Option<Value>) -> Value {
     let scores = |logits: bool| if logits { Scores::Logits } else { Scores::Probabilities };
     let mean = LossReduction::Mean;
     let choices = |logits, label_smoothing, reduction| CrossEntropy { scores: scores(logits), label_smoothing, reduction };
@@ -195,8 +226,8 @@ fn term_loss(b: &mut Builder, loss: &Loss, output: Value, target: Value) -> Valu
         Loss::Huber(delta) => huber(b, output, target, *delta, mean),
         Loss::SmoothL1(beta) => smooth_l1(b, output, target, *beta, mean),
         Loss::Hinge => hinge(b, output, target, mean),
-        Loss::Ctc { blank, drop_impossible } => {
-            ctc_loss(b, output, target, None, Ctc { blank: *blank, drop_impossible: *drop_impossible, reduction: mean })
+        Loss::Ctc { blank, drop_impossible, .. } => {
+            ctc_loss(b, output, target, lengths, Ctc { blank: *blank, drop_impossible: *drop_impossible, reduction: mean })
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::config::TrainingConfig;
 use super::evaluation::evaluation;
-use super::objective::terms;
+use super::objective::{targets, terms};
 use super::states::States;
 use super::step::train_step;
 use super::trace::trace;
@@ -38,25 +38,32 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
     let evaluation = evaluation(network, &terms, &states);
     let (trace, layers) = trace(model, &terms, &states);
 
-    let inputs = network.inputs().iter().map(|(name, value)| (name, network.ty(*value), None));
-    let targets = terms.iter().map(|term| (&term.name, &term.target, Some(term)));
+    let inputs = network.inputs().iter().map(|(name, value)| (name.as_str(), network.ty(*value), false));
+    let targets = targets(&terms);
+    let listed = inputs.chain(targets.iter().map(|(name, ty)| (*name, *ty, true)));
+    let first_target = network.inputs().len();
     let mut data = Vec::new();
-    for (name, ty, target) in inputs.chain(targets) {
+    for (at, (name, ty, is_target)) in listed.enumerate() {
         let batch_axis = batch_axis(ty).ok_or_else(|| {
             let message = format!("`{name}` is {ty}: training needs an axis for the samples of a batch, whose size is named `batch`");
             vec![Diagnostic::new("train_batch", message)]
         })?;
-        let allowed = target.map_or(Allowed::Anything, |term| {
-            let classes = network.ty(network.outputs()[term.output].1).shape.last().and_then(Dim::as_const);
-            term.term.loss.allowed(classes)
-        });
-        data.push(DataSlot { name: name.clone(), is_target: target.is_some(), batch_axis, allowed });
+        let allowed = match at.checked_sub(first_target).map(|at| terms.get(at)) {
+            None => Allowed::Anything,
+            Some(None) => Allowed::Lengths,
+            Some(Some(term)) => {
+                let classes = network.ty(network.outputs()[term.output].1).shape.last().and_then(Dim::as_const);
+                term.term.loss.allowed(classes)
+            }
+        };
+        data.push(DataSlot { name: name.to_string(), is_target, batch_axis, allowed });
     }
-    let first_target = network.inputs().len();
+    let slot_of = |array: &str| first_target + targets.iter().rposition(|(name, _)| *name == array).expect("it is listed");
     let mut metrics = Vec::new();
     for (at, term) in terms.iter().enumerate() {
-        let of_output =
-            |metric: Metric| MeasuredOutput { output: term.output, target: first_target + at, answer: term.term.loss.answer(), metric };
+        let lengths = term.lengths.as_ref().map(|(array, _)| slot_of(array));
+        let (target, answer) = (first_target + at, term.term.loss.answer());
+        let of_output = |metric: Metric| MeasuredOutput { output: term.output, target, lengths, answer, metric };
         match &config.metrics {
             Some(listed) => metrics.extend(listed.iter().copied().map(of_output)),
             None => metrics.push(of_output(term.term.loss.usual_metric())),

@@ -4,7 +4,7 @@
 //! ```
 
 use super::config::TrainingConfig;
-use super::objective::{LOSS, OBJECTIVE, Term, with_objective};
+use super::objective::{LOSS, OBJECTIVE, Term, targets as targets_of, with_objective};
 use super::states::{LOSS_SCALE, States};
 use super::update::{Reads, is_finite, updates};
 use crate::autodiff::{Variable, differentiate};
@@ -23,7 +23,8 @@ pub fn train_step(model: &Model, config: &TrainingConfig, terms: &[Term], states
     // There the key, and the factor of the loss, stand elsewhere.
     let network = model.training.inputs().len() - 1;
     let (data, rest) = gradient.inputs().split_at(network);
-    let (key, targets) = (&rest[0], &rest[1..=terms.len()]);
+    let given = targets_of(terms).len();
+    let (key, targets) = (&rest[0], &rest[1..=given]);
     for (name, value) in data.iter().chain(targets).chain([key]) {
         map.insert(*value, step.add_input(name, gradient.ty(*value).clone()));
     }
@@ -33,7 +34,7 @@ pub fn train_step(model: &Model, config: &TrainingConfig, terms: &[Term], states
     let applies = accumulates.then(|| step.add_input("step/applies", TensorType::fixed(DType::Bool, &[])));
     let before = inputs_of(&mut step, states.fixed.iter().chain(&states.changing));
     if let Some(scale) = before.get(LOSS_SCALE) {
-        map.insert(rest[1 + terms.len()].1, *scale);
+        map.insert(rest[1 + given].1, *scale);
     }
     map.extend(parameters_as(&mut step, &gradient, &before));
 

@@ -3,9 +3,9 @@
 //! trace (data.., %key: u64[], fixed.., parameters..) { … return finite: bool[layers] }
 //! ```
 
-use super::objective::Term;
+use super::objective::{Term, inputs_of_targets};
 use super::states::States;
-use super::step::{inputs_of, parameters_as, target_name};
+use super::step::{inputs_of, parameters_as};
 use super::update::is_finite;
 use crate::frontend::model::Model;
 use kiln_ir::ops::Concat;
@@ -21,9 +21,7 @@ pub fn trace(model: &Model, terms: &[Term], states: &States) -> (Graph, Vec<Stri
     for (name, value) in inputs {
         map.insert(*value, graph.add_input(name, network.ty(*value).clone()));
     }
-    for term in terms {
-        graph.add_input(target_name(&term.name), term.target.clone());
-    }
+    inputs_of_targets(&mut graph, terms);
     map.insert(key.1, graph.add_input(&key.0, TensorType::fixed(DType::U64, &[])));
     let held = inputs_of(&mut graph, states.fixed.iter().chain(&states.changing[..states.parameters()]));
     map.extend(parameters_as(&mut graph, network, &held));

@@ -53,7 +53,7 @@ impl Measuring {
                     self.add_error(score, target.get_f64(i));
                 }
             }
-            Answer::Spelling(blank) => self.add_spellings(output, target, blank),
+            Answer::Spelling(blank) => self.add_spellings(output, target, self.measured.lengths.map(|at| &data[at]), blank),
             Answer::Values => (0..output.len()).for_each(|i| self.add_error(output.get_f64(i), target.get_f64(i))),
         }
     }
@@ -84,11 +84,12 @@ impl Measuring {
         }
     }
 
-    fn add_spellings(&mut self, output: &Array, target: &Array, blank: usize) {
+    fn add_spellings(&mut self, output: &Array, target: &Array, lengths: Option<&Array>, blank: usize) {
         let ([batch, time, classes], [_, labels]) = (output.shape(), target.shape()) else { return };
         for sample in 0..*batch {
             let at = |t: usize| (0..*classes).map(|i| output.get_f64((sample * time + t) * classes + i)).collect::<Vec<_>>();
-            let mut spelled: Vec<usize> = (0..*time).map(|t| largest(&at(t))).collect();
+            let steps = lengths.map_or(*time, |lengths| (lengths.get_f64(sample) as usize).min(*time));
+            let mut spelled: Vec<usize> = (0..steps).map(|t| largest(&at(t))).collect();
             spelled.dedup();
             spelled.retain(|class| *class != blank);
             let right = (0..*labels).map(|i| target.get_f64(sample * labels + i)).filter(|label| *label >= 0.0);
@@ -182,7 +183,7 @@ mod tests {
     }
 
     fn measure(metric: Metric, answer: Answer, batches: &[(Array, Array)]) -> f64 {
-        let mut measuring = Measuring::new(MeasuredOutput { output: 0, target: 0, answer, metric });
+        let mut measuring = Measuring::new(MeasuredOutput { output: 0, target: 0, lengths: None, answer, metric });
         for (output, target) in batches {
             measuring.add(std::slice::from_ref(output), std::slice::from_ref(target));
         }
@@ -212,6 +213,12 @@ mod tests {
         let scores = best.iter().flat_map(|class| (0..3).map(move |i| f64::from(i == *class))).collect::<Vec<_>>();
         let spelled = || [(array(&[2, 5, 3], &scores), array(&[2, 3], &[1.0, 2.0, -1.0, 1.0, 2.0, 2.0]))];
         close(measure(Metric::ErrorRate, Answer::Spelling(0), &spelled()), 2.0 / 5.0);
+        // Of four and two time steps, 1 1 0 2 and 0 1: they spell 1 2 and 1.
+        let measured = MeasuredOutput { output: 0, target: 0, lengths: Some(1), answer: Answer::Spelling(0), metric: Metric::ErrorRate };
+        let mut measuring = Measuring::new(measured);
+        let [(output, target)] = spelled();
+        measuring.add(&[output], &[target, array(&[2], &[4.0, 2.0])]);
+        close(measuring.value(), 2.0 / 5.0);
         let numbers = || [(array(&[3], &[1.0, 2.0, 4.0]), array(&[3], &[1.0, 1.0, 2.0]))];
         close(measure(Metric::MeanAbsoluteError, Answer::Values, &numbers()), 1.0);
         close(measure(Metric::MeanSquaredError, Answer::Values, &numbers()), 5.0 / 3.0);

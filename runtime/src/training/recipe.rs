@@ -83,6 +83,8 @@ pub enum Allowed {
     Probabilities,
     /// −1 and 1.
     Signs,
+    /// Numbers of time steps. Only they are targets that are no output's.
+    Lengths,
 }
 
 impl Allowed {
@@ -94,6 +96,7 @@ impl Allowed {
             // Rounded quotients may exceed 1 by a little.
             Allowed::Probabilities => (-1e-6..=1.0 + 1e-6).contains(&value),
             Allowed::Signs => value.abs() == 1.0,
+            Allowed::Lengths => value >= 0.0,
         }
     }
 
@@ -104,6 +107,7 @@ impl Allowed {
             Allowed::Classes(_, largest) => format!("classes, numbered from 0 to {largest}"),
             Allowed::Probabilities => "probabilities, from 0 to 1".into(),
             Allowed::Signs => "-1 and 1".into(),
+            Allowed::Lengths => "numbers of time steps, from 0 on".into(),
         }
     }
 }
@@ -207,6 +211,8 @@ pub struct MeasuredOutput {
     pub output: usize,
     /// Which of `data` has its targets.
     pub target: usize,
+    /// Which of `data` has the numbers of time steps that count; `None`: all do.
+    pub lengths: Option<usize>,
     /// How outputs answer targets.
     pub answer: Answer,
     /// What is measured.
@@ -299,5 +305,6 @@ mod tests {
         assert_eq!(of(Allowed::Classes(-1, 2)), [true, true, true, true, true, false]);
         assert_eq!(of(Allowed::Probabilities), [false, true, true, true, false, false]);
         assert_eq!(of(Allowed::Signs), [true, false, false, true, false, false]);
+        assert_eq!(of(Allowed::Lengths), [false, true, true, true, true, false]);
     }
 }

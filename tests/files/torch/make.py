@@ -5,7 +5,7 @@
 Beside NAME.toml, NAME.npz has these arrays. Where one has the values of several tensors, they stand one behind the other, flat,
 parameters in the order of their names.
 
-    x/INPUT, target/OUTPUT   the batches of all steps, [steps, batch, ..]
+    x/INPUT, target/OUTPUT   the batches of all steps, [steps, batch, ..]; target/x_lengths: time steps that count
     start, end               parameters and running statistics before the first and after the last step
     average                  running means of what is trained after the last step, where `ema` asks for them
     losses                   the loss of each step

@@ -449,13 +449,13 @@ Case(
 
 # Losses: of one dense layer, or what it becomes
 
-def of_dense(name, words, loss, target, last=lambda y: y, layer=None, units=4, shape=(5, 3)):
+def of_dense(name, words, loss, target, last=lambda y: y, layer=None, units=4, shape=(5, 3), more={}):
     layers = [f'{{ type = "dense", name = "{"dense" if layer else "output"}", units = {units} }}']
     path = "dense" if layer else "output"
     layers += [f'{{ {layer}, name = "output" }}'] if layer else []
     Case(
         "loss_" + name, lambda p, x: last(affine(p, path, x)), layers, {"x": list(shape)}, affine_shapes(path, shape[-1], units),
-        targets={"output": target}, loss=loss, train=f"loss = {words}\n",
+        targets={"output": target, **more}, loss=loss, train=f"loss = {words}\n",
     )
 
 
@@ -476,10 +476,10 @@ def spellings(batch, longest, classes):
     return make
 
 
-def ctc(y, t):
+def ctc(y, t, steps=None):
     lengths = (t >= 0).sum(1)
     logs = f.log_softmax(y, -1).transpose(0, 1)
-    return f.ctc_loss(logs, t, torch.full((len(t),), y.shape[1]), lengths)
+    return f.ctc_loss(logs, t, torch.full((len(t),), y.shape[1]) if steps is None else steps, lengths)
 
 
 of_dense("sparse", '{ type = "sparse_cross_entropy", label_smoothing = 0.2 }',
@@ -500,6 +500,8 @@ of_dense("huber", '{ type = "huber", delta = 0.6 }', lambda y, t: f.huber_loss(y
 of_dense("smooth_l1", '{ type = "smooth_l1", beta = 0.6 }', lambda y, t: f.smooth_l1_loss(y, t, beta=0.6), values((5, 4)))
 of_dense("hinge", '"hinge"', lambda y, t: (1 - y * t).clamp(min=0).mean(), signs((5, 4)))
 of_dense("ctc", '"ctc"', ctc, spellings(3, 2, 4), shape=(3, 6, 3))
+of_dense("ctc_lengths", '{ type = "ctc", input_lengths = "x_lengths" }', ctc, spellings(4, 2, 4), shape=(4, 7, 3),
+         more={"x_lengths": lambda random, steps: random.integers(3, 8, (steps, 4))})
 
 # Optimisers and what else a step may be told, on two dense layers
 

@@ -217,6 +217,8 @@ struct OfLabels {
     blank: u32,
     #[serde(default)]
     drop_impossible: bool,
+    /// The array of the data that has the number of time steps of each sample.
+    input_lengths: Option<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -281,8 +283,11 @@ fn loss(node: &Node) -> Result<LossTerm, Mistake> {
         "smooth_l1" => Loss::SmoothL1(positive("beta", read::<Beta>(&settings)?.beta)?),
         "hinge" => none().map(|()| Loss::Hinge)?,
         "ctc" => {
-            let OfLabels { blank, drop_impossible } = read(&settings)?;
-            Loss::Ctc { blank: blank as usize, drop_impossible }
+            let OfLabels { blank, drop_impossible, input_lengths } = read(&settings)?;
+            if input_lengths.as_ref().is_some_and(String::is_empty) {
+                return Err(Mistake::new("`input_lengths` names an array of the data").at(node.span));
+            }
+            Loss::Ctc { blank: blank as usize, drop_impossible, input_lengths }
         }
         _ => return Err(unknown("loss", &word, span, LOSSES)),
     };

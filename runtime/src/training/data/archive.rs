@@ -5,6 +5,7 @@
 
 use super::{Dataset, Splits, Wanted};
 use crate::npz::Npz;
+use crate::training::recipe::Allowed;
 use kiln_ir::Diagnostic;
 use std::path::Path;
 
@@ -41,11 +42,12 @@ pub fn open_directory(path: &Path, wanted: &Wanted) -> Result<Option<Splits>, Di
 /// The samples of one archive, or of one part of it.
 fn read(path: &Path, npz: &mut Npz, wanted: &Wanted, suffix: &str) -> Result<Dataset, Diagnostic> {
     let place = path.display().to_string();
-    let targets = wanted.slots.iter().filter(|slot| slot.is_target).count();
-    let inputs = wanted.slots.len() - targets;
+    let targets = wanted.slots.iter().filter(|slot| slot.is_target && slot.allowed != Allowed::Lengths).count();
+    let inputs = wanted.slots.iter().filter(|slot| !slot.is_target).count();
     let mut columns = Vec::with_capacity(wanted.slots.len());
     for (at, slot) in wanted.slots.iter().enumerate() {
-        let (alone, short) = if slot.is_target { (targets == 1, ["Y", "y"]) } else { (inputs == 1, ["X", "x"]) };
+        let has_lengths = slot.allowed == Allowed::Lengths;
+        let (alone, short) = if slot.is_target { (targets == 1 && !has_lengths, ["Y", "y"]) } else { (inputs == 1, ["X", "x"]) };
         let mut names = vec![slot.name.as_str(), wanted.decl(at).name.as_str()];
         names.extend(if alone { &short[..] } else { &[] });
         let mut array = None;
@@ -56,7 +58,11 @@ fn read(path: &Path, npz: &mut Npz, wanted: &Wanted, suffix: &str) -> Result<Dat
             }
         }
         let array = array.ok_or_else(|| {
-            let what = if slot.is_target { "targets of output" } else { "input" };
+            let what = match (slot.is_target, has_lengths) {
+                (_, true) => "lengths",
+                (true, false) => "targets of output",
+                (false, false) => "input",
+            };
             let held = npz.names().join(", ");
             Diagnostic::new("data", format!("{place} has no array for the {what} `{}`: it holds {held}", slot.name))
         })?;
