@@ -7,6 +7,7 @@ use kiln::frontend::model::context::{Care, ParameterInfo};
 use kiln::frontend::model::tuning::{Adapters, Tuning, parse_tuning};
 use kiln::frontend::model::{Language, Model};
 use kiln::frontend::onnx::Options;
+use kiln::frontend::onnx::proto::{ModelProto, NodeProto, TensorProto};
 use kiln::frontend::onnx::trainable::{load_trainable, name_batch};
 use kiln::pipeline::Config;
 use kiln::training::adapters::with_adapters;
@@ -15,7 +16,7 @@ use kiln_ir::eval::evaluate;
 use kiln_ir::graph::Parameter;
 use kiln_ir::initialiser::Initialiser;
 use kiln_ir::ops::{Dot, Gather};
-use kiln_ir::{Builder, DType, Graph, Module, Tensor, TensorType};
+use kiln_ir::{Builder, DType, Graph, Module, NodeKind, Op, Tensor, TensorType};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::npz::write_npz;
 use kiln_runtime::threads::ThreadPool;
@@ -24,6 +25,7 @@ use kiln_runtime::training::stepper::Functions;
 use kiln_tests::bless::repository;
 use kiln_tests::samples::Random;
 use kiln_tests::steps;
+use prost::Message;
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::fs;
@@ -107,6 +109,51 @@ fn nodes_in_training_mode_train() {
         let expected = 0.75 * old[unit] + 0.25 * mean;
         assert!((after["norm.mean"][unit] - expected).abs() < 1e-5, "{unit}: {}, expected {expected}", after["norm.mean"][unit]);
     }
+}
+
+/// Exported for inference, a batch normalisation keeps the statistics of the file, and a dropout drops all the same; an initialiser that
+/// only says sizes is not trained.
+#[test]
+fn nodes_that_were_exported_for_inference_keep_their_statistics() {
+    let bytes = fs::read(repository().join("tests/files/tune/net.onnx")).expect("it is there");
+    let mut proto = ModelProto::decode(&bytes[..]).expect("a model");
+    let graph = proto.graph.as_mut().expect("a graph");
+    for node in &mut graph.node {
+        match node.op_type.as_str() {
+            "BatchNormalization" => {
+                node.output.truncate(1);
+                node.attribute.retain(|attribute| attribute.name != "training_mode");
+            }
+            "Dropout" => node.input.truncate(2),
+            "Add" => node.input[1] = "spread".into(),
+            _ => {}
+        }
+    }
+    let node = |op: &str, input: &[&str], output: &str| NodeProto {
+        op_type: op.into(),
+        input: input.iter().map(|name| (*name).into()).collect(),
+        output: vec![output.into()],
+        ..NodeProto::default()
+    };
+    graph.node.insert(0, node("Shape", &["like"], "sizes"));
+    graph.node.insert(1, node("Expand", &["head.bias", "sizes"], "spread"));
+    let raw_data = [1.0f32; 3].iter().flat_map(|one| one.to_le_bytes()).collect::<Vec<u8>>().into();
+    graph.initializer.push(TensorProto { name: "like".into(), dims: vec![1, 3], data_type: 1, raw_data, ..TensorProto::default() });
+    let directory = tempfile::tempdir().expect("a place for files");
+    let path = directory.path().join("inference.onnx");
+    fs::write(&path, proto.encode_to_vec()).expect("it is written");
+
+    let mut model = load_trainable(&path, &Options::default(), &tuning(SGD)).unwrap_or_else(|errors| panic!("{errors:?}"));
+    name_batch(&mut model);
+    assert!(!model.parameters["norm.mean"].trainable && !model.parameters["like"].trainable);
+    let after = trained(&model, 3);
+    for name in ["norm.mean", "norm.variance", "like"] {
+        assert_eq!(after.states[name], numbers(&model, name), "{name}");
+    }
+    assert_ne!(after.states["norm.scale"], numbers(&model, "norm.scale"));
+    assert_ne!(after.states["head.bias"], numbers(&model, "head.bias"));
+    let drawn = model.training.order().into_iter().any(|id| matches!(&model.training.node(id).kind, NodeKind::Op(Op::RandomUniform(_))));
+    assert!(drawn);
 }
 
 #[test]
@@ -301,6 +348,11 @@ fn what_adapters_learnt_becomes_part_of_the_network() {
     let plain = net(SGD).trained(&best.join("model.safetensors")).unwrap_or_else(|errors| panic!("{errors:?}"));
     let inputs = [Tensor::from_vec(DType::F32, vec![48, 6], u.bytes().to_vec())];
     let scores = evaluate(&plain, plain.predict().expect("it predicts"), &inputs).expect("it computes")[0].floats();
+    let beside = stopping.trained(&best.join("best.safetensors")).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let unmerged = evaluate(&beside, beside.predict().expect("it predicts"), &inputs).expect("it computes")[0].floats();
+    for (merged, unmerged) in scores.iter().zip(&unmerged) {
+        assert!((merged - unmerged).abs() < 1e-4 * (1.0 + unmerged.abs()), "{merged}, with adapters {unmerged}");
+    }
     let right = scores.chunks(3).enumerate().filter(|(at, row)| {
         let best = (0..3).max_by(|a, b| row[*a].total_cmp(&row[*b])).expect("three");
         best as f64 == v.get_f64(*at)

@@ -46,7 +46,8 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
     for (at, (name, ty, is_target)) in listed.enumerate() {
         let batch_axis = batch_axis(ty).ok_or_else(|| {
             let message = format!("`{name}` is {ty}: training needs an axis for the samples of a batch, whose size is named `batch`");
-            vec![Diagnostic::new("train_batch", message)]
+            let help = "leave that size open: without --dim for it, and in files of other programs exported as a dynamic axis";
+            vec![Diagnostic::new("train_batch", message).help(help)]
         })?;
         let allowed = match at.checked_sub(first_target).map(|at| terms.get(at)) {
             None => Allowed::Anything,

@@ -7,8 +7,8 @@ use crate::frontend::model::Model;
 use crate::frontend::model::context::{Care, ParameterInfo};
 use crate::frontend::model::tuning::Tuning;
 use kiln_ir::initialiser::{Initialiser, Scale, Shape};
-use kiln_ir::{Diagnostic, Dim};
-use std::collections::BTreeMap;
+use kiln_ir::{Diagnostic, Dim, NodeId, NodeKind};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Reads the ONNX model at `path` as a network that can be trained.
@@ -43,10 +43,16 @@ pub fn load_trainable(path: &Path, options: &Options, tuning: &Tuning) -> Result
         module.parameters.entry(name).or_insert(parameter);
     }
     let training = training.module.functions.into_values().next().expect("an imported module has its function");
+    // What only says sizes is gone from the graph, and no gradient leads to it.
+    let name = |node: NodeId| match &training.node(node).kind {
+        NodeKind::Parameter(name) => Some(name.to_string()),
+        _ => None,
+    };
+    let live: BTreeSet<String> = training.order().into_iter().filter_map(name).collect();
     let info = |(name, parameter): (&String, &kiln_ir::graph::Parameter)| {
         let fans = new.get(name).and_then(|new| new.fans);
         let initialiser = if fans.is_some() { Initialiser::Scaled(Scale::Glorot, Shape::Uniform) } else { Initialiser::Constant(0.0) };
-        let trainable = !statistics.contains(name) && parameter.ty.dtype.is_float();
+        let trainable = live.contains(name) && !statistics.contains(name) && parameter.ty.dtype.is_float();
         let (ty, fans) = (parameter.ty.clone(), fans.unwrap_or((1, 1)));
         (name.clone(), ParameterInfo { ty, initialiser, fans, trainable, care: Care::default(), incoming: Vec::new() })
     };
