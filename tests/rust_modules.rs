@@ -171,6 +171,8 @@ fn any_signature_becomes_a_module() {
     rustc.args(["--edition", "2024", "-D", "warnings", "--emit", "metadata", "main.rs"]).current_dir(place.path());
     let told = rustc.output().expect("a Rust compiler");
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let depends = Signature { data_dependent: true, ..signature.clone() };
+    assert!(rust_module(&depends, None).expect_err("refused").message.contains("depend on its data"));
     let open = Signature { states: 1, ..signature };
     assert!(rust_module(&open, None).expect_err("refused").message.contains("has a size that only the run knows"));
 }

@@ -25,8 +25,12 @@ pub struct Start {
 
 /// The text of the module.
 ///
-/// Errors: `rust_module` for states whose sizes are open.
+/// Errors: `rust_module` for states whose sizes are open, and for outputs whose sizes depend on data.
 pub fn rust_module(signature: &Signature, start: Option<&Start>) -> Result<String, Diagnostic> {
+    if signature.data_dependent {
+        let error = Diagnostic::new("rust_module", format!("sizes of what `{}` gives depend on its data", signature.name));
+        return Err(error.help("a Rust module makes outputs before a run: call the library by its C header"));
+    }
     let states = signature.states;
     let (inputs, state_inputs) = signature.inputs.split_at(signature.inputs.len() - states);
     let (data, frozen) = inputs.split_at(inputs.len() - start.map_or(0, |start| start.frozen));
