@@ -245,6 +245,14 @@ fn a_loss_that_is_not_finite_ends_training() {
     assert!(error.contains("what layer net.toml:") && error.contains("gives"), "{error}");
 }
 
+fn write_trainer(model: &Model, program: &Path) {
+    let plan = planned(model);
+    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
+    let facts = ModelFacts { name: "net".into(), ..ModelFacts::default() };
+    let compiled = plan.compile(&target, &facts, &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
+    compiled.write(&plan.recipe, program, &ThreadPool::new(2)).unwrap_or_else(|error| panic!("{error}"));
+}
+
 /// The trainer as a program, killed at any moment and told to go on, ends with the bits of one that was left alone.
 #[test]
 fn a_killed_trainer_goes_on_to_the_same_bits() {
@@ -254,11 +262,7 @@ fn a_killed_trainer_goes_on_to_the_same_bits() {
     let model = network(
         "epochs = 40\nbatch = 8\nvalidation = 0.1\nearly_stopping = { patience = 100 }\nema = 0.9\naugment = { flip = true, shift = 1 }",
     );
-    let plan = planned(&model);
-    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
-    let facts = ModelFacts { name: "net".into(), ..ModelFacts::default() };
-    let compiled = plan.compile(&target, &facts, &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
-    compiled.write(&plan.recipe, &program, &ThreadPool::new(2)).unwrap_or_else(|error| panic!("{error}"));
+    write_trainer(&model, &program);
     let trainer = |out: &Path, resume: bool, threads: &str| {
         let mut command = Command::new(&program);
         command.arg("--data").arg(&data).arg("--out").arg(out).args(["--threads", threads, "--checkpoint-seconds", "0.005"]);
@@ -289,6 +293,44 @@ fn a_killed_trainer_goes_on_to_the_same_bits() {
     assert!(kills > 0, "it was never killed");
     let read = |out: &Path| fs::read(out.join("model.safetensors")).expect("it is there");
     assert!(read(&whole) == read(&broken), "after {kills} kills");
+}
+
+/// Asked to end by a signal, a trainer writes what it has, says how to go on, and goes on to the bits of one that was left alone.
+#[test]
+fn a_trainer_that_is_asked_to_end_leaves_a_checkpoint_to_go_on_from() {
+    let directory = tempfile::tempdir().expect("a place for files");
+    let (data, program) = (directory.path().join("data.npz"), directory.path().join("trainer"));
+    write_data(&data);
+    write_trainer(&network("epochs = 400\nbatch = 8\nvalidation = 0.1"), &program);
+    let trainer = |out: &Path, more: &[&str]| {
+        let mut command = Command::new(&program);
+        command.arg("--data").arg(&data).arg("--out").arg(out).args(more).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let (whole, broken) = (directory.path().join("whole"), directory.path().join("broken"));
+    assert!(trainer(&whole, &["--epochs", "60", "--threads", "1"]).output().expect("it runs").status.success());
+    let epochs = |out: &Path| fs::read_to_string(out.join("history.csv")).map_or(0, |table| table.lines().count().saturating_sub(1));
+    let mut done = 0;
+    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+        let more: &[&str] = if done == 0 { &["--epochs", "60"] } else { &["--epochs", "60", "--resume"] };
+        // A checkpoint within an epoch is its answer to the signal: none is due by itself.
+        let child = trainer(&broken, more).args(["--checkpoint-seconds", "1000"]).spawn().expect("it runs");
+        while epochs(&broken) <= done {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let sent = Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status();
+        assert!(sent.expect("there is a `kill`").success());
+        let output = child.wait_with_output().expect("it ends");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(status), "{told}");
+        assert!(told.contains("interrupted after step") && told.contains("--resume goes on from there"), "{told}");
+        assert!(!broken.join("model.safetensors").exists(), "it is not done");
+        done = epochs(&broken);
+        assert!((1..60).contains(&done), "{done} epochs");
+    }
+    assert!(trainer(&broken, &["--epochs", "60", "--resume"]).output().expect("it runs").status.success());
+    let read = |out: &Path| fs::read(out.join("model.safetensors")).expect("it is there");
+    assert!(read(&whole) == read(&broken));
 }
 
 /// Forward and backward pass in 16 bits stay beside those in f32, and the parameters are f32; an overflow changes nothing but the factor.

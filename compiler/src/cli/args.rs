@@ -264,7 +264,8 @@ pub struct RunArgs {
 /// of MNIST and its like (train-images-idx3-ubyte …, .gz too), or pictures in a directory for each class (train/CLASS/*.png).
 ///
 /// The output directory gets model.safetensors, report.html, history.csv and checkpoint.safetensors, from which --resume goes on to the
-/// very bits of a training that was never interrupted. Results do not depend on the number of threads.
+/// very bits of a training that was never interrupted. Results do not depend on the number of threads. Ctrl-C and SIGTERM end it after
+/// the present step, with a checkpoint, and with exit code 130 or 143; a second one ends it at once.
 ///
 /// Examples:
 ///

@@ -35,6 +35,7 @@ pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
         resume: args.resume,
         overwrite: args.overwrite,
         checkpoint_seconds: Some(args.checkpoint_seconds),
+        signals: true,
         json: args.json,
     };
     let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };

@@ -42,7 +42,7 @@ pub unsafe extern "C" fn kiln_trainer_main(argc: c_int, argv: *const *const c_ch
 
 fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, lexopt::Error> {
     let mut parser = Parser::from_args(arguments);
-    let mut command = Command::default();
+    let mut command = Command { options: TrainOptions { signals: true, ..TrainOptions::default() }, ..Command::default() };
     let options = &mut command.options;
     while let Some(argument) = parser.next()? {
         match argument {
@@ -135,6 +135,9 @@ Usage: {program} --data PLACE --out DIR [OPTIONS]
   --json                    tell each epoch as a line of JSON
   -h, --help                this text
   -V, --version             what was compiled, and by what
+
+Ctrl-C and SIGTERM end it after the present step, with a checkpoint; a second one ends it at once.
+Exit status: 0 success, 1 failure, 2 wrong usage, 130 or 143 interrupted.
 ",
         name = recipe.name,
         epochs = schedule.epochs,
