@@ -11,9 +11,10 @@ use kiln_ir::{Builder, DType, Graph, Module, Tensor, TensorType};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::npz::write_npz;
 use kiln_runtime::threads::ThreadPool;
-use kiln_runtime::training::run::{TrainOptions, Trainer, train};
+use kiln_runtime::training::run::TrainOptions;
 use kiln_runtime::training::stepper::{Functions, Stepper};
 use kiln_tests::samples::Random;
+use kiln_tests::training::{array, compiled, planned, run_here, values, write_trainer};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -54,16 +55,6 @@ fn network(train: &str) -> Model {
     parse("net.toml", "net", &text, Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
-fn planned(model: &Model) -> TrainingPlan {
-    plan(model, model.config.as_ref().expect("it says how")).unwrap_or_else(|errors| panic!("{errors:?}"))
-}
-
-fn array(dtype: DType, shape: &[usize], values: impl Iterator<Item = f64>) -> Array {
-    let mut array = Array::zeroed(dtype, shape.to_vec()).expect("small");
-    values.take(array.len()).enumerate().for_each(|(i, value)| array.set_f64(i, value));
-    array
-}
-
 /// Pictures whose brightest third says the class.
 fn batch(count: usize, seed: u64) -> Vec<Array> {
     let mut random = Random::new(seed);
@@ -75,17 +66,11 @@ fn batch(count: usize, seed: u64) -> Vec<Array> {
     vec![array(DType::F32, &[count, 1, 6, 6], pixels.into_iter()), array(DType::I64, &[count], labels.into_iter().map(|l| l as f64))]
 }
 
-fn values(array: &Array) -> Vec<f64> {
-    (0..array.len()).map(|i| array.get_f64(i)).collect()
-}
-
 /// Steps on batches, and the states after them, by name; `sizes` are the batches' sizes.
 fn states_after(model: &Model, threads: usize, sizes: &[usize]) -> Vec<(String, Vec<f64>)> {
     let plan = planned(model);
-    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
-    let compiled = plan.compile(&target, &ModelFacts::default(), &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
     let pool = ThreadPool::new(threads);
-    let [step, evaluation, trace] = compiled.load(&pool).expect("it loads");
+    let [step, evaluation, trace] = compiled(&plan).load(&pool).expect("it loads");
     let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
     let mut stepper = Stepper::new(&plan.recipe, functions, 5, &pool).expect("it fits");
     let all = batch(sizes.iter().sum(), 1);
@@ -183,20 +168,6 @@ fn write_data(path: &Path) {
     write_npz(path, arrays).expect("it is written");
 }
 
-fn run_here(model: &Model, data: &Path, out: &Path, options: TrainOptions) -> Result<String, String> {
-    let plan = planned(model);
-    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
-    let compiled = plan.compile(&target, &ModelFacts::default(), &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
-    let pool = ThreadPool::new(2);
-    let [step, evaluation, trace] = compiled.load(&pool).expect("it loads");
-    let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
-    let trainer = Trainer { recipe: plan.recipe, functions };
-    let options = TrainOptions { data: data.to_path_buf(), out: out.to_path_buf(), ..options };
-    let mut told = Vec::new();
-    train(trainer, &options, &pool, &mut told).map_err(|failure| format!("{failure:?}"))?;
-    Ok(String::from_utf8(told).expect("text"))
-}
-
 #[test]
 fn a_network_learns_stops_early_and_keeps_its_best_epoch() {
     let directory = tempfile::tempdir().expect("a place for files");
@@ -243,14 +214,6 @@ fn a_loss_that_is_not_finite_ends_training() {
     write_npz(&data, [("X", &arrays[0]), ("Y", &arrays[1])]).expect("it is written");
     let error = run_here(&model, directory.path(), &directory.path().join("out2"), TrainOptions::default()).expect_err("overflow");
     assert!(error.contains("what layer net.toml:") && error.contains("gives"), "{error}");
-}
-
-fn write_trainer(model: &Model, program: &Path) {
-    let plan = planned(model);
-    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
-    let facts = ModelFacts { name: "net".into(), ..ModelFacts::default() };
-    let compiled = plan.compile(&target, &facts, &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
-    compiled.write(&plan.recipe, program, &ThreadPool::new(2)).unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// The trainer as a program, killed at any moment and told to go on, ends with the bits of one that was left alone.
@@ -372,9 +335,7 @@ fn a_program_in_c_trains() {
     let net =
         "name = \"line\"\noutputs = [\"y\"]\n[[input]]\nname = \"x\"\nshape = [1]\n[[layer]]\ntype = \"dense\"\nname = \"y\"\nunits = 1\n";
     let model = parse("line.toml", "line", &format!("{net}[train]\nloss = \"mse\"\n"), Language::Toml).unwrap_or_else(|e| panic!("{e:?}"));
-    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
-    let compiled =
-        planned(&model).compile(&target, &ModelFacts::default(), &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let compiled = compiled(&planned(&model));
     let object = directory.path().join("step.o");
     let written = compiled.step.write(ArtifactKind::Object, WeightsChoice::Embed, &object, &ThreadPool::new(1));
     let header = fs::read_to_string(written.expect("it is written").header.expect("a header")).expect("text");
@@ -477,7 +438,7 @@ fn pictures_in_a_directory_for_each_class_are_read() {
     fs::rename(directory.path().join("test/9"), directory.path().join("test/nine")).expect("it is renamed");
     let error =
         run_here(&model, directory.path(), &out, TrainOptions { overwrite: true, ..TrainOptions::default() }).expect_err("no such class");
-    assert!(error.contains("`nine` is no class of the network"), "{error}");
+    assert!(error.contains("`nine` is no class: the classes are 0, 1"), "{error}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! What the test suites share: checked-in texts, files of tests/files, sample values, programs made from the operator table's
-//! examples, random graphs, comparison.
+//! examples, random graphs, comparison, networks that are trained here.
 
 pub mod bless;
 pub mod closeness;
@@ -9,3 +9,4 @@ pub mod instances;
 pub mod random_graphs;
 pub mod samples;
 pub mod slopes;
+pub mod training;

@@ -13,7 +13,7 @@ use kiln_ir::{Diagnostic, Symbol};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::bench::{Limits, Measurement, measure};
 use kiln_runtime::threads::ThreadPool;
-use kiln_runtime::training::data::{Wanted, open};
+use kiln_runtime::training::data::{DataOptions, Wanted, open};
 use kiln_runtime::training::stepper::{Functions, Stepper};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -59,7 +59,8 @@ pub fn bench_step(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> 
     let compile_ms = begin.elapsed().as_secs_f64() * 1e3;
 
     let [path] = &args.inputs.inputs[..] else { return Err(Failure::Usage("--train-step takes one --inputs FILE.npz: a batch".into())) };
-    let batch = open(path, &Wanted { slots: &plan.recipe.data, signature: step.model().signature() })?.train;
+    let data = DataOptions { place: path.clone(), ..DataOptions::default() };
+    let batch = open(&Wanted::new(&plan.recipe.data, step.model().signature(), &data))?.train;
     let batch = batch.batch(&(0..batch.len()).collect::<Vec<_>>())?;
     let rate = plan.recipe.schedule.learning_rate;
     let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };

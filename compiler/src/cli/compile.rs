@@ -99,7 +99,7 @@ fn load(args: &CompileArgs) -> Result<Loaded, Failure> {
         Function::Evaluate | Function::Predict => (plan.evaluation, 0),
     };
     let facts = ModelFacts { name: module.name.clone(), states, ..trainable.facts };
-    Ok(Loaded { module, facts })
+    Ok(Loaded { module, facts, losses: Vec::new() })
 }
 
 /// Writes a program that trains.

@@ -6,12 +6,14 @@ use kiln::frontend::keras;
 use kiln::frontend::keras::file::is_keras;
 use kiln::frontend::model::{Language, Model, load};
 use kiln::frontend::onnx::{Options, import};
+use kiln::training::config::LossTerm;
 use kiln::training::{TrainingPlan, plan};
 use kiln_ir::text::{ConstantTable, parse_module};
 use kiln_ir::{Diagnostic, Dim, Graph, Module, Symbol};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::files::file_error;
 use kiln_runtime::training::checkpoint::save;
+use kiln_runtime::training::predict::Meaning;
 use kiln_runtime::weights::hexadecimal;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -25,6 +27,17 @@ pub struct Loaded {
     pub module: Module,
     /// What artefacts say about it besides.
     pub facts: ModelFacts,
+    /// What training makes small, where the file says so.
+    pub losses: Vec<LossTerm>,
+}
+
+impl Loaded {
+    /// What each output means by its loss.
+    pub fn meanings(&self) -> Result<Vec<Option<Meaning>>, Diagnostic> {
+        let outputs = predict(&self.module)?.outputs();
+        let loss = |name: &str| self.losses.iter().find(|term| term.output.as_deref().is_none_or(|output| output == name));
+        Ok(outputs.iter().map(|(name, _)| loss(name).map(|term| term.loss.meaning())).collect())
+    }
 }
 
 /// Reads a model: the text form when the file is named `.kiln`, Keras's files when it is named `.keras`, `.h5` or `.hdf5` or is a
@@ -37,6 +50,7 @@ pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
         let error = Diagnostic::new("usage_parameters", format!("{} has parameters of its own", path.display()));
         return Err(vec![error.help("--parameters is for networks written in layers, in .toml and .json files, and for Keras's")]);
     }
+    let mut losses = Vec::new();
     let module = if path.extension().is_some_and(|extension| extension == "kiln") {
         let text = std::fs::read_to_string(path).map_err(|error| vec![file_error("read", path, &error)])?;
         let mut module = parse_module(&path.display().to_string(), &text, &ConstantTable::new())?;
@@ -45,19 +59,24 @@ pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
     } else if let Some(model) = layers(path)? {
         let mut module = args.parameters.as_deref().map_or_else(|| model.initialised(), |file| model.trained(file))?;
         bind(&mut module, &args.dims).map_err(|error| vec![error])?;
+        losses = model.config.map_or(Vec::new(), |config| config.losses);
         module
     } else {
         import(path, &Options { dims: args.dims.iter().cloned().collect(), ..Options::default() })?
     };
     predict(&module).map_err(|error| vec![error])?;
     let facts = facts(&module, path).map_err(|error| vec![error])?;
-    Ok(Loaded { module, facts })
+    Ok(Loaded { module, facts, losses })
 }
 
 /// A network that its file describes in layers; `None` for files of other kinds.
 fn layers(path: &Path) -> Result<Option<Model>, Vec<Diagnostic>> {
     match Language::of(path) {
-        _ if is_keras(path) => Ok(Some(keras::load(path)?.model)),
+        _ if is_keras(path) => {
+            let imported = keras::load(path)?;
+            // A file that does not say how it is trained is one to run.
+            Ok(Some(Model { config: imported.configuration().ok(), ..imported.model }))
+        }
         Some(language) => load(path, language).map(Some),
         None => Ok(None),
     }
@@ -91,6 +110,17 @@ impl Trainable {
         let path = folder.join("start.safetensors");
         save(&path, tensors.iter().map(|(slot, array)| (slot, array)), "").map_err(|error| vec![error])?;
         Ok(Some(path))
+    }
+
+    /// The file of its parameters: the one that was asked for, else one in `folder` with the values in the network's own file.
+    ///
+    /// Errors: there are none; `file`, `memory`.
+    pub fn parameters(&self, args: &ModelArgs, folder: &Path) -> Result<PathBuf, Vec<Diagnostic>> {
+        let file = if args.parameters.is_some() { args.parameters.clone() } else { self.start(folder)? };
+        file.ok_or_else(|| {
+            let error = Diagnostic::new("usage_parameters", format!("{} has no parameters of its own", args.model.display()));
+            vec![error.help("--parameters trained/model.safetensors names those that training left")]
+        })
     }
 
     /// The functions of its trainer. Errors: there is no `[train]` table; what is wrong with it.

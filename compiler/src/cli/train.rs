@@ -25,7 +25,7 @@ pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
         }
     }
     let options = TrainOptions {
-        data: args.data.clone(),
+        data: args.data.options(),
         out: args.out.clone(),
         epochs: args.epochs,
         batch: args.batch,

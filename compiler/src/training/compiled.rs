@@ -7,7 +7,7 @@ use crate::backend::cpu::jit::Predictor;
 use crate::backend::cpu::target::CpuTarget;
 use crate::compile::{Compiled, compile};
 use crate::pipeline::Config;
-use kiln_ir::Diagnostic;
+use kiln_ir::{Diagnostic, Module};
 use kiln_runtime::threads::ThreadPool;
 use kiln_runtime::training::recipe::Recipe;
 use std::path::Path;
@@ -27,13 +27,28 @@ impl TrainingPlan {
     ///
     /// Errors: as [`compile`].
     pub fn compile(&self, target: &CpuTarget, facts: &ModelFacts, config: &Config) -> Result<CompiledTrainer, Vec<Diagnostic>> {
-        let of = |module: &kiln_ir::Module, states| {
-            let facts = ModelFacts { name: module.name.clone(), states, ..facts.clone() };
-            compile(module, target.clone(), facts, config)
-        };
+        let of = |module: &Module, states| compile_function(module, states, target, facts, config);
         let step = of(&self.step, self.recipe.states.len())?;
         Ok(CompiledTrainer { step, evaluation: of(&self.evaluation, 0)?, trace: of(&self.trace, 0)? })
     }
+
+    /// The same of the evaluation alone.
+    ///
+    /// Errors: as [`compile`].
+    pub fn compile_evaluation(&self, target: &CpuTarget, facts: &ModelFacts, config: &Config) -> Result<Compiled, Vec<Diagnostic>> {
+        compile_function(&self.evaluation, 0, target, facts, config)
+    }
+}
+
+fn compile_function(
+    module: &Module,
+    states: usize,
+    target: &CpuTarget,
+    facts: &ModelFacts,
+    config: &Config,
+) -> Result<Compiled, Vec<Diagnostic>> {
+    let facts = ModelFacts { name: module.name.clone(), states, ..facts.clone() };
+    compile(module, target.clone(), facts, config)
 }
 
 impl CompiledTrainer {

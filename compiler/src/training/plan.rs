@@ -2,7 +2,7 @@
 
 use super::config::TrainingConfig;
 use super::evaluation::evaluation;
-use super::objective::terms;
+use super::objective::{Term, terms};
 use super::states::States;
 use super::step::train_step;
 use super::trace::trace;
@@ -38,15 +38,15 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
     let evaluation = evaluation(network, &terms, &states);
     let (trace, layers) = trace(model, &terms, &states);
 
-    let inputs = network.inputs().iter().map(|(name, value)| (name, network.ty(*value), false));
-    let targets = terms.iter().map(|term| (&term.name, &term.target, true));
+    let inputs = network.inputs().iter().map(|(name, value)| (name, network.ty(*value), false, None));
+    let targets = terms.iter().map(|term| (&term.name, &term.target, true, classes(network, term)));
     let mut data = Vec::new();
-    for (name, ty, is_target) in inputs.chain(targets) {
+    for (name, ty, is_target, classes) in inputs.chain(targets) {
         let batch_axis = batch_axis(ty).ok_or_else(|| {
             let message = format!("`{name}` is {ty}: training needs an axis for the samples of a batch, whose size is named `batch`");
             vec![Diagnostic::new("train_batch", message)]
         })?;
-        data.push(DataSlot { name: name.clone(), is_target, batch_axis });
+        data.push(DataSlot { name: name.clone(), is_target, batch_axis, classes });
     }
     let first_target = network.inputs().len();
     let mut metrics = Vec::new();
@@ -109,6 +109,12 @@ fn pictures(model: &Model, network: &Graph) -> Result<usize, Diagnostic> {
         return Err(Diagnostic::new("train_augment", message).help("name it with an `image` table in [[input]]"));
     };
     Ok(only)
+}
+
+/// How many classes the output of a loss tells apart, if it takes their numbers.
+fn classes(network: &Graph, term: &Term) -> Option<usize> {
+    let scores = network.ty(network.outputs()[term.output].1).shape.last().filter(|_| term.term.loss.takes_labels())?;
+    usize::try_from(scores.as_const()?).ok()
 }
 
 /// Where the batch is among the axes.

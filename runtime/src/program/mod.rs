@@ -285,7 +285,8 @@ fn print_json(out: &mut dyn Write, value: &impl Serialize) -> Result<(), Failure
     Ok(writeln!(out, "{text}")?)
 }
 
-fn read_labels(path: &Path) -> Result<Vec<String>, Diagnostic> {
+/// Names of classes, one a line. Errors: `file`.
+pub fn read_labels(path: &Path) -> Result<Vec<String>, Diagnostic> {
     let text = std::fs::read(path).map_err(|error| file_error("read", path, &error))?;
     Ok(String::from_utf8_lossy(&text).lines().map(|line| line.trim().to_owned()).collect())
 }

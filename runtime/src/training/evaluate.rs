@@ -1,55 +1,60 @@
-//! How good a network is: its loss and the metrics of its recipe over samples.
+//! A trained network measured: its loss and every metric of its recipe on a part of the data.
 
-use super::history::Measured;
-use super::interruption::Interruption;
-use super::loader::each;
-use super::metrics::Measuring;
-use super::parts::Part;
-use super::progress::bar;
-use super::recipe::{MeasuredOutput, Recipe};
-use super::stepper::Evaluates;
-use kiln_ir::Diagnostic;
-use std::ops::ControlFlow;
+use super::checkpoint::load;
+use super::data::{DataOptions, Wanted, open};
+use super::measure::measure;
+use super::parts::{PartName, Parts};
+use super::progress::{grouped, tell_left_out};
+use super::recipe::Recipe;
+use super::stepper::Evaluator;
+use crate::model::Model;
+use crate::program::Failure;
+use crate::threads::ThreadPool;
+use serde_json::{Map, Value, json};
+use std::io::Write;
+use std::path::PathBuf;
 
-/// Measures a part of the data, batch by batch; with `ahead`, the next batch is read meanwhile. Gives `None` if it was interrupted.
+/// What is asked of an evaluation.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct EvaluateOptions {
+    /// Where the data are, and how they are read.
+    pub data: DataOptions,
+    /// Which part of them; else that for tests, or that for validation.
+    pub part: Option<PartName>,
+    /// What training left.
+    pub parameters: PathBuf,
+    /// Samples at once, in place of the recipe's.
+    pub batch: Option<u32>,
+    /// The seed of the training, in place of the recipe's: it says which samples were held back.
+    pub seed: Option<u64>,
+    /// Answer in JSON.
+    pub json: bool,
+}
+
+/// Measures and says what came out. `evaluation` is the compiled function of the recipe.
 ///
-/// Errors: data that cannot be read or do not fit; what generated code reports.
-pub fn measure(
-    recipe: &Recipe,
-    network: &mut dyn Evaluates,
-    part: &Part,
-    ahead: bool,
-    interruption: Option<&Interruption>,
-) -> Result<Option<Measured>, Diagnostic> {
-    let mut measuring: Vec<Measuring> = recipe.metrics.iter().copied().map(Measuring::new).collect();
-    let mut sum = 0.0;
-    let bar = bar(part.samples.len() as u64, part.name.to_owned());
-    let batches: Vec<&[usize]> = part.samples.chunks(recipe.schedule.batch as usize).collect();
-    let outcome = each(
-        0..batches.len(),
-        ahead,
-        |at| part.dataset.batch(batches[at]),
-        |at, data| {
-            if interruption.is_some_and(|interruption| interruption.signal().is_some()) {
-                return Ok(ControlFlow::Break(()));
-            }
-            let (loss, outputs) = network.evaluate(&data)?;
-            sum += loss * batches[at].len() as f64;
-            measuring.iter_mut().for_each(|metric| metric.add(outputs, &data));
-            bar.inc(batches[at].len() as u64);
-            Ok::<_, Diagnostic>(ControlFlow::Continue(()))
-        },
-    );
-    bar.finish_and_clear();
-    if outcome?.is_break() {
-        return Ok(None);
+/// Errors: parameters and data that cannot be read or do not fit; what generated code reports.
+pub fn evaluate(
+    mut recipe: Recipe,
+    evaluation: &Model,
+    options: &EvaluateOptions,
+    pool: &ThreadPool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    recipe.schedule.batch = options.batch.unwrap_or(recipe.schedule.batch);
+    recipe.seed = options.seed.unwrap_or(recipe.seed);
+    let (parameters, _) = load(&options.parameters, recipe.fixed.iter().chain(&recipe.states[..recipe.parameters]))?;
+    let wanted = Wanted::new(&recipe.data, evaluation.signature(), &options.data);
+    let splits = open(&wanted)?;
+    tell_left_out(&wanted, options.json, out)?;
+    let part = Parts::new(&recipe, &splits).choose(options.part)?;
+    let mut evaluator = Evaluator::new(evaluation, parameters, pool);
+    let measured = measure(&recipe, &mut evaluator, &part, pool.workers() > 1, None)?.expect("nothing interrupts it");
+    let samples = part.samples.len();
+    if options.json {
+        let metrics: Map<String, Value> = measured.metrics.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        let answer = json!({ "part": measured.part, "samples": samples, "loss": measured.loss, "metrics": metrics });
+        return Ok(writeln!(out, "{answer}")?);
     }
-    let several = recipe.metrics.iter().any(|metric| metric.output != recipe.metrics[0].output);
-    let name = |metric: &MeasuredOutput| match several {
-        true => format!("{} of {}", metric.metric.name(), recipe.data[metric.target].name),
-        false => metric.metric.name(),
-    };
-    let values = measuring.iter().map(|metric| Some(metric.value()).filter(|value| value.is_finite()));
-    let metrics = recipe.metrics.iter().map(name).zip(values).collect();
-    Ok(Some(Measured { part: part.name.to_owned(), loss: sum / part.samples.len().max(1) as f64, metrics }))
+    Ok(writeln!(out, "{}, over {} samples", measured.text(), grouped(samples as f64))?)
 }

@@ -2,8 +2,8 @@
 //!
 //! Read in this order: [`recipe`] (what is known beforehand), [`stepper`] (the compiled functions with their memory), [`data`] (what
 //! they are driven over) with [`parts`], [`order`], [`loader`] and [`augment`], [`run`] (epoch after epoch) with [`rate`],
-//! [`evaluate`], [`metrics`] and [`interruption`], [`checkpoint`], [`history`] and [`report`] (what is left), [`program`] (the command
-//! line of trainers).
+//! [`measure`], [`metrics`] and [`interruption`], [`checkpoint`], [`history`] and [`report`] (what is left), [`evaluate`] and
+//! [`predict`] (what a trained network is used for), [`program`] (the command line of trainers).
 
 pub mod augment;
 pub mod checkpoint;
@@ -12,9 +12,11 @@ pub mod evaluate;
 pub mod history;
 pub mod interruption;
 pub mod loader;
+pub mod measure;
 pub mod metrics;
 pub mod order;
 pub mod parts;
+pub mod predict;
 pub mod program;
 mod progress;
 pub mod rate;

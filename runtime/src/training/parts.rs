@@ -3,6 +3,35 @@
 use super::data::{Dataset, Splits};
 use super::order::held_back;
 use super::recipe::Recipe;
+use kiln_ir::Diagnostic;
+use std::str::FromStr;
+
+/// Which samples are asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PartName {
+    /// What is learnt from.
+    Train,
+    /// What decides when to stop.
+    Validation,
+    /// What the end is measured by.
+    Test,
+    /// What would be learnt from if nothing of it were held back.
+    All,
+}
+
+impl FromStr for PartName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PartName, String> {
+        match text {
+            "train" => Ok(PartName::Train),
+            "validation" => Ok(PartName::Validation),
+            "test" => Ok(PartName::Test),
+            "all" => Ok(PartName::All),
+            _ => Err(format!("`{text}` is no part of data: train, validation, test and all are")),
+        }
+    }
+}
 
 /// Samples that serve one purpose.
 pub struct Part<'d> {
@@ -48,4 +77,35 @@ impl<'d> Parts<'d> {
     pub fn measured(&self) -> Option<&Part<'d>> {
         self.validation.as_ref().or(self.test.as_ref())
     }
+
+    /// The part of that name; without one, that for tests, or else that for validation. Errors: `data_part` when there is none.
+    pub fn choose(self, name: Option<PartName>) -> Result<Part<'d>, Diagnostic> {
+        let all = Part::all("all", self.train.dataset);
+        let (what, found) = match name {
+            None => ("test nor validation", self.test.or(self.validation)),
+            Some(PartName::Train) => ("train", Some(self.train)),
+            Some(PartName::Validation) => ("validation", self.validation),
+            Some(PartName::Test) => ("test", self.test),
+            Some(PartName::All) => ("all", Some(all)),
+        };
+        found.ok_or_else(|| missing(what))
+    }
+}
+
+/// The dataset of that part, as the data have it; without a name, that for tests, or else that for validation, or else the only one.
+///
+/// Errors: `data_part` when there is none.
+pub fn dataset_of(splits: &Splits, name: Option<PartName>) -> Result<&Dataset, Diagnostic> {
+    let (what, found) = match name {
+        None => ("", splits.test.as_ref().or(splits.validation.as_ref()).or(Some(&splits.train))),
+        Some(PartName::Train | PartName::All) => ("train", Some(&splits.train)),
+        Some(PartName::Validation) => ("validation", splits.validation.as_ref()),
+        Some(PartName::Test) => ("test", splits.test.as_ref()),
+    };
+    found.ok_or_else(|| missing(what))
+}
+
+fn missing(what: &str) -> Diagnostic {
+    let error = Diagnostic::new("data_part", format!("the data have no part for {what}"));
+    error.help("--part all takes every sample of data without parts")
 }

@@ -1,6 +1,19 @@
-//! How numbers and waiting look on a terminal.
+//! What is told on the way: bars, numbers, and what was left out of the data.
 
+use super::data::Wanted;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{self, Write};
+
+/// Tells each row or file that was left out of the data, and why. Errors: the system's.
+pub fn tell_left_out(wanted: &Wanted, json: bool, out: &mut dyn Write) -> io::Result<()> {
+    for error in wanted.left_out() {
+        match json {
+            true => writeln!(out, "{}", serde_json::json!({ "left_out": error.message }))?,
+            false => writeln!(out, "left out: {}", error.message)?,
+        }
+    }
+    Ok(())
+}
 
 /// A bar that is seen on terminals only.
 pub fn bar(length: u64, what: String) -> ProgressBar {

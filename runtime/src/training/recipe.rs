@@ -52,6 +52,8 @@ pub struct DataSlot {
     pub is_target: bool,
     /// Which axis counts the samples.
     pub batch_axis: usize,
+    /// Of how many classes it has the numbers, if it does and that is known.
+    pub classes: Option<usize>,
 }
 
 /// A tensor that a step takes and that comes from no data.

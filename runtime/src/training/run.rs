@@ -2,20 +2,20 @@
 
 use super::augment::augment;
 use super::checkpoint::{Progress, load, save};
-use super::data::{Dataset, Wanted, open};
-use super::evaluate::measure;
+use super::data::{DataOptions, Dataset, Wanted, open};
 use super::history::{EpochRecord, Measured, Point, write_csv};
 use super::interruption::Interruption;
 use super::loader::each;
+use super::measure::measure;
 use super::order::shuffled;
 use super::parts::{Part, Parts};
-use super::progress::{bar, grouped};
+use super::progress::{bar, grouped, tell_left_out};
 use super::rate::Plateau;
 use super::recipe::{Initial, RateSchedule, Recipe, Slot};
 use super::report::Report;
 use super::stepper::{Functions, Stepper};
 use crate::arrays::Array;
-use crate::files::{file_error, remove_unfinished};
+use crate::files::{file_error, remove_unfinished, write_whole};
 use crate::program::Failure;
 use crate::threads::ThreadPool;
 use crate::weights::hexadecimal;
@@ -29,8 +29,8 @@ use std::time::{Duration, Instant};
 /// What is asked of a training.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct TrainOptions {
-    /// Where the data are.
-    pub data: PathBuf,
+    /// Where the data are, and how they are read.
+    pub data: DataOptions,
     /// The directory for what comes out.
     pub out: PathBuf,
     /// Passes over the data, in place of the recipe's.
@@ -66,7 +66,8 @@ pub struct Trainer<'m> {
 /// Points of the course of the loss in one epoch.
 const POINTS: u64 = 50;
 
-/// Trains and writes `model.safetensors`, `checkpoint.safetensors`, `history.csv` and `report.html` into the output directory.
+/// Trains and writes `model.safetensors`, `checkpoint.safetensors`, `history.csv` and `report.html` into the output directory, and
+/// `labels.txt` if the data call classes by names.
 ///
 /// Errors: usage; data that cannot be read or do not fit; a checkpoint that is there, or is not; a loss that is not finite; `file`.
 pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, out: &mut dyn Write) -> Result<(), Failure> {
@@ -77,7 +78,9 @@ pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, ou
     trainer.recipe.seed = options.seed.unwrap_or(trainer.recipe.seed);
     std::fs::create_dir_all(&options.out).map_err(|error| file_error("create", &options.out, &error))?;
     let signature = trainer.functions.step.signature();
-    let splits = open(&options.data, &Wanted { slots: &trainer.recipe.data, signature })?;
+    let wanted = Wanted::new(&trainer.recipe.data, signature, &options.data);
+    let splits = open(&wanted)?;
+    tell_left_out(&wanted, options.json, out)?;
     let parts = Parts::new(&trainer.recipe, &splits);
     check_validation(&trainer.recipe, &parts)?;
     let schedule = &trainer.recipe.schedule;
@@ -88,7 +91,8 @@ pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, ou
     }
     let stepper = Stepper::new(&trainer.recipe, trainer.functions, trainer.recipe.seed, pool)?;
     let (recipe, ahead) = (&trainer.recipe, pool.workers() > 1);
-    let mut run = Run { recipe, options, parts, stepper, ahead, interruption: None, progress: Progress::default() };
+    let classes = splits.classes.as_deref();
+    let mut run = Run { recipe, options, parts, classes, stepper, ahead, interruption: None, progress: Progress::default() };
     run.begin(out)?;
     if options.signals {
         run.interruption = Some(Interruption::listen()?);
@@ -117,6 +121,8 @@ struct Run<'m, 'r> {
     recipe: &'r Recipe,
     options: &'r TrainOptions,
     parts: Parts<'r>,
+    /// What the data call the classes.
+    classes: Option<&'r [String]>,
     stepper: Stepper<'m>,
     /// Whether a thread of its own makes the next batch meanwhile.
     ahead: bool,
@@ -135,9 +141,11 @@ impl Run<'_, '_> {
         let text = serde_json::to_string(recipe).map_err(std::io::Error::other)?;
         let measured = self.parts.measured().map_or(0, |part| part.samples.len());
         let tested = self.parts.test.as_ref().map_or(0, |part| part.samples.len());
-        let digest = Sha256::digest(format!("{text} on {} samples, {measured} and {tested}", self.parts.train.dataset.len()));
+        let label = &self.options.data.label;
+        let digest =
+            Sha256::digest(format!("{text} on {} samples, {measured} and {tested}, labels {label:?}", self.parts.train.dataset.len()));
         let run = hexadecimal(&digest);
-        for name in ["checkpoint.safetensors", "best.safetensors", "model.safetensors", "history.csv", "report.html"] {
+        for name in ["checkpoint.safetensors", "best.safetensors", "model.safetensors", "history.csv", "report.html", "labels.txt"] {
             remove_unfinished(&self.file(name));
         }
         let path = self.file("checkpoint.safetensors");
@@ -169,7 +177,7 @@ impl Run<'_, '_> {
                     self.take_parameters(path, 0)?;
                 }
                 // What an earlier training left must not be taken for this one's.
-                for name in ["checkpoint.safetensors", "best.safetensors"] {
+                for name in ["checkpoint.safetensors", "best.safetensors", "labels.txt"] {
                     let path = self.file(name);
                     if path.exists() {
                         std::fs::remove_file(&path).map_err(|error| file_error("remove", &path, &error))?;
@@ -177,6 +185,9 @@ impl Run<'_, '_> {
                 }
                 self.progress.run = run;
             }
+        }
+        if let Some(classes) = self.classes {
+            write_whole(&self.file("labels.txt"), |sink| classes.iter().try_for_each(|name| writeln!(sink, "{name}")))?;
         }
         if !self.options.json {
             for (what, value) in self.facts() {
