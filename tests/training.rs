@@ -190,6 +190,25 @@ fn a_network_learns_stops_early_and_keeps_its_best_epoch() {
     let table = fs::read_to_string(out.join("history.csv")).expect("text");
     assert!(table.starts_with("epoch,loss,learning_rate,seconds,validation_loss,validation_accuracy,validation_f1\n1,"), "{table}");
 
+    let lines = fs::read_to_string(out.join("history.jsonl")).expect("text");
+    assert_eq!(lines.lines().count() + 1, table.lines().count());
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().expect("an epoch")).expect("JSON");
+    let row: Vec<&str> = table.lines().last().expect("an epoch").split(',').collect();
+    for (name, value) in table.lines().next().expect("names").split(',').zip(row) {
+        assert_eq!(last[name].to_string().parse::<f64>(), value.parse::<f64>(), "{name}");
+    }
+    let events = |out: &Path| {
+        let files = fs::read_dir(out).expect("it is there").map(|entry| entry.expect("readable").path());
+        let mut events = files.filter(|path| path.to_string_lossy().contains("events.out.tfevents."));
+        let (only, other) = (events.next().expect("there is one"), events.next());
+        assert!(other.is_none(), "{other:?}");
+        String::from_utf8_lossy(&fs::read(only).expect("readable")).into_owned()
+    };
+    for (tag, count) in [("loss/train", lines.lines().count()), ("f1/validation", lines.lines().count())] {
+        assert_eq!(events(&out).matches(tag).count(), count, "{tag}");
+    }
+    assert!(events(&out).matches("loss/steps").count() > lines.lines().count());
+
     let again = run_here(&model, &data, &out, TrainOptions::default()).expect_err("there is a checkpoint");
     assert!(again.contains("holds a checkpoint already"), "{again}");
     let other = run_here(&network("epochs = 9"), &data, &out, TrainOptions { resume: true, ..TrainOptions::default() });
@@ -292,6 +311,23 @@ fn a_trainer_that_is_asked_to_end_leaves_a_checkpoint_to_go_on_from() {
         assert!((1..60).contains(&done), "{done} epochs");
     }
     assert!(trainer(&broken, &["--epochs", "60", "--resume"]).output().expect("it runs").status.success());
+    let events = fs::read_dir(&broken).expect("it is there").map(|entry| entry.expect("readable").path());
+    let events: Vec<_> = events.filter(|path| path.to_string_lossy().contains("tfevents")).collect();
+    let text = String::from_utf8_lossy(&fs::read(&events[0]).expect("it is there")).into_owned();
+    assert_eq!((events.len(), text.matches("loss/train").count()), (1, 60), "each epoch once");
+    let evaluate = |more: &[&str]| {
+        let mut command = Command::new(&program);
+        command.arg("--evaluate").arg("--data").arg(&data).args(more);
+        command.output().expect("it runs")
+    };
+    let model = broken.join("model.safetensors");
+    let measured = evaluate(&["--parameters", &model.to_string_lossy(), "--json"]);
+    let answer: serde_json::Value = serde_json::from_slice(&measured.stdout).expect("JSON");
+    assert_eq!((answer["part"].as_str(), answer["samples"].as_u64()), (Some("test"), Some(50)));
+    assert!(answer["metrics"]["accuracy"].as_f64().expect("a number") > 0.8, "{answer}");
+    for (wrong, expected) in [(evaluate(&[]), "it needs --parameters"), (evaluate(&["--part", "tests"]), "`tests` is no part of data")] {
+        assert!(wrong.status.code() == Some(2) && String::from_utf8_lossy(&wrong.stderr).contains(expected), "{wrong:?}");
+    }
     let read = |out: &Path| fs::read(out.join("model.safetensors")).expect("it is there");
     assert!(read(&whole) == read(&broken));
 }

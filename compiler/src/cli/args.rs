@@ -273,8 +273,8 @@ pub struct RunArgs {
 /// A table has a row for each sample, names of columns in the first one, and the label in the last column or in --label. Large arrays
 /// stay in their files and are read batch by batch.
 ///
-/// The output directory gets model.safetensors, report.html, history.csv and checkpoint.safetensors, and labels.txt where the data
-/// call classes by names. From the checkpoint --resume goes on to the
+/// The output directory gets model.safetensors, report.html, history.csv and history.jsonl, an event file (tensorboard --logdir DIR),
+/// checkpoint.safetensors, and labels.txt where the data call classes by names. From the checkpoint --resume goes on to the
 /// very bits of a training that was never interrupted. Results do not depend on the number of threads. Ctrl-C and SIGTERM end it after
 /// the present step, with a checkpoint, and with exit code 130 or 143; a second one ends it at once.
 ///

@@ -2,13 +2,15 @@
 //!
 //! Read in this order: [`recipe`] (what is known beforehand), [`stepper`] (the compiled functions with their memory), [`data`] (what
 //! they are driven over) with [`parts`], [`order`], [`loader`] and [`augment`], [`run`] (epoch after epoch) with [`rate`],
-//! [`measure`], [`metrics`] and [`interruption`], [`checkpoint`], [`history`] and [`report`] (what is left), [`evaluate`] and
+//! [`measure`], [`metrics`] and [`interruption`], [`checkpoint`], [`history`], [`events`] and
+//! [`report`] (what is left), [`evaluate`] and
 //! [`predict`] (what a trained network is used for), [`program`] (the command line of trainers).
 
 pub mod augment;
 pub mod checkpoint;
 pub mod data;
 pub mod evaluate;
+pub mod events;
 pub mod history;
 pub mod interruption;
 pub mod loader;

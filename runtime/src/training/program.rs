@@ -148,7 +148,8 @@ Usage: {program} --data PLACE --out DIR [OPTIONS]
                             or named in train/list.csv (file,label)
   --label COLUMN            the column of a table or a list that has the labels [the last one, `label`]
   --skip-bad N              leave at most N rows or files out that cannot be used, each told
-  --out DIR                 gets model.safetensors, report.html, history.csv, checkpoint.safetensors
+  --out DIR                 gets model.safetensors, report.html, history.csv and .jsonl, checkpoint.safetensors, and
+                            an event file: tensorboard --logdir DIR
   --epochs N                passes over the data [{epochs}]
   --batch N                 samples in a step [{batch}]
   --learning-rate RATE      size of the steps [{rate}]

@@ -3,7 +3,8 @@
 use super::augment::augment;
 use super::checkpoint::{Progress, load, save};
 use super::data::{DataOptions, Dataset, Wanted, open};
-use super::history::{EpochRecord, Measured, Point, write_csv};
+use super::events::EventFile;
+use super::history::{EpochRecord, Measured, Point, write_csv, write_jsonl};
 use super::interruption::Interruption;
 use super::loader::each;
 use super::measure::measure;
@@ -66,8 +67,8 @@ pub struct Trainer<'m> {
 /// Points of the course of the loss in one epoch.
 const POINTS: u64 = 50;
 
-/// Trains and writes `model.safetensors`, `checkpoint.safetensors`, `history.csv` and `report.html` into the output directory, and
-/// `labels.txt` if the data call classes by names.
+/// Trains and writes `model.safetensors`, `checkpoint.safetensors`, `report.html`, `history.csv`, `history.jsonl` and an event file for
+/// TensorBoard into the output directory, and `labels.txt` if the data call classes by names.
 ///
 /// Errors: usage; data that cannot be read or do not fit; a checkpoint that is there, or is not; a loss that is not finite; `file`.
 pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, out: &mut dyn Write) -> Result<(), Failure> {
@@ -92,7 +93,7 @@ pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, ou
     let stepper = Stepper::new(&trainer.recipe, trainer.functions, trainer.recipe.seed, pool)?;
     let (recipe, ahead) = (&trainer.recipe, pool.workers() > 1);
     let classes = splits.classes.as_deref();
-    let mut run = Run { recipe, options, parts, classes, stepper, ahead, interruption: None, progress: Progress::default() };
+    let mut run = Run { recipe, options, parts, classes, stepper, ahead, interruption: None, events: None, progress: Progress::default() };
     run.begin(out)?;
     if options.signals {
         run.interruption = Some(Interruption::listen()?);
@@ -127,6 +128,7 @@ struct Run<'m, 'r> {
     /// Whether a thread of its own makes the next batch meanwhile.
     ahead: bool,
     interruption: Option<Interruption>,
+    events: Option<EventFile>,
     progress: Progress,
 }
 
@@ -145,7 +147,9 @@ impl Run<'_, '_> {
         let digest =
             Sha256::digest(format!("{text} on {} samples, {measured} and {tested}, labels {label:?}", self.parts.train.dataset.len()));
         let run = hexadecimal(&digest);
-        for name in ["checkpoint.safetensors", "best.safetensors", "model.safetensors", "history.csv", "report.html", "labels.txt"] {
+        for name in
+            ["checkpoint.safetensors", "best.safetensors", "model.safetensors", "history.csv", "history.jsonl", "report.html", "labels.txt"]
+        {
             remove_unfinished(&self.file(name));
         }
         let path = self.file("checkpoint.safetensors");
@@ -233,6 +237,12 @@ impl Run<'_, '_> {
 
     /// Trains to the last epoch, or until nothing gets better. Gives whether that was so.
     fn epochs(&mut self, out: &mut dyn Write) -> Result<bool, Failure> {
+        let steps = self.parts.train.samples.len().div_ceil(self.recipe.schedule.batch as usize);
+        let mut events = EventFile::begin(&self.options.out, steps as u64)?;
+        // Points of an epoch under way come with its end, as the others do.
+        let whole = self.progress.points.iter().take_while(|point| point.epochs <= f64::from(self.progress.epochs)).count();
+        events.tell(&self.progress.history, &self.progress.points[..whole])?;
+        self.events = Some(events);
         if self.stops() {
             return Ok(true);
         }
@@ -354,7 +364,8 @@ impl Run<'_, '_> {
         (progress.steps_in_epoch, progress.samples, progress.loss_sum) = (0, 0, 0.0);
         self.save_checkpoint()?;
         self.write_report()?;
-        Ok(())
+        let Progress { history, points, .. } = &self.progress;
+        self.events.as_mut().map_or(Ok(()), |events| events.tell(history, points)).map_err(Failure::from)
     }
 
     fn signal(&self) -> Option<i32> {
@@ -425,6 +436,7 @@ impl Run<'_, '_> {
 
     fn write_report(&self) -> Result<(), Diagnostic> {
         write_csv(&self.file("history.csv"), &self.progress.history)?;
+        write_jsonl(&self.file("history.jsonl"), &self.progress.history)?;
         let Progress { history, points, .. } = &self.progress;
         Report { name: &self.recipe.name, facts: self.facts(), history, points, best: self.progress.best.map(|(_, epoch)| epoch) }
             .write(&self.file("report.html"))
