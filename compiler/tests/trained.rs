@@ -113,6 +113,15 @@ fn a_trained_network_is_measured_and_predicts() {
     let mut read = |name: &str| npz.read(name).expect("reads").expect("it is there");
     assert_eq!((read("kind").type_text(), read("confidence").type_text()), ("f32[120, 3]".into(), "f32[120]".into()));
     assert_eq!(values(&read("label"))[..3], [0.0, 2.0, 1.0]);
+    // As a file for others it says the same.
+    let said = done(place, "export net.toml --parameters trained/model.safetensors -o net.onnx");
+    assert!(said.starts_with("wrote net.onnx: ") && said.contains(" nodes of operator set 21, "), "{said}");
+    done(place, "predict net.onnx --data data --out exported.csv --labels trained/labels.txt");
+    let exported = fs::read_to_string(place.join("exported.csv")).expect("text");
+    let of = |text: &str| text.lines().map(|line| line.split(',').nth(1).map(str::to_owned)).collect::<Vec<_>>();
+    assert_eq!((of(&exported), exported.lines().count()), (of(&table), 41));
+    let (code, said) = kiln(place, "export net.toml -o net.pb");
+    assert!(code == Some(2) && said.contains("it is named .onnx"), "{said}");
     let (code, said) = kiln(place, "predict net.toml --data data --parameters trained/model.safetensors --out p.txt");
     assert!(code == Some(2) && said.contains("predictions go into a .csv, .tsv or .npz file"), "{said}");
 }

@@ -32,6 +32,7 @@ pub enum Command {
     Train(TrainArgs),
     Eval(EvalArgs),
     Predict(PredictArgs),
+    Export(ExportArgs),
     Bench(BenchArgs),
     Test(TestArgs),
     Inspect(InspectArgs),
@@ -428,6 +429,25 @@ pub struct PredictArgs {
     /// Answer with one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Write a network as an ONNX file, with its weights, for other programs
+///
+/// Operators that ONNX has are written as such, others as what they are made of; one that has no spelling is told by name. Sizes that
+/// are open stay open.
+///
+/// Examples:
+///
+///   kiln export net.toml --parameters trained/model.safetensors -o net.onnx
+///   kiln export net.keras -o net.onnx --dim batch=1
+#[derive(ClapArgs, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Where to write it
+    #[arg(short, long, value_name = "FILE.onnx")]
+    pub output: PathBuf,
 }
 
 /// Measure how fast a compiled model runs here

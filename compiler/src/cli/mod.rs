@@ -14,6 +14,7 @@ mod engine;
 mod eval;
 mod expected_failures;
 mod explain;
+mod export;
 mod failure;
 mod inspect;
 mod model;
@@ -62,6 +63,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Train(args) => train::train(&args, out),
         Command::Eval(args) => eval::eval(&args, out),
         Command::Predict(args) => predict::predict(&args, out),
+        Command::Export(args) => export::export(&args, out),
         Command::Bench(args) => bench::bench(&args, out),
         Command::Inspect(args) => inspect::inspect(&args, out),
         Command::Explain(args) => explain::explain(&args, out),
