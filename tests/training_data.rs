@@ -176,6 +176,13 @@ fn arrays_in_files_of_their_own_are_read() {
     write("flat/y_test.npy", DType::I32, &[4]);
     let told = place.train(&model, &place.file("flat")).expect("it trains");
     assert!(told.contains("11 samples to learn from, 1 for validation, 4 for test"), "{told}");
+    let options = DataOptions { place: place.file("parts"), label: Some("y".into()), skip_bad: 0 };
+    let error = train_on(&model, &options, &place.file("out"), TrainOptions::default()).expect_err("no columns");
+    assert!(error.contains("has no columns, so none is `y`"), "{error}");
+    let error = place.train(&model, &place.file("parts/train/x.npy")).expect_err("one array");
+    assert!(error.contains("x.npy is one array, and x, scores are wanted"), "{error}");
+    let error = place.train(&model, &place.write("data.json", "[]")).expect_err("no such kind");
+    assert!(error.contains("holds no data that Kiln knows"), "{error}");
     write("one/x.npy", DType::F32, &[10, 3]);
     write("one/y.npy", DType::I32, &[9]);
     let error = place.train(&model, &place.file("one")).expect_err("different numbers");
@@ -287,6 +294,6 @@ fn data_larger_than_memory_should_be_are_read_batch_by_batch() {
         }
         let output = child.wait_with_output().expect("it ends");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(most > 0 && most < 100 << 20 && most < bytes as u64, "{data}: {most} bytes of memory for {bytes} of data");
+        assert!(most > 0 && most < 64 << 20 && most < bytes as u64 / 2, "{data}: {most} bytes of memory for {bytes} of data");
     }
 }

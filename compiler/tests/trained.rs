@@ -146,3 +146,31 @@ fn batches_of_a_fixed_size_are_filled_up() {
     let (code, said) = kiln(place, "predict all.kiln --data x.npz --out y.npz");
     assert!(code == Some(1) && said.contains("output y: f32[] has not one row for each sample"), "{said}");
 }
+
+/// Data that nobody has labelled: pictures in one directory, files as MNIST's, one array.
+#[test]
+fn samples_without_labels_are_predicted() {
+    let directory = tempfile::tempdir().expect("a place for files");
+    let place = directory.path();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/digits");
+    let model = examples.join("digits.onnx");
+    let (model, pictures) = (model.display(), examples.join("pictures"));
+    done(place, &format!("predict {model} --data {} --out digits.csv --batch 7", pictures.display()));
+    let table = fs::read_to_string(place.join("digits.csv")).expect("text");
+    assert!(table.starts_with("sample,label,confidence,"), "{table}");
+    assert_eq!(table.lines().count(), 21);
+    for line in table.lines().skip(1) {
+        let fields: Vec<&str> = line.split(',').collect();
+        // The first letter of a file says which digit it is.
+        assert!(fields[0].ends_with(".png") && fields[0].starts_with(fields[1]), "{line}");
+    }
+    fs::write(place.join("train-images-idx3-ubyte"), [&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 28, 0, 0, 0, 28][..], &[0; 2 * 784]].concat())
+        .expect("writes");
+    let said = done(place, &format!("predict {model} --data . --out idx.npz"));
+    assert_eq!(said, "wrote 2 predictions to idx.npz\n");
+    let mut x = Array::zeroed(DType::F32, vec![3, 1, 28, 28]).expect("small");
+    (0..x.len()).for_each(|i| x.set_f64(i, (i % 5) as f64 / 5.0));
+    let header = kiln_runtime::npy::header(&x).expect("short");
+    fs::write(place.join("x.npy"), [&header, x.bytes()].concat()).expect("writes");
+    assert_eq!(done(place, &format!("predict {model} --data x.npy --out x.tsv")), "wrote 3 predictions to x.tsv\n");
+}

@@ -61,7 +61,7 @@ pub fn bench_step(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> 
     let [path] = &args.inputs.inputs[..] else { return Err(Failure::Usage("--train-step takes one --inputs FILE.npz: a batch".into())) };
     let data = DataOptions { place: path.clone(), ..DataOptions::default() };
     let batch = open(&Wanted::new(&plan.recipe.data, step.model().signature(), &data))?.train;
-    let batch = batch.batch(&(0..batch.len()).collect::<Vec<_>>())?;
+    let batch = batch.batch(&(0..batch.len()).collect::<Vec<_>>(), Vec::new())?;
     let rate = plan.recipe.schedule.learning_rate;
     let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
     let mut timed = Stepper::new(&plan.recipe, functions, plan.recipe.seed, &pool)?;

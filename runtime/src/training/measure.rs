@@ -28,14 +28,14 @@ pub fn measure(
     let outcome = each(
         0..batches.len(),
         ahead,
-        |at| part.dataset.batch(batches[at]),
+        |at, spent| part.dataset.batch(batches[at], spent),
         |at, data| {
             if interruption.is_some_and(|interruption| interruption.signal().is_some()) {
                 return Ok(ControlFlow::Break(()));
             }
-            let (loss, outputs) = network.evaluate(&data)?;
+            let (loss, outputs) = network.evaluate(data)?;
             sum += loss * batches[at].len() as f64;
-            measuring.iter_mut().for_each(|metric| metric.add(outputs, &data));
+            measuring.iter_mut().for_each(|metric| metric.add(outputs, data));
             bar.inc(batches[at].len() as u64);
             Ok::<_, Diagnostic>(ControlFlow::Continue(()))
         },

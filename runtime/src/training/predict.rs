@@ -153,17 +153,17 @@ impl Run<'_> {
         let size = fixed.unwrap_or(self.options.batch.max(1) as usize);
         let batches = dataset.len().div_ceil(size);
         let samples = |at: usize| at * size..((at + 1) * size).min(dataset.len());
-        let make = |at: usize| {
+        let make = |at: usize, spent| {
             let mut samples: Vec<usize> = samples(at).collect();
             // A fixed batch is filled with its last sample.
             let last = samples[samples.len() - 1];
             samples.resize(fixed.unwrap_or(samples.len()), last);
-            dataset.batch(&samples)
+            dataset.batch(&samples, spent)
         };
         let bar = bar(dataset.len() as u64, "predicting".to_owned());
         let outcome = each(0..batches, ahead, make, |at, data| {
-            network.prepare(&data)?;
-            network.run(&data)?;
+            network.prepare(data)?;
+            network.run(data)?;
             let samples = samples(at);
             let given = samples.len();
             let outputs = network.outputs().iter().map(|output| first_items(output, size.min(output.shape()[0]), given));

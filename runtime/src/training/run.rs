@@ -286,9 +286,9 @@ impl Run<'_, '_> {
         let (mut samples_now, mut since) = (0u64, [0.0; 2]);
         let length = batches.len() as f64;
         let rate_at = |at: usize, plateau: &Plateau| schedule.rate_at(f64::from(epoch) + at as f64 / length, 1.0 / length, plateau);
-        let make = |at: usize| {
+        let make = |at: usize, spent| {
             let samples = batches[at];
-            let mut data = dataset.batch(samples)?;
+            let mut data = dataset.batch(samples, spent)?;
             if let Some(slot) = recipe.pictures {
                 augment(&recipe.augment, &mut data[slot], samples, recipe.seed, epoch);
             }
@@ -296,9 +296,9 @@ impl Run<'_, '_> {
         };
         let first = self.progress.steps_in_epoch as usize;
         let outcome = each(first..batches.len(), self.ahead, make, |at, data| {
-            let loss = self.stepper.step(&data, rate_at(at, &self.progress.plateau))?;
+            let loss = self.stepper.step(data, rate_at(at, &self.progress.plateau))?;
             if !loss.is_finite() {
-                return Err(Failure::from(self.not_finite(loss, &data)?));
+                return Err(Failure::from(self.not_finite(loss, data)?));
             }
             let (samples, progress) = (batches[at].len() as u64, &mut self.progress);
             progress.steps_in_epoch += 1;

@@ -172,3 +172,46 @@ impl Wanted<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::tests::Scratch;
+    use hound::{WavSpec, WavWriter};
+    use std::fs;
+
+    #[test]
+    fn sounds_are_between_minus_one_and_one_and_damaged_ones_are_errors() {
+        let scratch = Scratch::new("sounds");
+        let path = scratch.file("s.wav");
+        for bits_per_sample in [8, 16, 24, 32] {
+            let spec = WavSpec { channels: 2, sample_rate: 100, bits_per_sample, sample_format: SampleFormat::Int };
+            let mut writer = WavWriter::create(&path, spec).expect("it is made");
+            let most = (1i64 << (bits_per_sample - 1)) - 1;
+            for value in [most, most, -most - 1, 0, 0, 0] {
+                writer.write_sample(value as i32).expect("it is written");
+            }
+            writer.finalize().expect("it is written");
+            let sound = read_wav(&path, 9).expect("it is whole");
+            assert_eq!((sound.rate, sound.samples.len()), (100, 3));
+            assert!((sound.samples[0] - 1.0).abs() < 0.01 && sound.samples[1..] == [-0.5, 0.0], "{:?}", sound.samples);
+            assert_eq!(read_wav(&path, 2).expect("it is whole").samples.len(), 2);
+        }
+        let whole = fs::read(&path).expect("it is there");
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).expect("writes");
+            // What is left of the last sample is missing; before it, all of the head.
+            assert!(read_wav(&path, 3).is_err(), "{length} bytes");
+        }
+        for at in 0..whole.len() {
+            for bit in 0..8 {
+                let mut broken = whole.clone();
+                broken[at] ^= 1 << bit;
+                fs::write(&path, &broken).expect("writes");
+                if let Ok(sound) = read_wav(&path, 3) {
+                    assert!(sound.samples.len() <= 3);
+                }
+            }
+        }
+    }
+}

@@ -68,7 +68,7 @@ fn read_lines(path: &Path, wanted: &Wanted) -> Result<Vec<Line>, Diagnostic> {
     let place = path.display().to_string();
     let has_target = wanted.slots.iter().any(|slot| slot.is_target);
     let mut rows = Rows::open(path)?;
-    let header: Vec<String> = rows.next()?.map_or(Vec::new(), |(row, _)| row.iter().map(str::to_owned).collect());
+    let header: Vec<String> = rows.next_row()?.map_or(Vec::new(), |(row, _)| row.iter().map(str::to_owned).collect());
     let column = |name: &str| header.iter().position(|field| field == name);
     let label_name = wanted.options.label.as_deref().unwrap_or("label");
     let missing = |name: &str| {
@@ -82,7 +82,7 @@ fn read_lines(path: &Path, wanted: &Wanted) -> Result<Vec<Line>, Diagnostic> {
     }
     let mut lines = Vec::new();
     loop {
-        let outcome = match rows.next() {
+        let outcome = match rows.next_row() {
             Ok(None) => return Ok(lines),
             Ok(Some((row, line))) if row.len() != header.len() => {
                 Err(at_line(&place, line, &format!("{} fields, and {} are wanted", row.len(), header.len())))

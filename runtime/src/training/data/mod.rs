@@ -256,8 +256,8 @@ fn first_changed(values: &Values, dtype: DType) -> Result<Option<f64>, Diagnosti
 fn first(values: &Values, mut is: impl FnMut(f64) -> bool) -> Result<Option<f64>, Diagnostic> {
     const AT_ONCE: usize = 1 << 16;
     let mut scratch = Vec::new();
-    for from in (0..values.len()).step_by(AT_ONCE) {
-        let bytes = values.read(from, AT_ONCE.min(values.len() - from), &mut scratch)?;
+    for from in (0..values.elements()).step_by(AT_ONCE) {
+        let bytes = values.read(from, AT_ONCE.min(values.elements() - from), &mut scratch)?;
         let mut numbers = bytes.chunks_exact(values.dtype.size_bytes()).map(|bytes| element(values.dtype, bytes));
         if let Some(found) = numbers.find(|number| is(*number)) {
             return Ok(Some(found));
@@ -277,22 +277,25 @@ impl Dataset {
         self.len == 0
     }
 
-    /// These samples as a batch: one array for each slot, in the types and shapes of the step.
+    /// These samples as a batch: one array for each slot, in the types and shapes of the step. A batch that is done with, or none, gives
+    /// its memory.
     ///
     /// Errors: `memory`; `file` when a file that values are in cannot be read any more.
-    pub fn batch(&self, samples: &[usize]) -> Result<Vec<Array>, Diagnostic> {
-        self.columns.iter().map(|column| column.batch(samples)).collect()
+    pub fn batch(&self, samples: &[usize], spent: Vec<Array>) -> Result<Vec<Array>, Diagnostic> {
+        let mut spent = spent.into_iter();
+        self.columns.iter().map(|column| column.batch(samples, spent.next())).collect()
     }
 }
 
 impl Column {
-    fn batch(&self, samples: &[usize]) -> Result<Array, Diagnostic> {
+    fn batch(&self, samples: &[usize], spent: Option<Array>) -> Result<Array, Diagnostic> {
         let shape = &self.values.shape;
         let mut batch_shape = shape.clone();
         batch_shape[self.axis] = samples.len();
         let outer: usize = shape[..self.axis].iter().product();
         let inner: usize = shape[self.axis + 1..].iter().product();
-        let mut batch = Array::zeroed(self.dtype, batch_shape)?;
+        let fits = |mut array: Array| (array.dtype() == self.dtype && array.reshape_within(&batch_shape)).then_some(array);
+        let mut batch = spent.and_then(fits).map_or_else(|| Array::zeroed(self.dtype, batch_shape.clone()), Ok)?;
         let (dtype, size) = (self.values.dtype, self.values.dtype.size_bytes());
         let mut scratch = Vec::new();
         for (at, sample) in samples.iter().enumerate() {
@@ -356,30 +359,55 @@ fn of_parts(
     Ok(Some(Splits { train, validation, test, classes: classes.and_then(Classes::names) }))
 }
 
-/// What data may be, for messages and help.
-pub const KINDS: &str = "train.npz, train.csv or .tsv (and validation, test beside it), or one such file; train/x.npy and train/y.npy; \
+/// What data may be, for messages.
+const KINDS: &str = "train.npz, train.csv or .tsv (and validation, test beside it), or one such file; train/x.npy and train/y.npy; \
      train-images-idx3-ubyte and the other files of that kind, .gz too; pictures and .wav files in a directory for each class, \
      train/CLASS/*, or named in train/list.csv";
 
 /// Reads the data at a place.
 ///
-/// Errors: `file`; `data` when it holds nothing that is known, or what does not fit.
+/// Errors: `file`; `data` when it holds nothing that is known, or what does not fit; `usage_label` when a column is named and there are
+/// no columns.
 pub fn open(wanted: &Wanted) -> Result<Splits, Diagnostic> {
     let path = wanted.options.place.as_path();
     if !path.exists() {
         return Err(Diagnostic::new("file", format!("cannot read {}: there is no such file or directory", path.display())));
     }
+    let without_columns = || match &wanted.options.label {
+        None => Ok(()),
+        Some(label) => {
+            let error = Diagnostic::new("usage_label", format!("{} has no columns, so none is `{label}`", path.display()));
+            Err(error.help("--label names a column of a table or of a list of files"))
+        }
+    };
+    let unknown = || {
+        let error = Diagnostic::new("data", format!("{} holds no data that Kiln knows", path.display()));
+        error.help(format!("it reads {KINDS}"))
+    };
     if path.is_file() {
-        return match path {
-            list if list.file_name().is_some_and(|name| name == list::NAME) => list::open_file(list, wanted),
-            table if table::is_table(table) => table::open_file(table, wanted),
-            archive => archive::open_file(archive, wanted),
+        if path.file_name().is_some_and(|name| name == list::NAME) {
+            return list::open_file(path, wanted);
+        }
+        if table::is_table(path) {
+            return table::open_file(path, wanted);
+        }
+        without_columns()?;
+        return match path.extension().and_then(|extension| extension.to_str()) {
+            Some("npz") => archive::open_file(path, wanted),
+            Some("npy") => arrays::open_file(path, wanted),
+            _ => Err(unknown()),
         };
     }
-    for kind in [idx::open, archive::open_directory, table::open_directory, arrays::open, list::open_directory, folders::open] {
+    for kind in [table::open_directory, list::open_directory] {
         if let Some(splits) = kind(path, wanted)? {
             return Ok(splits);
         }
     }
-    Err(Diagnostic::new("data", format!("{} holds no data that Kiln knows", path.display())).help(format!("it reads {KINDS}")))
+    without_columns()?;
+    for kind in [idx::open, archive::open_directory, arrays::open_directory, folders::open] {
+        if let Some(splits) = kind(path, wanted)? {
+            return Ok(splits);
+        }
+    }
+    Err(unknown())
 }

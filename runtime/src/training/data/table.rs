@@ -50,7 +50,7 @@ impl Rows {
 
     /// The next row and its line; `None` behind the last one. Errors: `data`, with the line; what comes behind it can still be read,
     /// unless the file itself cannot.
-    pub fn next(&mut self) -> Result<Option<(&StringRecord, u64)>, Diagnostic> {
+    pub fn next_row(&mut self) -> Result<Option<(&StringRecord, u64)>, Diagnostic> {
         match self.reader.read_record(&mut self.row) {
             Ok(false) => Ok(None),
             Ok(true) => {
@@ -154,7 +154,7 @@ impl Plan {
 fn read(path: &Path, wanted: &Wanted, classes: &mut Option<Classes>) -> Result<Dataset, Diagnostic> {
     let place = path.display().to_string();
     let mut rows = Rows::open(path)?;
-    let Some((first, line)) = rows.next()? else { return Err(Diagnostic::new("data", format!("{place} is empty"))) };
+    let Some((first, line)) = rows.next_row()? else { return Err(Diagnostic::new("data", format!("{place} is empty"))) };
     let plan = Plan::new(first, wanted, &place)?;
     let labels = (0..wanted.slots.len()).find(|at| wanted.is_label(*at) && plan.columns[*at].len() == 1);
     if let (Some(slot), None) = (labels, &classes) {
@@ -191,7 +191,7 @@ fn read(path: &Path, wanted: &Wanted, classes: &mut Option<Classes>) -> Result<D
         add(&first, line, &mut stacks, &mut numbers).or_else(|error| wanted.leave_out(error))?;
     }
     loop {
-        let outcome = match rows.next() {
+        let outcome = match rows.next_row() {
             Ok(None) => break,
             Ok(Some((row, line))) => add(row, line, &mut stacks, &mut numbers),
             Err(error) if error.code == "file" => return Err(error),
@@ -209,7 +209,7 @@ fn find_classes(path: &Path, plan: &Plan, slot: usize, wanted: &Wanted) -> Resul
     let mut labels: Vec<String> = Vec::new();
     let mut at_header = plan.header.is_some();
     loop {
-        match rows.next() {
+        match rows.next_row() {
             Ok(None) => break,
             Ok(Some((row, _))) => {
                 let header = std::mem::take(&mut at_header);
