@@ -5,6 +5,7 @@ use kiln_ir::DType;
 use kiln_runtime::npy;
 use kiln_runtime::training::data::DataOptions;
 use kiln_runtime::training::run::TrainOptions;
+use kiln_tests::bless::repository;
 use kiln_tests::training::{array, network, run_here, train_on, write_trainer};
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -245,6 +246,30 @@ fn sounds_in_lists_and_folders_are_read() {
     let flat = classifier("");
     let error = place.train(&flat, &place.write("net/list.csv", "name,label\n")).expect_err("no files");
     assert!(error.contains("has no column `file`"), "{error}");
+}
+
+#[test]
+fn pictures_in_a_list_are_read_and_damaged_ones_left_out() {
+    let place = Place::new();
+    let head = "[[input]]\nname = \"image\"\nshape = [1, 28, 28]\nimage = {}\n[[layer]]\ntype = \"flatten\"\n[[layer]]\ntype = \"dense\"\nunits = 10\n";
+    let model = network(&format!("{head}[train]\nloss = \"sparse_cross_entropy\"\nepochs = 1\nvalidation = 0.0\n"));
+    let mut list = "label,file\n".to_owned();
+    for entry in fs::read_dir(repository().join("examples/digits/pictures")).expect("they are there") {
+        let path = entry.expect("readable").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        writeln!(list, "{},{}", &name[..1], path.display()).expect("a string takes anything");
+    }
+    place.write("broken.png", b"\x89PNG\r\n\x1a\n and so on");
+    list += "3,broken.png\n";
+    let data = place.write("list.csv", list);
+    let error = place.train(&model, &data).expect_err("one is broken");
+    assert!(error.contains("broken.png") && error.contains("list.csv:22"), "{error}");
+    let options = DataOptions { place: data, label: None, skip_bad: 1 };
+    let told = train_on(&model, &options, &place.file("out"), TrainOptions { overwrite: true, json: true, ..TrainOptions::default() });
+    let told = told.expect("it trains");
+    let first: serde_json::Value = serde_json::from_str(told.lines().next().expect("a line")).expect("JSON");
+    assert!(first["left_out"][0].as_str().expect("text").contains("broken.png"), "{told}");
+    assert_eq!(place.labels(), "", "numbers have no names");
 }
 
 /// Memory at most, as the system counted it.

@@ -82,6 +82,11 @@ fn a_trained_network_is_measured_and_predicts() {
     let (code, said) = kiln(place, "eval net.toml --data data/test.csv --parameters trained/model.safetensors --part test");
     assert!(code == Some(1) && said.contains("the data have no part for test") && said.contains("--part all"), "{said}");
 
+    write("torn.csv", "a,b,kind\n1,2,rose\n1,2\n");
+    let told = done(place, "eval net.toml --data torn.csv --parameters trained/model.safetensors --part all --skip-bad 1 --json");
+    let answer: serde_json::Value = serde_json::from_str(&told).expect("one object");
+    assert_eq!((answer["samples"].as_u64(), answer["left_out"].as_array().map(Vec::len)), (Some(1), Some(1)), "{told}");
+
     // Without labels, in the same words; compiled and interpreted; the raw scores and what they mean.
     let bare: String = rows(40).lines().map(|row| row.rsplit_once(',').map_or("", |(x, _)| x).to_owned() + "\n").collect();
     write("bare.csv", &bare);

@@ -46,15 +46,16 @@ pub fn evaluate(
     let (parameters, _) = load(&options.parameters, recipe.fixed.iter().chain(&recipe.states[..recipe.parameters]))?;
     let wanted = Wanted::new(&recipe.data, evaluation.signature(), &options.data);
     let splits = open(&wanted)?;
-    tell_left_out(&wanted, options.json, out)?;
     let part = Parts::new(&recipe, &splits).choose(options.part)?;
     let mut evaluator = Evaluator::new(evaluation, parameters, pool);
     let measured = measure(&recipe, &mut evaluator, &part, pool.workers() > 1, None)?.expect("nothing interrupts it");
     let samples = part.samples.len();
     if options.json {
         let metrics: Map<String, Value> = measured.metrics.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-        let answer = json!({ "part": measured.part, "samples": samples, "loss": measured.loss, "metrics": metrics });
+        let left_out = wanted.left_out();
+        let answer = json!({ "part": measured.part, "samples": samples, "loss": measured.loss, "metrics": metrics, "left_out": left_out });
         return Ok(writeln!(out, "{answer}")?);
     }
+    tell_left_out(&wanted, out)?;
     Ok(writeln!(out, "{}, over {} samples", measured.text(), grouped(samples as f64))?)
 }

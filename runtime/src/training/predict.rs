@@ -81,7 +81,6 @@ pub fn predict(options: &PredictOptions, network: &mut dyn Network, ahead: bool,
     signature.outputs.iter().try_for_each(|output| check_output(output, signature, &slots))?;
     let wanted = Wanted::new(&slots, signature, &options.data);
     let splits = open(&wanted)?;
-    tell_left_out(&wanted, options.json, out)?;
     let dataset = dataset_of(&splits, options.part)?;
     let mut run = Run { options, signature, dataset, fixed: fixed_batch(signature, &slots)?, meanings: Vec::new() };
     match delimiter {
@@ -89,8 +88,14 @@ pub fn predict(options: &PredictOptions, network: &mut dyn Network, ahead: bool,
         None => run.write_arrays(network, ahead)?,
     }
     match options.json {
-        true => writeln!(out, "{}", json!({ "samples": dataset.len(), "predictions": options.out }))?,
-        false => writeln!(out, "wrote {} predictions to {}", grouped(dataset.len() as f64), options.out.display())?,
+        true => {
+            let answer = json!({ "samples": dataset.len(), "predictions": options.out, "left_out": wanted.left_out() });
+            writeln!(out, "{answer}")?;
+        }
+        false => {
+            tell_left_out(&wanted, out)?;
+            writeln!(out, "wrote {} predictions to {}", grouped(dataset.len() as f64), options.out.display())?;
+        }
     }
     Ok(())
 }

@@ -5,14 +5,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, Write};
 
 /// Tells each row or file that was left out of the data, and why. Errors: the system's.
-pub fn tell_left_out(wanted: &Wanted, json: bool, out: &mut dyn Write) -> io::Result<()> {
-    for error in wanted.left_out() {
-        match json {
-            true => writeln!(out, "{}", serde_json::json!({ "left_out": error.message }))?,
-            false => writeln!(out, "left out: {}", error.message)?,
-        }
-    }
-    Ok(())
+pub fn tell_left_out(wanted: &Wanted, out: &mut dyn Write) -> io::Result<()> {
+    wanted.left_out().iter().try_for_each(|text| writeln!(out, "left out: {text}"))
 }
 
 /// A bar that is seen on terminals only.

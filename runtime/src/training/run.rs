@@ -81,7 +81,11 @@ pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, ou
     let signature = trainer.functions.step.signature();
     let wanted = Wanted::new(&trainer.recipe.data, signature, &options.data);
     let splits = open(&wanted)?;
-    tell_left_out(&wanted, options.json, out)?;
+    match options.json {
+        true if wanted.left_out().is_empty() => {}
+        true => writeln!(out, "{}", serde_json::json!({ "left_out": wanted.left_out() }))?,
+        false => tell_left_out(&wanted, out)?,
+    }
     let parts = Parts::new(&trainer.recipe, &splits);
     check_validation(&trainer.recipe, &parts)?;
     let schedule = &trainer.recipe.schedule;
@@ -382,8 +386,9 @@ impl Run<'_, '_> {
         let Progress { steps, epochs, .. } = self.progress;
         let place = self.file("checkpoint.safetensors");
         let message = format!("interrupted after step {steps}, in epoch {}: {} holds what was reached", epochs + 1, place.display());
-        let error = Diagnostic::new("interrupted", message).help("the same command with --resume goes on from there to the same bits");
-        Failure::Interrupted(self.signal().unwrap_or_default(), error)
+        let without = if self.options.overwrite { ", without --overwrite," } else { "" };
+        let help = format!("the same command with --resume{without} goes on from there to the same bits");
+        Failure::Interrupted(self.signal().unwrap_or_default(), Diagnostic::new("interrupted", message).help(help))
     }
 
     /// The first parameter with a number that is not finite.

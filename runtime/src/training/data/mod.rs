@@ -94,8 +94,8 @@ impl<'r> Wanted<'r> {
     }
 
     /// What was left out so far, and why.
-    pub fn left_out(&self) -> Vec<Diagnostic> {
-        self.left_out.borrow().clone()
+    pub fn left_out(&self) -> Vec<String> {
+        self.left_out.borrow().iter().map(|error| error.message.clone()).collect()
     }
 
     /// Leaves a row or a file out that cannot be used. Errors: what is wrong with it, when no more may be left out.
