@@ -13,7 +13,7 @@ use kiln_ir::{Diagnostic, Dim, Graph, Module, Symbol};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::files::file_error;
 use kiln_runtime::training::checkpoint::save;
-use kiln_runtime::training::predict::Meaning;
+use kiln_runtime::training::meaning::Meaning;
 use kiln_runtime::weights::hexadecimal;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 
 use crate::optim::Optimiser;
 use kiln_ir::DType;
-use kiln_runtime::training::predict::Meaning;
+use kiln_runtime::training::meaning::Meaning;
 use kiln_runtime::training::recipe::{Answer, Augment, EarlyStopping, Metric, Schedule};
 use std::sync::Arc;
 

@@ -1,10 +1,9 @@
 //! Training: what drives the compiled step of a network over data.
 //!
 //! Read in this order: [`recipe`] (what is known beforehand), [`stepper`] (the compiled functions with their memory), [`data`] (what
-//! they are driven over) with [`parts`], [`order`], [`loader`] and [`augment`], [`run`] (epoch after epoch) with [`rate`],
-//! [`measure`], [`metrics`] and [`interruption`], [`checkpoint`], [`history`], [`events`] and
-//! [`report`] (what is left), [`evaluate`] and
-//! [`predict`] (what a trained network is used for), [`program`] (the command line of trainers).
+//! they are driven over) with [`parts`], [`order`], [`loader`] and [`augment`], [`run`] (epoch after epoch) with [`rate`], [`measure`],
+//! [`metrics`] and [`interruption`], [`checkpoint`], [`history`], [`events`] and [`report`] (what is left), [`evaluate`], and [`predict`]
+//! with [`meaning`] (what a trained network is used for), [`program`] (the command line of trainers).
 
 pub mod augment;
 pub mod checkpoint;
@@ -14,6 +13,7 @@ pub mod events;
 pub mod history;
 pub mod interruption;
 pub mod loader;
+pub mod meaning;
 pub mod measure;
 pub mod metrics;
 pub mod order;

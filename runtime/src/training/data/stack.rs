@@ -1,6 +1,7 @@
 //! Samples of one slot, put one behind the other while they are read.
 
-use super::{Column, Wanted};
+use super::Wanted;
+use super::dataset::Column;
 use crate::arrays::{Array, byte_size};
 use kiln_ir::Diagnostic;
 use kiln_ir::artifact::Extent;
