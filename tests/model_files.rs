@@ -175,6 +175,7 @@ fn what_files_cannot_say_is_told() {
         wrong(&network(&[&[1, 2, 4]], "type = 'learned_position'\nlength = 3").replace("shape", "dtype = 'f32'\nshape")),
         wrong(&network(&[&[1, 2, 4]], "type = 'dense'\nunits = 3").replace("shape", "dtype = 'f32'\nshape")),
         one("type = 'dropout'\nrate = 1.5"),
+        wrong(&network(&[&[1, 2, 9]], "type = 'avg_pool1d'\nsize = 1\npadding = 1")),
         one("type = 'activation'\nfunction = 'softmaxx'"),
         one(&deep),
         wrong(&network(&[&[1, 4], &[1, 4]], "type = 'dense'\nunits = 3")),
@@ -213,6 +214,7 @@ fn what_files_cannot_say_is_told() {
     model_layer: element types differ: f32[batch, 2, 4] and f64[batch, 2, 4] (add_c1); the layer's values are f32[batch, 2, 4], f64[batch, 2, 4]
     model_layer: element types differ: f32[batch, 2, 4] and f64[4, 3] (dot_c1); the layer's values are f32[batch, 2, 4], f64[4, 3]
     model_layer: `rate` is 1.5, but a probability below 1 is wanted
+    model_layer: a window of 1 may hold nothing but a padding of 1
     model_value: there is no `softmaxx`
     model_value: groups lie in one another more than 16 deep
     model_layer: there are several inputs, so the first layer says which of them it takes

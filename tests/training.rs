@@ -7,14 +7,16 @@ use kiln::frontend::model::{Language, Model, parse};
 use kiln::pipeline::Config;
 use kiln::training::{TrainingPlan, plan};
 use kiln_ir::eval::evaluate;
-use kiln_ir::{Builder, DType, Graph, Module, Tensor, TensorType};
+use kiln_ir::{Builder, DType, Dim, Graph, Module, Tensor, TensorType};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::npz::write_npz;
 use kiln_runtime::threads::ThreadPool;
 use kiln_runtime::training::run::TrainOptions;
 use kiln_runtime::training::stepper::{Functions, Stepper};
 use kiln_tests::samples::Random;
+use kiln_tests::steps;
 use kiln_tests::training::{array, compiled, planned, run_here, values, write_trainer};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -442,7 +444,7 @@ fn data_of_every_kind_are_read_and_damaged_ones_refused() {
         let mut part = batch(4, 1);
         part[1].set_f64(2, label);
         write("train.npz", &part);
-        assert!(run(&arrays).expect_err("no such class").contains("out of range"), "{label}");
+        assert!(run(&arrays).expect_err("no such class").contains("of sample 2 is"), "{label}");
     }
     let part = batch(4, 1);
     write("train.npz", &[array(DType::F32, &[4, 1, 6, 6], values(&part[0]).into_iter()), array(DType::F32, &[4], [0.5; 4].into_iter())]);
@@ -553,4 +555,41 @@ fn states_that_need_one_another_are_updated_as_if_at_once() {
         assert_eq!(values(&states[1]), b);
     }
     assert!(session.run(&input).is_err(), "it has states");
+}
+
+/// Targets of a size that the network computes from an open one: any length trains like a network that is written for it.
+#[test]
+fn targets_may_have_sizes_that_are_computed() {
+    let model = |length: &str, loss: &str| {
+        let text = format!(
+            "input = [{{ name = 'x', shape = [2, {length}] }}]\n\
+             layer = [{{ type = 'conv1d', name = 'y', filters = 3, kernel = 3, strides = 2 }}, {{ type = 'permute', order = [2, 1] }}]\n\
+             [train]\nloss = '{loss}'\n"
+        );
+        parse("net.toml", "net", &text, Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}"))
+    };
+    for (loss, dtype, target) in [("mse", DType::F32, vec![4, 4, 3]), ("sparse_cross_entropy", DType::I64, vec![4, 4])] {
+        let trained = |model: &Model| {
+            let config = model.config.as_ref().expect("it says how");
+            let trained = steps::train(model, config, &BTreeMap::new(), 3, &mut |slot, step| {
+                let wave = (0..).map(move |i| ((i + step) as f64 * 0.7).sin());
+                match slot.is_target {
+                    true if dtype == DType::I64 => array(dtype, &target, wave.map(|v| (v + 1.5).floor())),
+                    true => array(dtype, &target, wave),
+                    false => array(DType::F32, &[4, 2, 9], wave),
+                }
+            });
+            (trained.losses, trained.states)
+        };
+        assert_eq!(trained(&model("'time'", loss)), trained(&model("9", loss)), "{loss}");
+    }
+    let step = planned(&model("'time'", "mse")).step;
+    let graph = step.predict().expect("it is there");
+    let wrong = graph.inputs().iter().map(|(_, value)| {
+        let size = |d: &Dim| d.evaluate(&|s| Some(if s.name() == "time" { 9 } else { 5 })).expect("known") as usize;
+        let shape: Vec<usize> = graph.ty(*value).shape.iter().map(size).collect();
+        Tensor::from_floats(graph.ty(*value).dtype, shape.clone(), vec![0.0; shape.iter().product()])
+    });
+    let error = evaluate(&step, graph, &wrong.collect::<Vec<_>>()).expect_err("four steps are made, five given");
+    assert!(error.message.contains("the targets of `output`"), "{error}");
 }

@@ -1,7 +1,8 @@
 //! The order of passes over graphs, and their runner: it verifies, times and stops where it is asked to. Passes do none of that.
 
 use crate::passes::recognise::{self, Recognition};
-use crate::passes::{deduplicate, expand_composites, fold_constants, regions, remove_dead, simplify_movement};
+use crate::passes::{deduplicate, expand_composites, fold_constants, regions, remove_dead, shrink_products, simplify_movement};
+use crate::schedule::winograd::WinogradUse;
 use kiln_ir::graph::Parameter;
 use kiln_ir::verify::verify_module;
 use kiln_ir::{Diagnostic, Graph, Module};
@@ -16,6 +17,7 @@ pub struct Pass(pub &'static str, pub fn(&Graph, &Context) -> Graph);
 pub const PASSES: &[Pass] = &[
     Pass("recognise", recognise::recognise),
     Pass("expand_composites", expand_composites::expand_composites),
+    Pass("shrink_products", shrink_products::shrink_products),
     Pass("fold_constants", fold_constants::fold_constants),
     Pass("simplify_movement", simplify_movement::simplify_movement),
     Pass("deduplicate", deduplicate::deduplicate),
@@ -31,6 +33,8 @@ pub struct Config {
     pub keep: BTreeSet<&'static str>,
     /// `None` switches constant folding off (`--no-fold`).
     pub fold: Option<FoldBudget>,
+    /// When convolutions are computed in tiles with fewer multiplications.
+    pub winograd: WinogradUse,
     /// Verify after every pass, not only in builds with assertions.
     pub verify: bool,
 }
@@ -54,7 +58,13 @@ impl Default for FoldBudget {
 
 impl Default for Config {
     fn default() -> Config {
-        Config { recognise: Some(Recognition::default()), keep: BTreeSet::new(), fold: Some(FoldBudget::default()), verify: false }
+        Config {
+            recognise: Some(Recognition::default()),
+            keep: BTreeSet::new(),
+            fold: Some(FoldBudget::default()),
+            winograd: WinogradUse::default(),
+            verify: false,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use kiln_runtime::npz::{Npz, write_npz};
 use prost::Message as _;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// A directory with models and inputs, where the commands run.
 fn workplace() -> tempfile::TempDir {
@@ -200,6 +200,233 @@ fn a_model_file_is_a_model_with_values_from_its_seed() {
       help: it has batch
     exit 2
     "#);
+}
+
+/// A network that finds the largest of three numbers, and how it is trained.
+const TRAINED: &str = "seed = 3
+[[input]]
+name = 'x'
+shape = [3]
+[[layer]]
+type = 'dense'
+units = 8
+activation = 'tanh'
+[[layer]]
+type = 'dense'
+name = 'scores'
+units = 3
+[train]
+loss = 'sparse_cross_entropy'
+epochs = 30
+batch = 16
+learning_rate = 0.02
+";
+
+/// Beside the models of [`workplace`], networks and data to train with.
+fn training_place() -> tempfile::TempDir {
+    let place = workplace();
+    let path = place.path();
+    for (name, text) in [("net.toml", NET), ("trained.toml", TRAINED), ("wrong.toml", &TRAINED.replace("'sparse_c", "'spare_c"))] {
+        std::fs::write(path.join(name), text).expect("writes");
+    }
+    let value = |i: usize| ((i * i + 1) as f32 * 0.37).sin();
+    let label = |row: &[f32]| (0..3).find(|i| row.iter().all(|v| *v <= row[*i])).expect("one is largest") as i64;
+    let data = |name: &str, count: usize, features: usize, add: i64| {
+        let values: Vec<f32> = (0..count * features).map(value).collect();
+        let labels: Vec<i64> = values.chunks(features).map(|row| label(&row[..3]) + add).collect();
+        let x = Array::from_bytes(DType::F32, vec![count, features], Tensor::f32(&[count, features], &values).bytes()).expect("small");
+        let y = Array::from_bytes(DType::I64, vec![count], Tensor::i64(&[count], &labels).bytes()).expect("small");
+        write_npz(&path.join(name), [("x_train", &x), ("y_train", &y), ("x_test", &x), ("y_test", &y)]).expect("writes");
+    };
+    data("data.npz", 200, 3, 0);
+    data("wide.npz", 20, 4, 0);
+    data("labels.npz", 20, 3, 1);
+    data("one.npz", 1, 3, 0);
+    place
+}
+
+#[test]
+fn wrong_usage_of_training_ends_with_2() {
+    let place = training_place();
+    let lines = [
+        "train trained.toml --out out",
+        "train trained.toml --data data.npz",
+        "train trained.toml --data data.npz --out out --epochs 0",
+        "train trained.toml --data data.npz --out out --batch none",
+        "train trained.toml --data data.npz --out out --learning-rate 0",
+        "train trained.toml --data data.npz --out out --checkpoint-seconds -1",
+        "train trained.toml --data data.npz --out out --resume --overwrite",
+        "train trained.toml --data data.npz --out out --resume --parameters p.safetensors",
+        "train trained.toml --data data.npz --out out --dim n=2",
+        "schema trained.toml",
+    ];
+    let text = transcript(place.path(), &lines);
+    assert_eq!(text.matches("exit 2\n").count(), lines.len(), "{text}");
+    assert!(!place.path().join("out").exists());
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn what_cannot_be_trained_is_told() {
+    let place = training_place();
+    let lines = [
+        "train missing.toml --data data.npz --out out",
+        "train relu.onnx --data data.npz --out out",
+        "train net.toml --data data.npz --out out",
+        "train wrong.toml --data data.npz --out out",
+        "train trained.toml --data missing --out out",
+        "train trained.toml --data in.npz --out out",
+        "train trained.toml --data text.npy --out out",
+        "train trained.toml --data wide.npz --out out",
+        "train trained.toml --data labels.npz --out out",
+        "train trained.toml --data data.npz --out data.npz",
+        "train trained.toml --data data.npz --out out --resume",
+        "train trained.toml --data data.npz --out out --parameters in.npz",
+    ];
+    let text = transcript(place.path(), &lines);
+    assert_eq!(text.matches("exit 1\n").count(), lines.len(), "{text}");
+    insta::assert_snapshot!(text);
+    assert!(!place.path().join("out/model.safetensors").exists());
+}
+
+/// Runs a command that must succeed, and gives what it prints.
+fn done(place: &Path, line: &str) -> String {
+    let output = kiln(place, line);
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn a_network_is_trained_and_compiled() {
+    let place = training_place();
+    let path = place.path();
+    let told = done(path, "train trained.toml --data data.npz --out out");
+    for line in [
+        "network        trained, 59 parameters",
+        "data           180 samples to learn from, 20 for validation, 200 for test",
+        "schedule       30 epochs, batch 16, learning rate 0.02",
+        "epoch 30/30 ",
+        "compile it: kiln compile trained.toml --parameters out/model.safetensors -o trained",
+    ] {
+        assert!(told.lines().any(|l| l.starts_with(line)), "no line `{line}` in\n{told}");
+    }
+    let mut files: Vec<String> =
+        std::fs::read_dir(path.join("out")).expect("made").map(|f| f.expect("reads").file_name().into_string().expect("text")).collect();
+    files.sort();
+    assert_eq!(files, ["checkpoint.safetensors", "history.csv", "model.safetensors", "report.html"]);
+    let history = std::fs::read_to_string(path.join("out/history.csv")).expect("text");
+    assert_eq!(history.lines().count(), 31, "{history}");
+
+    // What was trained answers as the network does that is compiled of it.
+    let mut data = Npz::open(&path.join("data.npz")).expect("opens");
+    let [x, labels] = ["x_test", "y_test"].map(|name| data.read(name).expect("reads").expect("is there"));
+    write_npz(&path.join("x.npz"), [("x", &x)]).expect("writes");
+    done(path, "compile trained.toml --parameters out/model.safetensors -o trained");
+    let program = Command::new(path.join("trained")).args(["--inputs", "x.npz", "--output", "y.npz"]).current_dir(path).output();
+    assert!(program.expect("starts").status.success());
+    let scores = Npz::open(&path.join("y.npz")).expect("opens").read("scores").expect("reads").expect("is there");
+    let largest = |row: usize| (0..3).max_by(|a, b| scores.get_f64(row * 3 + a).total_cmp(&scores.get_f64(row * 3 + b))).expect("three");
+    let right = (0..labels.len()).filter(|row| largest(*row) as f64 == labels.get_f64(*row)).count();
+    assert!(right > 180, "{right} of {}", labels.len());
+    let accuracy = told.lines().find(|l| l.starts_with("test")).expect("a line about the test");
+    assert!(accuracy.contains(&format!("accuracy {:.4}", right as f64 / labels.len() as f64)), "{right}: {accuracy}");
+}
+
+#[test]
+fn a_finished_training_is_kept_unless_told_otherwise() {
+    let place = training_place();
+    let path = place.path();
+    let trained = |out: &str| std::fs::read(path.join(out).join("model.safetensors")).expect("it is there");
+    done(path, "train trained.toml --data data.npz --out out --epochs 2 --threads 1");
+    let first = trained("out");
+    let lines = [
+        "train trained.toml --data data.npz --out out --epochs 2",
+        "train trained.toml --data data.npz --out out --epochs 3 --resume",
+        "train trained.toml --data one.npz --out out --epochs 2 --resume",
+    ];
+    insta::assert_snapshot!(transcript(path, &lines), @r#"
+    $ kiln train trained.toml --data data.npz --out out --epochs 2
+    error[checkpoint]: out holds a checkpoint already
+      help: --resume goes on from it, --overwrite begins anew
+    exit 1
+
+    $ kiln train trained.toml --data data.npz --out out --epochs 3 --resume
+    error[checkpoint]: out/checkpoint.safetensors is of another training: network, settings, seed or data differ
+      help: train with the same ones, or begin anew with --overwrite
+    exit 1
+
+    $ kiln train trained.toml --data one.npz --out out --epochs 2 --resume
+    error[checkpoint]: out/checkpoint.safetensors is of another training: network, settings, seed or data differ
+      help: train with the same ones, or begin anew with --overwrite
+    exit 1
+    "#);
+    assert!(trained("out") == first);
+    let told = done(path, "train trained.toml --data data.npz --out out --epochs 2 --resume");
+    assert!(told.contains("going on       after step 24, in epoch 3"), "{told}");
+    assert!(trained("out") == first);
+    let told = done(path, "train trained.toml --data data.npz --out out --epochs 2 --seed 4 --overwrite --json --threads 2");
+    let epochs: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(epochs.len() >= 2 && epochs[0]["epoch"] == 1 && epochs[1]["loss"].is_f64(), "{told}");
+    assert!(trained("out") != first);
+    done(path, "train trained.toml --data data.npz --out out --epochs 2 --overwrite --threads 2");
+    assert!(trained("out") == first, "threads and what was there before change nothing");
+    // Parameters to begin with: other ones at the end.
+    done(path, "train trained.toml --data data.npz --out more --epochs 2 --parameters out/model.safetensors");
+    assert!(trained("more") != first);
+}
+
+#[test]
+fn a_trainer_as_a_program_does_the_same() {
+    let place = training_place();
+    let path = place.path();
+    done(path, "train trained.toml --data data.npz --out out --epochs 3");
+    done(path, "compile trained.toml --emit trainer -o trainer");
+    let trainer = |line: &str| {
+        let output = Command::new(path.join("trainer")).args(line.split_whitespace()).current_dir(path).output().expect("it starts");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    assert_eq!(trainer("--data data.npz --out program --epochs 3"), (Some(0), String::new()));
+    let read = |out: &str| std::fs::read(path.join(out).join("model.safetensors")).expect("it is there");
+    assert!(read("out") == read("program"));
+    // Checkpoints are of both.
+    assert_eq!(trainer("--data data.npz --out out --epochs 3 --resume"), (Some(0), String::new()));
+    let (code, text) = trainer("--data data.npz --out program --epochs 3");
+    assert!(code == Some(1) && text.contains("holds a checkpoint already"), "{code:?} {text}");
+    let (code, text) = trainer("--out program");
+    assert!(code == Some(2) && text.contains("--data"), "{code:?} {text}");
+}
+
+/// Interrupted somewhere, it ends with the bits of one that was not.
+#[test]
+fn an_interrupted_training_goes_on() {
+    let place = training_place();
+    let path = place.path();
+    done(path, "train trained.toml --data data.npz --out whole --epochs 300");
+    let line = "train trained.toml --data data.npz --out out --epochs 300";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+    let mut child = command.args(line.split_whitespace()).current_dir(path).stdout(Stdio::null()).spawn().expect("kiln starts");
+    let checkpoint = path.join("out/checkpoint.safetensors");
+    while !checkpoint.exists() && child.try_wait().expect("it can be asked").is_none() {
+        std::thread::yield_now();
+    }
+    child.kill().expect("it can be killed");
+    child.wait().expect("it ends");
+    let told = done(path, &format!("{line} --resume"));
+    assert!(told.contains("going on       after step "), "{told}");
+    let trained = |out: &str| std::fs::read(path.join(out).join("model.safetensors")).expect("it is there");
+    assert!(trained("out") == trained("whole"));
+}
+
+#[test]
+fn the_schema_is_printed() {
+    let place = workplace();
+    let schema: serde_json::Value = serde_json::from_str(&done(place.path(), "schema")).expect("JSON");
+    assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
+    let layers = schema["definitions"]["layer"]["anyOf"].as_array().expect("a list");
+    for word in kiln::frontend::model::layers::NAMES {
+        assert!(layers.iter().any(|layer| layer["properties"]["type"]["const"] == *word), "{word}");
+    }
+    assert!(["epochs", "loss", "optimiser"].iter().all(|setting| schema["properties"]["train"]["properties"][setting].is_object()));
 }
 
 #[test]

@@ -37,6 +37,14 @@ impl Tolerance {
     }
 }
 
+/// The largest difference of elements, infinite where one is no number, and the largest size of an expected element: sums that cancel
+/// are as exact as the largest of their like.
+pub fn farthest(found: &[f64], expected: &[f64]) -> (f64, f64) {
+    assert_eq!(found.len(), expected.len(), "numbers of elements");
+    let apart = found.iter().zip(expected).map(|(a, b)| if (a - b).is_nan() { f64::INFINITY } else { (a - b).abs() });
+    (apart.fold(0.0, f64::max), expected.iter().map(|v| v.abs()).fold(0.0, f64::max))
+}
+
 /// The first difference beyond the tolerance, in words. NaN equals NaN; infinities equal themselves only.
 pub fn difference(found: &Tensor, expected: &Tensor, tolerance: Tolerance) -> Option<String> {
     if found.ty() != expected.ty() {

@@ -1,12 +1,14 @@
 //! What the test suites share: checked-in texts, files of tests/files, sample values, programs made from the operator table's
-//! examples, random graphs, comparison, networks that are trained here.
+//! examples, random graphs, comparison, steps of training, networks that are trained here.
 
 pub mod bless;
 pub mod closeness;
 pub mod compare;
 pub mod filetest;
 pub mod instances;
+pub mod objectives;
 pub mod random_graphs;
 pub mod samples;
 pub mod slopes;
+pub mod steps;
 pub mod training;

@@ -2,7 +2,7 @@
 
 use crate::kernel::{Body, BufferId, Program, Step};
 use kiln_ir::artifact::{ABI_VERSION, Extent, ImageInput, Signature, SymbolDecl, TensorDecl, WeightsDecl};
-use kiln_ir::{Diagnostic, Dim};
+use kiln_ir::{Diagnostic, Dim, Symbol};
 use std::collections::BTreeMap;
 
 /// What a signature says besides the program.
@@ -18,6 +18,8 @@ pub struct ModelFacts {
     pub image: Option<ImageInput>,
     /// See [`Signature::states`].
     pub states: usize,
+    /// Sizes that symbols usually have: see [`Program::usual_sizes`].
+    pub usual_sizes: BTreeMap<Symbol, i64>,
 }
 
 impl ModelFacts {
@@ -31,6 +33,7 @@ impl ModelFacts {
             model_sha256: model_sha256.to_string(),
             labels: metadata.get("kiln.labels").map(|text| class_names(text)),
             states: 0,
+            usual_sizes: BTreeMap::new(),
             image: image.map_err(|error| Diagnostic::new("metadata", format!("metadata `kiln.image` is unreadable: {error}")))?,
         })
     }

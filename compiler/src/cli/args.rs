@@ -6,6 +6,7 @@ use kiln::egraph::saturate::Limits;
 use kiln::passes::recognise::Recognition;
 use kiln::pipeline::Config;
 use kiln::rewrites::rules;
+use kiln::schedule::winograd::WinogradUse;
 use std::path::PathBuf;
 
 /// Compiles neural networks to small native programs.
@@ -73,6 +74,9 @@ pub struct RewriteArgs {
     /// Leave one rewrite rule out (may be repeated); `kiln explain` names those that apply
     #[arg(long = "no-rule", value_name = "NAME", value_parser = rule)]
     pub without: Vec<String>,
+    /// Compute every convolution as the sums it is written as, not in tiles with fewer multiplications, whose rounding errors are larger
+    #[arg(long)]
+    pub no_winograd: bool,
     /// Stop rewriting at so many nodes of alternatives
     #[arg(long, value_name = "N", default_value_t = Limits::default().nodes)]
     pub rewrite_nodes: usize,
@@ -81,7 +85,8 @@ pub struct RewriteArgs {
 impl RewriteArgs {
     /// The configuration of the compiler.
     pub fn config(&self) -> Config {
-        Config { recognise: Some(self.recognition()), ..Config::default() }
+        let winograd = if self.exact || self.no_winograd { WinogradUse::Never } else { WinogradUse::WhereFaster };
+        Config { recognise: Some(self.recognition()), winograd, ..Config::default() }
     }
 
     /// How far composites are recognised.
@@ -587,9 +592,9 @@ pub struct CheckArgs {
     /// Relative tolerance
     #[arg(long, value_name = "R", default_value_t = 1e-3)]
     pub rtol: f64,
-    /// Absolute tolerance
-    #[arg(long, value_name = "A", default_value_t = 1e-5)]
-    pub atol: f64,
+    /// Absolute tolerance [default: 1e-5, or 1e-4 of the largest expected value where that is more]
+    #[arg(long, value_name = "A")]
+    pub atol: Option<f64>,
     /// Threads at most
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,

@@ -2,14 +2,15 @@
 
 use super::args::BenchArgs;
 use super::bench::print_breakdown;
-use super::engine::threads;
+use super::engine::{describe, threads};
 use super::failure::Failure;
-use super::model::read_trainable;
+use super::model::{predict, read_trainable};
+use kiln::artifact::describe::ModelFacts;
 use kiln::backend::cpu::breakdown::{KernelTime, kernel_times, observe};
 use kiln::backend::cpu::entry::Place;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
 use kiln::schedule::memory::live_bytes;
-use kiln_ir::{Diagnostic, Symbol};
+use kiln_ir::{Diagnostic, Graph, Symbol};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::bench::{Limits, Measurement, measure};
 use kiln_runtime::threads::ThreadPool;
@@ -47,21 +48,31 @@ struct Answer {
     kernels: Option<Vec<KernelTime>>,
 }
 
+/// The sizes that symbols have in these arrays, the first inputs of the graph.
+fn sizes_of(graph: &Graph, batch: &[Array]) -> BTreeMap<Symbol, i64> {
+    let dims = graph.inputs().iter().zip(batch).flat_map(|((_, input), array)| graph.ty(*input).shape.iter().zip(array.shape()));
+    dims.filter_map(|(dim, size)| Some((dim.as_symbol()?.clone(), *size as i64))).collect()
+}
+
 /// Runs the command.
 pub fn bench_step(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let pool = ThreadPool::new(threads(args.threads));
     let begin = Instant::now();
     let trainable = read_trainable(&args.model)?;
     let plan = trainable.plan()?;
-    let target = CpuTarget::host(CpuLevel::Native)?;
-    let compiled = plan.compile(&target, &trainable.facts, &args.rewrites.config())?;
-    let [step, evaluation, trace] = compiled.load(&pool)?;
-    let compile_ms = begin.elapsed().as_secs_f64() * 1e3;
-
+    let imported = begin.elapsed();
     let [path] = &args.inputs.inputs[..] else { return Err(Failure::Usage("--train-step takes one --inputs FILE.npz: a batch".into())) };
+    let graph = predict(&plan.step)?;
     let data = DataOptions { place: path.clone(), ..DataOptions::default() };
-    let batch = open(&Wanted::new(&plan.recipe.data, step.model().signature(), &data))?.train;
-    let batch = batch.batch(&(0..batch.len()).collect::<Vec<_>>(), Vec::new())?;
+    let batch = open(&Wanted::new(&plan.recipe.data, &describe(graph, &trainable.facts), &data))?.train;
+    let batch = batch.batch(&(0..batch.len()).collect::<Vec<_>>(), vec![])?;
+    let target = CpuTarget::host(CpuLevel::Native)?;
+    let facts = ModelFacts { usual_sizes: sizes_of(graph, &batch), ..trainable.facts.clone() };
+    let compiling = Instant::now();
+    let compiled = plan.compile(&target, &facts, &args.rewrites.config())?;
+    let [step, evaluation, trace] = compiled.load(&pool)?;
+    let compile_ms = (imported + compiling.elapsed()).as_secs_f64() * 1e3;
+
     let rate = plan.recipe.schedule.learning_rate;
     let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
     let mut timed = Stepper::new(&plan.recipe, functions, plan.recipe.seed, &pool)?;

@@ -48,6 +48,15 @@ struct NodeReport {
     difference: String,
 }
 
+/// How far apart values may be. Sums are rounded in proportion to what is summed, not to what is left of it.
+fn tolerance(args: &CheckArgs, expected: &Tensor) -> Tolerance {
+    let largest = || match expected.dtype().is_float() {
+        true => expected.floats().into_iter().filter(|v| v.is_finite()).fold(0.0, |m: f64, v| m.max(v.abs())),
+        false => 0.0,
+    };
+    Tolerance { relative: args.rtol, absolute: args.atol.unwrap_or_else(|| 1e-5_f64.max(1e-4 * largest())) }
+}
+
 /// Runs the command.
 pub fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let options = input_options(&args.inputs);
@@ -64,8 +73,7 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let workers = threads(args.threads);
     let got = Engine::new(&loaded, Backend::Cpu, &Config::default(), workers)?.run(&given)?;
 
-    let tolerance = Tolerance { relative: args.rtol, absolute: args.atol };
-    let report = |((name, expected), got): ((&&str, &Tensor), &Tensor)| match compare(expected, got, tolerance) {
+    let report = |((name, expected), got): ((&&str, &Tensor), &Tensor)| match compare(expected, got, tolerance(args, expected)) {
         Ok(agreement) => OutputReport { name: name.to_string(), agrees: agreement.holds(), agreement: Some(agreement), mismatch: None },
         Err(text) => OutputReport { name: name.to_string(), agrees: false, agreement: None, mismatch: Some(text) },
     };
@@ -78,7 +86,7 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
         if let Some(directory) = &args.dump_values {
             dump(directory, &values)?;
         }
-        if agrees { None } else { first_difference(&values, tolerance) }
+        if agrees { None } else { first_difference(&values, args) }
     };
     let answer = Answer { agrees, outputs, first_difference };
     if args.json {
@@ -171,9 +179,9 @@ fn every_value(loaded: &Loaded, given: &[Tensor], workers: usize) -> Result<Vec<
     Ok(values.into_iter().zip(extra).filter_map(pair).collect())
 }
 
-fn first_difference(values: &[Pair], tolerance: Tolerance) -> Option<NodeReport> {
+fn first_difference(values: &[Pair], args: &CheckArgs) -> Option<NodeReport> {
     values.iter().find_map(|pair| {
-        let difference = match compare(&pair.reference, &pair.compiled, tolerance) {
+        let difference = match compare(&pair.reference, &pair.compiled, tolerance(args, &pair.reference)) {
             Ok(agreement) if agreement.holds() => return None,
             Ok(agreement) => agreement.text(),
             Err(text) => text,

@@ -14,7 +14,8 @@ use std::io::Write;
 pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let pool = ThreadPool::new(threads(args.threads));
     let trainable = read_trainable(&args.model)?;
-    let plan = trainable.plan()?;
+    let mut plan = trainable.plan()?;
+    plan.recipe.schedule.batch = args.batch.unwrap_or(plan.recipe.schedule.batch);
     let folder = tempfile::tempdir()?;
     let start = trainable.start(folder.path())?;
     let compiled = plan.compile(&CpuTarget::host(CpuLevel::Native)?, &trainable.facts, &args.rewrites.config())?;

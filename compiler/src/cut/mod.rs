@@ -6,7 +6,7 @@
 //!
 //! Every value is either *placed* in a buffer by the kernel that makes it, or *inlined*: recomputed as an expression wherever
 //! it is used. Movement operators are inlined as offsets. `plan.rs` decides; `value.rs` turns inlined values into expressions;
-//! `nest.rs`, `contract.rs` and `scan.rs` make the kernels; `pieces.rs` cuts maps where bounds change, `join.rs` joins what belongs together.
+//! `nest.rs`, `contract.rs`, `winograd/` and `scan.rs` make the kernels; `pieces.rs` cuts maps where bounds change, `join.rs` joins what belongs together.
 //!
 //! Needs: composites expanded.  Keeps: the value of every output (sums in canonical order).  Skips: nothing.
 
@@ -21,16 +21,18 @@ pub(crate) mod role;
 mod scan;
 mod value;
 mod view;
+pub mod winograd;
 
 #[cfg(test)]
 mod tests;
 
 use crate::kernel::{Buffer, BufferId, BufferKind, Kernel, Program, Step};
 use kiln_ir::graph::{NodeKind, Origin};
-use kiln_ir::{Diagnostic, Dim, Graph, Module, Ranges, Symbol, Value};
+use kiln_ir::{Diagnostic, Dim, Graph, Module, NodeId, Ranges, Symbol, TensorType, Value};
 use plan::Plan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use winograd::Winograds;
 
 /// Where a placed value lies: an array inside a buffer.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,10 +84,21 @@ impl Layout {
 /// The values that are not row-major.
 pub type Layouts = BTreeMap<Value, Layout>;
 
-/// Cuts one function. `layouts` are of values of its graph; inputs, outputs and parameters stay row-major.
+/// What was decided about a graph before it is cut.
+#[derive(Clone, Default, Debug)]
+pub struct Choices {
+    /// How values lie in memory; inputs, outputs and parameters stay row-major.
+    pub layouts: Layouts,
+    /// Convolutions that are computed in tiles.
+    pub winograds: Winograds,
+    /// The same of the bodies of scans.
+    pub bodies: BTreeMap<NodeId, Choices>,
+}
+
+/// Cuts one function, as was chosen for its graph.
 ///
 /// Errors: an operator that kernels cannot express, by name.
-pub fn cut(module: &Module, function: &str, layouts: &Layouts) -> Result<Program, Diagnostic> {
+pub fn cut(module: &Module, function: &str, choices: &Choices) -> Result<Program, Diagnostic> {
     let graph = module
         .functions
         .get(function)
@@ -111,7 +124,7 @@ pub fn cut(module: &Module, function: &str, layouts: &Layouts) -> Result<Program
     }
     let ranges = program.symbols.clone();
     let mut cutter = Cutter { program, loops: 0, parameters: BTreeMap::new(), constants: Vec::new() };
-    let steps = cutter.function(graph, layouts, places, outputs, ranges)?;
+    let steps = cutter.function(graph, choices, places, outputs, ranges)?;
     let mut program = cutter.program;
     program.steps = steps;
     prepare::split(&mut program);
@@ -136,7 +149,7 @@ struct Cutter {
 /// One graph being cut: the function, or the body of a scan.
 struct Region<'g> {
     graph: &'g Graph,
-    layouts: &'g Layouts,
+    choices: &'g Choices,
     plan: Plan,
     places: BTreeMap<Value, Place>,
     /// Size symbols and enclosing loop indices.
@@ -149,12 +162,12 @@ impl Cutter {
     fn function(
         &mut self,
         graph: &Graph,
-        layouts: &Layouts,
+        choices: &Choices,
         places: BTreeMap<Value, Place>,
         outputs: Vec<(Value, Place)>,
         ranges: Ranges,
     ) -> Result<Vec<Step>, Diagnostic> {
-        let mut region = Region { graph, layouts, plan: plan::plan(graph)?, places, ranges, steps: Vec::new() };
+        let mut region = Region { graph, choices, plan: plan::plan(graph)?, places, ranges, steps: Vec::new() };
         // A value that is made by a kernel is stored where its first output wants it; what is left over is copied at the end.
         let mut wanted: BTreeMap<Value, Place> = BTreeMap::new();
         let mut copies = Vec::new();
@@ -231,7 +244,14 @@ impl Cutter {
         let name = value_name(region.graph, value);
         let ty = region.graph.ty(value);
         let row_major = Layout::row_major(ty.rank());
-        let layout = region.layouts.get(&value).unwrap_or(&row_major);
+        let layout = region.choices.layouts.get(&value).unwrap_or(&row_major);
+        let place = self.place(name, ty, layout);
+        region.steps.extend(margins::fill(&place, ty, layout).into_iter().map(Step::Run));
+        place
+    }
+
+    /// A new temporary array in a layout.
+    fn place(&mut self, name: String, ty: &TensorType, layout: &Layout) -> Place {
         let size = |axis: usize| &ty.shape[axis] + Dim::from(layout.margins[axis].0 + layout.margins[axis].1);
         let mut shape: Vec<Dim> = layout.order.iter().map(|&axis| size(axis)).collect();
         if let Some(last) = shape.last_mut() {
@@ -243,9 +263,7 @@ impl Cutter {
         }
         let base = strides.iter().zip(&layout.margins).fold(Dim::ZERO, |sum, (stride, (low, _))| sum + stride * Dim::from(*low));
         let buffer = self.program.add_buffer(Buffer { name, dtype: ty.dtype, shape, kind: BufferKind::Temporary });
-        let place = Place { buffer, base, strides, margins: layout.margins.clone() };
-        region.steps.extend(margins::fill(&place, ty, layout).into_iter().map(Step::Run));
-        place
+        Place { buffer, base, strides, margins: layout.margins.clone() }
     }
 
     /// A new temporary array that no value of the graph stands for.
@@ -273,7 +291,7 @@ fn value_name(graph: &Graph, value: Value) -> String {
 }
 
 /// The origins of all nodes, in order, each once.
-fn origins(graph: &Graph, nodes: &BTreeSet<kiln_ir::NodeId>) -> Vec<Arc<Origin>> {
+fn origins(graph: &Graph, nodes: &BTreeSet<NodeId>) -> Vec<Arc<Origin>> {
     let mut found: Vec<Arc<Origin>> = Vec::new();
     for id in nodes {
         if let Some(origin) = &graph.node(*id).origin

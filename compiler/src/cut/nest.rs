@@ -42,6 +42,10 @@ impl Cutter {
         let head = Value { node: head, result: 0 };
         match root {
             Root::Scan(op) => return self.scan(region, id, op, wanted),
+            Root::Conv(op) if region.choices.winograds.contains_key(&head.node) => {
+                let how = region.choices.winograds[&head.node];
+                return self.winograd(region, (head, op), value, how, wanted);
+            }
             Root::TopK(op) => return self.top_k(region, id, op, wanted),
             Root::Concat(op) => return self.concat(region, value, op, wanted),
             Root::Dims(op) => return self.dims(region, value, op, wanted),

@@ -1,6 +1,6 @@
 //! Scans: the body is cut like a function and repeated; state lives in buffers of its own.
 
-use super::{Cutter, Layouts, Place, Region, row_major_strides};
+use super::{Choices, Cutter, Place, Region, row_major_strides};
 use crate::kernel::Step;
 use kiln_ir::ops::Scan;
 use kiln_ir::{Diagnostic, Dim, NodeId, Value};
@@ -63,7 +63,7 @@ impl Cutter {
         }
         let mut ranges = region.ranges.clone();
         ranges.set_index(index.clone(), extent.clone());
-        let mut steps = self.function(body, &Layouts::new(), inside, outputs, ranges)?;
+        let mut steps = self.function(body, region.choices.bodies.get(&id).unwrap_or(&Choices::default()), inside, outputs, ranges)?;
         for (from, to, ty) in updates {
             steps.push(Step::Run(super::nest::copy(&from, &to, &ty)));
         }

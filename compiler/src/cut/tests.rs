@@ -1,6 +1,6 @@
 //! How many kernels graphs become.
 
-use super::{Layouts, cut};
+use super::{Choices, cut};
 use crate::kernel::eval::{self, Memory};
 use crate::kernel::{Body, BufferKind, ExprKind, Program, Stage, Step};
 use kiln_ir::ops::{Broadcast, Cast, Conv, Dot, Scan};
@@ -18,7 +18,7 @@ fn program(inputs: &[&str], build: impl FnOnce(&mut Builder, &[Value]) -> Vec<Va
     }
     let mut module = Module::default();
     module.functions.insert("predict".into(), graph);
-    cut(&module, "predict", &Layouts::new()).unwrap()
+    cut(&module, "predict", &Choices::default()).unwrap()
 }
 
 fn shape_of(step: &Step) -> String {
@@ -145,7 +145,7 @@ fn steps_on_parameters_alone_are_prepared() {
     graph.add_output("y", y);
     let mut module = Module::default();
     module.functions.insert("predict".into(), graph);
-    let p = cut(&module, "predict", &Layouts::new()).unwrap();
+    let p = cut(&module, "predict", &Choices::default()).unwrap();
     assert_eq!((p.prepare.len(), p.steps.len()), (1, 1));
 }
 
@@ -164,7 +164,7 @@ fn giant_work_on_a_small_parameter_is_left_to_the_run() {
         graph.add_output("z", z);
         let mut module = Module::default();
         module.functions.insert("predict".into(), graph);
-        assert_eq!(cut(&module, "predict", &Layouts::new()).unwrap().prepare.len(), prepared, "{length} rows");
+        assert_eq!(cut(&module, "predict", &Choices::default()).unwrap().prepare.len(), prepared, "{length} rows");
     }
 }
 

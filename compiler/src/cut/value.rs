@@ -5,7 +5,7 @@ use super::{Place, Region, origins, value_name, view};
 use crate::kernel::{Access, Axis, BinaryFn, Body, Bound, CompareFn, ExprId, ExprKind, Exprs, Kernel, Scalar};
 use kiln_ir::graph::NodeKind;
 use kiln_ir::ops::{Gather, GatherElements, GatherNd, Pad};
-use kiln_ir::{DType, Diagnostic, Dim, NodeId, Ranges, Symbol, Tensor, Value};
+use kiln_ir::{DType, Diagnostic, Dim, NodeId, Op, Ranges, Symbol, Tensor, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Why an expression could not be built.
@@ -84,6 +84,12 @@ impl<'r, 'g> KernelBuilder<'r, 'g> {
         if sum != dtype {
             expr = self.exprs.add(dtype, ExprKind::Cast(expr));
         }
+        self.touched.insert(value.node);
+        self.accumulators.insert(value, Held { index, expr });
+    }
+
+    /// Declares that the kernel holds `value` at `index` in an expression, in place of what it held before.
+    pub fn hold(&mut self, value: Value, index: Vec<Dim>, expr: ExprId) {
         self.touched.insert(value.node);
         self.accumulators.insert(value, Held { index, expr });
     }
@@ -236,7 +242,11 @@ impl<'r, 'g> KernelBuilder<'r, 'g> {
 
     /// Whether a value is placed with zeros around it, as many as an index that is bounded so may go beyond its axes.
     fn lies_in_margins(&self, value: Value, index: &[Dim], bounds: &[Bound], otherwise: ExprId) -> bool {
-        let Some(place) = self.places.get(&value) else { return false };
+        let Some(place) = self.places.get(&value) else {
+            let node = self.region.graph.node(value.node);
+            let NodeKind::Op(Op::Transpose(op)) = &node.kind else { return false };
+            return self.lies_in_margins(node.inputs[0], &view::transpose(&op.perm, index), bounds, otherwise);
+        };
         let ExprKind::Constant(fill) = self.exprs.get(otherwise).kind else { return false };
         let is_covered = |bound: &Bound| {
             let axis = index.iter().position(|i| *i == bound.index);

@@ -26,6 +26,7 @@ pub use touch::buffers_touched;
 
 use kiln_ir::graph::{Guard, Origin};
 use kiln_ir::{DType, Dim, Ranges, Symbol, Tensor};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Index of a buffer in [`Program::buffers`].
@@ -78,6 +79,8 @@ pub struct Program {
     pub symbols: Ranges,
     /// The size symbols in the order of the signature.
     pub symbol_order: Vec<Symbol>,
+    /// Sizes that symbols usually have: others are right too, and take more memory than they need.
+    pub usual_sizes: BTreeMap<Symbol, i64>,
     /// Conditions checked before the first step, in order.
     pub guards: Vec<Guard>,
     /// All buffers.

@@ -7,9 +7,9 @@ use serde::Deserialize;
 
 /// m ← β₁·m + (1 − β₁)·g, v ← β₂·v + (1 − β₂)·g², p ← p − lr/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + epsilon).
 ///
-/// `amsgrad` divides by the largest v there has been. *Shapes*: all tensors like the parameter.
+/// `epsilon_hat` divides by (√v + epsilon)/√(1 − β₂ᵗ) instead, `amsgrad` by the largest v there has been. *Shapes*: all tensors like the parameter.
 /// *State*: `mean` (m), `square` (v) and `largest` with `amsgrad`. *Units*: `count` is t, 1 at first.
-/// *Source*: Kingma & Ba 2015, algorithm 1; Reddi et al. 2018, algorithm 2, with PyTorch's bias corrections.
+/// *Source*: Kingma & Ba 2015, algorithm 1, and the end of §2 for `epsilon_hat`, which Keras has; Reddi et al. 2018, algorithm 2, with PyTorch's bias corrections.
 #[derive(Clone, Copy, PartialEq, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Adam {
@@ -19,6 +19,8 @@ pub struct Adam {
     pub beta2: f64,
     /// Added to the root.
     pub epsilon: f64,
+    /// Whether it is added before the root is corrected for its start.
+    pub epsilon_hat: bool,
     /// Whether the divisor never falls.
     pub amsgrad: bool,
     /// Added to the gradient, times the parameter. AdamW subtracts it from the parameter instead.
@@ -27,7 +29,7 @@ pub struct Adam {
 
 impl Default for Adam {
     fn default() -> Adam {
-        Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, amsgrad: false, weight_decay: 0.0 }
+        Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, epsilon_hat: false, amsgrad: false, weight_decay: 0.0 }
     }
 }
 
@@ -47,8 +49,13 @@ impl Adam {
         let (root, one) = (b.sqrt(lacking_square), b.scalar(DType::F64, 1.0));
         let factor = b.div(one, root);
         let root = b.sqrt(size);
-        let corrected = times_scalar(b, root, factor);
-        let divisor = plus(b, corrected, self.epsilon);
+        let divisor = if self.epsilon_hat {
+            let sum = plus(b, root, self.epsilon);
+            times_scalar(b, sum, factor)
+        } else {
+            let corrected = times_scalar(b, root, factor);
+            plus(b, corrected, self.epsilon)
+        };
         let direction = b.div(mean, divisor);
         (times_scalar(b, direction, rate), state)
     }

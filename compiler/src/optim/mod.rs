@@ -91,6 +91,16 @@ fn plus(b: &mut Builder, x: Value, term: f64) -> Value {
     b.add(x, term)
 }
 
+/// √x + epsilon, or √(x + epsilon).
+fn root_with(b: &mut Builder, x: Value, epsilon: f64, in_root: bool) -> Value {
+    if in_root {
+        let sum = plus(b, x, epsilon);
+        return b.sqrt(sum);
+    }
+    let root = b.sqrt(x);
+    plus(b, root, epsilon)
+}
+
 /// `decay · old + (1 − decay) · new`
 fn running_mean(b: &mut Builder, old: Value, new: Value, decay: f64) -> Value {
     let (kept, added) = (times(b, old, decay), times(b, new, 1.0 - decay));

@@ -1,15 +1,15 @@
 //! RMSProp: steps in units of the gradient's recent size.
 
-use super::{Optimiser, StateTensor, Step, Update, descend, plus, running_mean, times, with_decay};
+use super::{Optimiser, StateTensor, Step, Update, descend, root_with, running_mean, times, with_decay};
 use kiln_ir::Builder;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// s ← decay·s + (1 − decay)·g², p ← p − lr·g / (√s + epsilon).
 ///
-/// `centred` subtracts the square of the running mean of g from s; `momentum` applies m ← momentum·m + g/(√s + epsilon) instead.
+/// `epsilon_in_root` makes √(s + epsilon) of √s + epsilon; `centred` subtracts the square of the running mean of g from s; `momentum` applies m ← momentum·m + g/(√s + epsilon) instead.
 /// *Shapes*: all tensors like the parameter. *State*: `square`, `mean` if centred, `velocity` unless `momentum` is 0.
-/// *Source*: Hinton 2012, lecture 6e; centred: Graves 2013, equations 38–41; epsilon outside the root as in PyTorch.
+/// *Source*: Hinton 2012, lecture 6e; centred: Graves 2013, equations 38–41; epsilon behind the root as in PyTorch, in it as in Keras.
 #[derive(Clone, Copy, PartialEq, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RmsProp {
@@ -17,6 +17,8 @@ pub struct RmsProp {
     pub decay: f64,
     /// Added to the root.
     pub epsilon: f64,
+    /// Whether it is added under the root.
+    pub epsilon_in_root: bool,
     /// Whether the mean gradient is subtracted.
     pub centred: bool,
     /// Part of the velocity that stays after each step, in 0..1.
@@ -27,7 +29,7 @@ pub struct RmsProp {
 
 impl Default for RmsProp {
     fn default() -> RmsProp {
-        RmsProp { decay: 0.99, epsilon: 1e-8, centred: false, momentum: 0.0, weight_decay: 0.0 }
+        RmsProp { decay: 0.99, epsilon: 1e-8, epsilon_in_root: false, centred: false, momentum: 0.0, weight_decay: 0.0 }
     }
 }
 
@@ -51,8 +53,7 @@ impl Optimiser for RmsProp {
             let square = b.mul(mean, mean);
             size = b.sub(size, square);
         }
-        let root = b.sqrt(size);
-        let divisor = plus(b, root, self.epsilon);
+        let divisor = root_with(b, size, self.epsilon, self.epsilon_in_root);
         let mut direction = b.div(gradient, divisor);
         if self.momentum != 0.0 {
             let kept = times(b, next(), self.momentum);

@@ -5,11 +5,16 @@
 //! planned in that unit, the largest buffer first, each into the smallest gap it fits (best fit); groups lie one behind the
 //! other. Constant sizes are the group of the unit 1.
 //!
+//! Where symbols have a usual size, all of it is planned in numbers at these sizes, so that buffers of every kind share memory. With
+//! up to k times as much of a symbol no buffer takes more than kᵈ times its place, d the highest power of it in any size, so offsets
+//! times `⌈size / usual⌉ᵈ`, or 1, hold for any size.
+//!
 //! Source for the order: Pisarchyk & Lee 2020, "Efficient Memory Management for Deep Neural Net Inference", §4.3 (greedy by size).
 
 use super::lifetime::{Lifetime, lifetimes};
 use crate::kernel::{BufferId, Program, Step};
 use kiln_ir::artifact::ALIGNMENT;
+use kiln_ir::dim::Atom;
 use kiln_ir::{Diagnostic, Dim, Symbol};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,13 +34,22 @@ pub struct ArenaPlan {
 ///
 /// Errors: `arena_too_large` when a buffer's constant size is beyond any memory.
 pub fn plan_arena(program: &Program, steps: &[Step], buffers: &BTreeSet<BufferId>) -> Result<ArenaPlan, Diagnostic> {
-    let mut groups: BTreeMap<Dim, Vec<Request>> = BTreeMap::new();
+    let mut sizes = Vec::new();
     for (id, lifetime) in lifetimes(steps) {
         if buffers.contains(&id) {
-            let (unit, multiple) = split_multiple(&buffer_bytes(program, id)?);
-            let bytes = (multiple as u64).next_multiple_of(ALIGNMENT as u64) as i64;
-            groups.entry(unit).or_default().push(Request { id, lifetime, bytes });
+            sizes.push((id, lifetime, buffer_bytes(program, id)?));
         }
+    }
+    let usual = &program.usual_sizes;
+    let excess = excess(usual, sizes.iter().map(|(.., bytes)| bytes));
+    let mut groups: BTreeMap<Dim, Vec<Request>> = BTreeMap::new();
+    for (id, lifetime, bytes) in sizes {
+        let (unit, multiple) = match bytes.evaluate(&|s| usual.get(s).copied()) {
+            Some(bytes) if excess.is_some() => (excess.clone().unwrap_or(Dim::ONE), bytes),
+            _ => split_multiple(&bytes),
+        };
+        let bytes = (multiple as u64).next_multiple_of(ALIGNMENT as u64) as i64;
+        groups.entry(unit).or_default().push(Request { id, lifetime, bytes });
     }
     let mut plan = ArenaPlan { offsets: BTreeMap::new(), bytes: Dim::ZERO };
     for (unit, requests) in groups {
@@ -108,6 +122,29 @@ fn best_fit(mut requests: Vec<Request>) -> (Vec<(BufferId, i64)>, i64) {
     (placed.into_iter().map(|(offset, request)| (request.id, offset)).collect(), end)
 }
 
+/// By how much sizes exceed what they are at the usual ones, at most; nothing where they are no sums of products of these symbols.
+fn excess<'a>(usual: &BTreeMap<Symbol, i64>, sizes: impl Iterator<Item = &'a Dim>) -> Option<Dim> {
+    let mut powers: BTreeMap<&Symbol, usize> = BTreeMap::new();
+    for term in sizes.flat_map(Dim::terms) {
+        let mut counts: BTreeMap<Symbol, usize> = BTreeMap::new();
+        for atom in &term.atoms {
+            let Atom::Symbol(symbol) = atom else { return None };
+            *counts.entry(symbol.clone()).or_default() += 1;
+        }
+        if term.coefficient < 0 {
+            return None;
+        }
+        for (symbol, count) in counts {
+            let (symbol, _) = usual.get_key_value(&symbol)?;
+            let most = powers.entry(symbol).or_default();
+            *most = (*most).max(count);
+        }
+    }
+    let factor = |symbol: &Symbol| Dim::from(symbol.clone()).ceil_div(&Dim::from(usual[symbol])).maximum(&Dim::ONE);
+    let factors: Vec<Dim> = powers.into_iter().flat_map(|(symbol, power)| std::iter::repeat_n(factor(symbol), power)).collect();
+    Some(Dim::product(&factors))
+}
+
 /// `dim = unit · multiple` with the largest such multiple; a constant is a multiple of 1.
 fn split_multiple(dim: &Dim) -> (Dim, i64) {
     if let Some(constant) = dim.as_const() {
@@ -165,6 +202,22 @@ mod tests {
         assert_eq!(plan.bytes.to_string(), "64*m + 64*m*n + 256*n + 64");
         for value in [0, 1, 5, 1000] {
             assert_sound(&program, &plan, value);
+        }
+    }
+
+    #[test]
+    fn usual_sizes_let_all_share_and_any_other_size_is_sound() {
+        let n = Dim::symbol("n");
+        let sizes = [&n * Dim::from(32), Dim::from(1000), &n * &n, Dim::from(900), &n * Dim::from(32) + Dim::from(7)];
+        let mut program = chain(&sizes);
+        let buffers = (0..5).map(BufferId).collect();
+        let apart = plan_arena(&program, &program.steps, &buffers).expect("small");
+        program.usual_sizes.insert(Symbol::new("n"), 30);
+        let shared = plan_arena(&program, &program.steps, &buffers).expect("small");
+        let at = |plan: &ArenaPlan, n: i64| plan.bytes.evaluate(&|_| Some(n)).expect("small");
+        assert!(at(&shared, 30) < at(&apart, 30), "{} and {}", at(&shared, 30), at(&apart, 30));
+        for value in [0, 1, 29, 30, 31, 60, 61, 1000] {
+            assert_sound(&program, &shared, value);
         }
     }
 

@@ -7,3 +7,4 @@ pub mod memory;
 #[cfg(test)]
 mod testing;
 pub mod weights;
+pub mod winograd;

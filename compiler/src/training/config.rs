@@ -3,7 +3,7 @@
 use crate::optim::Optimiser;
 use kiln_ir::DType;
 use kiln_runtime::training::meaning::Meaning;
-use kiln_runtime::training::recipe::{Answer, Augment, EarlyStopping, Metric, Schedule};
+use kiln_runtime::training::recipe::{Allowed, Answer, Augment, EarlyStopping, Metric, Schedule};
 use std::sync::Arc;
 
 /// A `[train]` table, or what another format says instead.
@@ -99,6 +99,18 @@ impl Loss {
     /// Whether targets are numbers of classes, without an axis for them.
     pub fn takes_labels(&self) -> bool {
         matches!(self, Loss::SparseCrossEntropy { .. })
+    }
+
+    /// Which targets make sense for an output of so many classes, if their number is known.
+    pub fn allowed(&self, classes: Option<i64>) -> Allowed {
+        match (self, classes) {
+            (Loss::SparseCrossEntropy { .. }, Some(classes)) => Allowed::Classes(0, classes - 1),
+            // −1 is the padding of a spelling.
+            (Loss::Ctc { .. }, Some(classes)) => Allowed::Classes(-1, classes - 1),
+            (Loss::CrossEntropy { .. } | Loss::BinaryCrossEntropy { .. } | Loss::KlDivergence, _) => Allowed::Probabilities,
+            (Loss::Hinge, _) => Allowed::Signs,
+            _ => Allowed::Anything,
+        }
     }
 
     /// How outputs that it is of answer their targets.

@@ -14,4 +14,5 @@ mod step;
 mod trace;
 mod update;
 
+pub use objective::{LOSS, OBJECTIVE, objective};
 pub use plan::{TrainingPlan, plan};

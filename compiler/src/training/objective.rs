@@ -1,19 +1,50 @@
 //! What training minimises, written behind a network.
 
-use super::config::{Loss, LossTerm};
+use super::config::{Loss, LossTerm, TrainingConfig};
+use super::states::LOSS_SCALE;
+use super::step::target_name;
 use crate::frontend::model::{ACTIVITY, Model};
 use crate::losses::{
     CrossEntropy, Ctc, LossReduction, Penalty, Scores, binary_cross_entropy, ctc_loss, dense_cross_entropy, hinge, huber, kl_divergence,
     mean_absolute_error, mean_squared_error, refused_below_zero, smooth_l1, sparse_cross_entropy, weight_penalty,
 };
 use kiln_ir::diagnostic::nearest;
-use kiln_ir::{Builder, DType, Diagnostic, Dim, Graph, NodeKind, Tensor, TensorType, Value};
+use kiln_ir::graph::{Guard, Relation};
+use kiln_ir::{Builder, DType, Diagnostic, Dim, Graph, NodeKind, Origin, Tensor, TensorType, Value};
+use kiln_runtime::training::recipe::Slot;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What the loss and what is minimised are called as outputs. Names of a model file have no space, so none is called so.
 pub const LOSS: &str = "training loss";
 /// See [`LOSS`].
 pub const OBJECTIVE: &str = "training objective";
+
+/// What the training of a network makes small, as a function: the one that training differentiates, with targets as further inputs,
+/// and the outputs [`LOSS`] and, with what weights and activities cost, [`OBJECTIVE`].
+///
+/// Errors: `train_loss` for outputs that do not exist, or that a loss does not fit.
+pub fn objective(model: &Model, config: &TrainingConfig) -> Result<Graph, Vec<Diagnostic>> {
+    let network = model.module.predict().map_err(|error| vec![Diagnostic::new("no_function", error)])?;
+    let terms = terms(network, &config.losses).map_err(|error| vec![error])?;
+    Ok(with_objective(model, &terms, None))
+}
+
+/// The same with its losses found; the objective is multiplied by `scale`, an input, if there is one.
+pub fn with_objective(model: &Model, terms: &[Term], scale: Option<&Slot>) -> Graph {
+    let mut graph = model.training.clone();
+    let targets: Vec<Value> = terms.iter().map(|t| graph.add_input(target_name(&t.name), t.target.clone())).collect();
+    let outputs: Vec<Value> = graph.outputs().iter().map(|(_, v)| *v).collect();
+    let value = loss(&mut graph, terms, &outputs, &targets);
+    let mut objective = with_penalties(&mut graph, model, value);
+    if let Some(slot) = scale {
+        let scale = graph.add_input(LOSS_SCALE, TensorType::fixed(slot.dtype, &[]));
+        objective = Builder::new(&mut graph).mul(objective, scale);
+    }
+    graph.add_output(LOSS, value);
+    graph.add_output(OBJECTIVE, objective);
+    graph
+}
 
 /// A loss with the output it is of.
 pub struct Term<'c> {
@@ -82,19 +113,43 @@ pub fn terms<'c>(network: &Graph, losses: &'c [LossTerm]) -> Result<Vec<Term<'c>
                 let dtype = if ty.dtype.size_bytes() == 2 { DType::F32 } else { ty.dtype };
                 TensorType::new(dtype, ty.shape.clone())
             };
-            Ok(Term { output, name: names[output].to_string(), target, term })
+            Ok(Term { output, name: names[output].to_string(), target: with_symbols(target, names[output]), term })
         })
         .collect()
 }
 
+/// The type with names for sizes that are computed from others: data say what such a size is, not what it is made of.
+fn with_symbols(ty: TensorType, output: &str) -> TensorType {
+    let plain = |dim: &Dim| dim.as_const().is_some() || dim.as_symbol().is_some();
+    let named = |(axis, dim): (usize, &Dim)| if plain(dim) { dim.clone() } else { Dim::symbol(&format!("target_{output}_{axis}")) };
+    TensorType::new(ty.dtype, ty.shape.iter().enumerate().map(named).collect::<Vec<_>>())
+}
+
+/// A target in the sizes of its output: where it has names of its own for them, they must be the same.
+fn fitted(graph: &mut Graph, term: &Term, output: Value, target: Value) -> Value {
+    if matches!(term.term.loss, Loss::Ctc { .. }) {
+        return target;
+    }
+    let (made, given) = (graph.ty(output).shape.clone(), graph.ty(target).shape.clone());
+    if given.iter().zip(&made).all(|(given, made)| given == made) {
+        return target;
+    }
+    let text = format!("the targets of `{}`", term.name);
+    for (left, right) in given.iter().zip(&made).filter(|(given, made)| given != made) {
+        graph.require(Guard { left: left.clone(), relation: Relation::Equal, right: right.clone(), why: text.clone() });
+    }
+    Builder::from_origin(graph, Some(Arc::new(Origin { text }))).reshape(target, &made[..given.len()])
+}
+
 /// Writes the weighted sum of the losses of `outputs` against `targets`, one for each term: a scalar, f64 if an output is, else f32.
 pub fn loss(graph: &mut Graph, terms: &[Term], outputs: &[Value], targets: &[Value]) -> Value {
+    let targets: Vec<Value> = terms.iter().zip(targets).map(|(term, target)| fitted(graph, term, outputs[term.output], *target)).collect();
     let mut b = Builder::new(graph);
     let wide = outputs.iter().any(|output| b.dtype(*output) == DType::F64);
     let dtype = if wide { DType::F64 } else { DType::F32 };
     let mut total: Option<Value> = None;
     for (term, target) in terms.iter().zip(targets) {
-        let value = term_loss(&mut b, &term.term.loss, outputs[term.output], *target);
+        let value = term_loss(&mut b, &term.term.loss, outputs[term.output], target);
         let value = b.cast(value, dtype);
         let value = match term.term.weight {
             1.0 => value,
@@ -147,7 +202,7 @@ fn term_loss(b: &mut Builder, loss: &Loss, output: Value, target: Value) -> Valu
 }
 
 /// Writes the loss with what weights and outputs of layers cost added.
-pub fn with_penalties(graph: &mut Graph, model: &Model, loss: Value) -> Value {
+fn with_penalties(graph: &mut Graph, model: &Model, loss: Value) -> Value {
     let parameters: Vec<(Value, Penalty)> = (graph.order().into_iter())
         .filter_map(|node| {
             let NodeKind::Parameter(name) = &graph.node(node).kind else { return None };

@@ -2,7 +2,7 @@
 
 use super::config::TrainingConfig;
 use super::evaluation::evaluation;
-use super::objective::{Term, terms};
+use super::objective::terms;
 use super::states::States;
 use super::step::train_step;
 use super::trace::trace;
@@ -10,7 +10,7 @@ use crate::frontend::model::Model;
 use kiln_ir::artifact::{ImageInput, Layout};
 use kiln_ir::text::{PrintOptions, print_module};
 use kiln_ir::{Diagnostic, Dim, Graph, Module, TensorType};
-use kiln_runtime::training::recipe::{DataSlot, MeasuredOutput, Metric, Recipe};
+use kiln_runtime::training::recipe::{Allowed, DataSlot, MeasuredOutput, Metric, Recipe};
 use kiln_runtime::weights::hexadecimal;
 use sha2::{Digest, Sha256};
 
@@ -38,15 +38,19 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
     let evaluation = evaluation(network, &terms, &states);
     let (trace, layers) = trace(model, &terms, &states);
 
-    let inputs = network.inputs().iter().map(|(name, value)| (name, network.ty(*value), false, None));
-    let targets = terms.iter().map(|term| (&term.name, &term.target, true, classes(network, term)));
+    let inputs = network.inputs().iter().map(|(name, value)| (name, network.ty(*value), None));
+    let targets = terms.iter().map(|term| (&term.name, &term.target, Some(term)));
     let mut data = Vec::new();
-    for (name, ty, is_target, classes) in inputs.chain(targets) {
+    for (name, ty, target) in inputs.chain(targets) {
         let batch_axis = batch_axis(ty).ok_or_else(|| {
             let message = format!("`{name}` is {ty}: training needs an axis for the samples of a batch, whose size is named `batch`");
             vec![Diagnostic::new("train_batch", message)]
         })?;
-        data.push(DataSlot { name: name.clone(), is_target, batch_axis, classes });
+        let allowed = target.map_or(Allowed::Anything, |term| {
+            let classes = network.ty(network.outputs()[term.output].1).shape.last().and_then(Dim::as_const);
+            term.term.loss.allowed(classes)
+        });
+        data.push(DataSlot { name: name.clone(), is_target: target.is_some(), batch_axis, allowed });
     }
     let first_target = network.inputs().len();
     let mut metrics = Vec::new();
@@ -109,12 +113,6 @@ fn pictures(model: &Model, network: &Graph) -> Result<usize, Diagnostic> {
         return Err(Diagnostic::new("train_augment", message).help("name it with an `image` table in [[input]]"));
     };
     Ok(only)
-}
-
-/// How many classes the output of a loss tells apart, if it takes their numbers.
-fn classes(network: &Graph, term: &Term) -> Option<usize> {
-    let scores = network.ty(network.outputs()[term.output].1).shape.last().filter(|_| term.term.loss.takes_labels())?;
-    usize::try_from(scores.as_const()?).ok()
 }
 
 /// Where the batch is among the axes.

@@ -4,7 +4,7 @@
 //! ```
 
 use super::config::TrainingConfig;
-use super::objective::{LOSS, OBJECTIVE, Term, loss, with_penalties};
+use super::objective::{LOSS, OBJECTIVE, Term, with_objective};
 use super::states::{LOSS_SCALE, States};
 use super::update::{Reads, is_finite, updates};
 use crate::autodiff::{Variable, differentiate};
@@ -79,17 +79,8 @@ pub fn parameters_as(graph: &mut Graph, from: &Graph, inputs: &BTreeMap<String, 
 
 /// The network with its loss and the gradients of what is minimised.
 fn gradient(model: &Model, terms: &[Term], states: &States) -> Result<Graph, Vec<Diagnostic>> {
-    let mut graph = model.training.clone();
-    let targets: Vec<Value> = terms.iter().map(|t| graph.add_input(target_name(&t.name), t.target.clone())).collect();
-    let outputs: Vec<Value> = graph.outputs().iter().map(|(_, v)| *v).collect();
-    let value = loss(&mut graph, terms, &outputs, &targets);
-    let mut objective = with_penalties(&mut graph, model, value);
-    if let Some(slot) = states.changing.iter().find(|slot| slot.name == LOSS_SCALE) {
-        let scale = graph.add_input(LOSS_SCALE, TensorType::fixed(slot.dtype, &[]));
-        objective = Builder::new(&mut graph).mul(objective, scale);
-    }
-    graph.add_output(LOSS, value);
-    graph.add_output(OBJECTIVE, objective);
+    let scale = states.changing.iter().find(|slot| slot.name == LOSS_SCALE);
+    let graph = with_objective(model, terms, scale);
     let variables: Vec<Variable> = states.trained.iter().cloned().map(Variable::Parameter).collect();
     differentiate(&graph, &[OBJECTIVE], &variables)
 }

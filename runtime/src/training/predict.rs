@@ -5,7 +5,7 @@ use super::loader::each;
 use super::meaning::{Meaning, label};
 use super::parts::{PartName, dataset_of};
 use super::progress::{bar, grouped, tell_left_out};
-use super::recipe::DataSlot;
+use super::recipe::{Allowed, DataSlot};
 use crate::arrays::{Array, concatenate, first_items};
 use crate::files::write_whole;
 use crate::npz::write_npz;
@@ -89,7 +89,7 @@ fn slot(input: &TensorDecl) -> Result<DataSlot, Diagnostic> {
         let error = Diagnostic::new("predict_input", format!("input `{}` is a single number, and not one for each sample", input.name));
         return Err(error.help("`kiln run` takes any inputs, once"));
     }
-    Ok(DataSlot { name: input.name.clone(), is_target: false, batch_axis, classes: None })
+    Ok(DataSlot { name: input.name.clone(), is_target: false, batch_axis, allowed: Allowed::Anything })
 }
 
 /// Errors: `predict_output` for an output that does not have its samples in front, as the first input has them.

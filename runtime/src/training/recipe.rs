@@ -52,8 +52,55 @@ pub struct DataSlot {
     pub is_target: bool,
     /// Which axis counts the samples.
     pub batch_axis: usize,
-    /// Of how many classes it has the numbers, if it does and that is known.
-    pub classes: Option<usize>,
+    /// Which numbers it may have.
+    pub allowed: Allowed,
+}
+
+impl DataSlot {
+    /// Of how many classes it has the numbers, if it does.
+    pub fn classes(&self) -> Option<usize> {
+        match self.allowed {
+            Allowed::Classes(_, largest) => usize::try_from(largest + 1).ok(),
+            Allowed::Anything | Allowed::Probabilities | Allowed::Signs => None,
+        }
+    }
+}
+
+/// Which numbers make sense as a target; others would train in silence for something else than is meant.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Allowed {
+    /// All.
+    Anything,
+    /// Classes from the first to the last of these.
+    Classes(i64, i64),
+    /// Those from 0 to 1.
+    Probabilities,
+    /// −1 and 1.
+    Signs,
+}
+
+impl Allowed {
+    /// Whether the number is one of them.
+    pub fn has(self, value: f64) -> bool {
+        match self {
+            Allowed::Anything => true,
+            Allowed::Classes(least, largest) => (least as f64..=largest as f64).contains(&value),
+            // Rounded quotients may exceed 1 by a little.
+            Allowed::Probabilities => (-1e-6..=1.0 + 1e-6).contains(&value),
+            Allowed::Signs => value.abs() == 1.0,
+        }
+    }
+
+    /// What they are, in words.
+    pub fn text(self) -> String {
+        match self {
+            Allowed::Anything => "all numbers".into(),
+            Allowed::Classes(_, largest) => format!("classes, numbered from 0 to {largest}"),
+            Allowed::Probabilities => "probabilities, from 0 to 1".into(),
+            Allowed::Signs => "-1 and 1".into(),
+        }
+    }
 }
 
 /// A tensor that a step takes and that comes from no data.
@@ -232,5 +279,20 @@ impl Augment {
     /// Whether nothing is varied.
     pub fn is_none(&self) -> bool {
         *self == Augment::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Allowed;
+
+    #[test]
+    fn targets_are_what_their_loss_takes() {
+        let of = |allowed: Allowed| [-1.0, 0.0, 0.5, 1.0, 2.0, f64::NAN].map(|value| allowed.has(value));
+        assert_eq!(of(Allowed::Anything), [true; 6]);
+        assert_eq!(of(Allowed::Classes(0, 1)), [false, true, true, true, false, false]);
+        assert_eq!(of(Allowed::Classes(-1, 2)), [true, true, true, true, true, false]);
+        assert_eq!(of(Allowed::Probabilities), [false, true, true, true, false, false]);
+        assert_eq!(of(Allowed::Signs), [true, false, false, true, false, false]);
     }
 }

@@ -138,6 +138,7 @@ fn rule(keras: &Named) -> Result<(&'static str, Arc<dyn Optimiser>, f64), Mistak
         beta1: number("beta_1", 0.9),
         beta2: number("beta_2", 0.999),
         epsilon: number("epsilon", 1e-7),
+        epsilon_hat: true,
         amsgrad: keras.flag("amsgrad"),
         weight_decay: 0.0,
     };
@@ -154,11 +155,12 @@ fn rule(keras: &Named) -> Result<(&'static str, Arc<dyn Optimiser>, f64), Mistak
         }
         "rmsprop" => {
             let (decay, momentum, epsilon) = (number("rho", 0.9), number("momentum", 0.0), number("epsilon", 1e-7));
-            ("rmsprop", Arc::new(RmsProp { decay, epsilon, centred: keras.flag("centered"), momentum, weight_decay: 0.0 }), 1e-3)
+            let centred = keras.flag("centered");
+            ("rmsprop", Arc::new(RmsProp { decay, epsilon, epsilon_in_root: true, centred, momentum, weight_decay: 0.0 }), 1e-3)
         }
         "adagrad" => {
             let (initial, epsilon) = (number("initial_accumulator_value", 0.1), number("epsilon", 1e-7));
-            ("adagrad", Arc::new(Adagrad { initial, rate_decay: 0.0, epsilon, weight_decay: 0.0 }), 1e-3)
+            ("adagrad", Arc::new(Adagrad { initial, rate_decay: 0.0, epsilon, epsilon_in_root: true, weight_decay: 0.0 }), 1e-3)
         }
         "adadelta" => {
             let (decay, epsilon) = (number("rho", 0.95), number("epsilon", 1e-7));
@@ -197,6 +199,15 @@ impl Loss {
             self.settings.get("reduction").filter(|r| **r == Setting::Text("sum".into()) || **r == Setting::Text("none".into()))
         {
             return Err(Mistake::new(format!("the reduction `{reduction}` of losses is not supported")).help("losses are averaged"));
+        }
+        if let Some(Setting::Number(class)) = self.settings.get("ignore_class") {
+            return Err(Mistake::new(format!("a loss that ignores the class {class} is not supported"))
+                .help("give samples a class, or leave them out"));
+        }
+        if let Some(Setting::Number(axis)) = self.settings.get("axis").filter(|axis| **axis != Setting::Number(-1.0)) {
+            return Err(
+                Mistake::new(format!("classes of a loss along axis {axis} are not supported")).help("along the last one, -1, they are")
+            );
         }
         Ok(match self.name.as_str() {
             "sparse_categorical_crossentropy" => config::Loss::SparseCrossEntropy { logits, label_smoothing, class_weights: Vec::new() },
@@ -299,6 +310,22 @@ fn collect_names(node: &Node, out: &mut Vec<String>) {
 mod tests {
     use super::*;
     use crate::frontend::model::tree::read_json;
+
+    #[test]
+    fn losses_that_are_other_functions_are_refused() {
+        let told = |class: &str, setting: &str| {
+            let text = format!(r#"{{"loss": {{"class_name": "{class}", "config": {{{setting}}}}}, "optimizer": "sgd"}}"#);
+            let config = read(&read_json(&text).expect("it is JSON")).configuration(&["y".to_string()]);
+            config.map(|config| format!("{:?}", config.losses[0].loss)).unwrap_or_else(|mistake| mistake.message)
+        };
+        let sparse = "SparseCategoricalCrossentropy";
+        assert_eq!(told(sparse, r#""ignore_class": 0"#), "a loss that ignores the class 0 is not supported");
+        assert!(told(sparse, r#""ignore_class": null"#).starts_with("SparseCrossEntropy"));
+        assert_eq!(told("CategoricalCrossentropy", r#""axis": 1"#), "classes of a loss along axis 1 are not supported");
+        assert!(told("BinaryCrossentropy", r#""axis": -1, "reduction": "sum_over_batch_size""#).starts_with("BinaryCrossEntropy"));
+        assert_eq!(told("Hinge", r#""reduction": "sum""#), "the reduction `sum` of losses is not supported");
+        assert_eq!(told("Dice", ""), "the loss `dice` is not supported");
+    }
 
     #[test]
     fn what_keras_writes_is_read() {

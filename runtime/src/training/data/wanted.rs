@@ -6,7 +6,7 @@ use super::labels::{Classes, shortened};
 use super::values::Values;
 use crate::arrays::{Array, element};
 use crate::pictures::image_input_named;
-use crate::training::recipe::DataSlot;
+use crate::training::recipe::{Allowed, DataSlot};
 use kiln_ir::artifact::{Extent, ImageInput, Signature, TensorDecl};
 use kiln_ir::{DType, Diagnostic};
 use std::cell::RefCell;
@@ -108,7 +108,7 @@ impl<'r> Wanted<'r> {
         labels: impl Iterator<Item = &'t str> + Clone,
         place: &str,
     ) -> Result<Classes, Diagnostic> {
-        let classes = Classes::of(labels, self.signature.labels.as_deref(), self.slots[slot].classes);
+        let classes = Classes::of(labels, self.signature.labels.as_deref(), self.slots[slot].classes());
         if let Classes::Names(names) = &classes {
             self.check_classes(slot, names, place)?;
         }
@@ -117,7 +117,7 @@ impl<'r> Wanted<'r> {
 
     /// Errors: `data` when there are more of them than the network tells apart.
     pub(super) fn check_classes(&self, slot: usize, names: &[String], place: &str) -> Result<(), Diagnostic> {
-        match self.slots[slot].classes.filter(|most| names.len() > *most) {
+        match self.slots[slot].classes().filter(|most| names.len() > *most) {
             None => Ok(()),
             Some(most) => {
                 let slot = &self.slots[slot].name;
@@ -158,10 +158,13 @@ impl<'r> Wanted<'r> {
         {
             return Err(wrong(format!("`{}` has {value}, which is no {}", decl.name, decl.dtype)));
         }
-        if let Some(most) = self.slots[slot].classes
-            && let Some(value) = first(&values, |value| !(0.0..most as f64).contains(&value))?
+        let allowed = self.slots[slot].allowed;
+        if allowed != Allowed::Anything
+            && let Some((at, value)) = first(&values, |value| !allowed.has(value))?
         {
-            return Err(wrong(format!("`{}` has class {value}, which is out of range: {most} are told apart, from 0 on", decl.name)));
+            let sample = at / values.shape[axis + 1..].iter().product::<usize>() % values.shape[axis];
+            let error = wrong(format!("`{}` of sample {sample} is {value}", decl.name));
+            return Err(error.help(format!("its loss takes {}", allowed.text())));
         }
         let image = image.filter(|_| values.dtype == DType::U8 && decl.dtype.is_float() && !self.slots[slot].is_target);
         Ok(Column { values, axis, dtype: decl.dtype, pixels: image.as_ref().map(Pixels::new) })
@@ -186,21 +189,22 @@ impl<'r> Wanted<'r> {
 /// The first value that is another one in that type.
 fn first_changed(values: &Values, dtype: DType) -> Result<Option<f64>, Diagnostic> {
     let mut one = Array::zeroed(dtype, vec![1])?;
-    first(values, |value| {
+    let found = first(values, |value| {
         one.set_f64(0, value);
         one.get_f64(0) != value
-    })
+    })?;
+    Ok(found.map(|(_, value)| value))
 }
 
-/// The first value that is so.
-fn first(values: &Values, mut is: impl FnMut(f64) -> bool) -> Result<Option<f64>, Diagnostic> {
+/// The first value that is so, and where.
+fn first(values: &Values, mut is: impl FnMut(f64) -> bool) -> Result<Option<(usize, f64)>, Diagnostic> {
     const AT_ONCE: usize = 1 << 16;
     let mut scratch = Vec::new();
     for from in (0..values.elements()).step_by(AT_ONCE) {
         let bytes = values.read(from, AT_ONCE.min(values.elements() - from), &mut scratch)?;
-        let mut numbers = bytes.chunks_exact(values.dtype.size_bytes()).map(|bytes| element(values.dtype, bytes));
-        if let Some(found) = numbers.find(|number| is(*number)) {
-            return Ok(Some(found));
+        let numbers = bytes.chunks_exact(values.dtype.size_bytes()).map(|bytes| element(values.dtype, bytes));
+        if let Some((at, number)) = numbers.enumerate().find(|(_, number)| is(*number)) {
+            return Ok(Some((from + at, number)));
         }
     }
     Ok(None)

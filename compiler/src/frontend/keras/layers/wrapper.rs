@@ -3,7 +3,7 @@
 use super::super::super::model::tree::{Kind, Mistake, Node};
 use super::super::call::{Argument, Call};
 use super::super::config::Object;
-use super::super::layer::Layer;
+use super::super::layer::{Layer, Release};
 use super::super::network::{Place, apply};
 use super::Results;
 use super::recurrent::{Walk, direction};
@@ -65,7 +65,11 @@ fn one_way<'t>(l: &mut Layer<'_, 't>, object: &Object<'t>, prefix: &str, x: Valu
     })
 }
 
-/// `TimeDistributed`: a layer on each step of `[batch, time, ..]`, as if every step were a sample.
+/// Steps that a layer is written out for, one by one.
+const MOST_STEPS: i64 = 64;
+
+/// `TimeDistributed`: a layer on each step of `[batch, time, ..]`, as if every step were a sample; but in training Keras 3 normalises each
+/// step by statistics of its own.
 pub fn time_distributed<'t>(l: &mut Layer<'_, 't>, call: &Call<'t>) -> Result<Value, Mistake> {
     let x = call.value()?;
     let node: &'t Node = l.settings.get("layer").ok_or_else(|| Mistake::new("the setting `layer` is missing"))?;
@@ -74,19 +78,51 @@ pub fn time_distributed<'t>(l: &mut Layer<'_, 't>, call: &Call<'t>) -> Result<Va
     if shape.len() < 3 {
         return Err(Mistake::new(format!("takes [batch, time, ..], but what comes in is {}", l.ty(x))));
     }
-    let steps = [vec![&shape[0] * &shape[1]], shape[2..].to_vec()].concat();
-    let folded = l.op(Reshape { shape: steps }, &[x])?;
     let place = Place {
         path: format!("{}/{}", l.path, object.name()),
         group: format!("{}/layer", l.group),
         owners: l.owners.clone(),
         dtypes: l.dtypes,
     };
-    let call = Call::new(vec![Argument::Value(folded)], Vec::new());
-    let results = apply(l.import, &object, &call, &place)?;
-    let [y] = results[..] else { return Err(Mistake::new("its layer gives several values; one is supported")) };
+    let of = |l: &mut Layer<'_, 't>, x: Value| -> Result<Value, Mistake> {
+        let call = Call::new(vec![Argument::Value(x)], Vec::new());
+        let results = apply(l.import, &object, &call, &place)?;
+        let [y] = results[..] else { return Err(Mistake::new("its layer gives several values; one is supported")) };
+        Ok(y)
+    };
+    if l.import.release == Release::Three && normalises_batches(node) {
+        match shape[1].as_const().filter(|steps| (1..=MOST_STEPS).contains(steps)) {
+            None => l.leave_out("batch statistics of each step by itself"),
+            Some(steps) if l.import.training.is_some() => {
+                let mut made = Vec::new();
+                for step in 0..steps {
+                    let one = l.b().slice_axis(x, 1, &Dim::from(step), &Dim::ONE);
+                    let one = l.op(Reshape { shape: [&shape[..1], &shape[2..]].concat() }, &[one])?;
+                    let y = of(l, one)?;
+                    made.push(l.b().unsqueeze(y, &[1]));
+                }
+                return l.op(ops::Concat { axis: 1 }, &made);
+            }
+            Some(_) => {}
+        }
+    }
+    let steps = [vec![&shape[0] * &shape[1]], shape[2..].to_vec()].concat();
+    let folded = l.op(Reshape { shape: steps }, &[x])?;
+    let y = of(l, folded)?;
     let made = l.shape(y);
     let Some((_, rest)) = made.split_first() else { return Err(Mistake::new("its layer gives a single number")) };
     let unfolded: Vec<Dim> = shape[..2].iter().chain(rest).cloned().collect();
     l.op(Reshape { shape: unfolded }, &[y])
+}
+
+/// Whether a layer is a batch normalisation, or has one inside.
+fn normalises_batches(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Table(entries) => entries.iter().any(|(key, value)| {
+            let is_one = key.name == "class_name" && value.text() == Some("BatchNormalization");
+            is_one || normalises_batches(value)
+        }),
+        Kind::List(items) => items.iter().any(normalises_batches),
+        _ => false,
+    }
 }

@@ -101,6 +101,39 @@ pub(super) fn spatial_sizes<const RANK: usize>(c: &Context, x: Value) -> Result<
     Ok(c.graph.ty(x).shape[2..].to_vec())
 }
 
+/// How a window slides over spatial axes.
+struct Sliding {
+    window: Vec<usize>,
+    strides: Vec<usize>,
+    dilations: Vec<usize>,
+    low: Vec<Dim>,
+    high: Vec<Dim>,
+}
+
+impl Sliding {
+    /// Strides are the window's sizes unless given. Errors: a window might hold nothing but padding, of which there is no mean and no
+    /// largest.
+    fn new<const RANK: usize>(
+        c: &Context,
+        x: Value,
+        size: &PerAxis,
+        strides: Option<&PerAxis>,
+        padding: &Padding,
+    ) -> Result<Sliding, Mistake> {
+        let (sizes, window) = (spatial_sizes::<RANK>(c, x)?, size.on(RANK, "size")?);
+        let (strides, dilations) = (strides.unwrap_or(size).on(RANK, "strides")?, one().on(RANK, "dilation")?);
+        if let Padding::Both(amounts) = padding {
+            let amounts = amounts.on(RANK, "padding")?;
+            if let Some((amount, size)) = amounts.iter().zip(&window).find(|(amount, size)| amount >= size) {
+                let mistake = Mistake::new(format!("a window of {size} may hold nothing but a padding of {amount}"));
+                return Err(mistake.help("`padding` is smaller than `size`"));
+            }
+        }
+        let (low, high) = padding.amounts(&sizes, &window, &strides, &dilations)?;
+        Ok(Sliding { window, strides, dilations, low, high })
+    }
+}
+
 /// `max_pool1d` … `max_pool3d`.
 #[derive(serde::Deserialize, JsonSchema)]
 pub struct MaxPool<const RANK: usize> {
@@ -112,10 +145,8 @@ pub struct MaxPool<const RANK: usize> {
 
 impl<const RANK: usize> Layer for MaxPool<RANK> {
     fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
-        let (sizes, window) = (spatial_sizes::<RANK>(c, x[0])?, self.size.on(RANK, "size")?);
-        let strides = self.strides.as_ref().unwrap_or(&self.size).on(RANK, "strides")?;
-        let dilations = one().on(RANK, "dilation")?;
-        let (low, high) = self.padding.amounts(&sizes, &window, &strides, &dilations)?;
+        let Sliding { window, strides, dilations, low, high } =
+            Sliding::new::<RANK>(c, x[0], &self.size, self.strides.as_ref(), &self.padding)?;
         c.op(WindowReduce { kind: WindowKind::Max, window, strides, dilations, low, high }, x)
     }
 }
@@ -131,10 +162,8 @@ pub struct AveragePool<const RANK: usize> {
 
 impl<const RANK: usize> Layer for AveragePool<RANK> {
     fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
-        let (sizes, window) = (spatial_sizes::<RANK>(c, x[0])?, self.size.on(RANK, "size")?);
-        let strides = self.strides.as_ref().unwrap_or(&self.size).on(RANK, "strides")?;
-        let dilations = one().on(RANK, "dilation")?;
-        let (low, high) = self.padding.amounts(&sizes, &window, &strides, &dilations)?;
+        let Sliding { window, strides, dilations, low, high } =
+            Sliding::new::<RANK>(c, x[0], &self.size, self.strides.as_ref(), &self.padding)?;
         let overhang = vec![Dim::ZERO; RANK];
         c.op(AvgPool { window, strides, dilations, low, high, overhang, count_padding: false }, x)
     }

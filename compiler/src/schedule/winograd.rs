@@ -1,0 +1,222 @@
+//! Which convolutions are computed in tiles with fewer multiplications, and in which tiles.
+//!
+//! A convolution in tiles multiplies less and moves more: transformed patches, taps and products go through the cache. Both are
+//! counted, the bytes in multiply-adds that take as long. What is transformed is kept in the second-level cache where it is more
+//! than that holds, by going through images, or rows of tiles, in blocks.
+//!
+//! Source: Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks".
+
+use super::layout::spare_elements;
+use crate::cut::winograd::{Block, Geometry, MOST_POINTS, Winograd, Winograds};
+use kiln_ir::graph::NodeKind;
+use kiln_ir::{DType, Dim, Graph, NodeId, Op, Symbol};
+use std::collections::BTreeMap;
+
+/// When convolutions are computed in tiles.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum WinogradUse {
+    /// Never: results are those of the direct sums.
+    Never,
+    /// Where it is expected to be faster.
+    #[default]
+    WhereFaster,
+    /// In these tiles wherever it is possible: for tests.
+    Always {
+        /// Outputs of a tile along each axis.
+        outputs: usize,
+        /// Taps of a tile along each axis.
+        taps: usize,
+        /// In these blocks where sizes allow.
+        block: Block,
+    },
+}
+
+/// Tiles that are tried: those of three taps for small kernels, F(3, 4) for the gradients of these.
+const TILES: [(usize, usize); 4] = [(2, 3), (3, 3), (4, 3), (3, 4)];
+/// Multiply-adds of a register tile in the time in which one core moves a byte through its second-level cache, and from memory.
+const WORK_OF_CLOSE_BYTE: f64 = 1.5;
+const WORK_OF_FAR_BYTE: f64 = 6.5;
+/// How much of the shorter of multiplying and reading what is multiplied is not hidden behind the longer.
+const UNHIDDEN: f64 = 0.3;
+/// Work is not worth dividing for less than this part of it.
+const LEAST_GAIN: f64 = 0.85;
+/// Bytes of transformed patches and products that are kept close.
+const CLOSE_BYTES: i64 = 512 << 10;
+/// Blocks of fewer bytes than this are not worth a turn.
+const LEAST_BLOCK_BYTES: i64 = 64 << 10;
+/// Patches of fewer channels, and products of fewer features, leave vectors and panels empty.
+const LEAST_CHANNELS: f64 = 16.0;
+/// What counts as many, where a size is open.
+const MANY: i64 = 32;
+
+/// The convolutions of a graph to compute in tiles; symbols usually have these sizes.
+pub fn winograds(graph: &Graph, when: WinogradUse, usual_sizes: &BTreeMap<Symbol, i64>) -> Winograds {
+    let mut found = Winograds::new();
+    let mut from_parameters = BTreeMap::new();
+    for id in graph.order() {
+        let node = graph.node(id);
+        let known = match &node.kind {
+            NodeKind::Parameter(_) | NodeKind::Constant(_) => true,
+            NodeKind::Input(_) => false,
+            NodeKind::Op(_) => node.inputs.iter().all(|x| from_parameters[&x.node]),
+        };
+        from_parameters.insert(id, known);
+        if let NodeKind::Op(Op::Conv(op)) = &node.kind
+            && let Some(geometry) = Geometry::of(graph, id, op)
+            && let Some(how) = choose(&geometry, when, &Usual::of(&geometry, from_parameters[&node.inputs[1].node], usual_sizes))
+        {
+            found.insert(id, how);
+        }
+    }
+    found
+}
+
+fn choose(geometry: &Geometry, when: WinogradUse, usual: &Usual) -> Option<Winograd> {
+    let is_empty = geometry.outputs.iter().chain(&geometry.taps).any(|n| *n <= 0);
+    let spare = [&geometry.channels, &geometry.features].map(|n| spare_elements(n, DType::F32));
+    let tiles = |(outputs, taps)| Winograd { outputs, taps, block: Block::Whole, spare };
+    match when {
+        _ if is_empty => None,
+        WinogradUse::Never => None,
+        WinogradUse::Always { outputs, taps, block } => {
+            assert!(outputs + taps - 1 <= MOST_POINTS, "more points than there are");
+            let how = tiles((outputs, taps));
+            let allowed = match block {
+                Block::Rows(size) => geometry.outputs[0] % outputs as i64 == 0 && how.output_tiles(geometry)[0] % size == 0,
+                Block::Whole | Block::Images(_) | Block::Channels(_) => true,
+            };
+            Some(if allowed { Winograd { block, ..how } } else { how })
+        }
+        WinogradUse::WhereFaster => {
+            let work = |how: &Winograd| Costs::of(how, geometry, usual).work();
+            let best = TILES.map(tiles).into_iter().min_by(|a, b| work(a).total_cmp(&work(b)))?;
+            let pays = usual.fills_vectors() && work(&best) < LEAST_GAIN * direct_work(geometry, usual);
+            pays.then(|| Winograd { block: block(&best, geometry, usual), ..best })
+        }
+    }
+}
+
+/// Sizes that count, also where they are open: one image is usual where a network is used, many where it is trained.
+struct Usual {
+    images: f64,
+    channels: f64,
+    features: f64,
+    /// Taps are transformed once for all runs.
+    is_prepared: bool,
+}
+
+impl Usual {
+    fn of(geometry: &Geometry, is_prepared: bool, sizes: &BTreeMap<Symbol, i64>) -> Usual {
+        let size = |dim: &Dim, open: i64| dim.evaluate(&|s| sizes.get(s).copied()).unwrap_or(open) as f64;
+        Usual {
+            images: size(&geometry.images, if is_prepared { 1 } else { MANY }),
+            channels: size(&geometry.channels, MANY),
+            features: size(&geometry.features, MANY),
+            is_prepared,
+        }
+    }
+
+    /// Whether vectors run along something long enough.
+    fn fills_vectors(&self) -> bool {
+        self.channels.max(self.images) >= LEAST_CHANNELS && self.features >= LEAST_CHANNELS
+    }
+}
+
+/// Multiply-adds of the sums as they are written, and of the time in which their taps are read.
+fn direct_work(geometry: &Geometry, usual: &Usual) -> f64 {
+    let points = |list: &[i64]| list.iter().map(|n| *n as f64).product::<f64>();
+    let taps = points(&geometry.taps) * usual.channels * usual.features;
+    overlapped(points(&geometry.outputs) * usual.images * taps, 4.0 * taps)
+}
+
+/// The work of products and of reading the taps for them.
+fn overlapped(products: f64, tap_bytes: f64) -> f64 {
+    let reading = WORK_OF_FAR_BYTE * tap_bytes;
+    products.max(reading) + UNHIDDEN * products.min(reading)
+}
+
+/// What tiles cost.
+struct Costs {
+    /// Multiply-adds.
+    products: f64,
+    /// Bytes of transformed patches of one image.
+    patch_bytes: f64,
+    /// Bytes of products of one image.
+    product_bytes: f64,
+    /// Bytes of transformed taps.
+    tap_bytes: f64,
+    images: f64,
+    channels: f64,
+    is_prepared: bool,
+}
+
+impl Costs {
+    fn of(how: &Winograd, geometry: &Geometry, usual: &Usual) -> Costs {
+        let count = |list: Vec<i64>| list.iter().map(|n| *n as f64).product::<f64>();
+        let points = ((how.outputs + how.taps - 1) as f64).powi(geometry.outputs.len() as i32);
+        let (tiles, tap_tiles) = (count(how.output_tiles(geometry)), count(how.tap_tiles(geometry)));
+        let Usual { images, channels, features, is_prepared } = *usual;
+        Costs {
+            products: points * images * tiles * tap_tiles * channels * features,
+            patch_bytes: 4.0 * points * tiles * tap_tiles * channels,
+            product_bytes: 4.0 * points * tiles * features,
+            tap_bytes: 4.0 * points * tap_tiles * channels * features,
+            images,
+            channels,
+            is_prepared,
+        }
+    }
+
+    /// Channels whose patches and taps stay close.
+    fn close_channels(&self) -> i64 {
+        let of_channel = (self.images * self.patch_bytes + self.tap_bytes) / self.channels;
+        (CLOSE_BYTES as f64 / of_channel).max(1.0) as i64
+    }
+
+    fn work(&self) -> f64 {
+        let (patches, products) = (2.0 * self.images * self.patch_bytes, 2.0 * self.images * self.product_bytes);
+        if self.is_prepared {
+            return overlapped(self.products, self.tap_bytes) + WORK_OF_CLOSE_BYTE * (patches + products);
+        }
+        // What was just transformed is still close; products of blocks of channels are added up.
+        let turns =
+            if self.tap_bytes > self.images * self.product_bytes { (self.channels / self.close_channels() as f64).max(1.0) } else { 1.0 };
+        self.products + WORK_OF_CLOSE_BYTE * (patches + turns * products + 3.0 * self.tap_bytes)
+    }
+}
+
+/// Blocks that stay close, where all at once would not.
+fn block(how: &Winograd, geometry: &Geometry, usual: &Usual) -> Block {
+    let costs = Costs::of(how, geometry, usual);
+    let image_bytes = (costs.patch_bytes + costs.product_bytes).max(1.0) as i64;
+    if how.tap_tiles(geometry).iter().any(|n| *n > 1) {
+        // Many taps and channels, few products: the gradient by a kernel.
+        let size = costs.close_channels();
+        return if geometry.channels.as_const().is_some_and(|all| all <= size) { Block::Whole } else { Block::Channels(size) };
+    }
+    let (rows, whole) = (how.output_tiles(geometry)[0], geometry.outputs[0] % how.outputs as i64 == 0);
+    if image_bytes > 2 * CLOSE_BYTES && whole && costs.tap_bytes < 2.0 * CLOSE_BYTES as f64 {
+        let fits = |size: &i64| rows % size == 0 && image_bytes / rows * size <= CLOSE_BYTES;
+        return Block::Rows((1..rows).rev().find(fits).unwrap_or(1));
+    }
+    let size = (CLOSE_BYTES / image_bytes).max(1);
+    match geometry.images.as_const() {
+        Some(all) if all <= size => Block::Whole,
+        _ if image_bytes.saturating_mul(size) < LEAST_BLOCK_BYTES => Block::Whole,
+        _ => Block::Images(size),
+    }
+}
+
+/// How far the taps of a convolution's tiles reach, and its patches, beyond the operand along each axis.
+pub fn margins(graph: &Graph, id: NodeId, how: &Winograd, operand: usize) -> Vec<usize> {
+    let node = graph.node(id);
+    let NodeKind::Op(Op::Conv(op)) = &node.kind else { return vec![] };
+    let Some(geometry) = Geometry::of(graph, id, op) else { return vec![] };
+    let sizes = &graph.ty(node.inputs[operand]).shape[2..];
+    let reach = match operand {
+        0 => how.reach(&geometry),
+        _ => how.tap_tiles(&geometry).iter().map(|n| n * how.taps as i64).collect(),
+    };
+    let beyond = |(reach, size): (i64, &Dim)| size.as_const().map_or(0, |size| (reach - size).max(0) as usize);
+    reach.into_iter().zip(sizes).map(beyond).collect()
+}
