@@ -298,7 +298,7 @@ fn random_products(random: &mut Random) -> Graph {
             }
             5 if rank > 0 => Builder::new(&mut graph).reduce_sum(value, &[axis], random.below(2) == 0),
             6 if rank < 4 => {
-                let wide = [&shape[..axis], &[m.clone()], &shape[axis..]].concat();
+                let wide = [&shape[..axis], std::slice::from_ref(&m), &shape[axis..]].concat();
                 let mut b = Builder::new(&mut graph);
                 let unit = b.unsqueeze(value, &[axis]);
                 b.broadcast_to(unit, &wide)

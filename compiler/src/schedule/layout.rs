@@ -107,9 +107,7 @@ fn reads_rows(graph: &Graph, value: Value) -> Option<bool> {
             }
             // A row must stay one, whole or in parts.
             NodeKind::Op(Op::Reshape(reshape)) => {
-                if !(0..reshape.shape.len()).any(|from| Dim::product(&reshape.shape[from..]) == shape[last]) {
-                    return None;
-                }
+                (0..reshape.shape.len()).find(|from| Dim::product(&reshape.shape[*from..]) == shape[last])?;
             }
             _ => {}
         }
