@@ -20,6 +20,7 @@ use kiln_ir::{Builder, DType, Graph, Module, NodeKind, Op, Tensor, TensorType};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::npz::write_npz;
 use kiln_runtime::threads::ThreadPool;
+use kiln_runtime::training::data::DataOptions;
 use kiln_runtime::training::run::{TrainOptions, Trainer, train};
 use kiln_runtime::training::stepper::Functions;
 use kiln_tests::bless::repository;
@@ -289,7 +290,12 @@ fn run_here(model: &Model, place: &Path, out: &Path, options: TrainOptions) -> R
     let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
     let parameters = place.join("start.safetensors");
     model.save_initialised(&parameters).unwrap_or_else(|errors| panic!("{errors:?}"));
-    let options = TrainOptions { data: place.join("data.npz"), out: out.to_path_buf(), parameters: Some(parameters), ..options };
+    let options = TrainOptions {
+        data: DataOptions { place: place.join("data.npz"), ..DataOptions::default() },
+        out: out.to_path_buf(),
+        parameters: Some(parameters),
+        ..options
+    };
     let mut told = Vec::new();
     let trainer = Trainer { recipe: plan.recipe, functions };
     train(trainer, &options, &pool, &mut told).map_err(|failure| format!("{failure:?}"))?;

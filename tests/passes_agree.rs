@@ -3,13 +3,13 @@
 use kiln::pipeline::{Config, FoldBudget, PASSES, Pass, run, run_passes};
 use kiln_ir::eval::evaluate;
 use kiln_ir::graph::{NodeKind, Parameter};
-use kiln_ir::ops::{Broadcast, Cast, Concat, Meaning, Pad, PadMode, Reshape, Slice, Transpose};
+use kiln_ir::ops::{Broadcast, Cast, Concat, Dot, Meaning, Pad, PadMode, Reshape, Slice, Transpose};
 use kiln_ir::text::{PrintOptions, parse_module, print_module};
 use kiln_ir::verify::verify_module;
 use kiln_ir::{Builder, DType, Dim, Graph, Module, Op, Tensor, TensorType, Value};
 use kiln_tests::compare::{Tolerance, difference};
 use kiln_tests::instances;
-use kiln_tests::samples::{Fill, Random};
+use kiln_tests::samples::{Fill, Random, tensor};
 
 const FILLS: [Fill; 2] = [Fill::Ordinary, Fill::Special];
 
@@ -222,4 +222,96 @@ fn random_movement(random: &mut Random, graph: &Graph, x: Value) -> (Op, bool) {
         5 => (Cast { dtype: [DType::F64, DType::I64, DType::F32, DType::I32][random.below(4)] }.into(), false),
         _ => (Concat { axis: random.below(rank.max(1)) }.into(), false),
     }
+}
+
+#[test]
+fn products_shrink_to_the_same_values() {
+    let shrink: Vec<Pass> = PASSES.iter().copied().filter(|p| p.0 == "shrink_products").collect();
+    let mut random = Random::new(9);
+    let mut changed = 0;
+    for _ in 0..600 {
+        let graph = random_products(&mut random);
+        let before = module_of(&graph);
+        let (after, _) = run(&before, &Config::default(), &shrink).unwrap_or_else(|e| panic!("{}\n{before}", e[0]));
+        changed += usize::from(after != before);
+        for (n, m) in [(3, 2), (1, 1), (0, 4), (4, 0)] {
+            let size = |d: &Dim| d.evaluate(&|s| Some(if s.name() == "n" { n } else { m })).unwrap_or_default() as usize;
+            let shapes = graph.inputs().iter().map(|(_, v)| graph.ty(*v).shape.iter().map(size).collect::<Vec<_>>());
+            let draw = |shape: Vec<usize>| tensor(DType::F64, &shape, Fill::Ordinary, Some((-1.0, 1.0)), &mut random);
+            let inputs: Vec<Tensor> = shapes.map(draw).collect();
+            let close = |_| Tolerance { absolute: 1e-8, relative: 1e-9 };
+            if let Some(found) = disagreement(&before, &after, &inputs, &close) {
+                panic!("{found}\n{before}\n{after}");
+            }
+        }
+    }
+    assert!(changed > 200, "only {changed} graphs changed: the test tests little");
+}
+
+/// Products, sums and what lies between them: repeated values, heads split and merged, scales and offsets.
+fn random_products(random: &mut Random) -> Graph {
+    let mut graph = Graph::new();
+    let (n, m) = (Dim::symbol("n"), Dim::symbol("m"));
+    let mut inputs = 0;
+    let mut input = |graph: &mut Graph, shape: &[Dim]| {
+        inputs += 1;
+        graph.add_input(format!("x{inputs}"), TensorType::new(DType::F64, shape.to_vec()))
+    };
+    let mut value = input(&mut graph, &[n.clone(), m.clone(), Dim::from(6)]);
+    for _ in 0..3 + random.below(7) {
+        let shape = graph.ty(value).shape.clone();
+        let rank = shape.len();
+        let axis = random.below(rank.max(1));
+        // Of the same shape, and the same along some axes.
+        let partner = |graph: &mut Graph, random: &mut Random, input: &mut dyn FnMut(&mut Graph, &[Dim]) -> Value| {
+            let small: Vec<Dim> = shape.iter().map(|d| if random.below(2) == 0 { Dim::ONE } else { d.clone() }).collect();
+            let small = input(graph, &small);
+            Builder::new(graph).broadcast_to(small, &shape)
+        };
+        value = match random.below(8) {
+            0 if rank > 1 => {
+                let mut perm: Vec<usize> = (0..rank).collect();
+                perm.swap(axis, random.below(rank));
+                Builder::new(&mut graph).transpose(value, &perm)
+            }
+            1 if rank > 0 && rank < 5 && shape[axis].is(6) => {
+                let split = [&shape[..axis], &[Dim::from(2), Dim::from(3)], &shape[axis + 1..]].concat();
+                Builder::new(&mut graph).reshape(value, &split)
+            }
+            1 if rank > 1 && axis > 0 => {
+                let merged = [&shape[..axis - 1], &[&shape[axis - 1] * &shape[axis]], &shape[axis + 1..]].concat();
+                Builder::new(&mut graph).reshape(value, &merged)
+            }
+            2 => {
+                let other = partner(&mut graph, random, &mut input);
+                let mut b = Builder::new(&mut graph);
+                if random.below(2) == 0 { b.add(value, other) } else { b.sub(other, value) }
+            }
+            3 => {
+                let other = partner(&mut graph, random, &mut input);
+                Builder::new(&mut graph).mul(value, other)
+            }
+            4 if rank > 0 => {
+                let weight = input(&mut graph, &[shape[axis].clone(), Dim::from(6)]);
+                let dot = Dot { a_batch: vec![], b_batch: vec![], a_contract: vec![axis], b_contract: vec![0] };
+                Builder::new(&mut graph).op(dot, &[value, weight])
+            }
+            5 if rank > 0 => Builder::new(&mut graph).reduce_sum(value, &[axis], random.below(2) == 0),
+            6 if rank < 4 => {
+                let wide = [&shape[..axis], std::slice::from_ref(&m), &shape[axis..]].concat();
+                let mut b = Builder::new(&mut graph);
+                let unit = b.unsqueeze(value, &[axis]);
+                b.broadcast_to(unit, &wide)
+            }
+            7 if rank > 1 => {
+                let other = partner(&mut graph, random, &mut input);
+                let contract: Vec<usize> = (0..rank).filter(|a| *a != axis).collect();
+                let dot = Dot { a_batch: vec![], b_batch: vec![], a_contract: contract.clone(), b_contract: contract };
+                Builder::new(&mut graph).op(dot, &[value, other])
+            }
+            _ => Builder::new(&mut graph).neg(value),
+        };
+    }
+    graph.add_output("y", value);
+    graph
 }

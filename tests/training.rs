@@ -11,10 +11,11 @@ use kiln_ir::{Builder, DType, Dim, Graph, Module, Tensor, TensorType};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::npz::write_npz;
 use kiln_runtime::threads::ThreadPool;
-use kiln_runtime::training::run::{TrainOptions, Trainer, train};
+use kiln_runtime::training::run::TrainOptions;
 use kiln_runtime::training::stepper::{Functions, Stepper};
 use kiln_tests::samples::Random;
 use kiln_tests::steps;
+use kiln_tests::training::{array, compiled, planned, run_here, values, write_trainer};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -56,16 +57,6 @@ fn network(train: &str) -> Model {
     parse("net.toml", "net", &text, Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
-fn planned(model: &Model) -> TrainingPlan {
-    plan(model, model.config.as_ref().expect("it says how")).unwrap_or_else(|errors| panic!("{errors:?}"))
-}
-
-fn array(dtype: DType, shape: &[usize], values: impl Iterator<Item = f64>) -> Array {
-    let mut array = Array::zeroed(dtype, shape.to_vec()).expect("small");
-    values.take(array.len()).enumerate().for_each(|(i, value)| array.set_f64(i, value));
-    array
-}
-
 /// Pictures whose brightest third says the class.
 fn batch(count: usize, seed: u64) -> Vec<Array> {
     let mut random = Random::new(seed);
@@ -77,17 +68,11 @@ fn batch(count: usize, seed: u64) -> Vec<Array> {
     vec![array(DType::F32, &[count, 1, 6, 6], pixels.into_iter()), array(DType::I64, &[count], labels.into_iter().map(|l| l as f64))]
 }
 
-fn values(array: &Array) -> Vec<f64> {
-    (0..array.len()).map(|i| array.get_f64(i)).collect()
-}
-
 /// Steps on batches, and the states after them, by name; `sizes` are the batches' sizes.
 fn states_after(model: &Model, threads: usize, sizes: &[usize]) -> Vec<(String, Vec<f64>)> {
     let plan = planned(model);
-    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
-    let compiled = plan.compile(&target, &ModelFacts::default(), &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
     let pool = ThreadPool::new(threads);
-    let [step, evaluation, trace] = compiled.load(&pool).expect("it loads");
+    let [step, evaluation, trace] = compiled(&plan).load(&pool).expect("it loads");
     let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
     let mut stepper = Stepper::new(&plan.recipe, functions, 5, &pool).expect("it fits");
     let all = batch(sizes.iter().sum(), 1);
@@ -185,20 +170,6 @@ fn write_data(path: &Path) {
     write_npz(path, arrays).expect("it is written");
 }
 
-fn run_here(model: &Model, data: &Path, out: &Path, options: TrainOptions) -> Result<String, String> {
-    let plan = planned(model);
-    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
-    let compiled = plan.compile(&target, &ModelFacts::default(), &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
-    let pool = ThreadPool::new(2);
-    let [step, evaluation, trace] = compiled.load(&pool).expect("it loads");
-    let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
-    let trainer = Trainer { recipe: plan.recipe, functions };
-    let options = TrainOptions { data: data.to_path_buf(), out: out.to_path_buf(), ..options };
-    let mut told = Vec::new();
-    train(trainer, &options, &pool, &mut told).map_err(|failure| format!("{failure:?}"))?;
-    Ok(String::from_utf8(told).expect("text"))
-}
-
 #[test]
 fn a_network_learns_stops_early_and_keeps_its_best_epoch() {
     let directory = tempfile::tempdir().expect("a place for files");
@@ -220,6 +191,25 @@ fn a_network_learns_stops_early_and_keeps_its_best_epoch() {
     assert!(report.contains("<svg") && report.contains("validation loss") && report.contains("f1"));
     let table = fs::read_to_string(out.join("history.csv")).expect("text");
     assert!(table.starts_with("epoch,loss,learning_rate,seconds,validation_loss,validation_accuracy,validation_f1\n1,"), "{table}");
+
+    let lines = fs::read_to_string(out.join("history.jsonl")).expect("text");
+    assert_eq!(lines.lines().count() + 1, table.lines().count());
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().expect("an epoch")).expect("JSON");
+    let row: Vec<&str> = table.lines().last().expect("an epoch").split(',').collect();
+    for (name, value) in table.lines().next().expect("names").split(',').zip(row) {
+        assert_eq!(last[name].to_string().parse::<f64>(), value.parse::<f64>(), "{name}");
+    }
+    let events = |out: &Path| {
+        let files = fs::read_dir(out).expect("it is there").map(|entry| entry.expect("readable").path());
+        let mut events = files.filter(|path| path.to_string_lossy().contains("events.out.tfevents."));
+        let (only, other) = (events.next().expect("there is one"), events.next());
+        assert!(other.is_none(), "{other:?}");
+        String::from_utf8_lossy(&fs::read(only).expect("readable")).into_owned()
+    };
+    for (tag, count) in [("loss/train", lines.lines().count()), ("f1/validation", lines.lines().count())] {
+        assert_eq!(events(&out).matches(tag).count(), count, "{tag}");
+    }
+    assert!(events(&out).matches("loss/steps").count() > lines.lines().count());
 
     let again = run_here(&model, &data, &out, TrainOptions::default()).expect_err("there is a checkpoint");
     assert!(again.contains("holds a checkpoint already"), "{again}");
@@ -256,11 +246,7 @@ fn a_killed_trainer_goes_on_to_the_same_bits() {
     let model = network(
         "epochs = 40\nbatch = 8\nvalidation = 0.1\nearly_stopping = { patience = 100 }\nema = 0.9\naugment = { flip = true, shift = 1 }",
     );
-    let plan = planned(&model);
-    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
-    let facts = ModelFacts { name: "net".into(), ..ModelFacts::default() };
-    let compiled = plan.compile(&target, &facts, &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
-    compiled.write(&plan.recipe, &program, &ThreadPool::new(2)).unwrap_or_else(|error| panic!("{error}"));
+    write_trainer(&model, &program);
     let trainer = |out: &Path, resume: bool, threads: &str| {
         let mut command = Command::new(&program);
         command.arg("--data").arg(&data).arg("--out").arg(out).args(["--threads", threads, "--checkpoint-seconds", "0.005"]);
@@ -291,6 +277,61 @@ fn a_killed_trainer_goes_on_to_the_same_bits() {
     assert!(kills > 0, "it was never killed");
     let read = |out: &Path| fs::read(out.join("model.safetensors")).expect("it is there");
     assert!(read(&whole) == read(&broken), "after {kills} kills");
+}
+
+/// Asked to end by a signal, a trainer writes what it has, says how to go on, and goes on to the bits of one that was left alone.
+#[test]
+fn a_trainer_that_is_asked_to_end_leaves_a_checkpoint_to_go_on_from() {
+    let directory = tempfile::tempdir().expect("a place for files");
+    let (data, program) = (directory.path().join("data.npz"), directory.path().join("trainer"));
+    write_data(&data);
+    write_trainer(&network("epochs = 400\nbatch = 8\nvalidation = 0.1"), &program);
+    let trainer = |out: &Path, more: &[&str]| {
+        let mut command = Command::new(&program);
+        command.arg("--data").arg(&data).arg("--out").arg(out).args(more).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let (whole, broken) = (directory.path().join("whole"), directory.path().join("broken"));
+    assert!(trainer(&whole, &["--epochs", "60", "--threads", "1"]).output().expect("it runs").status.success());
+    let epochs = |out: &Path| fs::read_to_string(out.join("history.csv")).map_or(0, |table| table.lines().count().saturating_sub(1));
+    let mut done = 0;
+    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+        let more: &[&str] = if done == 0 { &["--epochs", "60"] } else { &["--epochs", "60", "--resume"] };
+        // A checkpoint within an epoch is its answer to the signal: none is due by itself.
+        let child = trainer(&broken, more).args(["--checkpoint-seconds", "1000"]).spawn().expect("it runs");
+        while epochs(&broken) <= done {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let sent = Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status();
+        assert!(sent.expect("there is a `kill`").success());
+        let output = child.wait_with_output().expect("it ends");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(status), "{told}");
+        assert!(told.contains("interrupted after step") && told.contains("--resume goes on from there"), "{told}");
+        assert!(!broken.join("model.safetensors").exists(), "it is not done");
+        done = epochs(&broken);
+        assert!((1..60).contains(&done), "{done} epochs");
+    }
+    assert!(trainer(&broken, &["--epochs", "60", "--resume"]).output().expect("it runs").status.success());
+    let events = fs::read_dir(&broken).expect("it is there").map(|entry| entry.expect("readable").path());
+    let events: Vec<_> = events.filter(|path| path.to_string_lossy().contains("tfevents")).collect();
+    let text = String::from_utf8_lossy(&fs::read(&events[0]).expect("it is there")).into_owned();
+    assert_eq!((events.len(), text.matches("loss/train").count()), (1, 60), "each epoch once");
+    let evaluate = |more: &[&str]| {
+        let mut command = Command::new(&program);
+        command.arg("--evaluate").arg("--data").arg(&data).args(more);
+        command.output().expect("it runs")
+    };
+    let model = broken.join("model.safetensors");
+    let measured = evaluate(&["--parameters", &model.to_string_lossy(), "--json"]);
+    let answer: serde_json::Value = serde_json::from_slice(&measured.stdout).expect("JSON");
+    assert_eq!((answer["part"].as_str(), answer["samples"].as_u64()), (Some("test"), Some(50)));
+    assert!(answer["metrics"]["accuracy"].as_f64().expect("a number") > 0.8, "{answer}");
+    for (wrong, expected) in [(evaluate(&[]), "it needs --parameters"), (evaluate(&["--part", "tests"]), "`tests` is no part of data")] {
+        assert!(wrong.status.code() == Some(2) && String::from_utf8_lossy(&wrong.stderr).contains(expected), "{wrong:?}");
+    }
+    let read = |out: &Path| fs::read(out.join("model.safetensors")).expect("it is there");
+    assert!(read(&whole) == read(&broken));
 }
 
 /// Forward and backward pass in 16 bits stay beside those in f32, and the parameters are f32; an overflow changes nothing but the factor.
@@ -332,9 +373,7 @@ fn a_program_in_c_trains() {
     let net =
         "name = \"line\"\noutputs = [\"y\"]\n[[input]]\nname = \"x\"\nshape = [1]\n[[layer]]\ntype = \"dense\"\nname = \"y\"\nunits = 1\n";
     let model = parse("line.toml", "line", &format!("{net}[train]\nloss = \"mse\"\n"), Language::Toml).unwrap_or_else(|e| panic!("{e:?}"));
-    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
-    let compiled =
-        planned(&model).compile(&target, &ModelFacts::default(), &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let compiled = compiled(&planned(&model));
     let object = directory.path().join("step.o");
     let written = compiled.step.write(ArtifactKind::Object, WeightsChoice::Embed, &object, &ThreadPool::new(1));
     let header = fs::read_to_string(written.expect("it is written").header.expect("a header")).expect("text");
@@ -437,7 +476,7 @@ fn pictures_in_a_directory_for_each_class_are_read() {
     fs::rename(directory.path().join("test/9"), directory.path().join("test/nine")).expect("it is renamed");
     let error =
         run_here(&model, directory.path(), &out, TrainOptions { overwrite: true, ..TrainOptions::default() }).expect_err("no such class");
-    assert!(error.contains("`nine` is no class of the network"), "{error}");
+    assert!(error.contains("`nine` is no class: the classes are 0, 1"), "{error}");
 }
 
 #[test]

@@ -33,11 +33,11 @@ use crate::cut::{Choices, cut};
 use crate::kernel::Program;
 use crate::pipeline::{Config, Timing, run_passes};
 use crate::schedule::in_place::update_in_place;
-use crate::schedule::layout::channels_last;
+use crate::schedule::layout::layouts;
 use crate::schedule::winograd::winograds;
 use kiln_ir::artifact::{Signature, WeightsDecl, WeightsLocation};
 use kiln_ir::graph::Parameter;
-use kiln_ir::{Diagnostic, Module};
+use kiln_ir::{Diagnostic, Graph, Module, NodeId, NodeKind, Op};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::memory::AlignedBytes;
 use kiln_runtime::threads::ThreadPool;
@@ -53,11 +53,8 @@ pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &C
     let (module, mut timings) = run_passes(module, config)?;
     let nodes = timings.last().map_or(0, |last| last.nodes);
     let cutting = Instant::now();
-    let choices = module.predict().map(|graph| {
-        let winograds = winograds(graph, config.winograd, &facts.usual_sizes);
-        Choices { layouts: channels_last(graph, &winograds), winograds }
-    });
-    let mut program = cut(&module, "predict", &choices.unwrap_or_default()).map_err(|error| vec![error])?;
+    let choices = module.predict().map(|graph| choices(graph, config, &facts)).unwrap_or_default();
+    let mut program = cut(&module, "predict", &choices).map_err(|error| vec![error])?;
     program.usual_sizes.clone_from(&facts.usual_sizes);
     timings.push(Timing { pass: "cut", time: cutting.elapsed(), nodes });
     let lowering = Instant::now();
@@ -67,6 +64,16 @@ pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &C
     timings.push(Timing { pass: "lower", time: lowering.elapsed(), nodes });
     compiled.timings = timings;
     Ok(compiled)
+}
+
+/// What is chosen for a graph and the bodies of its scans.
+fn choices(graph: &Graph, config: &Config, facts: &ModelFacts) -> Choices {
+    let winograds = winograds(graph, config.winograd, &facts.usual_sizes);
+    let body = |id: NodeId| match &graph.node(id).kind {
+        NodeKind::Op(Op::Scan(scan)) => Some((id, choices(&scan.body, config, facts))),
+        _ => None,
+    };
+    Choices { layouts: layouts(graph, &winograds), winograds, bodies: graph.order().into_iter().filter_map(body).collect() }
 }
 
 /// A model whose kernels are lowered and whose memory is planned: ready to become code.

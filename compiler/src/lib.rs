@@ -2,7 +2,8 @@
 //!
 //! [`frontend`] reads models into graphs, [`autodiff`] makes the graphs of their
 //! gradients, [`losses`] and [`optim`] what training adds to them, [`training`] whole steps of it, [`pipeline`] runs [`passes`] over them, [`cut`] makes structured kernels ([`kernel`]) of
-//! graphs, [`schedule`] plans them, [`backend`] makes code of them and [`artifact`] writes it. [`compile`] is the way through.
+//! graphs, [`schedule`] plans them, [`backend`] makes code of them and [`artifact`] writes it. [`compile`] is the way through; [`export`] writes
+//! networks for other programs.
 
 pub mod frontend;
 
@@ -24,5 +25,6 @@ pub mod backend;
 
 pub mod artifact;
 pub mod compile;
+pub mod export;
 mod parallel;
 pub mod runtime_object;

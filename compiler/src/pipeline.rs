@@ -1,7 +1,7 @@
 //! The order of passes over graphs, and their runner: it verifies, times and stops where it is asked to. Passes do none of that.
 
 use crate::passes::recognise::{self, Recognition};
-use crate::passes::{deduplicate, expand_composites, fold_constants, regions, remove_dead, simplify_movement};
+use crate::passes::{deduplicate, expand_composites, fold_constants, regions, remove_dead, shrink_products, simplify_movement};
 use crate::schedule::winograd::WinogradUse;
 use kiln_ir::graph::Parameter;
 use kiln_ir::verify::verify_module;
@@ -17,6 +17,7 @@ pub struct Pass(pub &'static str, pub fn(&Graph, &Context) -> Graph);
 pub const PASSES: &[Pass] = &[
     Pass("recognise", recognise::recognise),
     Pass("expand_composites", expand_composites::expand_composites),
+    Pass("shrink_products", shrink_products::shrink_products),
     Pass("fold_constants", fold_constants::fold_constants),
     Pass("simplify_movement", simplify_movement::simplify_movement),
     Pass("deduplicate", deduplicate::deduplicate),

@@ -86,24 +86,10 @@ impl Array {
         fits
     }
 
-    /// Element `index` in row-major order as `f64`: exact except for integers beyond 2⁵³. `bool` is 0 or 1.
+    /// Element `index` in row-major order as `f64`: see [`element`].
     pub fn get_f64(&self, index: usize) -> f64 {
         let size = self.dtype.size_bytes();
-        let bytes = &self.bytes()[index * size..(index + 1) * size];
-        let mut word = [0; 8];
-        word[..size].copy_from_slice(bytes);
-        let raw = u64::from_le_bytes(word);
-        match self.dtype {
-            DType::Bool | DType::U8 | DType::U16 | DType::U32 | DType::U64 => raw as f64,
-            DType::I8 => f64::from(raw as i8),
-            DType::I16 => f64::from(raw as i16),
-            DType::I32 => f64::from(raw as i32),
-            DType::I64 => raw as i64 as f64,
-            DType::F16 => f16::from_bits(raw as u16).to_f64(),
-            DType::BF16 => bf16::from_bits(raw as u16).to_f64(),
-            DType::F32 => f64::from(f32::from_bits(raw as u32)),
-            DType::F64 => f64::from_bits(raw),
-        }
+        element(self.dtype, &self.bytes()[index * size..(index + 1) * size])
     }
 
     /// Stores `value` at `index`: floats round to nearest even, integers round and saturate, `bool` is `value ≠ 0`.
@@ -129,6 +115,24 @@ impl Array {
     }
 }
 
+/// The little-endian bytes of one element as `f64`: exact except for integers beyond 2⁵³. `bool` is 0 or 1.
+pub(crate) fn element(dtype: DType, bytes: &[u8]) -> f64 {
+    let mut word = [0; 8];
+    word[..bytes.len()].copy_from_slice(bytes);
+    let raw = u64::from_le_bytes(word);
+    match dtype {
+        DType::Bool | DType::U8 | DType::U16 | DType::U32 | DType::U64 => raw as f64,
+        DType::I8 => f64::from(raw as i8),
+        DType::I16 => f64::from(raw as i16),
+        DType::I32 => f64::from(raw as i32),
+        DType::I64 => raw as i64 as f64,
+        DType::F16 => f16::from_bits(raw as u16).to_f64(),
+        DType::BF16 => bf16::from_bits(raw as u16).to_f64(),
+        DType::F32 => f64::from(f32::from_bits(raw as u32)),
+        DType::F64 => f64::from_bits(raw),
+    }
+}
+
 /// Bytes of an array; `None` on overflow. An axis of size 0 does not excuse others that overflow.
 pub(crate) fn byte_size(dtype: DType, shape: &[usize]) -> Option<usize> {
     let bytes = shape.iter().try_fold(dtype.size_bytes(), |product, &n| product.checked_mul(n.max(1)));
@@ -139,6 +143,37 @@ pub(crate) fn byte_size(dtype: DType, shape: &[usize]) -> Option<usize> {
 pub(crate) fn type_text(dtype: DType, shape: &[usize]) -> String {
     let axes: Vec<String> = shape.iter().map(usize::to_string).collect();
     format!("{dtype}[{}]", axes.join(", "))
+}
+
+/// The first `wanted` of `items` along the first axis; an output without such an axis stays whole.
+pub(crate) fn first_items(output: &Array, items: usize, wanted: usize) -> Result<Array, Diagnostic> {
+    let mut shape = output.shape().to_vec();
+    if shape.first() == Some(&items) && items > 0 {
+        shape[0] = wanted.min(items);
+    }
+    let bytes = shape.iter().product::<usize>() * output.dtype().size_bytes();
+    Array::from_bytes(output.dtype(), shape, &output.bytes()[..bytes])
+}
+
+/// Puts arrays one behind the other along the first axis; scalars become a list.
+pub(crate) fn concatenate<'a>(arrays: impl Iterator<Item = &'a Array> + Clone) -> Result<Array, Diagnostic> {
+    let mut items = 0;
+    let mut first: Option<&Array> = None;
+    for array in arrays.clone() {
+        let same = first.is_none_or(|first| first.shape().get(1..) == array.shape().get(1..));
+        if !same {
+            let message = format!("outputs of different shapes do not go into one file: {:?}", array.shape());
+            return Err(Diagnostic::new("output", message).help("run the samples one by one"));
+        }
+        first.get_or_insert(array);
+        items += array.shape().first().copied().unwrap_or(1);
+    }
+    let Some(first) = first else {
+        return Err(Diagnostic::new("output", "no outputs"));
+    };
+    let shape = [&[items], first.shape().get(1..).unwrap_or(&[])].concat();
+    let bytes: Vec<u8> = arrays.flat_map(|array| array.bytes().iter().copied()).collect();
+    Array::from_bytes(first.dtype(), shape, &bytes)
 }
 
 #[cfg(test)]

@@ -19,36 +19,36 @@ struct Header {
     shape: Vec<usize>,
 }
 
+/// Where an array's elements lie in its file, row-major and little-endian.
+pub struct Place {
+    /// Element type.
+    pub dtype: DType,
+    /// Sizes of the axes.
+    pub shape: Vec<usize>,
+    /// Bytes before the first element.
+    pub at: u64,
+}
+
+/// Finds the elements of an array that needs no conversion to be used where it lies; `None` if it does. `available` is how many bytes
+/// the source has.
+///
+/// Errors: as [`read`].
+pub fn place(mut source: impl Read, available: u64) -> Result<Option<Place>, String> {
+    let (Header { dtype, big_endian, fortran_order, shape }, at) = read_header(&mut source)?;
+    if byte_size(dtype, &shape).is_none_or(|bytes| bytes as u64 > available.saturating_sub(at)) {
+        return Err(truncated(&shape));
+    }
+    let as_it_is = !big_endian && dtype != DType::Bool && (!fortran_order || shape.len() < 2);
+    Ok(as_it_is.then_some(Place { dtype, shape, at }))
+}
+
 /// Reads an array. `available` is how many bytes the source has at most, so that a false header cannot make us allocate more.
 ///
 /// Errors: a text that says what is wrong with the file.
 pub fn read(mut source: impl Read, available: u64) -> Result<Array, String> {
-    let mut head = [0; 8];
-    fill(&mut source, &mut head)?;
-    if &head[..6] != MAGIC {
-        return Err("not a .npy array: it does not begin with \\x93NUMPY".to_owned());
-    }
-    let header_bytes = if head[6] == 1 {
-        let mut length = [0; 2];
-        fill(&mut source, &mut length)?;
-        usize::from(u16::from_le_bytes(length))
-    } else if head[6] <= 3 {
-        let mut length = [0; 4];
-        fill(&mut source, &mut length)?;
-        u32::from_le_bytes(length) as usize
-    } else {
-        return Err(format!(".npy version {}.{} is not known (1.0 to 3.0 are)", head[6], head[7]));
-    };
-    if header_bytes > MAX_HEADER_BYTES {
-        return Err(format!("a .npy header of {header_bytes} bytes: record types are not supported"));
-    }
-    let mut text = vec![0; header_bytes];
-    fill(&mut source, &mut text)?;
-    let text = std::str::from_utf8(&text).map_err(|_| "the .npy header is not text".to_owned())?;
-    let header = parse_header(text)?;
-
+    let (header, _) = read_header(&mut source)?;
     let bytes = byte_size(header.dtype, &header.shape).filter(|&bytes| bytes as u64 <= available);
-    let bytes = bytes.ok_or_else(|| format!("truncated: its header promises shape {:?}, more than the file holds", header.shape))?;
+    let bytes = bytes.ok_or_else(|| truncated(&header.shape))?;
     let mut array = Array::zeroed(header.dtype, header.shape.clone()).map_err(|error| error.message)?;
     debug_assert_eq!(array.bytes().len(), bytes);
     fill(&mut source, array.bytes_mut())?;
@@ -63,6 +63,37 @@ pub fn read(mut source: impl Read, available: u64) -> Result<Array, String> {
         array = to_row_major(&array)?;
     }
     Ok(array)
+}
+
+fn truncated(shape: &[usize]) -> String {
+    format!("truncated: its header promises shape {shape:?}, more than the file holds")
+}
+
+/// What stands before the elements, and how many bytes that is.
+fn read_header(source: &mut impl Read) -> Result<(Header, u64), String> {
+    let mut head = [0; 8];
+    fill(source, &mut head)?;
+    if &head[..6] != MAGIC {
+        return Err("not a .npy array: it does not begin with \\x93NUMPY".to_owned());
+    }
+    let (header_bytes, before) = if head[6] == 1 {
+        let mut length = [0; 2];
+        fill(source, &mut length)?;
+        (usize::from(u16::from_le_bytes(length)), 10)
+    } else if head[6] <= 3 {
+        let mut length = [0; 4];
+        fill(source, &mut length)?;
+        (u32::from_le_bytes(length) as usize, 12)
+    } else {
+        return Err(format!(".npy version {}.{} is not known (1.0 to 3.0 are)", head[6], head[7]));
+    };
+    if header_bytes > MAX_HEADER_BYTES {
+        return Err(format!("a .npy header of {header_bytes} bytes: record types are not supported"));
+    }
+    let mut text = vec![0; header_bytes];
+    fill(source, &mut text)?;
+    let text = std::str::from_utf8(&text).map_err(|_| "the .npy header is not text".to_owned())?;
+    Ok((parse_header(text)?, before + header_bytes as u64))
 }
 
 /// The bytes that stand before an array's data in a `.npy` 1.0 file, padded to a multiple of 64 as NumPy does.

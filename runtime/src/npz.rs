@@ -38,14 +38,38 @@ impl Npz {
     ///
     /// Errors: `npz` with file and array when it is damaged or of an unsupported type.
     pub fn read(&mut self, name: &str) -> Result<Option<Array>, Diagnostic> {
-        let Some(index) = self.archive.entries.iter().position(|entry| array_name(&entry.name) == name) else {
-            return Ok(None);
-        };
+        let Some(index) = self.index(name) else { return Ok(None) };
         let available = self.archive.entries[index].bytes;
         let array = self.archive.read(index, |source| npy::read(source, available));
-        let place = || format!("{}, array `{name}`", self.path.display());
-        array.map(Some).map_err(|text| Diagnostic::new("npz", format!("{}: {text}", place())))
+        array.map(Some).map_err(|text| self.damaged(name, &text))
     }
+
+    /// Finds the elements of the array of that name in the file, if it is stored and needs no conversion; see [`npy::place`].
+    ///
+    /// Errors: as [`Npz::read`], but for its checksum, which nobody knows without reading all of it.
+    pub fn place(&mut self, name: &str) -> Result<Option<npy::Place>, Diagnostic> {
+        let Some(index) = self.index(name) else { return Ok(None) };
+        let Some((at, bytes)) = self.archive.stored(index).map_err(|text| self.damaged(name, &text))? else { return Ok(None) };
+        let place = npy::place(self.archive.stored_content(), bytes).map_err(|text| self.damaged(name, &text))?;
+        Ok(place.map(|place| npy::Place { at: at + place.at, ..place }))
+    }
+
+    fn index(&self, name: &str) -> Option<usize> {
+        self.archive.entries.iter().position(|entry| array_name(&entry.name) == name)
+    }
+
+    fn damaged(&self, name: &str, text: &str) -> Diagnostic {
+        Diagnostic::new("npz", format!("{}, array `{name}`: {text}", self.path.display()))
+    }
+}
+
+/// Finds the elements of the array in a file; see [`npy::place`].
+///
+/// Errors: as [`read_npy`].
+pub fn place_npy(path: &Path) -> Result<Option<npy::Place>, Diagnostic> {
+    let file = File::open(path).map_err(|error| file_error("read", path, &error))?;
+    let available = file.metadata().map_err(|error| file_error("read", path, &error))?.len();
+    npy::place(file, available).map_err(|text| Diagnostic::new("npy", format!("{}: {text}", path.display())))
 }
 
 /// Reads a file with one array.

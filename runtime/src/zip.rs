@@ -72,10 +72,8 @@ impl Archive {
         Ok(Archive { file, entries: parse_directory(&directory)? })
     }
 
-    /// Lets `consume` read the unpacked content of an entry, then checks that it was read to its end and undamaged.
-    ///
-    /// Errors: those of `consume`; a text when the entry is encrypted, packed in another way, cut or damaged.
-    pub fn read<T>(&mut self, index: usize, consume: impl FnOnce(&mut dyn Read) -> Result<T, String>) -> Result<T, String> {
+    /// Goes to the first stored byte of an entry. Errors: a text when the entry is encrypted, cut or damaged.
+    fn seek_content(&mut self, index: usize) -> Result<u64, String> {
         let entry = &self.entries[index];
         if entry.flags & FLAG_ENCRYPTED != 0 {
             return Err("it is encrypted".to_owned());
@@ -86,7 +84,34 @@ impl Archive {
             return Err("damaged: no local header where the table of contents points".to_owned());
         };
         let skip = i64::from(name_bytes) + i64::from(extra_bytes);
-        self.file.seek(SeekFrom::Current(skip)).map_err(|error| error.to_string())?;
+        self.file.seek(SeekFrom::Current(skip)).map_err(|error| error.to_string())
+    }
+
+    /// Where an entry that is not packed lies in the file, and how long it is; `None` if it is packed. [`Archive::stored_content`] then
+    /// begins there.
+    ///
+    /// Errors: as [`Archive::read`].
+    pub fn stored(&mut self, index: usize) -> Result<Option<(u64, u64)>, String> {
+        let at = self.seek_content(index)?;
+        let entry = &self.entries[index];
+        let end = self.file.metadata().map_err(|error| error.to_string())?.len();
+        if at.checked_add(entry.stored_bytes).is_none_or(|last| last > end) {
+            return Err("truncated: it lies beyond the end of the archive".to_owned());
+        }
+        Ok((entry.method == 0).then_some((at, entry.stored_bytes)))
+    }
+
+    /// The archive from where it was left on.
+    pub fn stored_content(&self) -> impl Read + '_ {
+        &self.file
+    }
+
+    /// Lets `consume` read the unpacked content of an entry, then checks that it was read to its end and undamaged.
+    ///
+    /// Errors: those of `consume`; a text when the entry is encrypted, packed in another way, cut or damaged.
+    pub fn read<T>(&mut self, index: usize, consume: impl FnOnce(&mut dyn Read) -> Result<T, String>) -> Result<T, String> {
+        self.seek_content(index)?;
+        let entry = &self.entries[index];
         let stored = BufReader::with_capacity(1 << 16, (&self.file).take(entry.stored_bytes));
         let mut unpacked: Checked<Box<dyn Read + '_>> = Checked {
             source: match entry.method {

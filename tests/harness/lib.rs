@@ -1,5 +1,5 @@
 //! What the test suites share: checked-in texts, files of tests/files, sample values, programs made from the operator table's
-//! examples, random graphs, comparison, steps of training.
+//! examples, random graphs, comparison, steps of training, networks that are trained here.
 
 pub mod bless;
 pub mod closeness;
@@ -11,3 +11,4 @@ pub mod random_graphs;
 pub mod samples;
 pub mod slopes;
 pub mod steps;
+pub mod training;

@@ -9,7 +9,7 @@ use kiln::training::plan;
 use kiln_runtime::arrays::Array;
 use kiln_runtime::threads::ThreadPool;
 use kiln_runtime::training::recipe::{DataSlot, Initial, Slot};
-use kiln_runtime::training::stepper::{Functions, Stepper, initial_values};
+use kiln_runtime::training::stepper::{Evaluates, Functions, Stepper, initial_values};
 use std::collections::BTreeMap;
 
 /// What steps leave.

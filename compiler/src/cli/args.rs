@@ -31,6 +31,9 @@ pub enum Command {
     Compile(CompileArgs),
     Run(RunArgs),
     Train(TrainArgs),
+    Eval(EvalArgs),
+    Predict(PredictArgs),
+    Export(ExportArgs),
     Bench(BenchArgs),
     Test(TestArgs),
     Inspect(InspectArgs),
@@ -271,11 +274,21 @@ pub struct RunArgs {
 
 /// Train a network that a model file describes, by its [train] table, or one of Keras, as it was compiled, or any by --config
 ///
-/// The step of training, forward, backward and update, is compiled first. Data are train.npz (and validation.npz, test.npz), the files
-/// of MNIST and its like (train-images-idx3-ubyte …, .gz too), or pictures in a directory for each class (train/CLASS/*.png).
+/// The step of training, forward, backward and update, is compiled first. Data are
 ///
-/// The output directory gets model.safetensors, report.html, history.csv and checkpoint.safetensors, from which --resume goes on to the
-/// very bits of a training that was never interrupted. Results do not depend on the number of threads.
+///   train.npz, train.csv or train.tsv       and validation and test beside it, or one such file
+///   train/x.npy, train/y.npy                or x_train.npy, y_train.npy, or x.npy, y.npy
+///   train-images-idx3-ubyte …               the files of MNIST and its like, .gz too
+///   train/CLASS/*.png, .jpg, .wav           a directory for each class
+///   train/list.csv                          lines `file,label` that name such files
+///
+/// A table has a row for each sample, names of columns in the first one, and the label in the last column or in --label. Large arrays
+/// stay in their files and are read batch by batch.
+///
+/// The output directory gets model.safetensors, report.html, history.csv and history.jsonl, an event file (tensorboard --logdir DIR),
+/// checkpoint.safetensors, and labels.txt where the data call classes by names. From the checkpoint --resume goes on to the
+/// very bits of a training that was never interrupted. Results do not depend on the number of threads. Ctrl-C and SIGTERM end it after
+/// the present step, with a checkpoint, and with exit code 130 or 143; a second one ends it at once.
 ///
 /// Examples:
 ///
@@ -291,9 +304,8 @@ pub struct TrainArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub rewrites: RewriteArgs,
-    /// A directory or an archive with the data
-    #[arg(long, value_name = "PLACE")]
-    pub data: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
     /// The directory for what comes out
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -324,6 +336,130 @@ pub struct TrainArgs {
     /// Tell each epoch as a line of JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Where data are, and how they are read.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct DataArgs {
+    /// A directory or a file with the data
+    #[arg(long = "data", value_name = "PLACE")]
+    pub place: PathBuf,
+    /// The column of a table, or of a list of files, that has the labels, in place of the last one, or of `label`
+    #[arg(long, value_name = "COLUMN")]
+    pub label: Option<String>,
+    /// Leave out at most N rows or files that cannot be used, telling each
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub skip_bad: usize,
+}
+
+/// A part of the data.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DataPart {
+    /// What is learnt from
+    Train,
+    /// What decides when to stop: the data's own, else what is held back by the seed
+    Validation,
+    /// What the end is measured by
+    Test,
+    /// Every sample of data without parts
+    All,
+}
+
+/// Measure a trained network: its loss and every metric of its [train] table
+///
+/// On the data for tests; where there are none, on those for validation, which are the samples that training held back, by the same
+/// seed. What data may be, `kiln train --help` says.
+///
+/// Examples:
+///
+///   kiln eval net.toml --data data/ --parameters trained/model.safetensors
+///   kiln eval net.toml --data new.csv --part all --parameters trained/model.safetensors --json
+///   kiln eval net.keras --data data/                               the weights in the file
+#[derive(ClapArgs, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct EvalArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub rewrites: RewriteArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Measure on this part of the data
+    #[arg(long, value_enum)]
+    pub part: Option<DataPart>,
+    /// Samples at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: Option<u32>,
+    /// The seed that the network was trained with, if it is not that of the model file
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Threads at most
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Answer with one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Write what a model says of each sample of data
+///
+/// A row for each sample: its number, or its file; for scores of classes the label and how likely it is; then the outputs as they are.
+/// Data need no labels here: a table may lack that column, and files may lie in one directory. Names of classes are the network's own,
+/// or those in --labels, or in labels.txt beside the parameters.
+///
+/// Examples:
+///
+///   kiln predict net.toml --data new.csv --parameters trained/model.safetensors --out predictions.csv
+///   kiln predict model.onnx --data pictures/ --out predictions.npz
+#[derive(ClapArgs, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct PredictArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub rewrites: RewriteArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Predict this part of the data, else what is for tests, else for validation, else all
+    #[arg(long, value_enum)]
+    pub part: Option<DataPart>,
+    /// Where the predictions go: a .csv, .tsv or .npz file
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Samples at once
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+    /// Names of the classes, one a line
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// What computes
+    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+    pub backend: Backend,
+    /// Threads at most
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Answer with one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Write a network as an ONNX file, with its weights, for other programs
+///
+/// Operators that ONNX has are written as such, others as what they are made of; one that has no spelling is told by name. Sizes that
+/// are open stay open.
+///
+/// Examples:
+///
+///   kiln export net.toml --parameters trained/model.safetensors -o net.onnx
+///   kiln export net.keras -o net.onnx --dim batch=1
+#[derive(ClapArgs, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Where to write it
+    #[arg(short, long, value_name = "FILE.onnx")]
+    pub output: PathBuf,
 }
 
 /// Measure how fast a compiled model runs here

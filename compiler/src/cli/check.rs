@@ -172,7 +172,7 @@ fn every_value(loaded: &Loaded, given: &[Tensor], workers: usize) -> Result<Vec<
     }
     let mut module = loaded.module.clone();
     module.functions.insert("predict".to_string(), watched);
-    let watched = Loaded { module, facts: loaded.facts.clone() };
+    let watched = Loaded { module, facts: loaded.facts.clone(), losses: Vec::new() };
     let outputs = Engine::new(&watched, Backend::Cpu, &Config::default(), workers)?.run(given)?;
     let extra = outputs.into_iter().skip(graph.outputs().len());
     let pair = |((value, name, node), compiled)| Some(Pair { name, node, reference: observed.remove(&value)?, compiled });

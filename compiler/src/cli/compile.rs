@@ -106,7 +106,7 @@ fn load(args: &CompileArgs) -> Result<(Loaded, Option<Start>), Failure> {
     };
     let (module, states) = if steps { (plan.step, plan.recipe.states.len()) } else { (plan.evaluation, 0) };
     let facts = ModelFacts { name: module.name.clone(), states, ..trainable.facts };
-    Ok((Loaded { module, facts }, start))
+    Ok((Loaded { module, facts, losses: Vec::new() }, start))
 }
 
 /// Writes a program that trains.

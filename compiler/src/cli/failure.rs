@@ -12,6 +12,8 @@ pub enum Failure {
     Usage(String),
     /// The user's input is wrong: exit code 1.
     Errors(Vec<Diagnostic>),
+    /// A signal asked it to end before it was done: the exit code is that of its signal.
+    Interrupted(i32, Diagnostic),
     /// The command has already said what failed: exit code 1.
     Told,
     /// Nobody reads the output any more: silence, exit code 0.
@@ -35,6 +37,7 @@ impl From<kiln_runtime::program::Failure> for Failure {
         match failure {
             kiln_runtime::program::Failure::Usage(text) => Failure::Usage(text),
             kiln_runtime::program::Failure::Error(error) => error.into(),
+            kiln_runtime::program::Failure::Interrupted(signal, left) => Failure::Interrupted(signal, left),
         }
     }
 }

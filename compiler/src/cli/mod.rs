@@ -11,12 +11,15 @@ mod cases;
 mod check;
 mod compile;
 mod engine;
+mod eval;
 mod expected_failures;
 mod explain;
+mod export;
 mod failure;
 mod inspect;
 mod model;
 mod panics;
+mod predict;
 mod render;
 mod run;
 mod test_cases;
@@ -58,6 +61,9 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Compile(args) => compile::compile(&args, out),
         Command::Run(args) => run::run(&args, out),
         Command::Train(args) => train::train(&args, out),
+        Command::Eval(args) => eval::eval(&args, out),
+        Command::Predict(args) => predict::predict(&args, out),
+        Command::Export(args) => export::export(&args, out),
         Command::Bench(args) => bench::bench(&args, out),
         Command::Inspect(args) => inspect::inspect(&args, out),
         Command::Explain(args) => explain::explain(&args, out),

@@ -9,10 +9,12 @@ use kiln::frontend::model::{Language, Model, load};
 use kiln::frontend::onnx::trainable::{load_trainable, name_batch};
 use kiln::frontend::onnx::{Options, import};
 use kiln::training::adapters::with_adapters;
+use kiln::training::config::LossTerm;
 use kiln::training::{TrainingPlan, plan};
 use kiln_ir::text::{ConstantTable, parse_module};
 use kiln_ir::{Diagnostic, Dim, Graph, Module, Symbol};
 use kiln_runtime::files::file_error;
+use kiln_runtime::training::meaning::Meaning;
 use kiln_runtime::weights::hexadecimal;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -26,6 +28,17 @@ pub struct Loaded {
     pub module: Module,
     /// What artefacts say about it besides.
     pub facts: ModelFacts,
+    /// What training makes small, where the file says so.
+    pub losses: Vec<LossTerm>,
+}
+
+impl Loaded {
+    /// What each output means by its loss.
+    pub fn meanings(&self) -> Result<Vec<Option<Meaning>>, Diagnostic> {
+        let outputs = predict(&self.module)?.outputs();
+        let loss = |name: &str| self.losses.iter().find(|term| term.output.as_deref().is_none_or(|output| output == name));
+        Ok(outputs.iter().map(|(name, _)| loss(name).map(|term| term.loss.meaning())).collect())
+    }
 }
 
 /// Reads a model: the text form when the file is named `.kiln`, Keras's files when it is named `.keras`, `.h5` or `.hdf5` or is a
@@ -34,6 +47,7 @@ pub struct Loaded {
 /// Errors: everything that can be wrong with it.
 pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
     let path = args.model.as_path();
+    let mut losses = Vec::new();
     let module = if path.extension().is_some_and(|extension| extension == "kiln") {
         if args.parameters.is_some() || args.config.is_some() {
             let error = Diagnostic::new("usage_parameters", format!("{} is a program, with values of its own", path.display()));
@@ -46,7 +60,9 @@ pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
     } else if is_onnx(path) && args.parameters.is_none() && args.config.is_none() {
         import(path, &options(args))?
     } else {
-        let model = network(args, &tuning(args)?)?;
+        let tuning = tuning(args)?;
+        let model = network(args, &tuning)?;
+        losses = tuning.train.as_ref().or(model.config.as_ref()).map_or(Vec::new(), |config| config.losses.clone());
         let mut module = args.parameters.as_deref().map_or_else(|| model.initialised(), |file| model.trained(file))?;
         if !is_onnx(path) {
             bind(&mut module, &args.dims).map_err(|error| vec![error])?;
@@ -55,7 +71,7 @@ pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
     };
     predict(&module).map_err(|error| vec![error])?;
     let facts = facts(&module, path).map_err(|error| vec![error])?;
-    Ok(Loaded { module, facts })
+    Ok(Loaded { module, facts, losses })
 }
 
 fn is_onnx(path: &Path) -> bool {
@@ -75,7 +91,11 @@ fn tuning(args: &ModelArgs) -> Result<Tuning, Vec<Diagnostic>> {
 fn network(args: &ModelArgs, tuning: &Tuning) -> Result<Model, Vec<Diagnostic>> {
     let path = args.model.as_path();
     match Language::of(path) {
-        _ if is_keras(path) => Ok(Model { seed: tuning.seed, ..keras::load_with(path, &tuning.replace)?.model }),
+        _ if is_keras(path) => {
+            let imported = keras::load_with(path, &tuning.replace)?;
+            // A file that does not say how it is trained is one to run.
+            Ok(Model { seed: tuning.seed, config: imported.configuration().ok(), ..imported.model })
+        }
         Some(_) if !tuning.replace.is_empty() => {
             let error = Diagnostic::new("fine_tune_replace", format!("{} says itself how many `units` its layers have", path.display()));
             Err(vec![error.help("change them there; `replace` is for files of other programs")])
@@ -113,6 +133,17 @@ impl Trainable {
         let path = folder.join("start.safetensors");
         self.model.save_initialised(&path)?;
         Ok(Some(path))
+    }
+
+    /// The file of its parameters: the one that was asked for, else one in `folder` with the values in the network's own file.
+    ///
+    /// Errors: there are none; `file`, `memory`.
+    pub fn parameters(&self, args: &ModelArgs, folder: &Path) -> Result<PathBuf, Vec<Diagnostic>> {
+        let file = if args.parameters.is_some() { args.parameters.clone() } else { self.start(folder)? };
+        file.ok_or_else(|| {
+            let error = Diagnostic::new("usage_parameters", format!("{} has no parameters of its own", args.model.display()));
+            vec![error.help("--parameters trained/model.safetensors names those that training left")]
+        })
     }
 
     /// The functions of its trainer. Errors: there is no `[train]` table; what is wrong with it.

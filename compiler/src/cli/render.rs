@@ -5,6 +5,7 @@ use codespan_reporting::diagnostic::{Diagnostic as Report, Label as Mark};
 use codespan_reporting::files::SimpleFiles;
 use codespan_reporting::term::{Config, emit_into_string};
 use kiln_ir::Diagnostic;
+use kiln_runtime::training::interruption::exit_status;
 use std::io::{self, IsTerminal, Write};
 
 /// At most this many diagnostics are printed; the rest is counted.
@@ -20,6 +21,7 @@ pub fn failure(failure: &Failure) -> u8 {
             writeln!(err, "{}: {text}\n  help: `kiln --help` and `kiln COMMAND --help` say what is possible", paint("error", color))
         }
         Failure::Errors(errors) => err.write_all(diagnostics(errors, color).as_bytes()),
+        Failure::Interrupted(_, left) => err.write_all(plain(left, color).as_bytes()),
         Failure::Told | Failure::Unread => Ok(()),
     };
     match failure {
@@ -27,6 +29,7 @@ pub fn failure(failure: &Failure) -> u8 {
         // A wrong value of an option is a wrong usage, wherever it was noticed.
         Failure::Errors(errors) if errors.first().is_some_and(|error| error.code.starts_with("usage_")) => 2,
         Failure::Errors(_) | Failure::Told => 1,
+        Failure::Interrupted(signal, _) => u8::try_from(exit_status(*signal)).unwrap_or(1),
         Failure::Unread => 0,
     }
 }

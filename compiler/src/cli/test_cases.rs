@@ -196,7 +196,7 @@ fn attempt(directory: &Path, args: &TestArgs) -> Result<Outcome, Vec<Diagnostic>
     if args.no_fold {
         config.fold = None;
     }
-    let engine = Engine::new(&Loaded { module, facts }, args.backend, &config, 1)?;
+    let engine = Engine::new(&Loaded { module, facts, losses: Vec::new() }, args.backend, &config, 1)?;
     for (number, set) in sets.iter().enumerate() {
         let outputs = engine.run(&set.inputs).map_err(one)?;
         for ((name, expected), got) in names.iter().zip(&set.outputs).zip(&outputs) {

@@ -32,7 +32,7 @@ pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
         }
     }
     let options = TrainOptions {
-        data: args.data.clone(),
+        data: args.data.options(),
         out: args.out.clone(),
         epochs: args.epochs,
         batch: args.batch,
@@ -42,6 +42,7 @@ pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
         resume: args.resume,
         overwrite: args.overwrite,
         checkpoint_seconds: Some(args.checkpoint_seconds),
+        signals: true,
         json: args.json,
     };
     let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };

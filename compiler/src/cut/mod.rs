@@ -28,7 +28,7 @@ mod tests;
 
 use crate::kernel::{Buffer, BufferId, BufferKind, Kernel, Program, Step};
 use kiln_ir::graph::{NodeKind, Origin};
-use kiln_ir::{Diagnostic, Dim, Graph, Module, Ranges, Symbol, TensorType, Value};
+use kiln_ir::{Diagnostic, Dim, Graph, Module, NodeId, Ranges, Symbol, TensorType, Value};
 use plan::Plan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -91,6 +91,8 @@ pub struct Choices {
     pub layouts: Layouts,
     /// Convolutions that are computed in tiles.
     pub winograds: Winograds,
+    /// The same of the bodies of scans.
+    pub bodies: BTreeMap<NodeId, Choices>,
 }
 
 /// Cuts one function, as was chosen for its graph.
@@ -289,7 +291,7 @@ fn value_name(graph: &Graph, value: Value) -> String {
 }
 
 /// The origins of all nodes, in order, each once.
-fn origins(graph: &Graph, nodes: &BTreeSet<kiln_ir::NodeId>) -> Vec<Arc<Origin>> {
+fn origins(graph: &Graph, nodes: &BTreeSet<NodeId>) -> Vec<Arc<Origin>> {
     let mut found: Vec<Arc<Origin>> = Vec::new();
     for id in nodes {
         if let Some(origin) = &graph.node(*id).origin

@@ -63,7 +63,7 @@ impl Cutter {
         }
         let mut ranges = region.ranges.clone();
         ranges.set_index(index.clone(), extent.clone());
-        let mut steps = self.function(body, &Choices::default(), inside, outputs, ranges)?;
+        let mut steps = self.function(body, region.choices.bodies.get(&id).unwrap_or(&Choices::default()), inside, outputs, ranges)?;
         for (from, to, ty) in updates {
             steps.push(Step::Run(super::nest::copy(&from, &to, &ty)));
         }

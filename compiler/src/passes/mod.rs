@@ -6,4 +6,5 @@ pub mod fold_constants;
 pub mod recognise;
 pub mod regions;
 pub mod remove_dead;
+pub mod shrink_products;
 pub mod simplify_movement;

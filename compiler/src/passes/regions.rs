@@ -3,7 +3,7 @@
 use crate::pipeline::Context;
 use kiln_ir::attr::Attr;
 use kiln_ir::graph::NodeKind;
-use kiln_ir::{Graph, Node, Op, Value};
+use kiln_ir::{Graph, Node, NodeId, Op, Value};
 use std::sync::Arc;
 
 /// The pass applied to `graph`, then to the regions of what it made, at any depth.
@@ -22,7 +22,12 @@ pub fn apply(graph: &Graph, context: &Context, pass: fn(&Graph, &Context) -> Gra
 
 /// [`Graph::rebuild`] for passes that cannot fail.
 pub fn rebuild(graph: &Graph, mut f: impl FnMut(&mut Graph, &Node, &Op, &[Value]) -> Vec<Value>) -> Graph {
-    match graph.rebuild(|out, _, node, op, x| Ok::<_, std::convert::Infallible>(f(out, node, op, x))) {
+    rebuild_with_ids(graph, |out, _, node, op, x| f(out, node, op, x))
+}
+
+/// [`rebuild`] for passes that ask the old graph about a node.
+pub fn rebuild_with_ids(graph: &Graph, mut f: impl FnMut(&mut Graph, NodeId, &Node, &Op, &[Value]) -> Vec<Value>) -> Graph {
+    match graph.rebuild(|out, id, node, op, x| Ok::<_, std::convert::Infallible>(f(out, id, node, op, x))) {
         Ok(graph) => graph,
         Err(never) => match never {},
     }

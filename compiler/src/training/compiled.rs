@@ -7,7 +7,7 @@ use crate::backend::cpu::jit::Predictor;
 use crate::backend::cpu::target::CpuTarget;
 use crate::compile::{Compiled, compile};
 use crate::pipeline::Config;
-use kiln_ir::{Diagnostic, Symbol};
+use kiln_ir::{Diagnostic, Module, Symbol};
 use kiln_runtime::threads::ThreadPool;
 use kiln_runtime::training::recipe::Recipe;
 use std::path::Path;
@@ -27,15 +27,36 @@ impl TrainingPlan {
     ///
     /// Errors: as [`compile`].
     pub fn compile(&self, target: &CpuTarget, facts: &ModelFacts, config: &Config) -> Result<CompiledTrainer, Vec<Diagnostic>> {
-        let mut usual_sizes = facts.usual_sizes.clone();
-        usual_sizes.entry(Symbol::new("batch")).or_insert(i64::from(self.recipe.schedule.batch.max(1)));
-        let of = |module: &kiln_ir::Module, states| {
-            let facts = ModelFacts { name: module.name.clone(), states, usual_sizes: usual_sizes.clone(), ..facts.clone() };
-            compile(module, target.clone(), facts, config)
-        };
+        let facts = self.with_usual_sizes(facts);
+        let of = |module: &Module, states| compile_function(module, states, target, &facts, config);
         let step = of(&self.step, self.recipe.states.len())?;
         Ok(CompiledTrainer { step, evaluation: of(&self.evaluation, 0)?, trace: of(&self.trace, 0)? })
     }
+
+    /// The same of the evaluation alone.
+    ///
+    /// Errors: as [`compile`].
+    pub fn compile_evaluation(&self, target: &CpuTarget, facts: &ModelFacts, config: &Config) -> Result<Compiled, Vec<Diagnostic>> {
+        compile_function(&self.evaluation, 0, target, &self.with_usual_sizes(facts), config)
+    }
+
+    /// The facts, where nothing else is said with batches of the recipe's size.
+    fn with_usual_sizes(&self, facts: &ModelFacts) -> ModelFacts {
+        let mut facts = facts.clone();
+        facts.usual_sizes.entry(Symbol::new("batch")).or_insert(i64::from(self.recipe.schedule.batch.max(1)));
+        facts
+    }
+}
+
+fn compile_function(
+    module: &Module,
+    states: usize,
+    target: &CpuTarget,
+    facts: &ModelFacts,
+    config: &Config,
+) -> Result<Compiled, Vec<Diagnostic>> {
+    let facts = ModelFacts { name: module.name.clone(), states, ..facts.clone() };
+    compile(module, target.clone(), facts, config)
 }
 
 impl CompiledTrainer {

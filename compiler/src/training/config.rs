@@ -2,6 +2,7 @@
 
 use crate::optim::Optimiser;
 use kiln_ir::DType;
+use kiln_runtime::training::meaning::Meaning;
 use kiln_runtime::training::recipe::{Allowed, Answer, Augment, EarlyStopping, Metric, Schedule};
 use std::sync::Arc;
 
@@ -123,6 +124,18 @@ impl Loss {
             Loss::BinaryCrossEntropy { logits: false, .. } => Answer::YesOrNo(0.5),
             Loss::BinaryCrossEntropy { logits: true, .. } | Loss::Hinge => Answer::YesOrNo(0.0),
             Loss::MeanSquaredError | Loss::MeanAbsoluteError | Loss::Huber(_) | Loss::SmoothL1(_) => Answer::Values,
+        }
+    }
+
+    /// What outputs that it is of mean to whoever reads them.
+    pub fn meaning(&self) -> Meaning {
+        match self {
+            Loss::SparseCrossEntropy { logits, .. } | Loss::CrossEntropy { logits, .. } => Meaning::Classes { logits: *logits },
+            // The softmax of logarithms of probabilities is the probabilities.
+            Loss::KlDivergence => Meaning::Classes { logits: true },
+            Loss::BinaryCrossEntropy { logits, .. } => Meaning::YesOrNo { logits: *logits },
+            Loss::Hinge => Meaning::Sides,
+            Loss::MeanSquaredError | Loss::MeanAbsoluteError | Loss::Huber(_) | Loss::SmoothL1(_) | Loss::Ctc { .. } => Meaning::Values,
         }
     }
 

@@ -13,6 +13,7 @@ use crate::npz::write_npz;
 use crate::pictures::image_input;
 use crate::report::{RankedClass, Summary, rank, summarise};
 use crate::threads::{ThreadPool, default_workers};
+use crate::training::interruption::exit_status;
 use kiln_ir::Diagnostic;
 use kiln_ir::artifact::{Extent, ModelDescriptor, Signature};
 use network::{Compiled, Network};
@@ -33,6 +34,8 @@ pub enum Failure {
     Usage(String),
     /// Something else is: exit status 1.
     Error(Diagnostic),
+    /// A signal asked it to end before it was done: the signal, and what is left. The exit status is that of its signal.
+    Interrupted(i32, Diagnostic),
 }
 
 impl From<Diagnostic> for Failure {
@@ -119,6 +122,7 @@ pub(crate) fn finish(program: &str, outcome: Result<(), Failure>, out: &mut dyn 
         Ok(()) => return 0,
         Err(Failure::Usage(text)) => (2, format!("error: {text}\n  help: `{program} --help` says what is possible")),
         Err(Failure::Error(error)) => (1, error.to_string()),
+        Err(Failure::Interrupted(signal, left)) => (exit_status(signal), left.to_string()),
     };
     // If nobody can read the message, the exit status must do.
     let _ = writeln!(err, "{message}");
@@ -281,7 +285,8 @@ fn print_json(out: &mut dyn Write, value: &impl Serialize) -> Result<(), Failure
     Ok(writeln!(out, "{text}")?)
 }
 
-fn read_labels(path: &Path) -> Result<Vec<String>, Diagnostic> {
+/// Names of classes, one a line. Errors: `file`.
+pub fn read_labels(path: &Path) -> Result<Vec<String>, Diagnostic> {
     let text = std::fs::read(path).map_err(|error| file_error("read", path, &error))?;
     Ok(String::from_utf8_lossy(&text).lines().map(|line| line.trim().to_owned()).collect())
 }

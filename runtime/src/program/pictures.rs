@@ -3,7 +3,7 @@
 use super::network::Network;
 use super::options::Options;
 use super::{Failure, print_json, write_outputs};
-use crate::arrays::Array;
+use crate::arrays::{Array, concatenate, first_items};
 use crate::pictures::{Picture, decode, image_input, to_input};
 use crate::report::{RankedClass, Ranking, Summary, rank, summarise};
 use kiln_ir::Diagnostic;
@@ -103,35 +103,4 @@ fn batch_size(image: &ImageInput, signature: &Signature) -> usize {
         Some(Extent::Fixed(n)) => usize::try_from(*n).unwrap_or(1).max(1),
         Some(Extent::Expression(_)) | None => 1,
     }
-}
-
-/// The first `wanted` of `items` along the first axis; an output without such an axis stays whole.
-fn first_items(output: &Array, items: usize, wanted: usize) -> Result<Array, Diagnostic> {
-    let mut shape = output.shape().to_vec();
-    if shape.first() == Some(&items) && items > 0 {
-        shape[0] = wanted.min(items);
-    }
-    let bytes = shape.iter().product::<usize>() * output.dtype().size_bytes();
-    Array::from_bytes(output.dtype(), shape, &output.bytes()[..bytes])
-}
-
-/// Puts arrays one behind the other along the first axis; scalars become a list.
-fn concatenate<'a>(arrays: impl Iterator<Item = &'a Array> + Clone) -> Result<Array, Diagnostic> {
-    let mut items = 0;
-    let mut first: Option<&Array> = None;
-    for array in arrays.clone() {
-        let same = first.is_none_or(|first| first.shape().get(1..) == array.shape().get(1..));
-        if !same {
-            let message = format!("outputs of different shapes do not go into one file: {:?}", array.shape());
-            return Err(Diagnostic::new("output", message).help("run the pictures one by one"));
-        }
-        first.get_or_insert(array);
-        items += array.shape().first().copied().unwrap_or(1);
-    }
-    let Some(first) = first else {
-        return Err(Diagnostic::new("output", "no outputs"));
-    };
-    let shape = [&[items], first.shape().get(1..).unwrap_or(&[])].concat();
-    let bytes: Vec<u8> = arrays.flat_map(|array| array.bytes().iter().copied()).collect();
-    Array::from_bytes(first.dtype(), shape, &bytes)
 }

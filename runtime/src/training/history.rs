@@ -3,6 +3,7 @@
 use crate::files::write_whole;
 use kiln_ir::Diagnostic;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// One epoch.
@@ -53,29 +54,41 @@ pub struct Point {
     pub loss: f64,
 }
 
+impl EpochRecord {
+    /// What is known of it, by the names of columns; `None`: not a number.
+    fn columns(&self) -> Vec<(String, Option<f64>)> {
+        let mut columns = vec![("loss".to_owned(), Some(self.loss)), ("learning_rate".to_owned(), Some(self.learning_rate))];
+        columns.push(("seconds".to_owned(), Some((self.seconds * 1e3).round() / 1e3)));
+        if let Some(Measured { part, loss, metrics }) = &self.measured {
+            columns.push((format!("{part}_loss"), Some(*loss)));
+            columns.extend(metrics.iter().map(|(name, value)| (format!("{part}_{name}"), *value)));
+        }
+        columns
+    }
+}
+
 /// Writes the epochs as a table of comma-separated values. Errors: `file`.
 pub fn write_csv(path: &Path, history: &[EpochRecord]) -> Result<(), Diagnostic> {
     write_whole(path, |sink| {
-        let first = history.iter().find_map(|record| record.measured.as_ref());
-        let names: Vec<&str> = first.map_or(Vec::new(), |m| m.metrics.iter().map(|(name, _)| name.as_str()).collect());
-        let part = first.map_or("", |measured| measured.part.as_str());
-        write!(sink, "epoch,loss,learning_rate,seconds")?;
-        if first.is_some() {
-            write!(sink, ",{part}_loss")?;
-        }
-        names.iter().try_for_each(|name| write!(sink, ",{part}_{name}"))?;
-        writeln!(sink)?;
-        for record in history {
-            write!(sink, "{},{},{},{:.3}", record.epoch, record.loss, record.learning_rate, record.seconds)?;
-            if let Some(measured) = &record.measured {
-                write!(sink, ",{}", measured.loss)?;
-                measured.metrics.iter().try_for_each(|(_, value)| match value {
-                    Some(value) => write!(sink, ",{value}"),
-                    None => write!(sink, ","),
-                })?;
-            }
-            writeln!(sink)?;
-        }
-        Ok(())
+        let Some(first) = history.first() else { return Ok(()) };
+        let names: Vec<String> = first.columns().into_iter().map(|(name, _)| name).collect();
+        writeln!(sink, "epoch,{}", names.join(","))?;
+        history.iter().try_for_each(|record| {
+            write!(sink, "{}", record.epoch)?;
+            let values = record.columns().into_iter().map(|(_, value)| value.map_or(String::new(), |value| value.to_string()));
+            values.into_iter().try_for_each(|value| write!(sink, ",{value}"))?;
+            writeln!(sink)
+        })
+    })
+}
+
+/// Writes the epochs as lines of JSON, one object each. Errors: `file`.
+pub fn write_jsonl(path: &Path, history: &[EpochRecord]) -> Result<(), Diagnostic> {
+    write_whole(path, |sink| {
+        history.iter().try_for_each(|record| {
+            let mut line = Map::from_iter([("epoch".to_owned(), json!(record.epoch))]);
+            line.extend(record.columns().into_iter().map(|(name, value)| (name, json!(value))));
+            writeln!(sink, "{}", Value::Object(line))
+        })
     })
 }

@@ -152,7 +152,7 @@ impl Measuring {
 }
 
 /// The first of the largest.
-fn largest(scores: &[f64]) -> usize {
+pub(super) fn largest(scores: &[f64]) -> usize {
     (1..scores.len()).fold(0, |best, i| if scores[i] > scores[best] { i } else { best })
 }
 

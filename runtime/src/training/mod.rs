@@ -1,17 +1,27 @@
 //! Training: what drives the compiled step of a network over data.
 //!
 //! Read in this order: [`recipe`] (what is known beforehand), [`stepper`] (the compiled functions with their memory), [`data`] (what
-//! they are driven over) with [`order`] and [`augment`], [`run`] (epoch after epoch) with [`rate`] and [`metrics`], [`checkpoint`] and [`adapters`],
-//! [`history`] and [`report`] (what is left), [`program`] (the command line of trainers).
+//! they are driven over) with [`parts`], [`order`], [`loader`] and [`augment`], [`run`] (epoch after epoch) with [`rate`], [`measure`],
+//! [`metrics`] and [`interruption`], [`checkpoint`] and [`adapters`], [`history`], [`events`] and [`report`] (what is left), [`evaluate`], and [`predict`]
+//! with [`meaning`] (what a trained network is used for), [`program`] (the command line of trainers).
 
 pub mod adapters;
 pub mod augment;
 pub mod checkpoint;
 pub mod data;
+pub mod evaluate;
+pub mod events;
 pub mod history;
+pub mod interruption;
+pub mod loader;
+pub mod meaning;
+pub mod measure;
 pub mod metrics;
 pub mod order;
+pub mod parts;
+pub mod predict;
 pub mod program;
+mod progress;
 pub mod rate;
 pub mod recipe;
 pub mod report;

@@ -1,5 +1,7 @@
 //! What a compiled trainer does: its command line, and training.
 
+use super::evaluate::{EvaluateOptions, evaluate};
+use super::parts::PartName;
 use super::recipe::Recipe;
 use super::run::{TrainOptions, Trainer, train};
 use super::stepper::Functions;
@@ -17,6 +19,9 @@ use std::slice;
 #[derive(Default)]
 struct Command {
     options: TrainOptions,
+    /// Measure what was trained instead of training.
+    evaluate: bool,
+    part: Option<PartName>,
     threads: Option<usize>,
     help: bool,
     version: bool,
@@ -42,11 +47,13 @@ pub unsafe extern "C" fn kiln_trainer_main(argc: c_int, argv: *const *const c_ch
 
 fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, lexopt::Error> {
     let mut parser = Parser::from_args(arguments);
-    let mut command = Command::default();
+    let mut command = Command { options: TrainOptions { signals: true, ..TrainOptions::default() }, ..Command::default() };
     let options = &mut command.options;
     while let Some(argument) = parser.next()? {
         match argument {
-            Arg::Long("data") => options.data = parser.value()?.into(),
+            Arg::Long("data") => options.data.place = parser.value()?.into(),
+            Arg::Long("label") => options.data.label = Some(parser.value()?.string()?),
+            Arg::Long("skip-bad") => options.data.skip_bad = parser.value()?.parse()?,
             Arg::Long("out") => options.out = parser.value()?.into(),
             Arg::Long("epochs") => options.epochs = Some(at_least_one(parser.value()?.parse()?, "--epochs")?),
             Arg::Long("batch") => options.batch = Some(at_least_one(parser.value()?.parse()?, "--batch")?),
@@ -67,6 +74,8 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, lexopt::E
                 }
                 options.checkpoint_seconds = Some(seconds);
             }
+            Arg::Long("evaluate") => command.evaluate = true,
+            Arg::Long("part") => command.part = Some(parser.value()?.parse()?),
             Arg::Long("resume") => options.resume = true,
             Arg::Long("overwrite") => options.overwrite = true,
             Arg::Long("json") => options.json = true,
@@ -99,9 +108,13 @@ unsafe fn execute(program: &str, command: Command, descriptor: &TrainerDescripto
         let text = format!("{}, compiled by {} from a model with SHA-256 {}\n", recipe.name, signature.compiler, signature.model_sha256);
         return Ok(out.write_all(text.as_bytes())?);
     }
-    let options = &command.options;
-    for (given, what) in [(&options.data, "--data: where the data are"), (&options.out, "--out: the directory for what comes out")] {
-        if given.as_os_str().is_empty() {
+    let Command { options, evaluate: measures, part, .. } = command;
+    let needed: &[_] = match measures {
+        true => &[(options.parameters.is_none(), "--parameters: what training left")],
+        false => &[(options.out.as_os_str().is_empty(), "--out: the directory for what comes out")],
+    };
+    for (missing, what) in [(options.data.place.as_os_str().is_empty(), "--data: where the data are")].iter().chain(needed) {
+        if *missing {
             return Err(Failure::Usage(format!("it needs {what}")));
         }
     }
@@ -112,9 +125,17 @@ unsafe fn execute(program: &str, command: Command, descriptor: &TrainerDescripto
     if options.resume && options.parameters.is_some() && recipe.adapters.is_empty() {
         return Err(Failure::Usage("--resume goes on with what is there: without --parameters".to_owned()));
     }
+    if part.is_some() && !measures {
+        return Err(Failure::Usage("--part names what to --evaluate on".to_owned()));
+    }
     let pool = ThreadPool::new(command.threads.unwrap_or(usize::MAX).clamp(1, default_workers()));
+    if measures {
+        let TrainOptions { data, batch, seed, json, parameters, .. } = options;
+        let options = EvaluateOptions { data, part, parameters: parameters.unwrap_or_default(), batch, seed, json };
+        return evaluate(recipe, &evaluation, &options, &pool, out);
+    }
     let functions = Functions { step: &step, evaluation: &evaluation, trace: &trace };
-    train(Trainer { recipe, functions }, options, &pool, out)
+    train(Trainer { recipe, functions }, &options, &pool, out)
 }
 
 fn help(program: &str, recipe: &Recipe) -> String {
@@ -123,10 +144,16 @@ fn help(program: &str, recipe: &Recipe) -> String {
         "Trains the network `{name}`.
 
 Usage: {program} --data PLACE --out DIR [OPTIONS]
+       {program} --evaluate --data PLACE --parameters FILE [OPTIONS]
 
-  --data PLACE              train.npz (and validation.npz, test.npz), the files of MNIST and its like
-                            (train-images-idx3-ubyte …, .gz too), or train/CLASS/*.png
-  --out DIR                 gets model.safetensors, report.html, history.csv, checkpoint.safetensors
+  --data PLACE              train.npz, train.csv or .tsv (and validation, test beside it), or one such file;
+                            train/x.npy and train/y.npy; the files of MNIST and its like
+                            (train-images-idx3-ubyte …, .gz too); pictures and .wav files in train/CLASS/,
+                            or named in train/list.csv (file,label)
+  --label COLUMN            the column of a table or a list that has the labels [the last one, `label`]
+  --skip-bad N              leave at most N rows or files out that cannot be used, each told
+  --out DIR                 gets model.safetensors, report.html, history.csv and .jsonl, checkpoint.safetensors, and
+                            an event file: tensorboard --logdir DIR
   --epochs N                passes over the data [{epochs}]
   --batch N                 samples in a step [{batch}]
   --learning-rate RATE      size of the steps [{rate}]
@@ -135,10 +162,15 @@ Usage: {program} --data PLACE --out DIR [OPTIONS]
   --resume                  go on from the checkpoint in DIR
   --overwrite               begin anew although DIR holds a checkpoint
   --checkpoint-seconds S    seconds between checkpoints within an epoch [60]
+  --evaluate                measure --parameters instead: loss and metrics on data for tests, or for validation
+  --part PART               on this part: train, validation, test, or all samples of data without parts
   -t, --threads N           threads at most [all]
   --json                    tell each epoch as a line of JSON
   -h, --help                this text
   -V, --version             what was compiled, and by what
+
+Ctrl-C and SIGTERM end it after the present step, with a checkpoint; a second one ends it at once.
+Exit status: 0 success, 1 failure, 2 wrong usage, 130 or 143 interrupted.
 ",
         name = recipe.name,
         epochs = schedule.epochs,

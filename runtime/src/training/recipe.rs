@@ -71,6 +71,16 @@ pub struct DataSlot {
     pub allowed: Allowed,
 }
 
+impl DataSlot {
+    /// Of how many classes it has the numbers, if it does.
+    pub fn classes(&self) -> Option<usize> {
+        match self.allowed {
+            Allowed::Classes(_, largest) => usize::try_from(largest + 1).ok(),
+            Allowed::Anything | Allowed::Probabilities | Allowed::Signs | Allowed::Lengths => None,
+        }
+    }
+}
+
 /// Which numbers make sense as a target; others would train in silence for something else than is meant.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

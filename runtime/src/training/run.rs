@@ -3,30 +3,36 @@
 use super::adapters::merged;
 use super::augment::augment;
 use super::checkpoint::{Progress, load, save};
-use super::data::{Dataset, Wanted, open};
-use super::history::{EpochRecord, Measured, Point, write_csv};
-use super::metrics::Measuring;
-use super::order::{held_back, shuffled};
+use super::data::{DataOptions, Dataset, Wanted, open};
+use super::events::EventFile;
+use super::history::{EpochRecord, Measured, Point, write_csv, write_jsonl};
+use super::interruption::Interruption;
+use super::loader::each;
+use super::measure::measure;
+use super::order::shuffled;
+use super::parts::{Part, Parts};
+use super::progress::{bar, grouped, tell_left_out};
+use super::rate::Plateau;
 use super::recipe::{Initial, RateSchedule, Recipe, Slot};
 use super::report::Report;
 use super::stepper::{Functions, Stepper};
 use crate::arrays::Array;
-use crate::files::{file_error, remove_unfinished};
+use crate::files::{file_error, remove_unfinished, write_whole};
 use crate::program::Failure;
 use crate::threads::ThreadPool;
 use crate::weights::hexadecimal;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kiln_ir::Diagnostic;
 use sha2::{Digest, Sha256};
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What is asked of a training.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct TrainOptions {
-    /// Where the data are.
-    pub data: PathBuf,
+    /// Where the data are, and how they are read.
+    pub data: DataOptions,
     /// The directory for what comes out.
     pub out: PathBuf,
     /// Passes over the data, in place of the recipe's.
@@ -45,6 +51,8 @@ pub struct TrainOptions {
     pub overwrite: bool,
     /// Seconds between checkpoints; each epoch ends with one as well.
     pub checkpoint_seconds: Option<f64>,
+    /// Let Ctrl-C and SIGTERM end it with a checkpoint: for programs, whose signals these are.
+    pub signals: bool,
     /// Tell each epoch as a line of JSON.
     pub json: bool,
 }
@@ -60,7 +68,8 @@ pub struct Trainer<'m> {
 /// Points of the course of the loss in one epoch.
 const POINTS: u64 = 50;
 
-/// Trains and writes `model.safetensors`, `checkpoint.safetensors`, `history.csv` and `report.html` into the output directory.
+/// Trains and writes `model.safetensors`, `checkpoint.safetensors`, `report.html`, `history.csv`, `history.jsonl` and an event file for
+/// TensorBoard into the output directory, and `labels.txt` if the data call classes by names.
 ///
 /// Errors: usage; data that cannot be read or do not fit; a checkpoint that is there, or is not; a loss that is not finite; `file`.
 pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, out: &mut dyn Write) -> Result<(), Failure> {
@@ -71,52 +80,45 @@ pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, ou
     trainer.recipe.seed = options.seed.unwrap_or(trainer.recipe.seed);
     std::fs::create_dir_all(&options.out).map_err(|error| file_error("create", &options.out, &error))?;
     let signature = trainer.functions.step.signature();
-    let splits = open(&options.data, &Wanted { slots: &trainer.recipe.data, signature })?;
-    let parts = Parts::new(&trainer.recipe, splits.train.len(), splits.validation.as_ref(), splits.test.as_ref())?;
+    let wanted = Wanted::new(&trainer.recipe.data, signature, &options.data);
+    let splits = open(&wanted)?;
+    match options.json {
+        true if wanted.left_out().is_empty() => {}
+        true => writeln!(out, "{}", serde_json::json!({ "left_out": wanted.left_out() }))?,
+        false => tell_left_out(&wanted, out)?,
+    }
+    let parts = Parts::new(&trainer.recipe, &splits);
+    check_validation(&trainer.recipe, &parts)?;
     let schedule = &trainer.recipe.schedule;
-    let steps = parts.learnt.len().div_ceil(schedule.batch as usize);
+    let steps = parts.train.samples.len().div_ceil(schedule.batch as usize);
     if (steps as u64).saturating_mul(u64::from(schedule.epochs)) < u64::from(schedule.accumulate) {
         let message = format!("{} epochs of {steps} steps are fewer than `accumulate` adds up", schedule.epochs);
         return Err(Diagnostic::new("train_accumulate", message).help("lower `accumulate`, or train for more epochs").into());
     }
     let stepper = Stepper::new(&trainer.recipe, trainer.functions, trainer.recipe.seed, pool)?;
-    let mut run = Run { recipe: &trainer.recipe, options, train: &splits.train, parts, stepper, progress: Progress::default() };
+    let (recipe, ahead) = (&trainer.recipe, pool.workers() > 1);
+    let classes = splits.classes.as_deref();
+    let mut run = Run { recipe, options, parts, classes, stepper, ahead, interruption: None, events: None, progress: Progress::default() };
     run.begin(out)?;
+    if options.signals {
+        run.interruption = Some(Interruption::listen()?);
+    }
     let finished = run.epochs(out)?;
     run.finish(finished, out)
 }
 
-/// Which samples serve what.
-struct Parts<'d> {
-    learnt: Vec<usize>,
-    /// What each epoch is measured by: which part, of which data, which samples.
-    measured: Option<(&'static str, Option<&'d Dataset>, Vec<usize>)>,
-    test: Option<&'d Dataset>,
-}
-
-impl<'d> Parts<'d> {
-    fn new(recipe: &Recipe, count: usize, validation: Option<&'d Dataset>, test: Option<&'d Dataset>) -> Result<Parts<'d>, Diagnostic> {
-        let all = |dataset: &Dataset| (0..dataset.len()).collect::<Vec<_>>();
-        let (mut learnt, mut measured) = ((0..count).collect(), None);
-        if let Some(validation) = validation {
-            measured = Some(("validation", Some(validation), all(validation)));
-        } else if recipe.validation > 0.0 && count > 1 {
-            let held;
-            (learnt, held) = held_back(count, recipe.validation, recipe.seed);
-            measured = Some(("validation", None, held));
-        }
-        let needs = match recipe.schedule.rate {
-            RateSchedule::ReduceOnPlateau { .. } => Some("the schedule `reduce_on_plateau`"),
-            _ => recipe.early_stopping.map(|_| "`early_stopping`"),
-        };
-        if let (None, Some(what)) = (&measured, needs) {
+/// Errors: `no_validation` when the recipe looks at results of a part that there is not.
+fn check_validation(recipe: &Recipe, parts: &Parts) -> Result<(), Diagnostic> {
+    let needs = match recipe.schedule.rate {
+        RateSchedule::ReduceOnPlateau { .. } => Some("the schedule `reduce_on_plateau`"),
+        _ => recipe.early_stopping.map(|_| "`early_stopping`"),
+    };
+    match needs.filter(|_| parts.validation.is_none()) {
+        None => Ok(()),
+        Some(what) => {
             let error = Diagnostic::new("no_validation", format!("{what} needs data to validate with, and there are none"));
-            return Err(error.help("set `validation = 0.1` in [train] to hold a tenth of the training data back"));
+            Err(error.help("set `validation = 0.1` in [train] to hold a tenth of the training data back"))
         }
-        if measured.is_none() {
-            measured = test.map(|test| ("test", Some(test), all(test)));
-        }
-        Ok(Parts { learnt, measured, test })
     }
 }
 
@@ -124,9 +126,14 @@ impl<'d> Parts<'d> {
 struct Run<'m, 'r> {
     recipe: &'r Recipe,
     options: &'r TrainOptions,
-    train: &'r Dataset,
     parts: Parts<'r>,
+    /// What the data call the classes.
+    classes: Option<&'r [String]>,
     stepper: Stepper<'m>,
+    /// Whether a thread of its own makes the next batch meanwhile.
+    ahead: bool,
+    interruption: Option<Interruption>,
+    events: Option<EventFile>,
     progress: Progress,
 }
 
@@ -139,9 +146,11 @@ impl Run<'_, '_> {
     fn begin(&mut self, out: &mut dyn Write) -> Result<(), Failure> {
         let recipe = self.recipe;
         let text = serde_json::to_string(recipe).map_err(std::io::Error::other)?;
-        let measured = self.parts.measured.as_ref().map_or(0, |(_, _, samples)| samples.len());
-        let tested = self.parts.test.map_or(0, Dataset::len);
-        let mut digest = Sha256::new_with_prefix(format!("{text} on {} samples, {measured} and {tested}", self.train.len()));
+        let measured = self.parts.measured().map_or(0, |part| part.samples.len());
+        let tested = self.parts.test.as_ref().map_or(0, |part| part.samples.len());
+        let label = &self.options.data.label;
+        let samples = self.parts.train.dataset.len();
+        let mut digest = Sha256::new_with_prefix(format!("{text} on {samples} samples, {measured} and {tested}, labels {label:?}"));
         if !recipe.adapters.is_empty() {
             // Checkpoints are without what adapters are for, so it must be the same again.
             if let Some(path) = &self.options.parameters {
@@ -151,7 +160,9 @@ impl Run<'_, '_> {
             self.stepper.fixed().iter().for_each(|array| digest.update(array.bytes()));
         }
         let run = hexadecimal(&digest.finalize());
-        for name in ["checkpoint.safetensors", "best.safetensors", "model.safetensors", "history.csv", "report.html"] {
+        for name in
+            ["checkpoint.safetensors", "best.safetensors", "model.safetensors", "history.csv", "history.jsonl", "report.html", "labels.txt"]
+        {
             remove_unfinished(&self.file(name));
         }
         let path = self.file("checkpoint.safetensors");
@@ -186,7 +197,7 @@ impl Run<'_, '_> {
                     self.take_parameters(path, 0)?;
                 }
                 // What an earlier training left must not be taken for this one's.
-                for name in ["checkpoint.safetensors", "best.safetensors"] {
+                for name in ["checkpoint.safetensors", "best.safetensors", "labels.txt"] {
                     let path = self.file(name);
                     if path.exists() {
                         std::fs::remove_file(&path).map_err(|error| file_error("remove", &path, &error))?;
@@ -194,6 +205,9 @@ impl Run<'_, '_> {
                 }
                 self.progress.run = run;
             }
+        }
+        if let Some(classes) = self.classes {
+            write_whole(&self.file("labels.txt"), |sink| classes.iter().try_for_each(|name| writeln!(sink, "{name}")))?;
         }
         if !self.options.json {
             for (what, value) in self.facts() {
@@ -225,14 +239,9 @@ impl Run<'_, '_> {
         let recipe = self.recipe;
         let count = |slots: &[Slot]| slots.iter().map(|slot| slot.shape.iter().product::<usize>()).sum::<usize>();
         let parameters = count(&recipe.fixed) + count(&recipe.states[..recipe.parameters]);
-        let mut data = format!("{} samples to learn from", grouped(self.parts.learnt.len() as f64));
-        if let Some((part, _, samples)) = &self.parts.measured {
-            data += &format!(", {} for {part}", grouped(samples.len() as f64));
-        }
-        if let (Some(test), Some((part, ..))) = (self.parts.test, &self.parts.measured)
-            && *part != "test"
-        {
-            data += &format!(", {} for test", grouped(test.len() as f64));
+        let mut data = format!("{} samples to learn from", grouped(self.parts.train.samples.len() as f64));
+        for part in [&self.parts.validation, &self.parts.test].into_iter().flatten() {
+            data += &format!(", {} for {}", grouped(part.samples.len() as f64), part.name);
         }
         let schedule = &recipe.schedule;
         vec![
@@ -245,6 +254,12 @@ impl Run<'_, '_> {
 
     /// Trains to the last epoch, or until nothing gets better. Gives whether that was so.
     fn epochs(&mut self, out: &mut dyn Write) -> Result<bool, Failure> {
+        let steps = self.parts.train.samples.len().div_ceil(self.recipe.schedule.batch as usize);
+        let mut events = EventFile::begin(&self.options.out, steps as u64)?;
+        // Points of an epoch under way come with its end, as the others do.
+        let whole = self.progress.points.iter().take_while(|point| point.epochs <= f64::from(self.progress.epochs)).count();
+        events.tell(&self.progress.history, &self.progress.points[..whole])?;
+        self.events = Some(events);
         if self.stops() {
             return Ok(true);
         }
@@ -278,54 +293,67 @@ impl Run<'_, '_> {
         let recipe = self.recipe;
         let schedule = &recipe.schedule;
         let epoch = self.progress.epochs;
-        let order: Vec<usize> = shuffled(self.parts.learnt.len(), recipe.seed, epoch).into_iter().map(|at| self.parts.learnt[at]).collect();
+        let Part { dataset, samples: learnt, .. } = &self.parts.train;
+        let dataset: &Dataset = dataset;
+        let order: Vec<usize> = shuffled(learnt.len(), recipe.seed, epoch).into_iter().map(|at| learnt[at]).collect();
         let batches: Vec<&[usize]> = order.chunks(schedule.batch as usize).collect();
         let bar = bar(order.len() as u64, format!("epoch {}/{}", epoch + 1, schedule.epochs));
         let every = Duration::from_secs_f64(self.options.checkpoint_seconds.unwrap_or(60.0).clamp(0.0, 1e9));
         let (begin, mut saved) = (Instant::now(), Instant::now());
-        let (mut steps_now, mut samples_now, mut since) = (0u64, 0u64, [0.0; 2]);
-        let mut rate = 0.0;
-        while (self.progress.steps_in_epoch as usize) < batches.len() {
-            let at = self.progress.steps_in_epoch;
-            let samples = batches[at as usize];
-            let mut data = self.train.batch(samples)?;
+        let (mut samples_now, mut since) = (0u64, [0.0; 2]);
+        let length = batches.len() as f64;
+        let rate_at = |at: usize, plateau: &Plateau| schedule.rate_at(f64::from(epoch) + at as f64 / length, 1.0 / length, plateau);
+        let make = |at: usize, spent| {
+            let samples = batches[at];
+            let mut data = dataset.batch(samples, spent)?;
             if let Some(slot) = recipe.pictures {
                 augment(&recipe.augment, &mut data[slot], samples, recipe.seed, epoch);
             }
-            rate =
-                schedule.rate_at(f64::from(epoch) + at as f64 / batches.len() as f64, 1.0 / batches.len() as f64, &self.progress.plateau);
-            let loss = self.stepper.step(&data, rate)?;
+            Ok(data)
+        };
+        let first = self.progress.steps_in_epoch as usize;
+        let outcome = each(first..batches.len(), self.ahead, make, |at, data| {
+            let loss = self.stepper.step(data, rate_at(at, &self.progress.plateau))?;
             if !loss.is_finite() {
-                return Err(self.not_finite(loss, &data)?.into());
+                return Err(Failure::from(self.not_finite(loss, data)?));
             }
-            let progress = &mut self.progress;
+            let (samples, progress) = (batches[at].len() as u64, &mut self.progress);
             progress.steps_in_epoch += 1;
             progress.steps += 1;
-            progress.samples += samples.len() as u64;
-            progress.loss_sum += loss * samples.len() as f64;
-            (steps_now, samples_now) = (steps_now + 1, samples_now + samples.len() as u64);
+            progress.samples += samples;
+            progress.loss_sum += loss * samples as f64;
+            samples_now += samples;
             since = [since[0] + loss, since[1] + 1.0];
-            if (at + 1) * POINTS / batches.len() as u64 > at * POINTS / batches.len() as u64 {
-                let epochs = f64::from(epoch) + (at + 1) as f64 / batches.len() as f64;
+            let point = |steps: usize| steps as u64 * POINTS / batches.len() as u64;
+            if point(at + 1) > point(at) {
+                let epochs = f64::from(epoch) + (at + 1) as f64 / length;
                 progress.points.push(Point { epochs, loss: since[0] / since[1] });
                 since = [0.0; 2];
             }
             bar.set_position(progress.samples);
             bar.set_message(format!("loss {:.4}", progress.loss_sum / progress.samples as f64));
-            if saved.elapsed() >= every && (progress.steps_in_epoch as usize) < batches.len() {
+            if self.signal().is_some() {
+                return Ok(ControlFlow::Break(()));
+            }
+            if saved.elapsed() >= every && at + 1 < batches.len() {
                 self.save_checkpoint()?;
                 saved = Instant::now();
             }
-        }
+            Ok(ControlFlow::Continue(()))
+        });
         bar.finish_and_clear();
+        if outcome?.is_break() {
+            return Err(self.interrupted()?);
+        }
         let seconds = begin.elapsed().as_secs_f64();
-        let measured = match &self.parts.measured {
+        let measured = match self.parts.measured() {
             None => None,
-            Some((part, dataset, samples)) => {
-                let dataset = dataset.unwrap_or(self.train);
-                Some(evaluate(recipe, &mut self.stepper, part, dataset, samples)?)
-            }
+            Some(part) => match measure(recipe, &mut self.stepper, part, self.ahead, self.interruption.as_ref())? {
+                None => return Err(self.interrupted()?),
+                measured => measured,
+            },
         };
+        let rate = rate_at(batches.len() - 1, &self.progress.plateau);
         if let Some(error) = self.unsound(measured.as_ref()) {
             return Err(error.into());
         }
@@ -353,7 +381,27 @@ impl Run<'_, '_> {
         (progress.steps_in_epoch, progress.samples, progress.loss_sum) = (0, 0, 0.0);
         self.save_checkpoint()?;
         self.write_report()?;
-        Ok(())
+        let Progress { history, points, .. } = &self.progress;
+        self.events.as_mut().map_or(Ok(()), |events| events.tell(history, points)).map_err(Failure::from)
+    }
+
+    fn signal(&self) -> Option<i32> {
+        self.interruption.as_ref().and_then(Interruption::signal)
+    }
+
+    /// Writes a checkpoint of what is done, and says how to go on with the rest.
+    fn interrupted(&self) -> Result<Failure, Diagnostic> {
+        self.save_checkpoint()?;
+        Ok(self.ended_by_signal())
+    }
+
+    fn ended_by_signal(&self) -> Failure {
+        let Progress { steps, epochs, .. } = self.progress;
+        let place = self.file("checkpoint.safetensors");
+        let message = format!("interrupted after step {steps}, in epoch {}: {} holds what was reached", epochs + 1, place.display());
+        let without = if self.options.overwrite { ", without --overwrite," } else { "" };
+        let help = format!("the same command with --resume{without} goes on from there to the same bits");
+        Failure::Interrupted(self.signal().unwrap_or_default(), Diagnostic::new("interrupted", message).help(help))
     }
 
     /// The first parameter with a number that is not finite.
@@ -406,6 +454,7 @@ impl Run<'_, '_> {
 
     fn write_report(&self) -> Result<(), Diagnostic> {
         write_csv(&self.file("history.csv"), &self.progress.history)?;
+        write_jsonl(&self.file("history.jsonl"), &self.progress.history)?;
         let Progress { history, points, .. } = &self.progress;
         Report { name: &self.recipe.name, facts: self.facts(), history, points, best: self.progress.best.map(|(_, epoch)| epoch) }
             .write(&self.file("report.html"))
@@ -426,12 +475,13 @@ impl Run<'_, '_> {
                 save(&path, tensors.iter().map(|(slot, array)| (*slot, array)), &recipe.name)?;
             }
         }
-        let tested = match self.parts.test {
-            Some(test) => {
-                let all: Vec<usize> = (0..test.len()).collect();
-                Some(evaluate(recipe, &mut self.stepper, "test", test, &all)?)
-            }
+        let tested = match &self.parts.test {
             None => None,
+            Some(test) => match measure(recipe, &mut self.stepper, test, self.ahead, self.interruption.as_ref())? {
+                // The checkpoint of the last epoch stays: the parameters may be those of the best one by now.
+                None => return Err(self.ended_by_signal()),
+                tested => tested,
+            },
         };
         if self.options.json {
             let best = self.progress.best.map(|(_, epoch)| epoch);
@@ -452,29 +502,6 @@ impl Run<'_, '_> {
     }
 }
 
-/// Measures samples of a dataset.
-fn evaluate(recipe: &Recipe, stepper: &mut Stepper, part: &str, dataset: &Dataset, samples: &[usize]) -> Result<Measured, Diagnostic> {
-    let mut measuring: Vec<Measuring> = recipe.metrics.iter().copied().map(Measuring::new).collect();
-    let mut sum = 0.0;
-    let bar = bar(samples.len() as u64, part.to_owned());
-    for batch in samples.chunks(recipe.schedule.batch as usize) {
-        let data = dataset.batch(batch)?;
-        let (loss, outputs) = stepper.evaluate(&data)?;
-        sum += loss * batch.len() as f64;
-        measuring.iter_mut().for_each(|metric| metric.add(outputs, &data));
-        bar.inc(batch.len() as u64);
-    }
-    bar.finish_and_clear();
-    let several = recipe.metrics.iter().any(|metric| metric.output != recipe.metrics[0].output);
-    let name = |metric: &super::recipe::MeasuredOutput| match several {
-        true => format!("{} of {}", metric.metric.name(), recipe.data[metric.target].name),
-        false => metric.metric.name(),
-    };
-    let values = measuring.iter().map(|metric| Some(metric.value()).filter(|value| value.is_finite()));
-    let metrics = recipe.metrics.iter().map(name).zip(values).collect();
-    Ok(Measured { part: part.to_owned(), loss: sum / samples.len().max(1) as f64, metrics })
-}
-
 /// What stays and is in checkpoints nevertheless: nothing where adapters are trained, which are small beside it.
 fn held(recipe: &Recipe) -> &[Slot] {
     if recipe.adapters.is_empty() { &recipe.fixed } else { &[] }
@@ -484,37 +511,4 @@ fn held(recipe: &Recipe) -> &[Slot] {
 fn save_parameters(recipe: &Recipe, stepper: &Stepper, path: &Path) -> Result<(), Diagnostic> {
     let changed = recipe.states[..recipe.parameters].iter().zip(stepper.evaluated());
     save(path, recipe.fixed.iter().zip(stepper.fixed()).chain(changed), &recipe.name)
-}
-
-/// A bar that is seen on terminals only.
-fn bar(length: u64, what: String) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(10));
-    let style = ProgressStyle::with_template("{prefix:>12} {bar:36} {pos}/{len}  {msg}  {eta} left").expect("it is well formed");
-    bar.set_style(style.progress_chars("━╸ "));
-    bar.set_prefix(what);
-    bar
-}
-
-/// A whole number with commas between thousands.
-fn grouped(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let head = digits.len() % 3;
-    let mut text = digits[..head].to_owned();
-    for group in digits.as_bytes()[head..].chunks(3) {
-        if !text.is_empty() {
-            text.push(',');
-        }
-        text.push_str(&String::from_utf8_lossy(group));
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::grouped;
-
-    #[test]
-    fn thousands_are_grouped() {
-        assert_eq!([0.0, 999.0, 1000.0, 1_234_567.0].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-    }
 }

@@ -192,21 +192,53 @@ impl<'m> Stepper<'m> {
         Ok(session.outputs()[0].bytes().iter().map(|flag| *flag != 0).collect())
     }
 
-    /// The loss of a batch and what the network gives for it.
-    ///
-    /// Errors: as [`Stepper::step`].
-    pub fn evaluate(&mut self, data: &[Array]) -> Result<(f64, &[Array]), Diagnostic> {
-        let states = &self.states;
-        let inputs = data.iter().chain(&self.fixed).chain(self.evaluated.iter().map(|at| &states[*at]));
-        let dims = self.evaluation.model.solve_symbols(inputs.clone())?;
-        let session = self.evaluation.of(dims)?;
-        session.run(inputs)?;
-        let (loss, outputs) = session.outputs().split_at(1);
-        Ok((loss[0].get_f64(0), outputs))
-    }
-
     /// Memory of the step's intermediate values at the sizes met so far.
     pub fn arena_bytes(&self) -> i64 {
         self.step.by_dims.values().map(Session::arena_bytes).max().unwrap_or(0)
     }
+}
+
+/// What measures batches.
+pub trait Evaluates {
+    /// The loss of a batch and what the network gives for it. `data` are in the order of the recipe.
+    ///
+    /// Errors: as [`Stepper::step`].
+    fn evaluate(&mut self, data: &[Array]) -> Result<(f64, &[Array]), Diagnostic>;
+}
+
+impl Evaluates for Stepper<'_> {
+    fn evaluate(&mut self, data: &[Array]) -> Result<(f64, &[Array]), Diagnostic> {
+        let states = &self.states;
+        let parameters = self.fixed.iter().chain(self.evaluated.iter().map(|at| &states[*at]));
+        evaluate(&mut self.evaluation, data.iter().chain(parameters))
+    }
+}
+
+/// The evaluation of a network that is not trained any more.
+pub struct Evaluator<'m> {
+    evaluation: Sessions<'m>,
+    parameters: Vec<Array>,
+}
+
+impl<'m> Evaluator<'m> {
+    /// The compiled evaluation with these parameters: those that training does not change, then the others.
+    pub fn new(evaluation: &'m Model, parameters: Vec<Array>, pool: &'m ThreadPool) -> Evaluator<'m> {
+        Evaluator { evaluation: Sessions::new(evaluation, pool), parameters }
+    }
+}
+
+impl Evaluates for Evaluator<'_> {
+    fn evaluate(&mut self, data: &[Array]) -> Result<(f64, &[Array]), Diagnostic> {
+        evaluate(&mut self.evaluation, data.iter().chain(&self.parameters))
+    }
+}
+
+fn evaluate<'s, 'i>(
+    evaluation: &'s mut Sessions,
+    inputs: impl Iterator<Item = &'i Array> + Clone,
+) -> Result<(f64, &'s [Array]), Diagnostic> {
+    let session = evaluation.of(evaluation.model.solve_symbols(inputs.clone())?)?;
+    session.run(inputs)?;
+    let (loss, outputs) = session.outputs().split_at(1);
+    Ok((loss[0].get_f64(0), outputs))
 }

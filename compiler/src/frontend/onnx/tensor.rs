@@ -161,6 +161,25 @@ pub fn dtype(data_type: i32) -> Result<DType, Diagnostic> {
     })
 }
 
+/// The number of `TensorProto.DataType` for Kiln's type.
+pub fn data_type(dtype: DType) -> i32 {
+    match dtype {
+        DType::F32 => 1,
+        DType::U8 => 2,
+        DType::I8 => 3,
+        DType::U16 => 4,
+        DType::I16 => 5,
+        DType::I32 => 6,
+        DType::I64 => 7,
+        DType::Bool => 9,
+        DType::F16 => 10,
+        DType::F64 => 11,
+        DType::U32 => 12,
+        DType::U64 => 13,
+        DType::BF16 => 16,
+    }
+}
+
 /// The name ONNX gives a `TensorProto.DataType`, in lower case.
 pub fn dtype_name(data_type: i32) -> String {
     const NAMES: [&str; 29] = [

@@ -1,24 +1,39 @@
-//! Data as pictures, a directory for each class: `CLASS/*.png`, or `train/CLASS/*.png` with `validation/…` and `test/…` beside it.
+//! Data as pictures or sounds, a directory for each class: `CLASS/*.png`, or `train/CLASS/*.png` with `validation/…` and `test/…` beside
+//! it. To predict, files without classes do as well.
 
-use super::{Dataset, Splits, Wanted};
-use crate::arrays::Array;
+use super::items::{Items, is_item, label_of};
+use super::labels::Classes;
+use super::{Dataset, Splits, Wanted, of_parts};
 use crate::files::file_error;
-use crate::pictures::{decode, to_input};
-use kiln_ir::{DType, Diagnostic};
+use kiln_ir::Diagnostic;
 use std::path::{Path, PathBuf};
 
-/// The pictures under a directory; `None` if it has no directories. Errors: `file`; what decoding reports; `data`.
+/// The files under a directory; `None` if it has no directories, nor files where no classes are wanted. Errors: `file`; what decoding
+/// reports; `data`.
 pub fn open(path: &Path, wanted: &Wanted) -> Result<Option<Splits>, Diagnostic> {
-    let inner = |names: &[&str]| names.iter().map(|name| path.join(name)).find(|path| path.is_dir());
-    let train = inner(&["train"]).unwrap_or_else(|| path.to_path_buf());
-    let classes = directories(&train)?;
-    if classes.is_empty() {
+    let has_target = wanted.slots.iter().any(|slot| slot.is_target);
+    let has_samples = |path: &Path| {
+        let own = !has_target && entries(path)?.iter().any(|entry| is_item(entry));
+        Ok::<_, Diagnostic>(own || !directories(path)?.is_empty())
+    };
+    let split = path.join("train").is_dir();
+    if !has_samples(&if split { path.join("train") } else { path.to_path_buf() })? {
         return Ok(None);
     }
-    let labels = wanted.signature.labels.clone().unwrap_or(classes);
-    let part = |place: Option<PathBuf>| place.map(|place| read(&place, &labels, wanted)).transpose();
-    let (validation, test) = if train == path { (None, None) } else { (inner(&["validation", "val"]), inner(&["test"])) };
-    Ok(Some(Splits { train: read(&train, &labels, wanted)?, validation: part(validation)?, test: part(test)? }))
+    let find = |part: &str| match split {
+        true => Some(path.join(part)).filter(|path| path.is_dir()),
+        false => Some(path.to_path_buf()).filter(|_| part == "train"),
+    };
+    of_parts(find, |place, classes| {
+        if classes.is_none() {
+            let names = wanted.signature.labels.clone().map_or_else(|| directories(place), Ok)?;
+            if has_target {
+                wanted.check_classes(wanted.labels()?, &names, &place.display().to_string())?;
+            }
+            *classes = Some(Classes::Names(names));
+        }
+        read(place, wanted, classes.as_ref().filter(|_| has_target))
+    })
 }
 
 /// Names of the directories in a directory, in order. Errors: `file`.
@@ -37,43 +52,26 @@ fn entries(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     Ok(found)
 }
 
-fn read(path: &Path, labels: &[String], wanted: &Wanted) -> Result<Dataset, Diagnostic> {
-    let (input, image) = wanted.image()?;
-    let target = wanted.labels()?;
+/// The samples of a part, with the numbers of their classes if those are wanted.
+fn read(path: &Path, wanted: &Wanted, classes: Option<&Classes>) -> Result<Dataset, Diagnostic> {
     let place = path.display().to_string();
-    let (mut bytes, mut classes, mut shape) = (Vec::new(), Vec::new(), None);
+    let mut files: Vec<(PathBuf, i64)> = Vec::new();
+    let add = |files: &mut Vec<(PathBuf, i64)>, directory: &Path, label: i64| {
+        files.extend(entries(directory)?.into_iter().filter(|file| is_item(file)).map(|file| (file, label)));
+        Ok::<_, Diagnostic>(())
+    };
+    if classes.is_none() {
+        add(&mut files, path, 0)?;
+    }
     for class in directories(path)? {
-        let number = labels.iter().position(|label| *label == class).ok_or_else(|| {
-            let error = Diagnostic::new("data", format!("{place}: `{class}` is no class of the network"));
-            error.help(format!("its classes are {}", labels.join(", ")))
-        })?;
-        for file in entries(&path.join(&class))? {
-            let extension = file.extension().unwrap_or_default().to_ascii_lowercase();
-            if extension != "png" && extension != "jpg" && extension != "jpeg" {
-                continue;
-            }
-            let picture = to_input(&[decode(&file)?], &image, wanted.signature)?;
-            let first = shape.get_or_insert_with(|| picture.shape().to_vec());
-            if *first != picture.shape() {
-                return Err(Diagnostic::new(
-                    "data",
-                    format!("{}: pictures are of different sizes, and the input's is open", file.display()),
-                ));
-            }
-            bytes.extend_from_slice(picture.bytes());
-            classes.extend_from_slice(&(number as i64).to_le_bytes());
-        }
+        let number = label_of(classes, &class).map_err(|text| Diagnostic::new("data", format!("{place}: {text}")))?;
+        add(&mut files, &path.join(&class), number)?;
     }
-    let Some(mut shape) = shape else { return Err(Diagnostic::new("data", format!("{place}: there are no pictures"))) };
-    let count = classes.len() / 8;
-    shape[0] = count;
-    let pictures = Array::from_bytes(wanted.decl(input).dtype, shape, &bytes)?;
-    let (mut pictures, mut classes) = (Some(pictures), Some(Array::from_bytes(DType::I64, vec![count], &classes)?));
-    let mut columns = Vec::new();
-    for slot in 0..wanted.slots.len() {
-        let array = if slot == input { pictures.take() } else { classes.take().filter(|_| slot == target) };
-        let array = array.ok_or_else(|| Diagnostic::new("data", format!("{place}: nothing here is `{}`", wanted.slots[slot].name)))?;
-        columns.push(wanted.column(slot, array, None, &place)?);
+    let nothing = || Diagnostic::new("data", format!("{place}: there are no pictures or sounds"));
+    let mut items = Items::new(&files.first().ok_or_else(nothing)?.0, wanted)?;
+    for (file, label) in &files {
+        let name = file.strip_prefix(path).unwrap_or(file).display().to_string();
+        items.add(file, &name, *label).or_else(|error| wanted.leave_out(error))?;
     }
-    wanted.dataset(columns, &place)
+    items.dataset(&place)
 }

@@ -318,11 +318,13 @@ impl Tiles {
         if !self.outer_rows.is_empty() {
             return None;
         }
-        match (known, others.as_const()) {
-            (Some(rows), Some(others)) if others < 8 && rows >= 2 * ROW_BLOCK => Some(ROW_BLOCK),
-            (Some(rows), _) if rows <= PACKED_ROW_BLOCK => None,
-            _ => Some(PACKED_ROW_BLOCK),
+        let Some(rows) = known else { return Some(PACKED_ROW_BLOCK) };
+        if rows >= 2 * ROW_BLOCK && others.as_const().is_some_and(|others| others < 8) {
+            return Some(ROW_BLOCK);
         }
+        // Blocks alike: a small one at the end would pack as much as the others.
+        let blocks = (rows + PACKED_ROW_BLOCK / 2) / PACKED_ROW_BLOCK;
+        (blocks > 1).then(|| (rows + blocks * ROW_BLOCK - 1) / (blocks * ROW_BLOCK) * ROW_BLOCK)
     }
 
     /// Whether chunks of depth are the outer loop of a task.

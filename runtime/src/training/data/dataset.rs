@@ -1,0 +1,107 @@
+//! Samples in memory or in files, and batches of them.
+
+use super::values::Values;
+use crate::arrays::{Array, element};
+use crate::pictures::pixel_rule;
+use kiln_ir::artifact::{ImageInput, Layout};
+use kiln_ir::{DType, Diagnostic};
+
+/// Samples: one column for each slot of the recipe.
+pub struct Dataset {
+    pub(super) columns: Vec<Column>,
+    pub(super) len: usize,
+    /// What the samples are called, where they are files.
+    pub names: Option<Vec<String>>,
+}
+
+/// One slot's values for all samples.
+pub struct Column {
+    /// The values, in the type of the file.
+    pub(super) values: Values,
+    /// Which axis counts the samples.
+    pub(super) axis: usize,
+    /// The type that the step takes.
+    pub(super) dtype: DType,
+    /// How bytes of pictures become numbers.
+    pub(super) pixels: Option<Pixels>,
+}
+
+impl Dataset {
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none, which [`open`](super::open) refuses.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// These samples as a batch: one array for each slot, in the types and shapes of the step. A batch that is done with, or none, gives
+    /// its memory.
+    ///
+    /// Errors: `memory`; `file` when a file that values are in cannot be read any more.
+    pub fn batch(&self, samples: &[usize], spent: Vec<Array>) -> Result<Vec<Array>, Diagnostic> {
+        let mut spent = spent.into_iter();
+        self.columns.iter().map(|column| column.batch(samples, spent.next())).collect()
+    }
+}
+
+impl Column {
+    fn batch(&self, samples: &[usize], spent: Option<Array>) -> Result<Array, Diagnostic> {
+        let shape = &self.values.shape;
+        let mut batch_shape = shape.clone();
+        batch_shape[self.axis] = samples.len();
+        let outer: usize = shape[..self.axis].iter().product();
+        let inner: usize = shape[self.axis + 1..].iter().product();
+        let fits = |mut array: Array| (array.dtype() == self.dtype && array.reshape_within(&batch_shape)).then_some(array);
+        let mut batch = spent.and_then(fits).map_or_else(|| Array::zeroed(self.dtype, batch_shape.clone()), Ok)?;
+        let (dtype, size) = (self.values.dtype, self.values.dtype.size_bytes());
+        let mut scratch = Vec::new();
+        for (at, sample) in samples.iter().enumerate() {
+            for row in 0..outer {
+                let (from, to) = ((row * shape[self.axis] + sample) * inner, (row * samples.len() + at) * inner);
+                let bytes = self.values.read(from, inner, &mut scratch)?;
+                match &self.pixels {
+                    None if self.dtype == dtype => batch.bytes_mut()[to * size..(to + inner) * size].copy_from_slice(bytes),
+                    None => {
+                        let numbers = bytes.chunks_exact(size).map(|bytes| element(dtype, bytes));
+                        numbers.enumerate().for_each(|(i, number)| batch.set_f64(to + i, number));
+                    }
+                    Some(pixels) => pixels.write(bytes, &mut batch, to),
+                }
+            }
+        }
+        Ok(batch)
+    }
+}
+
+/// How bytes of pictures become numbers.
+pub(super) struct Pixels {
+    layout: Layout,
+    /// For each channel the number of every byte.
+    tables: Vec<Vec<f64>>,
+}
+
+impl Pixels {
+    pub(super) fn new(image: &ImageInput) -> Pixels {
+        let table = |channel| {
+            let number = pixel_rule(image, channel);
+            (0..=255u8).map(|byte| number(f64::from(byte))).collect()
+        };
+        Pixels { layout: image.layout, tables: (0..image.channels.max(1) as usize).map(table).collect() }
+    }
+
+    /// Writes the numbers of one picture from place `to` on.
+    fn write(&self, bytes: &[u8], batch: &mut Array, to: usize) {
+        let channels = self.tables.len();
+        let plane = (bytes.len() / channels).max(1);
+        for (i, byte) in bytes.iter().enumerate() {
+            let channel = match self.layout {
+                Layout::Nchw => (i / plane).min(channels - 1),
+                Layout::Nhwc => i % channels,
+            };
+            batch.set_f64(to + i, self.tables[channel][usize::from(*byte)]);
+        }
+    }
+}

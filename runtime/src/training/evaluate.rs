@@ -1,0 +1,61 @@
+//! A trained network measured: its loss and every metric of its recipe on a part of the data.
+
+use super::checkpoint::load;
+use super::data::{DataOptions, Wanted, open};
+use super::measure::measure;
+use super::parts::{PartName, Parts};
+use super::progress::{grouped, tell_left_out};
+use super::recipe::Recipe;
+use super::stepper::Evaluator;
+use crate::model::Model;
+use crate::program::Failure;
+use crate::threads::ThreadPool;
+use serde_json::{Map, Value, json};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// What is asked of an evaluation.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct EvaluateOptions {
+    /// Where the data are, and how they are read.
+    pub data: DataOptions,
+    /// Which part of them; else that for tests, or that for validation.
+    pub part: Option<PartName>,
+    /// What training left.
+    pub parameters: PathBuf,
+    /// Samples at once, in place of the recipe's.
+    pub batch: Option<u32>,
+    /// The seed of the training, in place of the recipe's: it says which samples were held back.
+    pub seed: Option<u64>,
+    /// Answer in JSON.
+    pub json: bool,
+}
+
+/// Measures and says what came out. `evaluation` is the compiled function of the recipe.
+///
+/// Errors: parameters and data that cannot be read or do not fit; what generated code reports.
+pub fn evaluate(
+    mut recipe: Recipe,
+    evaluation: &Model,
+    options: &EvaluateOptions,
+    pool: &ThreadPool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    recipe.schedule.batch = options.batch.unwrap_or(recipe.schedule.batch);
+    recipe.seed = options.seed.unwrap_or(recipe.seed);
+    let (parameters, _) = load(&options.parameters, recipe.fixed.iter().chain(&recipe.states[..recipe.parameters]))?;
+    let wanted = Wanted::new(&recipe.data, evaluation.signature(), &options.data);
+    let splits = open(&wanted)?;
+    let part = Parts::new(&recipe, &splits).choose(options.part)?;
+    let mut evaluator = Evaluator::new(evaluation, parameters, pool);
+    let measured = measure(&recipe, &mut evaluator, &part, pool.workers() > 1, None)?.expect("nothing interrupts it");
+    let samples = part.samples.len();
+    if options.json {
+        let metrics: Map<String, Value> = measured.metrics.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        let left_out = wanted.left_out();
+        let answer = json!({ "part": measured.part, "samples": samples, "loss": measured.loss, "metrics": metrics, "left_out": left_out });
+        return Ok(writeln!(out, "{answer}")?);
+    }
+    tell_left_out(&wanted, out)?;
+    Ok(writeln!(out, "{}, over {} samples", measured.text(), grouped(samples as f64))?)
+}

@@ -1,0 +1,276 @@
+//! What a network says of each sample of data: a table or arrays, with labels where outputs are scores of classes.
+
+use super::data::{DataOptions, Dataset, Wanted, open};
+use super::loader::each;
+use super::meaning::{Meaning, label};
+use super::parts::{PartName, dataset_of};
+use super::progress::{bar, grouped, tell_left_out};
+use super::recipe::{Allowed, DataSlot};
+use crate::arrays::{Array, concatenate, first_items};
+use crate::files::write_whole;
+use crate::npz::write_npz;
+use crate::program::Failure;
+use crate::program::network::Network;
+use crate::report::rank;
+use kiln_ir::artifact::{Extent, Signature, TensorDecl};
+use kiln_ir::{DType, Diagnostic};
+use serde_json::json;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+/// What is asked of a prediction.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct PredictOptions {
+    /// Where the data are, and how they are read.
+    pub data: DataOptions,
+    /// Which part of them; else that for tests, or that for validation, or the only one.
+    pub part: Option<PartName>,
+    /// Where the predictions go: a `.csv`, `.tsv` or `.npz` file.
+    pub out: PathBuf,
+    /// Samples at once, where the network leaves that open.
+    pub batch: u32,
+    /// What each output means; `None`: found out from what it gives.
+    pub meanings: Vec<Option<Meaning>>,
+    /// What the classes are called.
+    pub labels: Option<Vec<String>>,
+    /// Answer in JSON.
+    pub json: bool,
+}
+
+/// The answers to one batch.
+struct Answers {
+    /// Names of the samples.
+    samples: Vec<String>,
+    outputs: Vec<Array>,
+    /// For each output that is one of labels, the labels and how sure they are.
+    labels: Vec<Option<(Array, Option<Array>)>>,
+}
+
+/// Runs the network over data and writes what it says.
+///
+/// Errors: usage for a file of another kind; data that cannot be read or do not fit; what fails while computing; `file`.
+pub fn predict(options: &PredictOptions, network: &mut dyn Network, ahead: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    let signature = &network.signature().clone();
+    let delimiter = match options.out.extension().and_then(|extension| extension.to_str()) {
+        Some("csv") => Some(b','),
+        Some("tsv") => Some(b'\t'),
+        Some("npz") => None,
+        _ => return Err(Failure::Usage(format!("--out {}: predictions go into a .csv, .tsv or .npz file", options.out.display()))),
+    };
+    let slots = signature.inputs.iter().map(slot).collect::<Result<Vec<_>, _>>()?;
+    signature.outputs.iter().try_for_each(|output| check_output(output, signature, &slots))?;
+    let wanted = Wanted::new(&slots, signature, &options.data);
+    let splits = open(&wanted)?;
+    let dataset = dataset_of(&splits, options.part)?;
+    let mut run = Run { options, signature, dataset, fixed: fixed_batch(signature, &slots)?, meanings: Vec::new() };
+    match delimiter {
+        Some(delimiter) => run.write_table(network, ahead, delimiter)?,
+        None => run.write_arrays(network, ahead)?,
+    }
+    match options.json {
+        true => {
+            let answer = json!({ "samples": dataset.len(), "predictions": options.out, "left_out": wanted.left_out() });
+            writeln!(out, "{answer}")?;
+        }
+        false => {
+            tell_left_out(&wanted, out)?;
+            writeln!(out, "wrote {} predictions to {}", grouped(dataset.len() as f64), options.out.display())?;
+        }
+    }
+    Ok(())
+}
+
+/// An input as a slot of data: samples lie along the axis that is called `batch`, else along the first.
+fn slot(input: &TensorDecl) -> Result<DataSlot, Diagnostic> {
+    let named = input.shape.iter().position(|extent| *extent == Extent::Expression("batch".into()));
+    let batch_axis = named.unwrap_or(0);
+    if input.shape.is_empty() {
+        let error = Diagnostic::new("predict_input", format!("input `{}` is a single number, and not one for each sample", input.name));
+        return Err(error.help("`kiln run` takes any inputs, once"));
+    }
+    Ok(DataSlot { name: input.name.clone(), is_target: false, batch_axis, allowed: Allowed::Anything })
+}
+
+/// Errors: `predict_output` for an output that does not have its samples in front, as the first input has them.
+fn check_output(output: &TensorDecl, signature: &Signature, slots: &[DataSlot]) -> Result<(), Diagnostic> {
+    let Some((input, slot)) = signature.inputs.first().zip(slots.first()) else {
+        return Err(Diagnostic::new("predict_input", "the network takes no inputs: there is nothing to predict from"));
+    };
+    let batch = &input.shape[slot.batch_axis];
+    if output.shape.first() == Some(batch) {
+        return Ok(());
+    }
+    let message = format!("output {output} has not one row for each sample of {input}");
+    Err(Diagnostic::new("predict_output", message).help("`kiln run` takes such networks, once"))
+}
+
+/// How many samples the network takes at once, if it says.
+fn fixed_batch(signature: &Signature, slots: &[DataSlot]) -> Result<Option<usize>, Diagnostic> {
+    let sizes = signature.inputs.iter().zip(slots).map(|(input, slot)| match &input.shape[slot.batch_axis] {
+        Extent::Fixed(size) => usize::try_from(*size).ok().filter(|size| *size > 0),
+        Extent::Expression(_) => None,
+    });
+    let sizes: Vec<Option<usize>> = sizes.collect();
+    match sizes.iter().all(|size| *size == sizes[0]) {
+        true => Ok(sizes[0]),
+        false => Err(Diagnostic::new("predict_input", "the inputs take different numbers of samples").help("`kiln run` takes them, once")),
+    }
+}
+
+struct Run<'r> {
+    options: &'r PredictOptions,
+    signature: &'r Signature,
+    dataset: &'r Dataset,
+    fixed: Option<usize>,
+    /// What each output means, known from the first batch on.
+    meanings: Vec<Meaning>,
+}
+
+impl Run<'_> {
+    /// Gives `take` the answers, batch by batch.
+    fn each(
+        &mut self,
+        network: &mut dyn Network,
+        ahead: bool,
+        mut take: impl FnMut(&Self, Answers) -> Result<(), Diagnostic>,
+    ) -> Result<(), Diagnostic> {
+        let (dataset, fixed) = (self.dataset, self.fixed);
+        let size = fixed.unwrap_or(self.options.batch.max(1) as usize);
+        let batches = dataset.len().div_ceil(size);
+        let samples = |at: usize| at * size..((at + 1) * size).min(dataset.len());
+        let make = |at: usize, spent| {
+            let mut samples: Vec<usize> = samples(at).collect();
+            // A fixed batch is filled with its last sample.
+            let last = samples[samples.len() - 1];
+            samples.resize(fixed.unwrap_or(samples.len()), last);
+            dataset.batch(&samples, spent)
+        };
+        let bar = bar(dataset.len() as u64, "predicting".to_owned());
+        let outcome = each(0..batches, ahead, make, |at, data| {
+            network.prepare(data)?;
+            network.run(data)?;
+            let samples = samples(at);
+            let given = samples.len();
+            let outputs = network.outputs().iter().map(|output| first_items(output, size.min(output.shape()[0]), given));
+            let answers = self.answers(samples, outputs.collect::<Result<_, _>>()?)?;
+            take(self, answers)?;
+            bar.inc(given as u64);
+            Ok::<_, Diagnostic>(ControlFlow::Continue(()))
+        });
+        bar.finish_and_clear();
+        outcome.map(drop)
+    }
+
+    fn answers(&mut self, samples: std::ops::Range<usize>, outputs: Vec<Array>) -> Result<Answers, Diagnostic> {
+        if self.meanings.is_empty() {
+            let names = self.options.labels.as_deref();
+            let guess = |output: &Array| match rank(std::slice::from_ref(output), names, 1) {
+                Some(ranking) => Meaning::Classes { logits: !ranking.is_distribution },
+                None => Meaning::Values,
+            };
+            let told = |at: usize| self.options.meanings.get(at).copied().flatten();
+            self.meanings = outputs.iter().enumerate().map(|(at, output)| told(at).unwrap_or_else(|| guess(output))).collect();
+        }
+        let labels = outputs.iter().zip(&self.meanings).map(|(output, meaning)| label(output, *meaning)).collect::<Result<_, _>>()?;
+        let name = |at: usize| self.dataset.names.as_ref().map_or_else(|| at.to_string(), |names| names[at].clone());
+        Ok(Answers { samples: samples.map(name).collect(), outputs, labels })
+    }
+
+    /// What stands before `label` and `confidence` where several outputs have them.
+    fn prefix(&self, output: usize) -> String {
+        match self.meanings.iter().filter(|meaning| **meaning != Meaning::Values).count() {
+            0 | 1 => String::new(),
+            _ => format!("{}.", self.signature.outputs[output].name),
+        }
+    }
+
+    fn write_table(&mut self, network: &mut dyn Network, ahead: bool, delimiter: u8) -> Result<(), Diagnostic> {
+        let mut failed = None;
+        let path = &self.options.out;
+        let written = write_whole(path, |sink| {
+            let mut table = csv::WriterBuilder::new().delimiter(delimiter).from_writer(sink);
+            let mut begun = false;
+            let outcome = self.each(network, ahead, |run, answers| {
+                let wrong = |error: csv::Error| Diagnostic::new("file", format!("cannot write {}: {error}", path.display()));
+                if !begun {
+                    table.write_record(run.header(&answers)).map_err(wrong)?;
+                    begun = true;
+                }
+                run.rows(&answers).try_for_each(|row| table.write_record(row)).map_err(wrong)
+            });
+            table.flush()?;
+            outcome.map_err(|error| io::Error::other(failed.insert(error).message.clone()))
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => written,
+        }
+    }
+
+    fn header(&self, answers: &Answers) -> Vec<String> {
+        let mut header = vec!["sample".to_owned()];
+        let numbered = |name: &str, array: &Array| -> Vec<String> {
+            match array.len() / answers.samples.len() {
+                1 => vec![name.to_owned()],
+                n => (0..n).map(|i| format!("{name}[{i}]")).collect(),
+            }
+        };
+        for (at, labels) in answers.labels.iter().enumerate() {
+            let Some((labels, sure)) = labels else { continue };
+            header.extend(numbered(&format!("{}label", self.prefix(at)), labels));
+            header.extend(sure.iter().flat_map(|sure| numbered(&format!("{}confidence", self.prefix(at)), sure)));
+        }
+        for (output, array) in self.signature.outputs.iter().zip(&answers.outputs) {
+            header.extend(numbered(&output.name, array));
+        }
+        header
+    }
+
+    fn rows<'a>(&'a self, answers: &'a Answers) -> impl Iterator<Item = Vec<String>> + 'a {
+        let count = answers.samples.len();
+        let of_row = move |array: &'a Array, row: usize| {
+            let n = array.len() / count;
+            (row * n..(row + 1) * n).map(move |i| array.get_f64(i))
+        };
+        let named = |label: f64| {
+            let names = self.options.labels.as_ref();
+            names.and_then(|names| names.get(label as usize)).cloned().unwrap_or_else(|| label.to_string())
+        };
+        answers.samples.iter().enumerate().map(move |(row, sample)| {
+            let mut fields = vec![sample.clone()];
+            for (labels, sure) in answers.labels.iter().flatten() {
+                fields.extend(of_row(labels, row).map(named));
+                fields.extend(sure.iter().flat_map(|sure| of_row(sure, row)).map(|sure| (sure as f32).to_string()));
+            }
+            for output in &answers.outputs {
+                // The shortest text that is read as the same number of its type.
+                let text = |number: f64| if output.dtype() == DType::F64 { number.to_string() } else { (number as f32).to_string() };
+                let exact = |number: f64| if output.dtype().is_float() { text(number) } else { number.to_string() };
+                fields.extend(of_row(output, row).map(exact));
+            }
+            fields
+        })
+    }
+
+    fn write_arrays(&mut self, network: &mut dyn Network, ahead: bool) -> Result<(), Diagnostic> {
+        let mut all: Vec<Answers> = Vec::new();
+        self.each(network, ahead, |_, answers| {
+            all.push(answers);
+            Ok(())
+        })?;
+        let mut arrays = Vec::new();
+        for (at, output) in self.signature.outputs.iter().enumerate() {
+            arrays.push((output.name.clone(), concatenate(all.iter().map(|answers| &answers.outputs[at]))?));
+            let labels = || all.iter().filter_map(move |answers| answers.labels[at].as_ref());
+            let prefix = self.prefix(at);
+            if labels().next().is_some() {
+                arrays.push((format!("{prefix}label"), concatenate(labels().map(|(labels, _)| labels))?));
+            }
+            if labels().any(|(_, sure)| sure.is_some()) {
+                arrays.push((format!("{prefix}confidence"), concatenate(labels().filter_map(|(_, sure)| sure.as_ref()))?));
+            }
+        }
+        write_npz(&self.options.out, arrays.iter().map(|(name, array)| (name.as_str(), array)))
+    }
+}
