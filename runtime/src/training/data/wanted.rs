@@ -58,12 +58,10 @@ impl<'r> Wanted<'r> {
 
     /// Names under which files may have the values of a slot.
     pub(super) fn names(&self, at: usize) -> Vec<String> {
-        let targets = self.slots.iter().filter(|slot| slot.is_target).count();
         let slot = &self.slots[at];
-        let (alone, short) = match slot.is_target {
-            true => (targets == 1, ["Y", "y"]),
-            false => (self.slots.len() - targets == 1, ["X", "x"]),
-        };
+        let alone = self.slots.iter().filter(|other| other.is_target == slot.is_target && other.allowed != Allowed::Lengths).count() == 1
+            && slot.allowed != Allowed::Lengths;
+        let short = if slot.is_target { ["Y", "y"] } else { ["X", "x"] };
         let mut names = vec![slot.name.clone(), self.decl(at).name.clone()];
         names.extend(short.into_iter().filter(|_| alone).map(str::to_owned));
         names
@@ -77,7 +75,8 @@ impl<'r> Wanted<'r> {
 
     /// Whether a slot takes numbers of classes.
     pub(super) fn is_label(&self, slot: usize) -> bool {
-        self.slots[slot].is_target && self.decl(slot).dtype == DType::I64
+        let DataSlot { is_target, allowed, .. } = self.slots[slot];
+        is_target && allowed != Allowed::Lengths && self.decl(slot).dtype == DType::I64
     }
 
     /// The slot that takes pictures: one input, and how.
