@@ -191,7 +191,7 @@ fn block(how: &Winograd, geometry: &Geometry, usual: &Usual) -> Block {
     let image_bytes = (costs.patch_bytes + costs.product_bytes).max(1.0) as i64;
     if how.tap_tiles(geometry).iter().any(|n| *n > 1) {
         // Many taps and channels, few products: the gradient by a kernel.
-        let size = costs.close_channels();
+        let size = even(costs.close_channels(), usual.channels);
         return if geometry.channels.as_const().is_some_and(|all| all <= size) { Block::Whole } else { Block::Channels(size) };
     }
     let (rows, whole) = (how.output_tiles(geometry)[0], geometry.outputs[0] % how.outputs as i64 == 0);
@@ -199,12 +199,18 @@ fn block(how: &Winograd, geometry: &Geometry, usual: &Usual) -> Block {
         let fits = |size: &i64| rows % size == 0 && image_bytes / rows * size <= CLOSE_BYTES;
         return Block::Rows((1..rows).rev().find(fits).unwrap_or(1));
     }
-    let size = (CLOSE_BYTES / image_bytes).max(1);
+    let size = even((CLOSE_BYTES / image_bytes).max(1), usual.images);
     match geometry.images.as_const() {
         Some(all) if all <= size => Block::Whole,
         _ if image_bytes.saturating_mul(size) < LEAST_BLOCK_BYTES => Block::Whole,
         _ => Block::Images(size),
     }
+}
+
+/// A size near the largest that fits, of which there is a whole number in all if that is possible: what is left over goes one by one.
+fn even(most: i64, all: f64) -> i64 {
+    let all = all as i64;
+    (most / 2 + 1..=most.min(all)).rev().find(|size| all % size == 0).unwrap_or(most)
 }
 
 /// How far the taps of a convolution's tiles reach, and its patches, beyond the operand along each axis.
