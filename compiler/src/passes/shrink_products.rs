@@ -180,10 +180,10 @@ impl Step<'_> {
 
     fn find_slice(&mut self, value: Value, axis: usize, depth: usize) -> Option<Value> {
         let (op, x) = self.producer(value)?;
-        let shape = self.shape(value);
-        let without = [&shape[..axis], &shape[axis + 1..]].concat();
         match &op {
             Op::Broadcast(_) => {
+                let shape = self.shape(value);
+                let without = [&shape[..axis], &shape[axis + 1..]].concat();
                 let from = self.shape(x[0]);
                 let inner = (axis + from.len()).checked_sub(shape.len());
                 let inner = match inner {
@@ -195,19 +195,34 @@ impl Step<'_> {
                 };
                 Some(self.build(|b| b.op(Broadcast { shape: without }, &[inner])))
             }
+            Op::Transpose(_) | Op::Reshape(_) => self.through_movement(value, axis, |step, x, at| step.slice(x, at, depth)),
+            _ if is_elementwise(&op) => {
+                let inner = x.iter().map(|x| self.slice(*x, axis, depth)).collect::<Option<Vec<Value>>>()?;
+                Some(self.build(|b| b.op(op, &inner)))
+            }
+            _ => None,
+        }
+    }
+
+    /// What `inside` makes of a transposition's or a reshape's operand and the axis there, moved as the operand is.
+    fn through_movement(
+        &mut self,
+        value: Value,
+        axis: usize,
+        inside: impl FnOnce(&mut Self, Value, usize) -> Option<Value>,
+    ) -> Option<Value> {
+        let (op, x) = self.producer(value)?;
+        match &op {
             Op::Transpose(op) => {
-                let inner = self.slice(x[0], op.perm[axis], depth)?;
+                let inner = inside(self, x[0], op.perm[axis])?;
                 let perm = perm_without(&op.perm, axis);
                 Some(self.build(|b| b.transpose(inner, &perm)))
             }
             Op::Reshape(_) => {
-                let at = aligned(&self.shape(x[0]), &shape, axis)?;
-                let inner = self.slice(x[0], at, depth)?;
+                let shape = self.shape(value);
+                let inner = inside(self, x[0], aligned(&self.shape(x[0]), &shape, axis)?)?;
+                let without = [&shape[..axis], &shape[axis + 1..]].concat();
                 Some(self.build(|b| b.reshape(inner, &without)))
-            }
-            _ if is_elementwise(&op) => {
-                let inner = x.iter().map(|x| self.slice(*x, axis, depth)).collect::<Option<Vec<Value>>>()?;
-                Some(self.build(|b| b.op(op, &inner)))
             }
             _ => None,
         }
@@ -226,18 +241,8 @@ impl Step<'_> {
         }
         let (op, x) = self.producer(value)?;
         let shape = self.shape(value);
-        let without = [&shape[..axis], &shape[axis + 1..]].concat();
         match &op {
-            Op::Transpose(op) => {
-                let inner = self.sum_of_product(x[0], op.perm[axis], depth)?;
-                let perm = perm_without(&op.perm, axis);
-                Some(self.build(|b| b.transpose(inner, &perm)))
-            }
-            Op::Reshape(_) => {
-                let at = aligned(&self.shape(x[0]), &shape, axis)?;
-                let inner = self.sum_of_product(x[0], at, depth)?;
-                Some(self.build(|b| b.reshape(inner, &without)))
-            }
+            Op::Transpose(_) | Op::Reshape(_) => self.through_movement(value, axis, |step, x, at| step.sum_of_product(x, at, depth)),
             Op::Neg(_) => {
                 let inner = self.sum_of_product(x[0], axis, depth)?;
                 Some(self.build(|b| b.op(op, &[inner])))

@@ -1,11 +1,10 @@
 //! In which order the axes of intermediate values lie in memory, and how far apart.
 //!
 //! Images between convolutions are stored channels last (`[n, h, w, c]`): a vector then holds neighbouring channels of one pixel,
-//! whatever the stride, the padding or the groups of the convolution that reads them, and no operand is ever rearranged. Rows that a
-//! product stores or reads side by side keep a distance at which they do not drive each other out of the cache.
+//! whatever the stride, the padding or the groups of the convolution that reads them, and no operand is ever rearranged.
 //! Keeps: every bit, since no result depends on where it lies.  Skips: inputs and outputs, whose layout is the caller's.
 
-use super::winograd;
+use super::{rows, winograd};
 use crate::cut::winograd::Winograds;
 use crate::cut::{Layout, Layouts};
 use kiln_ir::graph::NodeKind;
@@ -17,9 +16,6 @@ use std::collections::BTreeSet;
 pub const ALIASED_BYTES: i64 = 1024;
 /// What is left unused behind each pixel then: a line of the cache.
 pub const SPARE_BYTES: usize = 64;
-
-/// Places this far apart are in the same set of the first-level cache.
-const WAY_BYTES: i64 = 4096;
 
 /// Wider padding is left to whoever reads the image.
 const WIDEST_MARGIN: usize = 8;
@@ -58,61 +54,8 @@ pub fn layouts(graph: &Graph, winograds: &Winograds) -> Layouts {
             layouts.insert(value, Layout { order, spare, margins: margins(graph, value, winograds) });
         }
     }
-    let mut products: BTreeSet<NodeId> = BTreeSet::new();
-    for id in graph.order() {
-        let node = graph.node(id);
-        let NodeKind::Op(op) = &node.kind else { continue };
-        let shape = &node.types[0].shape;
-        let is_product = match op {
-            Op::Dot(_) => true,
-            Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) | Op::Gather(_) | Op::Scan(_) => false,
-            _ => node.inputs.iter().any(|x| products.contains(&x.node) && graph.ty(*x).shape == *shape),
-        };
-        if is_product {
-            products.insert(id);
-        }
-        for (result, ty) in node.types.iter().enumerate() {
-            let value = Value { node: id, result: result as u32 };
-            let spare = ty.shape.last().map_or(0, |run| spare_elements(run, ty.dtype));
-            if spare == 0 || ty.rank() < 2 || layouts.contains_key(&value) {
-                continue;
-            }
-            // Rows of one tile of a product meet in one set where all its rows do.
-            let meets = is_product
-                && ty.shape.last().and_then(Dim::as_const).is_some_and(|n| n.saturating_mul(ty.dtype.size_bytes() as i64) % WAY_BYTES == 0);
-            if let Some(across) = reads_rows(graph, value)
-                && (across || meets)
-            {
-                layouts.insert(value, Layout { spare, ..Layout::row_major(ty.rank()) });
-            }
-        }
-    }
+    rows::space(graph, &mut layouts);
     layouts
-}
-
-/// Whether products sum over the rows of a value; nothing if what reads it takes several of them for one.
-fn reads_rows(graph: &Graph, value: Value) -> Option<bool> {
-    let shape = &graph.ty(value).shape;
-    let last = shape.len() - 1;
-    let mut across = false;
-    for (user, operand) in graph.users(value.node) {
-        let node = graph.node(user);
-        if node.inputs[operand as usize] != value {
-            continue;
-        }
-        match &node.kind {
-            NodeKind::Op(Op::Dot(dot)) => {
-                let (batch, contract) = if operand == 0 { (&dot.a_batch, &dot.a_contract) } else { (&dot.b_batch, &dot.b_contract) };
-                across |= !batch.contains(&last) && !contract.contains(&last) && !contract.is_empty();
-            }
-            // A row must stay one, whole or in parts.
-            NodeKind::Op(Op::Reshape(reshape)) => {
-                (0..reshape.shape.len()).find(|from| Dim::product(&reshape.shape[*from..]) == shape[last])?;
-            }
-            _ => {}
-        }
-    }
-    Some(across)
 }
 
 /// Zeros around an image, as many as convolutions that read it directly pad it with, or as their tiles reach beyond it.
