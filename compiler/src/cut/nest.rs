@@ -470,14 +470,21 @@ fn window_arg_max(region: &Region, head: Value, op: &WindowArgMax, value: Value,
     let (from, _) = window.source(&b, &operand, &dims(&parallel), &inside);
     let leading = operand.len() - sizes.len();
     let spatial = &operand[leading..];
+    // Narrow numbers where they do, since as many lanes hold values.
+    let is_small = Dim::product(spatial).as_const().is_some_and(|n| i32::try_from(n).is_ok());
+    let int = if is_small { DType::I32 } else { DType::I64 };
+    let position = b.exprs.add(int, ExprKind::Accumulator(0));
+    let number = |b: &mut KernelBuilder, dim: Dim| {
+        let index = b.exprs.add(DType::I64, ExprKind::Index(dim));
+        b.exprs.cast(int, index)
+    };
     let plane = |from: &[Dim]| from.iter().zip(spatial).fold(Dim::ZERO, |p, (i, size)| p * size + i);
     let (first, _) = window.source(&b, &operand, &dims(&parallel), &vec![Dim::ZERO; sizes.len()]);
-    let mut element = b.exprs.add(DType::I64, ExprKind::Index(plane(&first[leading..])));
-    for (axis, digit) in digits(&mut b, position, &op.window).into_iter().enumerate() {
-        let step = Dim::product(&spatial[axis + 1..]) * Dim::from(op.dilations[axis]);
-        let step = b.exprs.add(DType::I64, ExprKind::Index(step));
-        let ahead = b.exprs.add(DType::I64, ExprKind::Binary(BinaryFn::Mul, digit, step));
-        element = b.exprs.add(DType::I64, ExprKind::Binary(BinaryFn::Add, element, ahead));
+    let mut element = number(&mut b, plane(&first[leading..]));
+    for (axis, digit) in digits(&mut b, position, int, &op.window).into_iter().enumerate() {
+        let step = number(&mut b, Dim::product(&spatial[axis + 1..]) * Dim::from(op.dilations[axis]));
+        let ahead = b.exprs.add(int, ExprKind::Binary(BinaryFn::Mul, digit, step));
+        element = b.exprs.add(int, ExprKind::Binary(BinaryFn::Add, element, ahead));
     }
     // Padding counts as the least value, so it comes first where every element of the window is that, or where there is none.
     let outside: Vec<(&Dim, &Dim)> = from[leading..].iter().zip(spatial).filter(|(i, size)| !b.ranges.within(i, size)).collect();
@@ -485,20 +492,18 @@ fn window_arg_max(region: &Region, head: Value, op: &WindowArgMax, value: Value,
         let first = window.first_inside(&operand, &dims(&parallel));
         let exists = inside_all(&mut b, first.iter().map(|(i, end)| (i, end)));
         let (first, none) = (plane(&first.iter().map(|f| f.0.clone()).collect::<Vec<_>>()), Dim::from(-1));
-        let [first, none] = [first, none].map(|d| b.exprs.add(DType::I64, ExprKind::Index(d)));
-        let instead = b.exprs.add(DType::I64, ExprKind::Select(exists, first, none));
+        let [first, none] = [first, none].map(|d| number(&mut b, d));
+        let instead = b.exprs.add(int, ExprKind::Select(exists, first, none));
         let chosen = inside_all(&mut b, outside.into_iter());
-        element = b.exprs.add(DType::I64, ExprKind::Select(chosen, element, instead));
+        element = b.exprs.add(int, ExprKind::Select(chosen, element, instead));
     }
-    let index = dims(&parallel);
-    b.touch(head.node);
-    let store = Store { buffer: place.buffer, offset: place.offset(&index), value: element, combine: None };
-    let stages = vec![stage, Stage::Sweep { axes: Vec::new(), stores: vec![store] }];
-    Ok(b.finish(value, Body::Nest(Nest { parallel, stages, serial: false })))
+    let element = b.exprs.cast(DType::I64, element);
+    b.hold(head, dims(&parallel), element);
+    finish_window(b, parallel, stage, value, place)
 }
 
 /// A position in a window as its index on each axis: arithmetic that vectors can do, unlike that of offsets.
-fn digits(b: &mut KernelBuilder, position: ExprId, window: &[usize]) -> Vec<ExprId> {
+fn digits(b: &mut KernelBuilder, position: ExprId, int: DType, window: &[usize]) -> Vec<ExprId> {
     let mut rest = position;
     let mut found = Vec::new();
     for (axis, &size) in window.iter().enumerate().rev() {
@@ -507,8 +512,8 @@ fn digits(b: &mut KernelBuilder, position: ExprId, window: &[usize]) -> Vec<Expr
             break;
         }
         let mut by = |f, x, y: usize| {
-            let y = b.exprs.add(DType::I64, ExprKind::Constant(Scalar::Int(y as i128)));
-            b.exprs.add(DType::I64, ExprKind::Binary(f, x, y))
+            let y = b.exprs.add(int, ExprKind::Constant(Scalar::Int(y as i128)));
+            b.exprs.add(int, ExprKind::Binary(f, x, y))
         };
         let positions: usize = window.iter().product();
         let quotient = if size.is_power_of_two() {
@@ -521,7 +526,7 @@ fn digits(b: &mut KernelBuilder, position: ExprId, window: &[usize]) -> Vec<Expr
             by(BinaryFn::Div, rest, size)
         };
         let whole = by(BinaryFn::Mul, quotient, size);
-        found.push(b.exprs.add(DType::I64, ExprKind::Binary(BinaryFn::Sub, rest, whole)));
+        found.push(b.exprs.add(int, ExprKind::Binary(BinaryFn::Sub, rest, whole)));
         rest = quotient;
     }
     found.reverse();

@@ -278,10 +278,8 @@ fn must_store(graph: &Graph, id: NodeId, users: &[NodeId], work: u32, outputs: &
 
 fn takes_epilogue(root: &Root) -> bool {
     match root {
-        Root::Reduce(_) | Root::ArgReduce(_) | Root::WindowReduce(_) | Root::Dot(_) | Root::Conv(_) => true,
-        // The position in the plane is computed behind the reduction already.
-        Root::WindowArgMax(_)
-        | Root::Dims(_)
+        Root::Reduce(_) | Root::ArgReduce(_) | Root::WindowReduce(_) | Root::WindowArgMax(_) | Root::Dot(_) | Root::Conv(_) => true,
+        Root::Dims(_)
         | Root::Concat(_)
         | Root::Cumulative(_)
         | Root::ScatterElements(_)

@@ -153,7 +153,10 @@ impl<'r, 'g> KernelBuilder<'r, 'g> {
             Role::Binary(f) => ExprKind::Binary(f, self.at(x[0], index, bounds)?, self.at(x[1], index, bounds)?),
             Role::Compare(f) => ExprKind::Compare(f, self.at(x[0], index, bounds)?, self.at(x[1], index, bounds)?),
             Role::Select => ExprKind::Select(self.at(x[0], index, bounds)?, self.at(x[1], index, bounds)?, self.at(x[2], index, bounds)?),
-            Role::Cast => ExprKind::Cast(self.at(x[0], index, bounds)?),
+            Role::Cast => {
+                let value = self.at(x[0], index, bounds)?;
+                return Ok(self.exprs.cast(ty.dtype, value));
+            }
             Role::Iota(op) => {
                 let position = self.exprs.add(DType::I64, ExprKind::Index(index[op.axis].simplify(&self.ranges)));
                 if ty.dtype == DType::I64 {

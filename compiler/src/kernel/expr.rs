@@ -231,6 +231,19 @@ impl Exprs {
         self.add(dtype, ExprKind::Constant(scalar))
     }
 
+    /// The expression in another element type. An integer that was widened before is taken as it was.
+    pub fn cast(&mut self, dtype: DType, id: ExprId) -> ExprId {
+        let expr = self.get(id);
+        if let ExprKind::Cast(original) = expr.kind {
+            let (from, between) = (self.get(original).dtype, expr.dtype);
+            let is_wider = from.is_int() && from.class() == between.class() && between.size_bytes() > from.size_bytes();
+            if from == dtype && is_wider {
+                return original;
+            }
+        }
+        if expr.dtype == dtype { id } else { self.add(dtype, ExprKind::Cast(id)) }
+    }
+
     /// The operands of an expression, those inside offsets included.
     pub fn operands(&self, id: ExprId) -> Vec<ExprId> {
         let kind = &self.get(id).kind;

@@ -109,8 +109,12 @@ impl WindowReduce {
             let joined = b.reshape(repeated, &whole);
             b.pad(joined, &vec![Dim::ZERO; shape.len()], &high, none)
         };
+        // Positions as narrow as the values beside them, where the plane is not larger.
+        let is_small = Dim::product(plane).as_const().is_some_and(|n| i32::try_from(n).is_ok());
+        let int = if is_small { DType::I32 } else { DType::I64 };
+        let at = b.cast(at, int);
         let (at, dy) = (of_elements(b, at, -1.0), of_elements(b, dy, 0.0));
-        let positions = b.iota(DType::I64, &[Dim::product(plane)], 0);
+        let positions = b.iota(int, &[Dim::product(plane)], 0);
         let positions = b.reshape(positions, plane);
         let positions = b.broadcast_to(positions, &shape);
         let is_largest = b.equal(at, positions);

@@ -13,12 +13,24 @@ impl Context<'_> {
     /// The value of an expression: computed once, where all it depends on is bound.
     pub fn eval(&mut self, b: &mut Builder, id: ExprId) -> Value {
         if let ExprKind::Accumulator(n) = self.exprs.get(id).kind {
-            return self.accumulators[n as usize];
+            return self.accumulator(b, n, self.exprs.get(id).dtype);
         }
         let is_constant = matches!(self.exprs.get(id).kind, ExprKind::Constant(_));
         let level = if is_constant { 0 } else { self.level_of(self.needs(id)) };
         let key = self.key(id);
         self.remembered(b, key, level, |cx, b| cx.compute(b, id))
+    }
+
+    /// An accumulator. Positions are kept in whatever integers suit the reduction.
+    fn accumulator(&mut self, b: &mut Builder, number: u32, dtype: DType) -> Value {
+        let Value { reg, level } = self.accumulators[number as usize];
+        let (lane, held) = (ops::lane_of(dtype), reg.ty.lane);
+        let reg = match () {
+            () if !lane.is_int() || !held.is_int() || lane == held => reg,
+            () if lane.bits() > held.bits() => b.extend_s(reg, lane),
+            () => b.wrap(reg, lane),
+        };
+        Value { reg, level }
     }
 
     /// The values of several expressions, with equal lane counts.
@@ -60,7 +72,7 @@ impl Context<'_> {
                 let [x] = self.operands(b, [x]);
                 ops::cast(b, from, expr.dtype, x)
             }
-            ExprKind::Accumulator(n) => self.accumulators[n as usize].reg,
+            ExprKind::Accumulator(n) => self.accumulator(b, n, expr.dtype).reg,
             ExprKind::CheckedIndex { index, extent, node } => self.checked_index(b, index, &extent, node),
         }
     }

@@ -105,6 +105,27 @@ impl Fold {
         }
     }
 
+    /// The state after one more value whose position is behind all others.
+    pub fn step_behind(&self, b: &mut Builder, state: &[Reg], value: Reg, position: Reg) -> Vec<Reg> {
+        let take = match self.keep {
+            Keep::FirstPosition => self.better(b, value, state[0]),
+            _ => {
+                let worse = self.better(b, state[0], value);
+                b.not(worse)
+            }
+        };
+        vec![super::ops::select(b, take, value, state[0]), b.select(take, position, state[1])]
+    }
+
+    /// Lanes that hold positions beside values where few integers do.
+    pub fn few_positions(&self, lanes: u32) -> Type {
+        let lane = match lane_of(self.dtype) {
+            Lane::Mask => Lane::I32,
+            lane => lane.same_width_int(),
+        };
+        Type::scalar(lane).times(lanes)
+    }
+
     /// Two states as one.
     pub fn merge(&self, b: &mut Builder, x: &[Reg], y: &[Reg]) -> Vec<Reg> {
         let ([xv, xp], [yv, yp]) = (x, y) else {

@@ -7,6 +7,7 @@
 //! memory), [`nest`] with [`plan`], [`stage`], [`reduce`], [`fold`], [`columns`] (nests), [`contract`] with [`tile`] (contractions).
 
 mod access;
+mod ahead;
 mod columns;
 mod context;
 mod contract;

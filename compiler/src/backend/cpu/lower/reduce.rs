@@ -80,12 +80,18 @@ fn unrolled(
         at_point(cx, &point, &mut |cx| {
             for (which, (reduction, fold)) in reductions.iter().zip(folds).enumerate() {
                 let value = cx.eval(b, reduction.value);
-                let mut state = vec![cx.widened(b, value, lanes)];
-                if fold.keep != Keep::Value {
-                    let number = b.int(Type::I64.times(lanes), position as i64);
-                    state.push(number);
+                let value = cx.widened(b, value, lanes);
+                if fold.keep == Keep::Value {
+                    taken[which][position] = Some(vec![value]);
+                    continue;
                 }
-                taken[which][position] = Some(state);
+                // Extremes do not depend on the order, so positions can be met as they ascend.
+                let number = b.int(fold.few_positions(lanes), position as i64);
+                let state = match taken[which][0].take() {
+                    Some(state) => fold.step_behind(b, &state, value, number),
+                    None => vec![value, number],
+                };
+                taken[which][0] = Some(state);
             }
         });
     }

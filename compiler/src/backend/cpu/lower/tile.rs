@@ -4,6 +4,7 @@
 //! Shapes: the left operand by row address and depth step; the panel `[depth][panel_columns]`, contiguous.
 //! Alignment: any.   Rounding: that of the canonical sum, on every ISA with fused multiply-add.
 
+use super::ahead::Ahead;
 use super::context::{Base, Context, Value};
 use super::dot::{multiply_add, neutral, zero};
 use super::isa::{DEPTH_UNROLL, VectorIsa};
@@ -124,7 +125,8 @@ impl Tile<'_> {
                 }
                 Part::Chunk { right, from, to } => {
                     let left = self.left_rows(cx, b, row, rows);
-                    let sums = Tile { right: *right, ..self.clone() }.chain(cx, b, &left, *from, *to, self.known_chunk());
+                    let sums =
+                        Tile { right: *right, ..self.clone() }.chain(cx, b, &left, *from, *to, self.known_chunk(), &Ahead::default());
                     self.add_to(b, &places, sums);
                 }
                 Part::End => {
@@ -183,19 +185,20 @@ impl Tile<'_> {
     /// The tile whose first row is `row`; `memory` is scratch for its sums.
     fn tile(&self, cx: &mut Context, b: &mut Builder, row: &Dim, rows: usize, memory: Base) {
         let left = self.left_rows(cx, b, row, rows);
+        let ahead = self.ahead(cx, b, row, rows);
         let begin = cx.index(b, &Dim::ZERO);
         let sums = match self.points.as_const() {
             Some(points) if points <= self.chunk => {
                 let end = cx.index(b, &self.left.steps[0].0.extent);
-                self.chain(cx, b, &left, begin, end, Some(points))
+                self.chain(cx, b, &left, begin, end, Some(points), &ahead)
             }
-            _ => self.chunks(cx, b, &left, memory),
+            _ => self.chunks(cx, b, &left, memory, &ahead),
         };
         self.epilogue(cx, b, row, rows, &sums, memory);
     }
 
     /// The sums over more than one chunk: chunk sums are added in `memory`.
-    fn chunks(&self, cx: &mut Context, b: &mut Builder, left: &[Address], memory: Base) -> Vec<Reg> {
+    fn chunks(&self, cx: &mut Context, b: &mut Builder, left: &[Address], memory: Base, ahead: &Ahead) -> Vec<Reg> {
         let places: Vec<Address> = (0..left.len() * self.vectors()).map(|at| self.place(cx, b, memory, at)).collect();
         let none = neutral(b, self.ty());
         for at in &places {
@@ -210,7 +213,7 @@ impl Tile<'_> {
         cx.counted(b, &chunk, begin, end, step, &[], |cx, b, _| {
             let from = cx.index(b, &Dim::from(chunk.clone()));
             let to = cx.index(b, &(Dim::from(chunk.clone()) + Dim::from(step)).minimum(length));
-            let sums = self.chain(cx, b, left, from, to, self.known_chunk());
+            let sums = self.chain(cx, b, left, from, to, self.known_chunk(), ahead);
             self.add_to(b, &places, sums);
             vec![]
         });
@@ -243,11 +246,21 @@ impl Tile<'_> {
 
     /// One chain of multiply-adds per sum for k in `begin..end`, row by row. `known` is the length or a multiple of the unrolled
     /// steps that the length is.
-    fn chain(&self, cx: &mut Context, b: &mut Builder, left: &[Address], begin: Reg, end: Reg, known: Option<i64>) -> Vec<Reg> {
+    #[allow(clippy::too_many_arguments)] // what a loop over depth needs
+    fn chain(
+        &self,
+        cx: &mut Context,
+        b: &mut Builder,
+        left: &[Address],
+        begin: Reg,
+        end: Reg,
+        known: Option<i64>,
+        ahead: &Ahead,
+    ) -> Vec<Reg> {
         // A zero of its own for each sum: one shared by all ties their registers together and costs spills in the loop.
         let mut sums: Vec<Reg> = (0..left.len() * self.vectors()).map(|_| zero(b, self.ty())).collect();
         if self.left.steps.len() > 1 {
-            return self.chain_of_taps(cx, b, left, begin, end, sums);
+            return self.chain_of_taps(cx, b, left, begin, end, sums, ahead);
         }
         let step_bytes = &self.left.steps[0].1 * Dim::from(self.left.dtype.size_bytes());
         let mut from = begin;
@@ -273,6 +286,7 @@ impl Tile<'_> {
                 None => Some(cx.index(b, &step_bytes)),
             };
             sums = b.loop_carrying(from, stop, unroll, &sums, |b, k, sums| {
+                ahead.ask(b, k);
                 let panel_step = self.panel_columns * self.dtype.size_bytes() as i64;
                 let panel = {
                     let at = times(b, k, panel_step);
@@ -340,7 +354,17 @@ impl Tile<'_> {
     }
 
     /// As [`Tile::chain`] over channels and taps: loops over channels and outer taps, the last taps written out.
-    fn chain_of_taps(&self, cx: &mut Context, b: &mut Builder, left: &[Address], begin: Reg, end: Reg, sums: Vec<Reg>) -> Vec<Reg> {
+    #[allow(clippy::too_many_arguments)] // as for one axis
+    fn chain_of_taps(
+        &self,
+        cx: &mut Context,
+        b: &mut Builder,
+        left: &[Address],
+        begin: Reg,
+        end: Reg,
+        sums: Vec<Reg>,
+        ahead: &Ahead,
+    ) -> Vec<Reg> {
         let size = self.left.dtype.size_bytes() as i64;
         let extent = |at: usize| self.left.steps[at].0.extent.as_const().expect("lower: taps are known");
         let mut written_out = self.left.steps.len();
@@ -375,7 +399,7 @@ impl Tile<'_> {
                 (from, to, Moves { left, panel: behind * panel_step })
             })
             .collect();
-        self.turns(b, left, &loops, &taps, None, self.right.reg, sums)
+        self.turns(b, left, &loops, &taps, None, self.right.reg, sums, ahead)
     }
 
     /// The loops of [`Tile::chain_of_taps`] that are left; `moved` is how far the left operand's addresses have moved.
@@ -389,11 +413,13 @@ impl Tile<'_> {
         moved: Option<Reg>,
         panel: Reg,
         sums: Vec<Reg>,
+        ahead: &Ahead,
     ) -> Vec<Reg> {
         let Some(((from, to, moves), rest)) = loops.split_first() else {
             return self.written_out_taps(b, left, taps, moved, panel, sums);
         };
         b.loop_carrying(*from, *to, 1, &sums, |b, turn, sums| {
+            ahead.ask(b, turn);
             let here = match moves.left {
                 Step::Constant(bytes) => times(b, turn, bytes),
                 Step::Register(bytes) => b.mul(turn, bytes),
@@ -404,7 +430,8 @@ impl Tile<'_> {
             };
             let skipped = times(b, turn, moves.panel);
             let panel = b.add(panel, skipped);
-            self.turns(b, left, rest, taps, Some(moved), panel, sums.to_vec())
+            // The first axis alone is counted.
+            self.turns(b, left, rest, taps, Some(moved), panel, sums.to_vec(), &Ahead::default())
         })
     }
 

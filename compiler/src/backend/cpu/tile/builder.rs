@@ -132,6 +132,12 @@ impl Builder {
         self.push(Stmt::Scatter { mem, value, address, offset, indices });
     }
 
+    /// Asks for the cache line of `address + offset` bytes; `to_write` if it will be stored to.
+    #[track_caller]
+    pub fn prefetch(&mut self, address: Reg, offset: i32, to_write: bool) {
+        self.push(Stmt::Prefetch { address, offset, to_write });
+    }
+
     // ---- lanes -------------------------------------------------------------------------------------
 
     /// The scalar in each of `lanes` lanes (the scalar itself for one lane).

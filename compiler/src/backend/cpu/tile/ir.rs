@@ -88,6 +88,15 @@ pub enum Stmt {
         /// Byte offsets: `I64`, one per lane of `value`.
         indices: Reg,
     },
+    /// Asks for the cache line of `address + offset`, which need not be memory: nothing but time changes.
+    Prefetch {
+        /// Scalar `I64`.
+        address: Reg,
+        /// Constant byte offset.
+        offset: i32,
+        /// The line is to be written.
+        to_write: bool,
+    },
     /// A counted loop.
     Loop(Loop),
     /// Runs one of two blocks.
@@ -413,6 +422,7 @@ impl Stmt {
                 mem.fits(value.ty.lane) && address.ty == Type::I64 && indices.ty == value.ty.with_lane(Lane::I64),
                 "scatter: memory type does not fit the lane, or address or indices are no i64",
             ),
+            Stmt::Prefetch { address, .. } => says(address.ty == Type::I64, "prefetch: the address is no i64"),
             Stmt::Loop(l) => says(
                 [l.index, l.start, l.end].iter().all(|r| r.ty == Type::I64)
                     && l.step > 0

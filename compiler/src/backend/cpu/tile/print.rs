@@ -65,6 +65,10 @@ fn write_stmt(f: &mut Formatter<'_>, stmt: &Stmt, depth: usize) -> Result {
             let place = place(*address, *offset);
             write!(f, "scatter.{} {value} -> [{place} + {indices}]", mem.name())
         }
+        Stmt::Prefetch { address, offset, to_write } => {
+            let place = place(*address, *offset);
+            write!(f, "prefetch{} [{place}]", if *to_write { ".write" } else { "" })
+        }
         Stmt::Loop(l) => write_loop(f, l, depth),
         Stmt::If { condition, then, otherwise, results } => {
             write!(f, "if {condition} ")?;
@@ -165,6 +169,7 @@ mod tests {
             let x = b.load(Mem::F16, Type::F32.times(4), at, -8);
             vec![b.min_or_second(carried[0], x)]
         });
+        b.prefetch(args, 64, true);
         let some = b.lt(begin, end);
         b.if_then(some, |b| b.store(Mem::F32, sum[0], args, 0));
         assert_eq!(
@@ -178,6 +183,7 @@ tile sum(%0, %1, %2, %3) {
     %9: f32x4 = min_or_second %6, %8
     yield %9
   } -> %10: f32x4
+  prefetch.write [%0 +64]
   %11: mask = lt %2, %3
   if %11 {
     store.f32 %10 -> [%0]

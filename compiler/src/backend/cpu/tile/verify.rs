@@ -106,6 +106,7 @@ impl Check<'_> {
                     self.use_of(*reg, "a store");
                 }
             }
+            Stmt::Prefetch { address, .. } => self.use_of(*address, "a prefetch"),
             Stmt::Loop(l) => {
                 for &reg in [l.start, l.end].iter().chain(&l.init) {
                     self.use_of(reg, "a loop");

@@ -65,7 +65,7 @@ impl Writer {
     /// Appends statements, and to `pool` the values they define.
     fn block(&mut self, pool: &mut Vec<Reg>, depth: u32, statements: usize) {
         for _ in 0..statements {
-            match self.random.below(12) {
+            match self.random.below(13) {
                 0 if depth > 0 => self.looped(pool, depth),
                 1 if depth > 0 => self.branch(pool, depth),
                 2 | 3 => {
@@ -79,6 +79,12 @@ impl Writer {
                         self.b.store(mem, value, self.scratch, 0);
                         pool.push(self.b.load(mem, value.ty, self.scratch, 0));
                     }
+                }
+                5 => {
+                    // Of memory, and of what is none.
+                    let (address, to_write) = (self.random.pick(&[self.from, self.scratch]), self.random.below(2) == 0);
+                    let offset = self.random.pick(&[0, 8, i32::MAX - 4096]);
+                    self.b.prefetch(address, offset, to_write);
                 }
                 _ => self.compute(pool),
             }

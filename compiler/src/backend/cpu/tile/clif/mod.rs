@@ -189,6 +189,8 @@ impl Lowering<'_> {
                 let places = self.indexed_places(*address, *indices);
                 self.store_lanes(*mem, &raw, &places, *offset);
             }
+            // Cranelift has no such instruction.
+            Stmt::Prefetch { .. } => {}
             Stmt::Loop(l) => self.counted_loop(l),
             Stmt::If { condition, then, otherwise, results } => {
                 let (yes, no, after) = (self.f.create_block(), self.f.create_block(), self.f.create_block());

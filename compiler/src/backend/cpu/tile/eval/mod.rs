@@ -79,6 +79,7 @@ impl Machine<'_> {
                 let places = self.indexed(*address, *offset, *indices);
                 self.store(*mem, *value, &places)?;
             }
+            Stmt::Prefetch { .. } => {}
             Stmt::Loop(l) => {
                 let end = self.scalar(l.end);
                 let mut index = self.scalar(l.start);

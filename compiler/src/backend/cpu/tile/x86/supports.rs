@@ -43,6 +43,7 @@ fn stmt(stmt: &Stmt) -> bool {
         Stmt::Store { mem, value, .. } | Stmt::StoreStrided { mem, value, .. } | Stmt::Scatter { mem, value, .. } => {
             register(*value) && memory(*mem)
         }
+        Stmt::Prefetch { .. } => true,
         Stmt::Loop(l) => l.carried.iter().all(|r| register(*r)) && block(&l.body),
         Stmt::If { then, otherwise, results, .. } => results.iter().all(|r| register(*r)) && block(&then.0) && block(&otherwise.0),
     }

@@ -3,9 +3,10 @@
 use super::{Selector, Value};
 use crate::backend::cpu::tile::ir::Reg;
 use crate::backend::cpu::tile::types::{Lane, Mem as MemType, Type};
-use crate::backend::cpu::tile::x86::inst::{Base, Class, Mem, VReg};
+use crate::backend::cpu::tile::x86::inst::{Base, Class, Inst, Mem, VReg};
 use crate::backend::cpu::tile::x86::table::{self, Row, Width};
 use iced_x86::Code;
+use smallvec::smallvec;
 
 /// How narrower integers in memory become lanes.
 fn extension(mem: MemType, lane: Lane) -> Option<Row> {
@@ -222,6 +223,12 @@ impl Selector {
             let code = if bytes == 8 { table::STORE_SD.code(self.evex) } else { table::STORE.code(self.evex, width) };
             self.store_with(code, register, to, None);
         }
+    }
+
+    pub(super) fn prefetch(&mut self, address: Reg, offset: i32, to_write: bool) {
+        let mem = Some(self.place(address, offset));
+        let code = if to_write { Code::Prefetchw_m8 } else { Code::Prefetcht0_m8 };
+        self.push(Inst { code, def: None, modifies: false, uses: smallvec![], mem, stores: false, imm: None, mask: None });
     }
 
     fn store_scalar(&mut self, mem: MemType, x: VReg, place: Mem) {

@@ -103,13 +103,16 @@ fn count_uses(stmts: &[Stmt], uses: &mut [(u32, u32)]) {
             Stmt::Store { value, address, .. } => [value, address].into_iter().for_each(&mut read),
             Stmt::StoreStrided { value, address, stride, .. } => [value, address, stride].into_iter().for_each(&mut read),
             Stmt::Scatter { value, address, indices, .. } => [value, address, indices].into_iter().for_each(&mut read),
+            Stmt::Prefetch { address, .. } => read(address),
             Stmt::Loop(l) => [&l.start, &l.end].into_iter().chain(&l.init).chain(&l.yields).for_each(&mut read),
             Stmt::If { condition, then, otherwise, .. } => [condition].into_iter().chain(&then.1).chain(&otherwise.1).for_each(&mut read),
         }
     }
     for stmt in stmts {
         match stmt {
-            Stmt::Let { inst: ir::Inst::Load { address, .. }, .. } | Stmt::Store { address, .. } => uses[address.index as usize].1 += 1,
+            Stmt::Let { inst: ir::Inst::Load { address, .. }, .. } | Stmt::Store { address, .. } | Stmt::Prefetch { address, .. } => {
+                uses[address.index as usize].1 += 1;
+            }
             Stmt::Loop(l) => count_uses(&l.body, uses),
             Stmt::If { then, otherwise, .. } => {
                 count_uses(&then.0, uses);
@@ -327,6 +330,7 @@ impl Selector {
             Stmt::Store { mem, value, address, offset } => self.store(*mem, *value, *address, *offset),
             Stmt::StoreStrided { mem, value, address, offset, stride } => self.store_strided(*mem, *value, *address, *offset, *stride),
             Stmt::Scatter { mem, value, address, offset, indices } => self.scatter(*mem, *value, *address, *offset, *indices),
+            Stmt::Prefetch { address, offset, to_write } => self.prefetch(*address, *offset, *to_write),
             Stmt::Loop(l) => self.counted_loop(l),
             Stmt::If { condition, then, otherwise, results } => {
                 let results: Vec<Value> = results.iter().map(|r| self.fresh(*r)).collect();
