@@ -1,13 +1,15 @@
-//! What the epilogue of a tile will need, asked for while its sums are computed: rows far from each other, which no hardware
-//! foresees, would else be waited for at the end of each tile. One row at a time, since what is asked for all at once holds up what
-//! the sums read.
+//! Rows far from each other, which no hardware foresees, are asked for before they are needed.
+//!
+//! What the epilogue of a tile reads and writes is asked for while sums are computed, else each tile would wait at its end. One row
+//! at a time, since what is asked for all at once holds up what the sums read; and at twice the pace of the tile, so that a tile's
+//! second half asks for what the next one needs.
 
 use super::context::{Base, Context};
 use super::offsets::{Address, times};
 use super::tile::Tile;
 use crate::backend::cpu::tile::{Builder, Reg, Type};
 use crate::kernel::{BufferId, ExprId, ExprKind};
-use kiln_ir::Dim;
+use kiln_ir::{Dim, Symbol};
 use std::collections::BTreeSet;
 
 /// Sums of fewer steps are over before memory answers.
@@ -33,12 +35,63 @@ struct Row {
     is_stored: bool,
 }
 
-/// Where a row begins: an offset that mentions the tile's row and column.
+/// Where rows lie: an offset that mentions the index of rows, and that of columns without a factor.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     buffer: BufferId,
     offset: Dim,
     is_stored: bool,
+}
+
+impl Place {
+    fn of(buffer: BufferId, offset: &Dim, row: &Symbol, column: &Symbol, is_stored: bool) -> Option<Place> {
+        let gathers = offset.symbols().iter().any(|s| ExprId::of_symbol(s).is_some());
+        let step = offset.linear_in(column).map(|(step, _)| step);
+        let is_row = !gathers && offset.mentions(row) && step.is_some_and(|step| step.is(1));
+        is_row.then(|| Place { buffer, offset: offset.clone(), is_stored })
+    }
+}
+
+/// The rows that values are made of.
+fn rows_read(cx: &Context, values: impl Iterator<Item = ExprId>, row: &Symbol, column: &Symbol) -> BTreeSet<Place> {
+    let mut rows = BTreeSet::new();
+    let mut waiting: Vec<ExprId> = values.collect();
+    while let Some(id) = waiting.pop() {
+        waiting.extend(cx.exprs.operands(id));
+        if let ExprKind::Load(access) = &cx.exprs.get(id).kind
+            && access.bounds.is_empty()
+        {
+            rows.extend(Place::of(access.buffer, &access.offset, row, column, false));
+        }
+    }
+    rows
+}
+
+/// Asks for `columns` columns, from the one that `column` stands for, of the rows that the value is made of and that are at
+/// `rows` of the index `row`.
+pub(super) fn ask_for_rows(
+    cx: &mut Context,
+    b: &mut Builder,
+    value: ExprId,
+    (row, rows): (&Symbol, &[Dim]),
+    (column, columns): (&Symbol, i64),
+) {
+    for Place { buffer, offset, is_stored } in rows_read(cx, std::iter::once(value), row, column) {
+        let size = cx.program.buffer(buffer).dtype.size_bytes();
+        for at in rows {
+            cx.replaced(row, at.clone(), |cx| {
+                let first = cx.resolve(&offset);
+                let first = cx.address(b, Base::Buffer(buffer), &first, size as u32);
+                for line in 0..lines(columns, size) {
+                    b.prefetch(first.reg, first.offset + (line * LINE_BYTES) as i32, is_stored);
+                }
+            });
+        }
+    }
+}
+
+fn lines(columns: i64, size: usize) -> i64 {
+    (columns * size as i64 + LINE_BYTES - 1) / LINE_BYTES
 }
 
 impl Ahead {
@@ -82,32 +135,17 @@ impl Tile<'_> {
                     cx.address(b, Base::Buffer(buffer), &offset, size as u32)
                 })
             });
-            let lines = (self.columns * size as i64 + LINE_BYTES - 1) / LINE_BYTES;
-            Some(Row { first, stride, lines, is_stored })
+            Some(Row { first, stride, lines: lines(self.columns, size), is_stored })
         });
-        Ahead { rows: rows_ahead.collect(), rate: ((rows as i64) << DIGITS) / steps }
+        Ahead { rows: rows_ahead.collect(), rate: 2 * ((rows as i64) << DIGITS) / steps }
     }
 
     /// Rows of the epilogue that differ from one row of the tile to the next.
     fn places_of_rows(&self, cx: &Context) -> BTreeSet<Place> {
         let e = &self.epilogue;
-        let along_columns = |offset: &Dim| {
-            let gathers = offset.symbols().iter().any(|s| ExprId::of_symbol(s).is_some());
-            let step = offset.linear_in(&e.column.index).map(|(step, _)| step);
-            !gathers && offset.mentions(&e.row.index) && step.is_some_and(|step| step.is(1))
-        };
-        let mut rows = BTreeSet::new();
-        let mut waiting: Vec<ExprId> = e.stores.iter().map(|store| store.value).collect();
-        while let Some(id) = waiting.pop() {
-            waiting.extend(cx.exprs.operands(id));
-            let ExprKind::Load(access) = &cx.exprs.get(id).kind else { continue };
-            if access.bounds.is_empty() && along_columns(&access.offset) {
-                rows.insert(Place { buffer: access.buffer, offset: access.offset.clone(), is_stored: false });
-            }
-        }
-        for store in e.stores.iter().filter(|store| along_columns(&store.offset)) {
-            rows.insert(Place { buffer: store.buffer, offset: store.offset.clone(), is_stored: true });
-        }
+        let (row, column) = (&e.row.index, &e.column.index);
+        let mut rows = rows_read(cx, e.stores.iter().map(|store| store.value), row, column);
+        rows.extend(e.stores.iter().filter_map(|store| Place::of(store.buffer, &store.offset, row, column, true)));
         rows
     }
 }

@@ -7,6 +7,7 @@
 //! One vector of columns at a time would read a line of each row and come back to the row much later. A block reads neighbouring
 //! lines of each row; its virtual lanes wait in scratch, which stays in the first-level cache.
 
+use super::ahead::ask_for_rows;
 use super::context::{Context, Value};
 use super::fold::{Fold, ORDER_LANES};
 use super::nest::Work;
@@ -20,6 +21,8 @@ use kiln_ir::{Dim, Symbol};
 const VECTORS: i64 = 4;
 /// Columns that one task takes, where there are more.
 const TASK_COLUMNS: i64 = 128;
+/// Rows between those that are summed and those that are asked for: memory answers meanwhile.
+const ROWS_AHEAD: i64 = 64;
 /// Fewer rows are summed in registers.
 const FEW_ROWS: i64 = 64;
 
@@ -84,6 +87,7 @@ impl<'a> Columns<'a> {
         cx.ranges.set_index(group.clone(), self.row.extent.clone());
         cx.when_nonempty(b, &self.row.extent, &[], |cx, b| {
             cx.counted(b, &group, start, whole, i64::from(ORDER_LANES), &[], |cx, b, _| {
+                self.ask_ahead(cx, b, block, &group);
                 for (which, slots) in slots.iter().enumerate() {
                     self.along(cx, block, which, |cx| {
                         for lane in 0..ORDER_LANES {
@@ -112,6 +116,15 @@ impl<'a> Columns<'a> {
                 });
             }
             vec![]
+        });
+    }
+
+    /// Asks for what a group of rows soon after this one needs.
+    fn ask_ahead(&self, cx: &mut Context, b: &mut Builder, block: &Symbol, group: &Symbol) {
+        let rows: Vec<Dim> = (0..i64::from(ORDER_LANES)).map(|lane| Dim::from(group.clone()) + Dim::from(ROWS_AHEAD + lane)).collect();
+        cx.replaced(&self.column.index, Dim::from(block.clone()), |cx| {
+            let columns = VECTORS * i64::from(self.lanes);
+            ask_for_rows(cx, b, self.reduction.value, (&self.row.index, &rows), (&self.column.index, columns));
         });
     }
 
