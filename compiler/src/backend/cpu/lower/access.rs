@@ -140,6 +140,11 @@ impl Context<'_> {
         );
     }
 
+    /// Whether a store needs no check that it stays where its buffer is written.
+    pub fn stays_inside(&self, store: &Store) -> bool {
+        self.axis_bounds(&store.offset).iter().all(|bound| self.is_proved(bound))
+    }
+
     fn store_value(&mut self, b: &mut Builder, store: &Store, dtype: DType, value: super::context::Value) {
         let base = Base::Buffer(store.buffer);
         let lanes = match &self.lanes {

@@ -4,7 +4,7 @@
 //! tiles and panels are chosen here and never change a bit of the results.
 //!
 //! Read in this order: [`context`] (scopes and hoisting), [`offsets`] (index arithmetic), [`expr`] and [`access`] (values and
-//! memory), [`nest`] with [`plan`], [`stage`], [`reduce`], [`fold`], [`columns`] (nests), [`contract`] with [`tile`] (contractions).
+//! memory), [`nest`] with [`plan`], [`stage`], [`reduce`], [`fold`], [`columns`], [`transposed`] (nests), [`contract`] with [`tile`] (contractions).
 
 mod access;
 mod ahead;
@@ -27,6 +27,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod transposed;
 
 pub use contract::{LEAST_ROWS, PACKED_ROW_BLOCK};
 pub use isa::VectorIsa;

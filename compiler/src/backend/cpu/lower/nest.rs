@@ -6,6 +6,7 @@ use super::columns::Columns;
 use super::context::Context;
 use super::plan::{self, Mode};
 use super::tasks::for_each_task;
+use super::transposed::Transposed;
 use crate::backend::cpu::tile::{Builder, Reg};
 use crate::kernel::{Axis, ExprId, Stage};
 use kiln_ir::{Dim, Symbol};
@@ -47,6 +48,9 @@ pub(super) fn lower_nest(cx: &mut Context, b: &mut Builder, parallel: &[Axis], w
             });
         });
         return Tasks { count: Dim::ONE, work: Dim::product(parallel.iter().map(|a| &a.extent)) * work };
+    }
+    if let Some(transposed) = Transposed::of(cx, parallel, works, lanes) {
+        return transposed.lower(cx, b, &work);
     }
     match mode {
         Mode::Scalar | Mode::Inner => {

@@ -3,7 +3,7 @@
 //! The builder knows types from the registers it is given and panics, at the generator's own line, when
 //! they do not fit: that is a bug of the generator, never of a user's model.
 
-use super::ir::{Binary, Block, Compare, Convert, Inst, Loop, Reg, Scratch, Stmt, TileProgram, Unary};
+use super::ir::{Binary, Block, Compare, Convert, Inst, Loop, Reg, Scratch, Shuffle, Stmt, TileProgram, Unary};
 use super::types::{Lane, Mem, Type};
 
 /// Writes one [`TileProgram`].
@@ -182,6 +182,12 @@ impl Builder {
     #[track_caller]
     pub fn concat(&mut self, low: Reg, high: Reg) -> Reg {
         self.emit(low.ty.times(low.ty.lanes * 2), Inst::Concat(low, high))
+    }
+
+    /// Lanes of two vectors of 32-bit lanes.
+    #[track_caller]
+    pub fn shuffle(&mut self, op: Shuffle, a: Reg, b: Reg) -> Reg {
+        self.emit(a.ty, Inst::Shuffle(op, a, b))
     }
 
     /// All lanes combined by a fixed tree: lane `l` with lane `l + lanes/2`, then the halves of that, and

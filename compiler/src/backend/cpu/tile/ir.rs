@@ -211,6 +211,25 @@ pub enum Inst {
     },
     /// The lanes of the first, then those of the second; two scalars make two lanes.
     Concat(Reg, Reg),
+    /// Lanes of two vectors of 32-bit lanes, four lanes or groups of four at a time.
+    Shuffle(Shuffle, Reg, Reg),
+}
+
+/// Shuffles of two vectors `a` and `b`: what transposes blocks in registers. Each is one instruction on x86.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Shuffle {
+    /// Of each four lanes `a₀ b₀ a₁ b₁`.
+    UnpackLow,
+    /// Of each four lanes `a₂ b₂ a₃ b₃`.
+    UnpackHigh,
+    /// Of each four lanes `a₀ a₁ b₀ b₁`.
+    UnpackLowPairs,
+    /// Of each four lanes `a₂ a₃ b₂ b₃`.
+    UnpackHighPairs,
+    /// The even ones of the fours of `a`, then those of `b`.
+    EvenFours,
+    /// The odd ones.
+    OddFours,
 }
 
 /// One-operand instructions; operand and result have one type.
@@ -348,7 +367,7 @@ impl Inst {
             | Inst::Load { address: a, .. } => vec![a],
             Inst::LoadStrided { address, stride, .. } => vec![address, stride],
             Inst::Gather { address, indices, .. } => vec![address, indices],
-            Inst::Binary(_, a, b) | Inst::Compare(_, a, b) | Inst::Concat(a, b) => vec![a, b],
+            Inst::Binary(_, a, b) | Inst::Compare(_, a, b) | Inst::Concat(a, b) | Inst::Shuffle(_, a, b) => vec![a, b],
             Inst::Insert { vector, scalar, .. } => vec![vector, scalar],
             Inst::Fma(a, b, c) | Inst::Select(a, b, c) => vec![a, b, c],
         }
@@ -399,6 +418,10 @@ impl Inst {
             }
             Inst::Half { vector, .. } => says(vector.ty == result.times(result.lanes * 2), "a half has half of the lanes"),
             Inst::Concat(a, b) => says(a.ty == b.ty && result == a.ty.times(a.ty.lanes * 2), "concat doubles the lanes of two equal types"),
+            Inst::Shuffle(op, a, b) => says(
+                a.ty == result && b.ty == result && op.accepts(result),
+                "shuffle takes two values of the result's type, of 32-bit lanes in fours",
+            ),
         }
     }
 }
@@ -433,6 +456,36 @@ impl Stmt {
                 condition.ty == Type::MASK && types(&then.1) == types(results) && types(&otherwise.1) == types(results),
                 "if: the condition is a scalar mask, both blocks give the results' types",
             ),
+        }
+    }
+}
+
+impl Shuffle {
+    /// Whether vectors of this type have the operation.
+    pub fn accepts(self, ty: Type) -> bool {
+        let group = if self.moves_fours() { 8 } else { 4 };
+        matches!(ty.lane, Lane::F32 | Lane::I32) && ty.lanes.is_multiple_of(group)
+    }
+
+    /// Whether groups of four lanes stay as they are.
+    pub fn moves_fours(self) -> bool {
+        matches!(self, Shuffle::EvenFours | Shuffle::OddFours)
+    }
+
+    /// Where lane `lane` of `lanes` comes from: whether of the second operand, and its lane there.
+    pub fn source(self, lane: u32, lanes: u32) -> (bool, u32) {
+        let (four, at) = (lane / 4, lane % 4);
+        let inside = |second: u32, from: u32| (second == 1, 4 * four + from);
+        match self {
+            Shuffle::UnpackLow => inside(at % 2, at / 2),
+            Shuffle::UnpackHigh => inside(at % 2, 2 + at / 2),
+            Shuffle::UnpackLowPairs => inside(at / 2, at % 2),
+            Shuffle::UnpackHighPairs => inside(at / 2, 2 + at % 2),
+            Shuffle::EvenFours | Shuffle::OddFours => {
+                let odd = u32::from(self == Shuffle::OddFours);
+                let half = lanes / 8;
+                (four >= half, 4 * (2 * (four % half) + odd) + at)
+            }
         }
     }
 }

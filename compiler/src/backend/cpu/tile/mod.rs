@@ -40,5 +40,5 @@ pub mod verify;
 pub mod x86;
 
 pub use builder::Builder;
-pub use ir::{Binary, Block, Compare, Convert, Inst, Loop, Reg, Scratch, Stmt, TileProgram, Unary};
+pub use ir::{Binary, Block, Compare, Convert, Inst, Loop, Reg, Scratch, Shuffle, Stmt, TileProgram, Unary};
 pub use types::{Lane, Mem, Type};

@@ -127,6 +127,7 @@ impl Display for Inst {
                 write!(f, "{}_half {vector}", if *high { "high" } else { "low" })
             }
             Inst::Concat(a, b) => write!(f, "concat {a}, {b}"),
+            Inst::Shuffle(op, a, b) => write!(f, "{} {a}, {b}", word(op)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Every operation on every lane kind and count, on special and random values.
 
 use super::{Output, Random, check, special_bits};
-use crate::backend::cpu::tile::ir::{Binary, Compare, Convert, Unary};
+use crate::backend::cpu::tile::ir::{Binary, Compare, Convert, Shuffle, Unary};
 use crate::backend::cpu::tile::types::{Lane, Mem, Type};
 use crate::backend::cpu::tile::{Builder, Reg};
 
@@ -216,6 +216,9 @@ fn lane_moves_agree() {
             cases.push(case("low half", |b, [x, ..]| b.low_half(x)));
             cases.push(case("high half", |b, [x, ..]| b.high_half(x)));
         }
+        use Shuffle::*;
+        let shuffles = [UnpackLow, UnpackHigh, UnpackLowPairs, UnpackHighPairs, EvenFours, OddFours];
+        cases.extend(shuffles.into_iter().filter(|op| op.accepts(ty)).map(|op| case(op, move |b, [x, y, _]| b.shuffle(op, x, y))));
         for lane in 0..ty.lanes {
             cases.push(case(("extract", lane), move |b, [x, ..]| b.extract(x, lane)));
             cases.push(case(("insert", lane), move |b, [x, y, _]| {

@@ -82,7 +82,8 @@ impl Abilities for Machine {
             | Inst::Extract(..)
             | Inst::Insert { .. }
             | Inst::Half { .. }
-            | Inst::Concat(..) => true,
+            | Inst::Concat(..)
+            | Inst::Shuffle(..) => true,
         }
     }
 

@@ -306,6 +306,7 @@ impl Lowering<'_> {
             Inst::Insert { vector, lane, scalar } => self.insert(vector, lane, scalar),
             Inst::Half { vector, high } => self.half(vector, high),
             Inst::Concat(a, b) => self.concat(a, b),
+            Inst::Shuffle(op, a, b) => self.shuffle_lanes(op, a, b),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! (`mask_bits`), and is widened or narrowed where it meets another width.
 
 use super::Lowering;
-use crate::backend::cpu::tile::ir::Reg;
+use crate::backend::cpu::tile::ir::{Reg, Shuffle};
 use crate::backend::cpu::tile::types::{Lane, Type};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, Endianness, InstBuilder, MemFlagsData, Value, types};
@@ -344,6 +344,21 @@ impl Lowering<'_> {
             pieces.values[0] = self.upper_to_start(pieces.values[0], (lanes * bits / 8) as u8);
         }
         pieces
+    }
+
+    /// Pieces of 128 bits are the fours.
+    pub(super) fn shuffle_lanes(&mut self, op: Shuffle, a: Reg, b: Reg) -> Pieces {
+        let (a, b) = (self.get(a), self.get(b));
+        if op.moves_fours() {
+            let both = [a.values, b.values].concat();
+            return Pieces::of(both.into_iter().skip(usize::from(op == Shuffle::OddFours)).step_by(2).collect());
+        }
+        let byte = |at: usize| {
+            let (second, lane) = op.source(at as u32 / 4, 4);
+            16 * u8::from(second) + 4 * lane as u8 + at as u8 % 4
+        };
+        let bytes: [u8; 16] = std::array::from_fn(byte);
+        Pieces::of(a.values.iter().zip(&b.values).map(|(a, b)| self.shuffle(*a, *b, bytes)).collect())
     }
 
     pub(super) fn concat(&mut self, a: Reg, b: Reg) -> Pieces {

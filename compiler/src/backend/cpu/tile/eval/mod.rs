@@ -169,6 +169,14 @@ impl Machine<'_> {
                 if high { upper } else { low }.to_vec()
             }
             Inst::Concat(a, b) => [self.get(a), self.get(b)].concat(),
+            Inst::Shuffle(op, a, b) => {
+                let (a, b) = (self.get(a), self.get(b));
+                let lane = |lane| {
+                    let (second, from) = op.source(lane, ty.lanes);
+                    if second { b[from as usize] } else { a[from as usize] }
+                };
+                (0..ty.lanes).map(lane).collect()
+            }
         })
     }
 

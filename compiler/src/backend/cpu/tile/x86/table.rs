@@ -140,6 +140,9 @@ pub(super) const PUT_128: Row = Row([Code::INVALID, Code::VEX_Vinsertf128_ymm_ym
 pub(super) const TAKE_256: Row = Row([Code::INVALID, Code::INVALID, Code::INVALID, Code::INVALID, Code::EVEX_Vextractf64x4_ymmm256_k1z_zmm_imm8]);
 pub(super) const PUT_256: Row = Row([Code::INVALID, Code::INVALID, Code::INVALID, Code::INVALID, Code::EVEX_Vinsertf64x4_zmm_k1z_zmm_ymmm256_imm8]);
 pub(super) const UNPACK_LOW_32: Row = Row([Code::VEX_Vunpcklps_xmm_xmm_xmmm128, Code::VEX_Vunpcklps_ymm_ymm_ymmm256, Code::EVEX_Vunpcklps_xmm_k1z_xmm_xmmm128b32, Code::EVEX_Vunpcklps_ymm_k1z_ymm_ymmm256b32, Code::EVEX_Vunpcklps_zmm_k1z_zmm_zmmm512b32]);
+pub(super) const UNPACK_HIGH_32: Row = Row([Code::VEX_Vunpckhps_xmm_xmm_xmmm128, Code::VEX_Vunpckhps_ymm_ymm_ymmm256, Code::EVEX_Vunpckhps_xmm_k1z_xmm_xmmm128b32, Code::EVEX_Vunpckhps_ymm_k1z_ymm_ymmm256b32, Code::EVEX_Vunpckhps_zmm_k1z_zmm_zmmm512b32]);
+pub(super) const UNPACK_HIGH_64: Row = Row([Code::VEX_Vpunpckhqdq_xmm_xmm_xmmm128, Code::VEX_Vpunpckhqdq_ymm_ymm_ymmm256, Code::EVEX_Vpunpckhqdq_xmm_k1z_xmm_xmmm128b64, Code::EVEX_Vpunpckhqdq_ymm_k1z_ymm_ymmm256b64, Code::EVEX_Vpunpckhqdq_zmm_k1z_zmm_zmmm512b64]);
+pub(super) const SHUFFLE_128: Row = Row([Code::INVALID, Code::VEX_Vperm2f128_ymm_ymm_ymmm256_imm8, Code::INVALID, Code::EVEX_Vshuff32x4_ymm_k1z_ymm_ymmm256b32_imm8, Code::EVEX_Vshuff32x4_zmm_k1z_zmm_zmmm512b32_imm8]);
 pub(super) const UNPACK_LOW_64: Row = Row([Code::VEX_Vpunpcklqdq_xmm_xmm_xmmm128, Code::VEX_Vpunpcklqdq_ymm_ymm_ymmm256, Code::EVEX_Vpunpcklqdq_xmm_k1z_xmm_xmmm128b64, Code::EVEX_Vpunpcklqdq_ymm_k1z_ymm_ymmm256b64, Code::EVEX_Vpunpcklqdq_zmm_k1z_zmm_zmmm512b64]);
 
 pub(super) const ADD_SS: ScalarRow = ScalarRow([Code::VEX_Vaddss_xmm_xmm_xmmm32, Code::EVEX_Vaddss_xmm_k1z_xmm_xmmm32_er]);

@@ -372,7 +372,21 @@ impl Cpu<'_> {
         let mut result = [0u8; 64];
         let mut width = bytes;
         match m {
-            Vshufps | Vshufpd | Vunpcklps | Vpunpcklqdq => {
+            Vperm2f128 | Vshuff32x4 => {
+                let (a, b) = (self.read_vector(i, 1, bytes)?, self.read_vector(i, 2, bytes)?);
+                let parts = bytes / 16;
+                for part in 0..parts {
+                    let bits = i.immediate(3);
+                    let (second, from) = match (m, parts) {
+                        (Vperm2f128, _) => ((bits >> (4 * part + 1)) & 1 == 1, (bits >> (4 * part) & 1) as usize),
+                        (_, 2) => (part == 1, (bits >> part & 1) as usize),
+                        _ => (part > 1, (bits >> (2 * part) & 3) as usize),
+                    };
+                    let source = if second { &b } else { &a };
+                    result[16 * part..16 * part + 16].copy_from_slice(&source[16 * from..16 * from + 16]);
+                }
+            }
+            Vshufps | Vshufpd | Vunpcklps | Vunpckhps | Vpunpcklqdq | Vpunpckhqdq => {
                 let (a, b) = (self.read_vector(i, 1, bytes)?, self.read_vector(i, 2, bytes)?);
                 for part in 0..bytes / 16 {
                     for at in 0..4 {
@@ -381,7 +395,9 @@ impl Cpu<'_> {
                             Vshufps => (at > 1, (i.immediate(3) >> (2 * at) & 3) as usize),
                             Vshufpd => (at > 1, 2 * (i.immediate(3) >> (2 * part + at / 2) & 1) as usize + at % 2),
                             Vunpcklps => (at % 2 == 1, at / 2),
-                            _ => (at > 1, at % 2),
+                            Vunpckhps => (at % 2 == 1, 2 + at / 2),
+                            Vpunpcklqdq => (at > 1, at % 2),
+                            _ => (at > 1, 2 + at % 2),
                         };
                         let value = lane(if second { &b } else { &a }, 4 * part + from, false);
                         set_lane(&mut result, 4 * part + at, false, value);

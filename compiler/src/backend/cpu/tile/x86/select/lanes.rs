@@ -1,7 +1,7 @@
 //! Lanes of vectors: one into all, one out of many, halves.
 
 use super::{Selector, Value};
-use crate::backend::cpu::tile::ir::{self, Reg, Stmt};
+use crate::backend::cpu::tile::ir::{self, Reg, Shuffle, Stmt};
 use crate::backend::cpu::tile::types::{Lane, Mem as MemType, Type};
 use crate::backend::cpu::tile::x86::inst::{Class, VReg};
 use crate::backend::cpu::tile::x86::table::{self, Width};
@@ -106,6 +106,31 @@ impl Selector {
         let (part, at) = self.part_with(value, value.mask_bits, width, lane);
         let bits = self.lane_of_part(part, int, at);
         self.modify(Class::Int, Code::And_rm32_imm32, bits, &[], Some(1))
+    }
+
+    pub(super) fn shuffle(&mut self, op: Shuffle, a: Reg, b: Reg) -> Value {
+        let (_, width) = self.layout(a.ty);
+        let (a, b) = (self.value(a).registers, self.value(b).registers);
+        let row = match op {
+            Shuffle::UnpackLow => table::UNPACK_LOW_32,
+            Shuffle::UnpackHigh => table::UNPACK_HIGH_32,
+            Shuffle::UnpackLowPairs => table::UNPACK_LOW_64,
+            Shuffle::UnpackHighPairs => table::UNPACK_HIGH_64,
+            Shuffle::EvenFours | Shuffle::OddFours => {
+                let odd = op == Shuffle::OddFours;
+                // Two bits choose one of four parts, one bit one of two; VEX has numbers of its own.
+                let choice = match (self.evex, width) {
+                    (true, Width::W512) => [0x88, 0xdd],
+                    (true, _) => [0x0, 0x3],
+                    (false, _) => [0x20, 0x31],
+                };
+                let both = [a.to_vec(), b.to_vec()].concat();
+                let registers: Vec<VReg> =
+                    both.chunks(2).map(|pair| self.op_imm(table::SHUFFLE_128, width, pair, choice[usize::from(odd)])).collect();
+                return Value::of(registers);
+            }
+        };
+        Value::of(a.iter().zip(&b).map(|(a, b)| self.op(row, width, &[*a, *b])).collect::<Vec<_>>())
     }
 
     pub(super) fn insert(&mut self, vector: Reg, lane: u32, scalar: Reg) -> Value {

@@ -490,6 +490,7 @@ impl Selector {
             ir::Inst::Insert { vector, lane, scalar } => self.insert(vector, lane, scalar),
             ir::Inst::Half { vector, high } => self.half(vector, high),
             ir::Inst::Concat(a, b) => self.concat(a, b),
+            ir::Inst::Shuffle(op, a, b) => self.shuffle(op, a, b),
         }
     }
 
