@@ -7,9 +7,7 @@
 //! A later map moves up to an earlier one if nothing in between concerns it. Temporaries that are then only stored are stored no more.
 //! Needs: whatever both touch is touched at the same point.  Keeps: every bit.  Skips: maps that have nothing in common, outside loops.
 
-use crate::kernel::{
-    Access, Axis, Body, Bound, BufferId, BufferKind, ExprId, ExprKind, Kernel, Nest, Program, Stage, Step, Store, buffers_touched,
-};
+use crate::kernel::{Axis, Body, BufferId, BufferKind, ExprId, ExprKind, Kernel, Nest, Program, Stage, Step, Store, buffers_touched};
 use kiln_ir::{Dim, Symbol};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -128,37 +126,21 @@ impl Map<'_> {
         let mut copies: BTreeMap<ExprId, ExprId> = BTreeMap::new();
         for id in later.kernel.live_exprs() {
             let expr = later.kernel.exprs.get(id);
-            let of = |e: &ExprId| copies[e];
             let dim = |d: &Dim| {
                 d.substitute(&|s| match ExprId::of_symbol(s) {
                     Some(id) => Some(Dim::from(copies[&id].symbol())),
                     None => indices.get(s).cloned(),
                 })
             };
-            let kind = match &expr.kind {
-                ExprKind::Load(access) if self.stored.contains(&access.buffer) => {
-                    let offset = dim(&access.offset);
-                    let made = self.stores.iter().find(|s| s.buffer == access.buffer && s.offset == offset);
-                    copies.insert(id, made.filter(|_| access.bounds.is_empty())?.value);
-                    continue;
-                }
-                ExprKind::Load(access) => ExprKind::Load(Access {
-                    buffer: access.buffer,
-                    offset: dim(&access.offset),
-                    bounds: access.bounds.iter().map(|b| Bound { index: dim(&b.index), extent: dim(&b.extent) }).collect(),
-                    otherwise: access.otherwise.as_ref().map(of),
-                }),
-                ExprKind::Index(d) => ExprKind::Index(dim(d)),
-                ExprKind::Unary(f, a) => ExprKind::Unary(*f, of(a)),
-                ExprKind::Binary(f, a, b) => ExprKind::Binary(*f, of(a), of(b)),
-                ExprKind::Compare(f, a, b) => ExprKind::Compare(*f, of(a), of(b)),
-                ExprKind::Select(c, a, b) => ExprKind::Select(of(c), of(a), of(b)),
-                ExprKind::Cast(a) => ExprKind::Cast(of(a)),
-                ExprKind::CheckedIndex { index, extent, node } => {
-                    ExprKind::CheckedIndex { index: of(index), extent: dim(extent), node: *node }
-                }
-                kind @ (ExprKind::Constant(_) | ExprKind::Accumulator(_)) => kind.clone(),
-            };
+            if let ExprKind::Load(access) = &expr.kind
+                && self.stored.contains(&access.buffer)
+            {
+                let offset = dim(&access.offset);
+                let made = self.stores.iter().find(|s| s.buffer == access.buffer && s.offset == offset);
+                copies.insert(id, made.filter(|_| access.bounds.is_empty())?.value);
+                continue;
+            }
+            let kind = expr.kind.map(&mut |e| copies[&e], &mut |d| dim(d));
             copies.insert(id, exprs.add(expr.dtype, kind));
         }
         let moved = later.stores.iter().map(|s| Store { offset: renamed(&s.offset), value: copies[&s.value], ..s.clone() });

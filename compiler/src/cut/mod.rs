@@ -12,6 +12,7 @@
 
 mod contract;
 mod join;
+mod kept;
 mod margins;
 mod nest;
 mod pieces;
@@ -129,6 +130,7 @@ pub fn cut(module: &Module, function: &str, choices: &Choices) -> Result<Program
     program.steps = steps;
     prepare::split(&mut program);
     join::join(&mut program);
+    kept::keep(&mut program.steps);
     Ok(program)
 }
 

@@ -91,6 +91,30 @@ impl ExprKind {
     }
 }
 
+impl ExprKind {
+    /// The same of other operands and dims.
+    pub fn map(&self, of: &mut dyn FnMut(ExprId) -> ExprId, dim: &mut dyn FnMut(&Dim) -> Dim) -> ExprKind {
+        match self {
+            ExprKind::Constant(_) | ExprKind::Accumulator(_) => self.clone(),
+            ExprKind::Index(d) => ExprKind::Index(dim(d)),
+            ExprKind::Load(access) => ExprKind::Load(Access {
+                buffer: access.buffer,
+                offset: dim(&access.offset),
+                bounds: access.bounds.iter().map(|b| Bound { index: dim(&b.index), extent: dim(&b.extent) }).collect(),
+                otherwise: access.otherwise.map(&mut *of),
+            }),
+            ExprKind::Unary(f, a) => ExprKind::Unary(*f, of(*a)),
+            ExprKind::Binary(f, a, b) => ExprKind::Binary(*f, of(*a), of(*b)),
+            ExprKind::Compare(f, a, b) => ExprKind::Compare(*f, of(*a), of(*b)),
+            ExprKind::Select(c, a, b) => ExprKind::Select(of(*c), of(*a), of(*b)),
+            ExprKind::Cast(a) => ExprKind::Cast(of(*a)),
+            ExprKind::CheckedIndex { index, extent, node } => {
+                ExprKind::CheckedIndex { index: of(*index), extent: dim(extent), node: *node }
+            }
+        }
+    }
+}
+
 /// Where an element is loaded from.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Access {

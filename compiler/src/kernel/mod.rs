@@ -13,6 +13,7 @@
 //! [`Step::Loop`] repeats steps with a loop index in scope: recurrent scans.
 
 mod axes;
+mod cost;
 pub mod eval;
 mod expr;
 mod prepare_budget;
@@ -20,6 +21,7 @@ mod print;
 mod touch;
 
 pub use axes::{row_major, unravelled};
+pub use cost::cost;
 pub use expr::{Access, BinaryFn, Bound, CompareFn, Expr, ExprId, ExprKind, Exprs, Scalar, UnaryFn};
 pub use prepare_budget::PrepareBudget;
 pub use touch::buffers_touched;

@@ -15,7 +15,6 @@
 //! Which tile an element falls into never changes its bits: each is one chain of multiply-adds per chunk of depth.
 
 use super::context::{Base, Context};
-use super::expr::cost;
 use super::nest::{self, Tasks};
 use super::ops::{cast, lane_of, memory_of};
 use super::rewrite::{flatten, merge_axes, ranges_of};
@@ -24,6 +23,7 @@ use super::tasks::{for_each_number, for_each_task};
 use super::tile::{Epilogue, Left, Part, Tile, Waiting};
 use super::{Arg, VectorIsa};
 use crate::backend::cpu::tile::{Builder, Reg};
+use crate::kernel::cost;
 use crate::kernel::{
     Access, Axis, Body, Bound, Contract, ExprId, ExprKind, Exprs, Kernel, Program, Stage, row_major, sum_dtype, unravelled,
 };
@@ -248,33 +248,16 @@ fn guard_columns(kernel: &mut Kernel, column: &Axis) {
     let bound = Bound { index: Dim::from(column.index.clone()), extent: column.extent.clone() };
     for i in 0..=contract.rhs.0 {
         let expr = kernel.exprs.get(ExprId(i)).clone();
-        let copy = |e: &ExprId| copies[e.0 as usize];
         let dim = |d: &Dim| d.substitute(&|s| ExprId::of_symbol(s).map(|id| Dim::from(copies[id.0 as usize].symbol())));
-        let kind = match expr.kind {
-            ExprKind::Load(mut access) => {
-                let depends = kernel.exprs.symbols(ExprId(i)).contains(&column.index);
-                access.offset = dim(&access.offset);
-                access.otherwise = access.otherwise.as_ref().map(copy);
-                for b in &mut access.bounds {
-                    *b = Bound { index: dim(&b.index), extent: dim(&b.extent) };
-                }
-                if depends {
-                    access.bounds.push(bound.clone());
-                    if access.otherwise.is_none() {
-                        access.otherwise = Some(kernel.exprs.constant(expr.dtype, 0.0));
-                    }
-                }
-                ExprKind::Load(access)
+        let mut kind = expr.kind.map(&mut |e| copies[e.0 as usize], &mut |d| dim(d));
+        if let ExprKind::Load(access) = &mut kind
+            && kernel.exprs.symbols(ExprId(i)).contains(&column.index)
+        {
+            access.bounds.push(bound.clone());
+            if access.otherwise.is_none() {
+                access.otherwise = Some(kernel.exprs.constant(expr.dtype, 0.0));
             }
-            ExprKind::Index(d) => ExprKind::Index(dim(&d)),
-            ExprKind::Unary(f, a) => ExprKind::Unary(f, copy(&a)),
-            ExprKind::Binary(f, a, b) => ExprKind::Binary(f, copy(&a), copy(&b)),
-            ExprKind::Compare(f, a, b) => ExprKind::Compare(f, copy(&a), copy(&b)),
-            ExprKind::Select(c, a, b) => ExprKind::Select(copy(&c), copy(&a), copy(&b)),
-            ExprKind::Cast(a) => ExprKind::Cast(copy(&a)),
-            ExprKind::CheckedIndex { index, extent, node } => ExprKind::CheckedIndex { index: copy(&index), extent: dim(&extent), node },
-            kind @ (ExprKind::Constant(_) | ExprKind::Accumulator(_)) => kind,
-        };
+        }
         let copy = kernel.exprs.add(expr.dtype, kind);
         copies.push(copy);
     }

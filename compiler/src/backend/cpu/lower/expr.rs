@@ -187,34 +187,3 @@ impl Context<'_> {
         b.select(inside, wrapped, zero)
     }
 }
-
-/// Rough scalar operations of evaluating an expression once, shared parts counted once: for deciding how much one task does.
-pub(super) fn cost(exprs: &crate::kernel::Exprs, roots: &[ExprId]) -> i64 {
-    let mut seen = std::collections::BTreeSet::new();
-    let mut todo = roots.to_vec();
-    let mut total = 0;
-    while let Some(id) = todo.pop() {
-        if !seen.insert(id) {
-            continue;
-        }
-        total += weight(&exprs.get(id).kind);
-        todo.extend(exprs.operands(id));
-    }
-    total
-}
-
-fn weight(kind: &ExprKind) -> i64 {
-    use crate::kernel::UnaryFn::*;
-    match kind {
-        ExprKind::Constant(_) | ExprKind::Accumulator(_) => 0,
-        ExprKind::Index(_) | ExprKind::Compare(..) | ExprKind::Select(..) | ExprKind::Cast(_) => 1,
-        ExprKind::Load(access) => 1 + 2 * access.bounds.len() as i64,
-        ExprKind::CheckedIndex { .. } => 4,
-        ExprKind::Unary(Neg | Abs | Sign | Ceil | Floor | Trunc | Round | Not | BitNot | IsNan | IsInf { .. }, _) => 1,
-        ExprKind::Unary(Sqrt | Reciprocal, _) => 4,
-        ExprKind::Unary(_, _) => 20,
-        ExprKind::Binary(crate::kernel::BinaryFn::Pow | crate::kernel::BinaryFn::Rem, _, _) => 40,
-        ExprKind::Binary(crate::kernel::BinaryFn::Div, _, _) => 4,
-        ExprKind::Binary(..) => 1,
-    }
-}

@@ -151,7 +151,7 @@ fn lanes(cx: &Context, works: &[Work]) -> u32 {
 }
 
 fn work_of(cx: &Context, work: &Work) -> Dim {
-    let each = super::expr::cost(&cx.exprs, &work.roots()) + work.stores().len() as i64;
+    let each = crate::kernel::cost(&cx.exprs, &work.roots()) + work.stores().len() as i64;
     Dim::product(work.axes().iter().map(|a| &a.extent)) * Dim::from(each.max(1))
 }
 

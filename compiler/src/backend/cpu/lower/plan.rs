@@ -5,8 +5,8 @@
 
 use super::access::along;
 use super::context::Context;
-use super::expr::cost;
 use super::nest::Work;
+use crate::kernel::cost;
 use crate::kernel::{Axis, ExprId, ExprKind, Stage, Store};
 use kiln_ir::{Dim, Symbol};
 use std::collections::BTreeSet;

@@ -8,7 +8,7 @@
 //! [`merge_axes`] drops axes of extent 1 and joins neighbours that memory does not tell apart.
 //! [`flatten`] joins a list of axes in any case, with `floordiv` and `mod` where memory does tell them apart.
 
-use crate::kernel::{Access, Axis, Body, Bound, Expr, ExprId, ExprKind, Exprs, Kernel, Stage, Store, unravelled};
+use crate::kernel::{Axis, Body, Expr, ExprId, Exprs, Kernel, Stage, Store, unravelled};
 use kiln_ir::dim::Atom;
 use kiln_ir::{Dim, Ranges, Symbol};
 use std::collections::{BTreeMap, BTreeSet};
@@ -267,24 +267,5 @@ fn renumber(dim: &Dim, ids: &[ExprId]) -> Dim {
 }
 
 fn map_expr(expr: &Expr, ids: &[ExprId], f: &dyn Fn(&Dim) -> Dim) -> Expr {
-    let id = |e: &ExprId| ids[e.0 as usize];
-    let dim = |d: &Dim| f(&renumber(d, ids));
-    let kind = match &expr.kind {
-        ExprKind::Constant(c) => ExprKind::Constant(*c),
-        ExprKind::Index(d) => ExprKind::Index(dim(d)),
-        ExprKind::Load(access) => ExprKind::Load(Access {
-            buffer: access.buffer,
-            offset: dim(&access.offset),
-            bounds: access.bounds.iter().map(|b| Bound { index: dim(&b.index), extent: dim(&b.extent) }).collect(),
-            otherwise: access.otherwise.as_ref().map(id),
-        }),
-        ExprKind::Unary(op, a) => ExprKind::Unary(*op, id(a)),
-        ExprKind::Binary(op, a, b) => ExprKind::Binary(*op, id(a), id(b)),
-        ExprKind::Compare(op, a, b) => ExprKind::Compare(*op, id(a), id(b)),
-        ExprKind::Select(c, a, b) => ExprKind::Select(id(c), id(a), id(b)),
-        ExprKind::Cast(a) => ExprKind::Cast(id(a)),
-        ExprKind::Accumulator(n) => ExprKind::Accumulator(*n),
-        ExprKind::CheckedIndex { index, extent, node } => ExprKind::CheckedIndex { index: id(index), extent: dim(extent), node: *node },
-    };
-    Expr { dtype: expr.dtype, kind }
+    Expr { dtype: expr.dtype, kind: expr.kind.map(&mut |e| ids[e.0 as usize], &mut |d| f(&renumber(d, ids))) }
 }

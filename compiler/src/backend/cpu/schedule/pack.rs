@@ -273,32 +273,19 @@ fn copy(
         copy(from, operand, parts, bound, to, copies);
     }
     let expr = from.get(id).clone();
-    let of = |e: &ExprId| copies[e];
     let dim = |d: &Dim| {
         d.substitute(&|s| match ExprId::of_symbol(s) {
             Some(id) => Some(Dim::from(copies[&id].symbol())),
             None => parts.get(s).cloned(),
         })
     };
-    let kind = match expr.kind {
-        ExprKind::Load(access) => {
-            let mut bounds: Vec<Bound> = access.bounds.iter().map(|b| Bound { index: dim(&b.index), extent: dim(&b.extent) }).collect();
-            bounds.extend(bound.cloned());
-            let otherwise = match &access.otherwise {
-                Some(otherwise) => Some(of(otherwise)),
-                None => bound.is_some().then(|| to.constant(expr.dtype, 0.0)),
-            };
-            ExprKind::Load(Access { buffer: access.buffer, offset: dim(&access.offset), bounds, otherwise })
+    let mut kind = expr.kind.map(&mut |e| copies[&e], &mut |d| dim(d));
+    if let (ExprKind::Load(access), Some(bound)) = (&mut kind, bound) {
+        access.bounds.push(bound.clone());
+        if access.otherwise.is_none() {
+            access.otherwise = Some(to.constant(expr.dtype, 0.0));
         }
-        ExprKind::Index(d) => ExprKind::Index(dim(&d)),
-        ExprKind::Unary(f, a) => ExprKind::Unary(f, of(&a)),
-        ExprKind::Binary(f, a, b) => ExprKind::Binary(f, of(&a), of(&b)),
-        ExprKind::Compare(f, a, b) => ExprKind::Compare(f, of(&a), of(&b)),
-        ExprKind::Select(c, a, b) => ExprKind::Select(of(&c), of(&a), of(&b)),
-        ExprKind::Cast(a) => ExprKind::Cast(of(&a)),
-        ExprKind::CheckedIndex { index, extent, node } => ExprKind::CheckedIndex { index: of(&index), extent: dim(&extent), node },
-        kind @ (ExprKind::Constant(_) | ExprKind::Accumulator(_)) => kind,
-    };
+    }
     let new = to.add(expr.dtype, kind);
     copies.insert(id, new);
     new
