@@ -287,6 +287,8 @@ impl Builder {
         min_or_second => MinOrSecond;
         /// `a > b ? a : b`: [`Binary::MaxOrSecond`].
         max_or_second => MaxOrSecond;
+        /// `a · 2ᵇ`: [`Binary::Scale`].
+        scale => Scale;
         /// Signed integer minimum: [`Binary::MinS`].
         min_s => MinS;
         /// Unsigned integer minimum: [`Binary::MinU`].

@@ -296,6 +296,9 @@ pub enum Binary {
     MinOrSecond,
     /// Floats, `a > b ? a : b`: the second if either is NaN or both are zeros. One instruction on x86.
     MaxOrSecond,
+    /// Floats, `a · 2ᵇ` rounded once, for a magnitude of `a` within 1/4..4 (or NaN) and integral `b` of at most a thousand
+    /// (`F32`: 200) binary digits either way. One instruction of AVX-512.
+    Scale,
     /// Signed integers.
     MinS,
     /// Unsigned integers.
@@ -508,7 +511,7 @@ impl Binary {
         use Binary::*;
         match self {
             Add | Sub | Mul => lane != Lane::Mask,
-            Div | Minimum | Maximum | MinOrSecond | MaxOrSecond => lane.is_float(),
+            Div | Minimum | Maximum | MinOrSecond | MaxOrSecond | Scale => lane.is_float(),
             And | Or | Xor => !lane.is_float(),
             DivS | DivU | RemS | RemU | Shl | ShrS | ShrU | MinS | MinU | MaxS | MaxU => lane.is_int(),
         }

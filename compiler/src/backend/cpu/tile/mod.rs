@@ -32,6 +32,7 @@ mod builder;
 pub mod clif;
 pub mod eval;
 pub mod expand;
+mod float_bits;
 mod ir;
 pub mod math;
 mod print;

@@ -118,6 +118,37 @@ fn binary_operations_agree() {
 }
 
 #[test]
+fn scaling_agrees() {
+    each_type(|ty| {
+        if !ty.lane.is_float() {
+            return;
+        }
+        // From what overflows to what leaves no bit, through every subnormal exponent.
+        let exponents = if ty.lane == Lane::F32 { -152..=130 } else { -1080..=1026 };
+        let cases: Vec<_> = exponents
+            .step_by(if ty.lanes == 8 { 3 } else { 41 })
+            .map(|exponent| {
+                case(exponent, move |b, [x, ..]| {
+                    // A fraction of the operand's bits and a magnitude within 1..2, or NaN.
+                    let int = x.ty.lane.same_width_int();
+                    let fraction = if x.ty.lane == Lane::F32 { 23 } else { 52 };
+                    let bits = b.bitcast(x, int);
+                    let mask = b.int(bits.ty, (1 << fraction) - 1);
+                    let bits = b.and(bits, mask);
+                    let one = b.float(x.ty, 1.0);
+                    let one = b.bitcast(one, int);
+                    let bits = b.or(bits, one);
+                    let near_one = b.bitcast(bits, x.ty.lane);
+                    let exponent = b.float(x.ty, f64::from(exponent));
+                    b.scale(near_one, exponent)
+                })
+            })
+            .collect();
+        check_each("scale", kept(ty.lane), ty, &cases);
+    });
+}
+
+#[test]
 fn shifts_and_divisions_by_constants_and_splats_agree() {
     use Binary::*;
     each_type(|ty| {

@@ -44,6 +44,7 @@ impl Abilities for Machine {
             Inst::Binary(op, ..) => match op {
                 Binary::DivS | Binary::DivU | Binary::RemS | Binary::RemU => scalar,
                 Binary::Mul => scalar || ty.lane != Lane::I8,
+                Binary::Scale => false,
                 Binary::Add
                 | Binary::Sub
                 | Binary::Div

@@ -58,6 +58,7 @@ impl Lowering<'_> {
             | Binary::Div
             | Binary::Minimum
             | Binary::Maximum
+            | Binary::Scale
             | Binary::MinS
             | Binary::MinU
             | Binary::MaxS
@@ -108,7 +109,8 @@ impl Lowering<'_> {
             | Binary::ShrS
             | Binary::ShrU
             | Binary::MinOrSecond
-            | Binary::MaxOrSecond => panic!("tile: {op:?} has its own lowering"),
+            | Binary::MaxOrSecond
+            | Binary::Scale => panic!("tile: {op:?} has its own lowering"),
         }
     }
 

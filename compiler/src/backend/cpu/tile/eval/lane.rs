@@ -112,7 +112,7 @@ pub(super) fn binary(op: Binary, lane: Lane, a: u64, b: u64) -> u64 {
         Binary::MaxS => x.max(y),
         Binary::MinU => a.min(b) as i64,
         Binary::MaxU => a.max(b) as i64,
-        Binary::Div | Binary::Minimum | Binary::Maximum | Binary::MinOrSecond | Binary::MaxOrSecond => {
+        Binary::Div | Binary::Minimum | Binary::Maximum | Binary::MinOrSecond | Binary::MaxOrSecond | Binary::Scale => {
             unreachable!("verified: floats only")
         }
     };
@@ -136,6 +136,11 @@ fn float_binary(op: Binary, lane: Lane, a: u64, b: u64) -> u64 {
         Binary::Minimum => b,
         Binary::Maximum if x.total_cmp(&y).is_gt() => a,
         Binary::Maximum => b,
+        // Binary64 holds a product of binary32 exactly; its own is rounded by the second factor alone.
+        Binary::Scale => {
+            let half = (y / 2.0).floor();
+            float_bits(lane, x * half.exp2() * (y - half).exp2())
+        }
         Binary::MinOrSecond if x < y => a,
         Binary::MaxOrSecond if x > y => a,
         Binary::MinOrSecond | Binary::MaxOrSecond => b,

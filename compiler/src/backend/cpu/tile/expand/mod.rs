@@ -11,6 +11,7 @@
 
 mod half_floats;
 mod rounding;
+mod scale;
 
 use super::builder::Builder;
 use super::ir::{Binary, Convert, Inst, Loop, Reg, Stmt, TileProgram, Unary};
@@ -129,6 +130,7 @@ fn expand_inst(b: &mut Builder, inst: &Inst, ty: Type) -> Reg {
             let product = b.mul(x, y);
             b.wrap(product, Lane::I8)
         }
+        Inst::Binary(Binary::Scale, x, n) => scale::scaled(b, x, n),
         Inst::Convert(Convert::IntToFloatS, x) if x.ty.lane.bits() < 32 => {
             let wide = b.extend_s(x, Lane::I32);
             b.int_to_float_s(wide, ty.lane)

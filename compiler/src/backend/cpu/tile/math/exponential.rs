@@ -1,41 +1,27 @@
 //! exp and what is made of it: x = n·ln 2 + r with |r| ≤ ln 2 / 2, then exp(x) = 2ⁿ·exp(r).
 
 use super::coefficients::{EXP_F32, EXP_F64, LN_2};
-use super::{
-    add_const, at_least, at_most, fma_const, mul_const, nearest_multiple, polynomial, power_of_two, through_f64, unless_tiny, with_sign_of,
-};
+use super::{add_const, at_least, at_most, fma_const, mul_const, nearest_multiple, polynomial, through_f64, unless_tiny, with_sign_of};
 use crate::backend::cpu::tile::builder::Builder;
+use crate::backend::cpu::tile::float_bits::{integer_of, power_of_two};
 use crate::backend::cpu::tile::ir::Reg;
 use crate::backend::cpu::tile::types::Lane;
 use std::f64::consts::LOG2_E;
 
-/// exp(r) − 1 and the integer n; `x` must lie within a few powers of two of the finite results.
-fn reduced(b: &mut Builder, x: Reg) -> (Reg, Reg) {
+/// exp(r) − 1, n, and what [`integer_of`] makes integer lanes of; `x` must lie within a few powers of two of the finite results.
+fn reduced(b: &mut Builder, x: Reg) -> (Reg, Reg, Reg) {
     let lane = x.ty.lane;
     // ln 2 in two parts; n times the first is exact, with or without fused multiply-add.
     let (high, low, coefficients) = match lane {
         Lane::F32 => (0.693359375, -2.121_944_400_546_905_8e-4, &EXP_F32[..]),
         _ => (LN_2[0], LN_2[1], &EXP_F64[..]),
     };
-    let (n, n_int) = nearest_multiple(b, x, LOG2_E);
+    let (n, sum) = nearest_multiple(b, x, LOG2_E);
     let r = fma_const(b, n, -high, x);
     let r = fma_const(b, n, -low, r);
     let tail = polynomial(b, r, coefficients);
     let square = b.mul(r, r);
-    (b.fma(square, tail, r), n_int)
-}
-
-/// value · 2ⁿ where 2ⁿ itself may overflow or be subnormal: by 2^⌊n/2⌋ twice, and only the last rounds.
-pub(super) fn scaled(b: &mut Builder, value: Reg, n: Reg) -> Reg {
-    // A logical shift of a biased n: 64-bit lanes have no cheap arithmetic one.
-    let biased = b.add_int(n, 4096);
-    let one = b.int(n.ty, 1);
-    let half = b.shr_u(biased, one);
-    let half = b.add_int(half, -2048);
-    let rest = b.sub(n, half);
-    let (first, second) = (power_of_two(b, half, value.ty.lane), power_of_two(b, rest, value.ty.lane));
-    let value = b.mul(value, first);
-    b.mul(value, second)
+    (b.fma(square, tail, r), n, sum)
 }
 
 /// eˣ.
@@ -47,14 +33,15 @@ pub fn exp(b: &mut Builder, x: Reg) -> Reg {
     };
     let x = at_most(b, x, high);
     let x = at_least(b, x, low);
-    let (less_one, n) = reduced(b, x);
+    let (less_one, n, _) = reduced(b, x);
     let value = add_const(b, less_one, 1.0);
-    scaled(b, value, n)
+    b.scale(value, n)
 }
 
 /// (eˣ − 1) / 2ᵏ, where 2^(n−k) must be normal.
 fn expm1_scaled(b: &mut Builder, x: Reg, k: i32) -> Reg {
-    let (less_one, n) = reduced(b, x);
+    let (less_one, _, sum) = reduced(b, x);
+    let n = integer_of(b, sum);
     let n = b.add_int(n, i64::from(-k));
     let scale = power_of_two(b, n, x.ty.lane);
     let rest = add_const(b, scale, -(2f64.powi(-k)));
@@ -127,8 +114,9 @@ pub fn cosh(b: &mut Builder, x: Reg) -> Reg {
     through_f64(b, x, |b, x| {
         let magnitude = b.abs(x);
         let near = at_most(b, magnitude, 710.6);
-        let (less_one, n) = reduced(b, near);
+        let (less_one, _, sum) = reduced(b, near);
         let value = add_const(b, less_one, 1.0);
+        let n = integer_of(b, sum);
         let n = b.add_int(n, -2);
         let scale = power_of_two(b, n, Lane::F64);
         let quarter = b.mul(value, scale);

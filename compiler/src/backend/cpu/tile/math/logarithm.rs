@@ -1,8 +1,9 @@
 //! log and what is made of it: x = 2ᵏ·m with √½ ≤ m < √2, then log x = k·ln 2 + log m.
 
 use super::coefficients::{LN_2, LOG_F32, LOG_F64};
-use super::{add_const, exponent_bias, fma_const, fraction_bits, mul_const, polynomial, through_f64, unless_tiny, with_sign_of};
+use super::{add_const, fma_const, mul_const, polynomial, through_f64, unless_tiny, with_sign_of};
 use crate::backend::cpu::tile::builder::Builder;
+use crate::backend::cpu::tile::float_bits::{exponent_bias, fraction_bits};
 use crate::backend::cpu::tile::ir::Reg;
 use crate::backend::cpu::tile::types::Lane;
 

@@ -37,6 +37,7 @@ pub use power::pow;
 pub use trigonometric::{cos, sin, tan};
 
 use super::builder::Builder;
+use super::float_bits::round_magic;
 use super::ir::Reg;
 use super::types::Lane;
 
@@ -117,45 +118,9 @@ fn through_f64(b: &mut Builder, x: Reg, f: impl Fn(&mut Builder, Reg) -> Reg) ->
     b.float_to_float(value, Lane::F32)
 }
 
-/// 1.5 · 2^(p−1): adding it to a small float leaves the nearest integer in the low bits of the sum.
-fn round_magic(lane: Lane) -> f64 {
-    match lane {
-        Lane::F32 => 12_582_912.0,
-        _ => 6_755_399_441_055_744.0,
-    }
-}
-
-/// Bits of the stored fraction.
-fn fraction_bits(lane: Lane) -> i64 {
-    match lane {
-        Lane::F32 => 23,
-        _ => 52,
-    }
-}
-
-/// The exponent that stands for 2⁰.
-fn exponent_bias(lane: Lane) -> i64 {
-    match lane {
-        Lane::F32 => 127,
-        _ => 1023,
-    }
-}
-
-/// The nearest integer to `x · factor` as a float and as integer lanes; |x · factor| below 2^(p−2).
+/// The nearest integer to `x · factor` as a float, and what [`integer_of`] makes integer lanes of; |x · factor| below 2^(p−2).
 fn nearest_multiple(b: &mut Builder, x: Reg, factor: f64) -> (Reg, Reg) {
-    let lane = x.ty.lane;
-    let magic = b.float(x.ty, round_magic(lane));
+    let magic = b.float(x.ty, round_magic(x.ty.lane));
     let sum = fma_const(b, x, factor, magic);
-    let float = b.sub(sum, magic);
-    let bits = b.bitcast(sum, lane.same_width_int());
-    let magic_bits = b.bitcast(magic, lane.same_width_int());
-    (float, b.sub(bits, magic_bits))
-}
-
-/// 2ⁿ for integer lanes with n inside the normal exponents.
-fn power_of_two(b: &mut Builder, n: Reg, lane: Lane) -> Reg {
-    let biased = b.add_int(n, exponent_bias(lane));
-    let shift = b.int(n.ty, fraction_bits(lane));
-    let bits = b.shl(biased, shift);
-    b.bitcast(bits, lane)
+    (b.sub(sum, magic), sum)
 }

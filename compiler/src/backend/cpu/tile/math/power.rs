@@ -193,7 +193,7 @@ fn log2_in_two_parts(b: &mut Builder, base: Reg) -> (Reg, Reg) {
 /// 2^(high + low) for |high| ≤ 1100.
 fn exp2_of_two_parts(b: &mut Builder, high: Reg, low: Reg) -> Reg {
     let sum = b.add(high, low);
-    let (n, n_int) = nearest_multiple(b, sum, 1.0);
+    let (n, _) = nearest_multiple(b, sum, 1.0);
     let high = b.sub(high, n);
     let sum = b.add(high, low);
     let t = upper_bits(b, sum);
@@ -213,5 +213,5 @@ fn exp2_of_two_parts(b: &mut Builder, high: Reg, low: Reg) -> Reg {
     let rest = b.fma(square, tail, lost);
     let rest = b.add(r, rest);
     let value = add_const(b, rest, 1.0);
-    super::exponential::scaled(b, value, n_int)
+    b.scale(value, n)
 }

@@ -4,6 +4,7 @@ use super::coefficients::{COS_F32, COS_F64, HALF_PI_THIRDS, SIN_F32, SIN_F64};
 use super::huge_angle::huge_angles;
 use super::{add_const, fma_const, mul_const, nearest_multiple, polynomial, through_f64, unless_tiny};
 use crate::backend::cpu::tile::builder::Builder;
+use crate::backend::cpu::tile::float_bits::integer_of;
 use crate::backend::cpu::tile::ir::Reg;
 use crate::backend::cpu::tile::types::Lane;
 use std::f64::consts::FRAC_2_PI;
@@ -46,7 +47,8 @@ fn reduce(b: &mut Builder, x: Reg) -> Reduced {
 
 /// Cody and Waite: π/2 in three parts, keeping what each subtraction rounds away.
 fn reduce_moderate(b: &mut Builder, x: Reg) -> Reduced {
-    let (n, quadrant) = nearest_multiple(b, x, FRAC_2_PI);
+    let (n, sum) = nearest_multiple(b, x, FRAC_2_PI);
+    let quadrant = integer_of(b, sum);
     // Exact: the product has 53 bits, and the difference cancels.
     let first = fma_const(b, n, -HALF_PI_THIRDS[0], x);
     let product = mul_const(b, n, HALF_PI_THIRDS[1]);

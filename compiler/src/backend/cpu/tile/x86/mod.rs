@@ -58,7 +58,7 @@ impl WideVectors {
 /// The program's machine code; `None` if it needs what the emitter does not cover.
 pub fn compile(program: &TileProgram, vectors: WideVectors) -> Option<Code> {
     let evex = vectors == WideVectors::Avx512;
-    let expanded = expand(program, &Unit);
+    let expanded = expand(program, &Unit { evex });
     if !supports::supports(&expanded) {
         return None;
     }

@@ -4,14 +4,18 @@ use crate::backend::cpu::tile::expand::Abilities;
 use crate::backend::cpu::tile::ir::{Binary, Convert, Inst, Reg, Stmt, TileProgram, Unary};
 use crate::backend::cpu::tile::types::{Lane, Mem, Type};
 
-/// Either vector unit, as expansion asks about it.
-pub(super) struct Unit;
+/// A vector unit, as expansion asks about it.
+pub(super) struct Unit {
+    /// Whether it has AVX-512.
+    pub(super) evex: bool,
+}
 
 impl Abilities for Unit {
     fn has(&self, inst: &Inst, result: Type) -> bool {
         let scalar = result.is_scalar();
         match *inst {
             Inst::Binary(Binary::DivS | Binary::DivU | Binary::RemS | Binary::RemU, ..) => scalar,
+            Inst::Binary(Binary::Scale, ..) => self.evex,
             Inst::Convert(op, a) => match (op, a.ty.lane, result.lane) {
                 (Convert::IntToFloatS, Lane::I32, _) => true,
                 (Convert::IntToFloatS | Convert::IntToFloatU, ..) => scalar,

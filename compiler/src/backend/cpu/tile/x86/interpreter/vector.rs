@@ -55,6 +55,11 @@ fn arithmetic(m: Mnemonic, a: u64, b: u64, wide: bool) -> u64 {
                     }
                 }
                 Vsqrtps | Vsqrtpd | Vsqrtss | Vsqrtsd => y.sqrt(),
+                // In two steps, of which the second alone rounds.
+                Vscalefps | Vscalefpd | Vscalefss | Vscalefsd => {
+                    let half = (y.floor() / 2.0).floor();
+                    x * half.exp2() * (y.floor() - half).exp2()
+                }
                 _ => panic!("{m:?} is no arithmetic"),
             };
             u64::from(result.to_bits())
@@ -201,10 +206,18 @@ impl Cpu<'_> {
                 (0..bytes / if wide { 8 } else { 4 }).for_each(|at| set_lane(&mut result, at, wide, value));
                 self.write_vector(i, 0, register_bytes(i, 0) as usize, &result)?;
             }
-            Vaddps | Vsubps | Vmulps | Vdivps | Vminps | Vmaxps | Vsqrtps => self.zip(i, false, |a, b| arithmetic(m, a, b, false))?,
-            Vaddpd | Vsubpd | Vmulpd | Vdivpd | Vminpd | Vmaxpd | Vsqrtpd => self.zip(i, true, |a, b| arithmetic(m, a, b, true))?,
-            Vaddss | Vsubss | Vmulss | Vdivss | Vminss | Vmaxss | Vsqrtss => self.lowest(i, false, |a, b| arithmetic(m, a, b, false))?,
-            Vaddsd | Vsubsd | Vmulsd | Vdivsd | Vminsd | Vmaxsd | Vsqrtsd => self.lowest(i, true, |a, b| arithmetic(m, a, b, true))?,
+            Vaddps | Vsubps | Vmulps | Vdivps | Vminps | Vmaxps | Vsqrtps | Vscalefps => {
+                self.zip(i, false, |a, b| arithmetic(m, a, b, false))?
+            }
+            Vaddpd | Vsubpd | Vmulpd | Vdivpd | Vminpd | Vmaxpd | Vsqrtpd | Vscalefpd => {
+                self.zip(i, true, |a, b| arithmetic(m, a, b, true))?
+            }
+            Vaddss | Vsubss | Vmulss | Vdivss | Vminss | Vmaxss | Vsqrtss | Vscalefss => {
+                self.lowest(i, false, |a, b| arithmetic(m, a, b, false))?
+            }
+            Vaddsd | Vsubsd | Vmulsd | Vdivsd | Vminsd | Vmaxsd | Vsqrtsd | Vscalefsd => {
+                self.lowest(i, true, |a, b| arithmetic(m, a, b, true))?
+            }
             Vfmadd231ps | Vfmadd231pd => {
                 let wide = m == Vfmadd231pd;
                 let (acc, a, b) = (self.read_vector(i, 0, bytes)?, self.read_vector(i, 1, bytes)?, self.read_vector(i, 2, bytes)?);

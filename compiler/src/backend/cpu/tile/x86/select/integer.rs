@@ -104,7 +104,8 @@ impl Selector {
                 | Binary::Minimum
                 | Binary::Maximum
                 | Binary::MinOrSecond
-                | Binary::MaxOrSecond,
+                | Binary::MaxOrSecond
+                | Binary::Scale,
                 _,
             ) => panic!("tile: {op:?} of scalar integers is not here"),
         }

@@ -117,7 +117,8 @@ impl Selector {
             | Binary::Minimum
             | Binary::Maximum
             | Binary::MinOrSecond
-            | Binary::MaxOrSecond => panic!("tile: {op:?} of {ty} is expanded before selection"),
+            | Binary::MaxOrSecond
+            | Binary::Scale => panic!("tile: {op:?} of {ty} is expanded before selection"),
         }
     }
 
@@ -192,6 +193,7 @@ impl Selector {
             Binary::Div => (table::DIV_PS, table::DIV_PD, table::DIV_SS, table::DIV_SD),
             Binary::MinOrSecond => (table::MIN_PS, table::MIN_PD, table::MIN_SS, table::MIN_SD),
             Binary::MaxOrSecond => (table::MAX_PS, table::MAX_PD, table::MAX_SS, table::MAX_SD),
+            Binary::Scale => (table::SCALE_PS, table::SCALE_PD, table::SCALE_SS, table::SCALE_SD),
             Binary::Minimum | Binary::Maximum => return self.nan_minmax(op, ty, width, x, y),
             _ => panic!("tile: {op:?} of floats"),
         };
