@@ -117,19 +117,20 @@ fn kernels_are_shown_as_text() {
         nest m.kiln:1 [$i0 < batch]
           %0: f32 = x[3*$i0 + $i1]
           %1: f32 = accumulator 0
-          %2: f32 = x[3*$i0 + $i2]
-          %3: f32 = sub %2 %1
-          %4: f32 = exp %3
           %5: f32 = accumulator 1
           %6: f32 = x[3*$i0 + $i3]
           %7: f32 = sub %6 %1
           %8: f32 = exp %7
-          %9: f32 = div %8 %5
+          %10: f32 = y[3*$i0 + $i3]
+          %11: f32 = div %10 %5
+          %12: f32 = y[3*$i0 + $i2]
           reduce [$i1 < 3]
             accumulator 0 = max %0
-          reduce [$i2 < 3]
-            accumulator 1 = sum %4
           sweep [$i3 < 3]
-            y[3*$i0 + $i3] = %9
+            y[3*$i0 + $i3] = %8
+          reduce [$i2 < 3]
+            accumulator 1 = sum %12
+          sweep [$i3 < 3]
+            y[3*$i0 + $i3] = %11
     "#);
 }

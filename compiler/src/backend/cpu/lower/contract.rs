@@ -29,8 +29,8 @@ use crate::kernel::{
 };
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 
-/// Rows that one task takes where there are more: enough to pay for packing, few enough to stay in the second-level cache. A
-/// multiple of every tile's rows.
+/// Rows that one task takes where there are more, or some more: enough to pay for packing, few enough to stay in the second-level
+/// cache. A multiple of every vector unit's tile, where rows are not known.
 const ROW_BLOCK: i64 = 60;
 /// As [`ROW_BLOCK`], where each task packs its own panel.
 pub const PACKED_ROW_BLOCK: i64 = 240;
@@ -61,6 +61,8 @@ pub(super) struct Tiles {
     stores: Vec<crate::kernel::Store>,
     dtype: DType,
     panel_columns: i64,
+    /// Rows of the largest tile.
+    height: i64,
     rhs_in_place: Option<Plain>,
     lhs_in_place: Option<Direct>,
 }
@@ -105,6 +107,7 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
         guard_columns(kernel, &column);
     }
     let contract = body_mut(kernel).clone();
+    let height = row.extent.as_const().map_or(isa.tile_rows(), |rows| isa.tile_rows_of(rows));
     Form::Tiles(Box::new(Tiles {
         batch: contract.batch,
         outer_rows,
@@ -117,6 +120,7 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
         stores: contract.stores,
         dtype,
         panel_columns,
+        height,
         rhs_in_place,
         lhs_in_place,
     }))
@@ -294,20 +298,25 @@ impl Tiles {
     fn row_block(&self) -> Option<i64> {
         let known = self.row.extent.as_const();
         if self.rhs_in_place.is_some() {
-            return known.is_none_or(|n| n > ROW_BLOCK).then_some(ROW_BLOCK);
+            return known.is_none_or(|n| n > ROW_BLOCK).then_some(self.tiles_of(ROW_BLOCK));
         }
         // Each task packs its panel again: many rows pay for it, but a few tasks are needed to share.
         let others = Dim::product(self.batch.iter().map(|a| &a.extent)) * self.panels();
         if !self.outer_rows.is_empty() {
             return None;
         }
-        let Some(rows) = known else { return Some(PACKED_ROW_BLOCK) };
+        let Some(rows) = known else { return Some(self.tiles_of(PACKED_ROW_BLOCK)) };
         if rows >= 2 * ROW_BLOCK && others.as_const().is_some_and(|others| others < 8) {
-            return Some(ROW_BLOCK);
+            return Some(self.tiles_of(ROW_BLOCK));
         }
         // Blocks alike: a small one at the end would pack as much as the others.
         let blocks = (rows + PACKED_ROW_BLOCK / 2) / PACKED_ROW_BLOCK;
-        (blocks > 1).then(|| (rows + blocks * ROW_BLOCK - 1) / (blocks * ROW_BLOCK) * ROW_BLOCK)
+        (blocks > 1).then(|| self.tiles_of((rows + blocks - 1) / blocks))
+    }
+
+    /// So many rows or a few more: whole tiles.
+    fn tiles_of(&self, rows: i64) -> i64 {
+        (rows + self.height - 1) / self.height * self.height
     }
 
     /// Whether chunks of depth are the outer loop of a task.
@@ -486,6 +495,7 @@ impl Tiles {
             columns: self.panel_columns,
             lanes: sum_lanes,
             points: self.points(),
+            height: self.height,
             chunk: self.chunk,
             left,
             right,

@@ -7,7 +7,7 @@
 use super::ahead::Ahead;
 use super::context::{Base, Context, Value};
 use super::dot::{multiply_add, neutral, zero};
-use super::isa::{DEPTH_UNROLL, VectorIsa};
+use super::isa::DEPTH_UNROLL;
 use super::offsets::{Address, times};
 use super::ops::{cast, lane_of, memory_of};
 use crate::backend::cpu::tile::{Builder, Reg, Type};
@@ -48,6 +48,8 @@ pub(super) struct Tile<'a> {
     pub lanes: u32,
     /// Length of the sums.
     pub points: Dim,
+    /// Rows of the largest tile.
+    pub height: i64,
     /// Length of their chunks: a multiple of what the depth axes behind the first have together.
     pub chunk: i64,
     pub left: &'a Left,
@@ -87,17 +89,6 @@ enum Step {
 struct Moves {
     left: Step,
     panel: i64,
-}
-
-/// Rows of the largest tile: where all rows of the task are known, such that tiles are alike and as few as can be.
-fn tile_height(isa: &VectorIsa, first: &Dim, end: &Dim) -> i64 {
-    match (end - first).as_const() {
-        Some(rows) if rows > 0 => {
-            let tiles = (rows + isa.most_tile_rows() - 1) / isa.most_tile_rows();
-            (rows + tiles - 1) / tiles
-        }
-        _ => isa.tile_rows(),
-    }
 }
 
 impl Tile<'_> {
@@ -140,18 +131,18 @@ impl Tile<'_> {
     /// Runs `body` for tiles of all rows of a block: as many rows at a time as fit, then fewer. It gets the first row, how many,
     /// and scratch for their sums.
     fn each_tile(&self, cx: &mut Context, b: &mut Builder, first: &Dim, end: &Dim, body: &mut TileBody) {
-        let known = self.epilogue.row.extent.as_const();
-        let most = tile_height(cx.isa, first, end);
+        let most = self.height;
+        // Of known rows it is known how many are left to the last tile.
+        let rests = match self.epilogue.row.extent.as_const() {
+            Some(rows) => vec![rows % most],
+            None => vec![8, 4, 2, 1],
+        };
         let memory = b.scratch((most * self.columns) as u32 * self.dtype.size_bytes() as u32, 64);
         let level = cx.top();
         let mut start = cx.index(b, first);
         let last = cx.index(b, end);
-        for rows in std::iter::once(most).chain([8, 4, 2, 1].into_iter().filter(|rows| *rows < most)) {
-            // Blocks begin at multiples of the largest tile, so a known remainder is that of the whole.
-            let is_needed = known.is_none_or(|n| if rows == most { n >= rows } else { (n % most) & rows != 0 });
-            if !is_needed {
-                continue;
-            }
+        // Blocks begin at multiples of the largest tile.
+        for rows in std::iter::once(most).chain(rests.into_iter().filter(|rows| (1..most).contains(rows))) {
             let stop = if rows == 1 { last } else { b.add_int(last, 1 - rows) };
             let index = Symbol::new(&format!("#row{rows}"));
             cx.ranges.set_index(index.clone(), self.epilogue.row.extent.clone());
