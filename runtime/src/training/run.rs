@@ -16,6 +16,7 @@ use super::rate::Plateau;
 use super::recipe::{Initial, RateSchedule, Recipe, Slot};
 use super::report::Report;
 use super::stepper::{Functions, Stepper};
+use super::vary_sounds::Variation;
 use crate::arrays::Array;
 use crate::files::{file_error, remove_unfinished, write_whole};
 use crate::program::Failure;
@@ -303,11 +304,17 @@ impl Run<'_, '_> {
         let (mut samples_now, mut since) = (0u64, [0.0; 2]);
         let length = batches.len() as f64;
         let rate_at = |at: usize, plateau: &Plateau| schedule.rate_at(f64::from(epoch) + at as f64 / length, 1.0 / length, plateau);
+        let variation = recipe.sounds.and_then(|sounds| Variation::new(recipe.augment, sounds.rate, recipe.seed, epoch));
         let make = |at: usize, spent| {
             let samples = batches[at];
-            let mut data = dataset.batch(samples, spent)?;
+            let mut data = dataset.batch(samples, spent, variation.as_ref())?;
             if let Some(slot) = recipe.pictures {
                 augment(&recipe.augment, &mut data[slot], samples, recipe.seed, epoch);
+            }
+            if let (Some(sounds), Some(variation)) = (recipe.sounds, &variation)
+                && dataset.is_array(sounds.slot)
+            {
+                variation.apply_to_rows(&mut data[sounds.slot], samples);
             }
             Ok(data)
         };
