@@ -127,7 +127,7 @@ const CASES: &[Case] = &[
     (
         &["['time']"],
         "{ type = 'log_mel', n_fft = 8, win_length = 6, hop_length = 2, window = 'hamming', center = true, power = 1, n_mels = 2, \
-         sample_rate = 4000, f_min = 100, f_max = 1900, mel_scale = 'slaney', norm = 'slaney', floor = 0.001, log = 'decibel' }",
+         sample_rate = 4000, f_min = 100, f_max = 1900, mel_scale = 'slaney', norm = 'slaney', floor = 0.001, log = 'decibel' }, { type = 'permute', order = [2, 1] }, { type = 'global_avg_pool' }",
     ),
     (&["[17]"], "{ type = 'log_mel', n_fft = 8, hop_length = 3, center = false, n_mels = 3, sample_rate = 1000, log = 'log10' }"),
     (&["[4, 3]"], "{ type = 'normalise', over = 'utterance', epsilon = 0.01 }"),

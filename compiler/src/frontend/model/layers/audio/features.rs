@@ -25,7 +25,7 @@ pub enum Over {
 }
 
 /// `normalise`: each feature brought to mean 0 and variance 1. A second value, `[batch]`, says which part of the time of each sample
-/// counts, from 0 to 1. Over everything, the numbers of a batch serve while training, and running ones elsewhere, `mean` and `variance`,
+/// counts, from 0 to 1; the rest becomes 0. Over everything, the numbers of a batch serve while training, and running ones elsewhere, `mean` and `variance`,
 /// of which each step keeps the part `momentum`.
 #[derive(Deserialize, JsonSchema)]
 pub struct Normalise {
@@ -52,7 +52,11 @@ impl Layer for Normalise {
         let variance = b.add(variance, epsilon);
         let deviation = b.sqrt(variance);
         let centred = b.sub(wider, mean);
-        let y = b.div(centred, deviation);
+        let mut y = b.div(centred, deviation);
+        if let Some(counts) = counts {
+            // How loud the sound is would say what silence behind it is: it becomes the mean.
+            y = b.mul(y, counts);
+        }
         Ok(b.cast(y, dtype))
     }
 }
