@@ -29,9 +29,17 @@ floor = 1e-4
 type = \"normalise\"
 over = \"global\"
 [[layer]]
-type = \"dense\"
-units = 8
+type = \"permute\"
+order = [2, 1]
+[[layer]]
+type = \"conv1d\"
+filters = 12
+kernel = 9
+padding = \"same\"
 activation = \"tanh\"
+[[layer]]
+type = \"permute\"
+order = [2, 1]
 [[layer]]
 type = \"dense\"
 name = \"said\"
@@ -213,7 +221,7 @@ fn what_a_file_says_wrongly_of_sounds_is_told() {
         told("\"high\"]", "\"high\", \"more\"]"),
         told("separator = \" \"", "separator = \"\""),
         told("separator = \" \"", "blank = 3"),
-        told("separator = \" \"", "output = \"other\""),
+        told("separator = \" \"", "separator = \" \"\noutput = \"other\""),
         told("n_mels = 8", "n_mels = 8\nsample_rate = 8000"),
         told("input_lengths = \"part\"", "input_lengths = \"sound\""),
         told("gain = 3", "flip = true"),

@@ -33,6 +33,10 @@ impl ModelFacts {
     ///
     /// Errors: `metadata` when one of them is none.
     pub fn new(name: &str, model_sha256: &str, metadata: &BTreeMap<String, String>) -> Result<ModelFacts, Diagnostic> {
+        let audio: Option<AudioInput> = read(metadata, "kiln.audio")?;
+        if audio.as_ref().is_some_and(|audio| audio.sample_rate == 0) {
+            return Err(Diagnostic::new("metadata", "metadata `kiln.audio` has 0 samples a second"));
+        }
         Ok(ModelFacts {
             name: super::names::symbol_name(name),
             model_sha256: model_sha256.to_string(),
@@ -40,7 +44,7 @@ impl ModelFacts {
             states: 0,
             usual_sizes: BTreeMap::new(),
             image: read(metadata, "kiln.image")?,
-            audio: read(metadata, "kiln.audio")?,
+            audio,
             ctc: read(metadata, "kiln.ctc")?,
         })
     }

@@ -9,6 +9,7 @@ pub use resample::resample;
 use crate::arrays::Array;
 use kiln_ir::Diagnostic;
 use kiln_ir::artifact::{AudioInput, Extent, Signature, TensorDecl};
+use std::path::Path;
 
 /// How sounds become an input, if the model says so.
 pub fn audio_input(signature: &Signature) -> Option<AudioInput> {
@@ -66,8 +67,27 @@ pub fn to_inputs(samples: &[f32], audio: &AudioInput, signature: &Signature) -> 
     Ok(inputs)
 }
 
-/// Reads a sound at the network's rate. Errors: as [`decode`].
-pub fn read(path: &std::path::Path, audio: &AudioInput) -> Result<Vec<f32>, Diagnostic> {
-    let Sound { samples, rate } = decode(path, None)?;
-    Ok(if rate == audio.sample_rate { samples } else { resample(&samples, rate, audio.sample_rate) })
+/// Rates that are brought to others: beyond, a header is taken for damaged.
+const RATES: std::ops::RangeInclusive<u32> = 1000..=768_000;
+/// More samples than any recording has; beyond, a header is taken for an attack on memory.
+const MOST_SAMPLES: u64 = 1 << 31;
+
+/// Reads a sound at the network's rate.
+///
+/// Errors: as [`decode`]; `sound` for a rate that no recording has.
+pub fn read(path: &Path, audio: &AudioInput) -> Result<Vec<f32>, Diagnostic> {
+    at_rate(decode(path, None)?, audio.sample_rate).map_err(|text| Diagnostic::new("sound", format!("{}: {text}", path.display())))
+}
+
+/// The samples of a sound at another rate. Errors: a text about a rate that no recording has.
+pub fn at_rate(sound: Sound, wanted: u32) -> Result<Vec<f32>, String> {
+    let Sound { samples, rate } = sound;
+    if rate == wanted {
+        return Ok(samples);
+    }
+    if !RATES.contains(&rate) || samples.len() as u64 * u64::from(wanted) / u64::from(rate) > MOST_SAMPLES {
+        let (least, most) = (RATES.start(), RATES.end());
+        return Err(format!("{} samples, {rate} a second: {least} to {most} a second are brought to {wanted}", samples.len()));
+    }
+    Ok(resample(&samples, rate, wanted))
 }

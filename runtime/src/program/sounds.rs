@@ -9,7 +9,7 @@ use crate::audio::{audio_input, fixed_samples, read, sound_input, to_inputs};
 use crate::report::{RankedClass, Summary, rank, summarise};
 use crate::transcript::{Beam, Greedy, Language, Token, beam_search, ctc_output, log_probabilities, read_ngram, read_words, words_of};
 use kiln_ir::Diagnostic;
-use kiln_ir::artifact::{AudioInput, CtcOutput, Signature};
+use kiln_ir::artifact::{AudioInput, CtcOutput, Extent, Signature};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -62,6 +62,14 @@ impl Decoding {
         };
         let output = signature.outputs.iter().position(|output| output.name == ctc.output);
         let output = output.ok_or_else(|| Diagnostic::new("signature", format!("the model has no output `{}`", ctc.output)))?;
+        let classes = signature.outputs[output].shape.last();
+        if ctc.blank as usize >= ctc.labels.len()
+            || classes != Some(&Extent::Fixed(ctc.labels.len() as i64))
+            || signature.outputs[output].shape.len() != 3
+        {
+            let message = format!("output {} does not spell text with {} labels", signature.outputs[output], ctc.labels.len());
+            return Err(Diagnostic::new("signature", message).help("[batch, time, classes] does, with a label for each class").into());
+        }
         let language = Language {
             words: options.words.as_deref().map(read_words).transpose()?,
             ngram: options.ngram.as_deref().map(read_ngram).transpose()?,
@@ -218,6 +226,8 @@ struct Stream<'s> {
     /// Seconds at which time steps begin, and the number of the first of them.
     times: VecDeque<f64>,
     first_step: usize,
+    /// The word whose characters are being heard.
+    word: Option<TimedWord>,
 }
 
 impl<'s> Stream<'s> {
@@ -245,6 +255,7 @@ impl<'s> Stream<'s> {
             greedy: Greedy::new(blank),
             times: VecDeque::new(),
             first_step: 0,
+            word: None,
         })
     }
 
@@ -283,7 +294,8 @@ impl<'s> Stream<'s> {
             self.start += unused;
         }
         let rest = self.greedy.rest();
-        self.tell(options, &rest, out)
+        self.tell(options, &rest, out)?;
+        self.word.take().map_or(Ok(()), |word| tell_word(options, &word, out))
     }
 
     /// Runs the network on the block that begins at a sample.
@@ -330,20 +342,33 @@ impl<'s> Stream<'s> {
         Ok(())
     }
 
-    fn tell(&self, options: &Options, tokens: &[Token], out: &mut dyn Write) -> Result<(), Failure> {
+    /// Tells words as soon as they are whole.
+    fn tell(&mut self, options: &Options, tokens: &[Token], out: &mut dyn Write) -> Result<(), Failure> {
         let Some(decoding) = &self.decoding else { return Ok(()) };
         let time = |step: usize| {
             let place = step.saturating_sub(self.first_step).min(self.times.len().saturating_sub(1));
             hundredths(self.times.get(place).copied().unwrap_or(0.0))
         };
         for Token { label, begin, end } in tokens {
-            let word = TimedWord { text: decoding.ctc.labels[*label].clone(), begin: time(*begin), end: time(*end) };
-            match options.json {
-                true => print_json(out, &word)?,
-                false => writeln!(out, "{:>7.2} {:>7.2}  {}", word.begin, word.end, word.text)?,
+            let text = &decoding.ctc.labels[*label];
+            let heard = TimedWord { text: text.clone(), begin: time(*begin), end: time(*end) };
+            if !decoding.ctc.separator.is_empty() {
+                tell_word(options, &heard, out)?;
+            } else if text.trim().is_empty() {
+                self.word.take().map_or(Ok(()), |word| tell_word(options, &word, out))?;
+            } else {
+                let word = self.word.get_or_insert(TimedWord { text: String::new(), ..heard });
+                (word.text, word.end) = (format!("{}{text}", word.text), heard.end);
             }
         }
         Ok(())
+    }
+}
+
+fn tell_word(options: &Options, word: &TimedWord, out: &mut dyn Write) -> Result<(), Failure> {
+    match options.json {
+        true => print_json(out, word),
+        false => Ok(writeln!(out, "{:>7.2} {:>7.2}  {}", word.begin, word.end, word.text)?),
     }
 }
 

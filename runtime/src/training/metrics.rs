@@ -176,6 +176,31 @@ impl Measuring {
     }
 }
 
+/// A sample whose labels cannot be spelled in its time steps: a step for each, and one between two of the same.
+pub struct Impossible {
+    /// Its place in the batch.
+    pub sample: usize,
+    /// How many labels it has.
+    pub labels: usize,
+    /// How many time steps they take.
+    pub needed: usize,
+    /// How many there are.
+    pub steps: usize,
+}
+
+/// The first such sample of a batch, where the output is measured by what it spells.
+pub fn first_impossible(measured: &MeasuredOutput, outputs: &[Array], data: &[Array]) -> Option<Impossible> {
+    let Answer::Spelling(_) = measured.answer else { return None };
+    let ([batch, time, _], [_, most]) = (outputs[measured.output].shape(), data[measured.target].shape()) else { return None };
+    (0..*batch).find_map(|sample| {
+        let all = (0..*most).map(|i| data[measured.target].get_f64(sample * most + i));
+        let labels: Vec<f64> = all.filter(|label| *label >= 0.0).collect();
+        let needed = labels.len() + labels.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        let steps = measured.lengths.map_or(*time, |at| counted_steps(&data[at], sample, *time));
+        (needed > steps).then_some(Impossible { sample, labels: labels.len(), needed, steps })
+    })
+}
+
 /// How many of the time steps of a sample count: so many, or, of floats, such a part of them, the last one that it touches included.
 pub(super) fn counted_steps(lengths: &Array, sample: usize, time: usize) -> usize {
     let given = lengths.get_f64(sample);
@@ -227,6 +252,13 @@ mod tests {
             measuring.value()
         };
         assert_eq!((of(Metric::WordErrorRate), of(Metric::CharacterErrorRate)), (0.5, 1.0 / 6.0));
+        let measured = MeasuredOutput { output: 0, target: 0, lengths: None, answer: Answer::Spelling(0), metric: Metric::ErrorRate };
+        let of = |labels: &[f64]| {
+            first_impossible(&measured, &[array(&[2, 3, 4], &scores.repeat(2))], &[array(&[2, 4], labels)])
+                .map(|found| (found.sample, found.needed))
+        };
+        assert_eq!(of(&[1.0, 2.0, 3.0, -1.0, 2.0, 2.0, -1.0, -1.0]), None);
+        assert_eq!(of(&[1.0, 2.0, 3.0, -1.0, 2.0, 2.0, 1.0, -1.0]), Some((1, 4)));
         // Parts of the time count the step that they end in.
         assert_eq!(counted_steps(&array(&[2], &[0.34, 0.0]), 0, 3), 2);
         assert_eq!(counted_steps(&array(&[2], &[0.34, 0.0]), 1, 3), 1);

@@ -31,21 +31,32 @@ impl Variation {
         1.0 + self.evenly(at, 0, self.choices.speed)
     }
 
-    /// How many samples a sound of that length has when it is varied, before the network's length makes it fit.
-    pub fn length(&self, at: usize, length: usize) -> usize {
+    /// By how many samples a sound is moved.
+    fn shift(&self, at: usize) -> i64 {
+        self.evenly(at, 1, self.choices.time_shift * self.rate).round() as i64
+    }
+
+    /// How many samples a sound of that length has when it is played faster or slower.
+    fn played(&self, at: usize, length: usize) -> usize {
         (length as f64 / self.speed(at)).round() as usize
     }
 
+    /// Up to where a sound of that length reaches when it is varied, before the network's length makes it fit.
+    pub fn length(&self, at: usize, length: usize, fixed: Option<usize>) -> usize {
+        let played = self.played(at, length);
+        fixed.map_or(played, |fixed| (played as i64 + self.shift(at)).clamp(0, fixed as i64) as usize)
+    }
+
     /// The sound, varied: played faster or slower, moved, louder or softer, with noise. Where the network takes a fixed number of
-    /// samples, what moves out of them is lost; else it moves around the ends.
+    /// samples, what moves out of them is lost; else nothing moves.
     pub fn apply(&self, at: usize, sound: &[f32], fixed: Option<usize>) -> Vec<f32> {
-        let length = self.length(at, sound.len());
+        let length = self.played(at, sound.len());
         let speed = sound.len() as f64 / length.max(1) as f64;
         let mut varied: Vec<f32> = match self.choices.speed > 0.0 {
             true => (0..length).map(|i| cubic(sound, i as f64 * speed)).collect(),
             false => sound.to_vec(),
         };
-        let shift = self.evenly(at, 1, self.choices.time_shift * self.rate).round() as i64;
+        let shift = self.shift(at);
         if let (Some(fixed), true) = (fixed, shift != 0) {
             let from = |i: usize| usize::try_from(i as i64 - shift).ok().and_then(|i| varied.get(i)).copied().unwrap_or(0.0);
             varied = (0..fixed).map(from).collect();
@@ -105,7 +116,7 @@ mod tests {
         let choices = Augment { speed: 0.2, ..Augment::default() };
         let variation = Variation::new(choices, 100, 1, 0).expect("speed varies");
         for (at, sound) in varied(choices, 0, None).iter().enumerate() {
-            assert_eq!(sound.len(), variation.length(at, 400));
+            assert_eq!(sound.len(), variation.length(at, 400, None));
             assert!((333..=500).contains(&sound.len()), "{}", sound.len());
             let speed = 400.0 / sound.len() as f64;
             let apart = |i: usize| (f64::from(sound[i]) - (i as f64 * speed * 0.05).sin()).abs();

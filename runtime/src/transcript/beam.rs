@@ -2,6 +2,7 @@
 //! *Source*: Graves & Jaitly 2014, algorithm 1; Hannun et al. 2014, algorithm 1.
 
 use super::Token;
+use super::align::align;
 use super::language::Language;
 use kiln_ir::artifact::CtcOutput;
 use std::collections::BTreeMap;
@@ -21,8 +22,6 @@ const LEAST: f64 = -20.0;
 struct Prefix {
     parent: usize,
     label: usize,
-    /// The time step in which the label was first heard.
-    begin: usize,
     /// Whole words.
     words: Vec<String>,
     /// The word that is being spelled, of characters.
@@ -56,11 +55,10 @@ impl Ways {
 /// the text is empty.
 pub fn beam_search(ctc: &CtcOutput, logs: &[Vec<f64>], beam: &Beam) -> (Vec<Token>, f64) {
     let blank = ctc.blank as usize;
-    let empty =
-        Prefix { parent: 0, label: blank, begin: 0, words: Vec::new(), part: String::new(), language: 0.0, children: BTreeMap::new() };
+    let empty = Prefix { parent: 0, label: blank, words: Vec::new(), part: String::new(), language: 0.0, children: BTreeMap::new() };
     let mut search = Search { ctc, language: beam.language, prefixes: vec![empty] };
     let mut alive: Vec<(usize, Ways)> = vec![(0, Ways { blank: 0.0, label: f64::NEG_INFINITY })];
-    for (step, row) in logs.iter().enumerate() {
+    for row in logs {
         let best = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let followed: Vec<usize> = (0..row.len()).filter(|class| *class != blank && row[*class] >= best + LEAST).collect();
         let mut next: BTreeMap<usize, Ways> = BTreeMap::new();
@@ -77,7 +75,7 @@ pub fn beam_search(ctc: &CtcOutput, logs: &[Vec<f64>], beam: &Beam) -> (Vec<Toke
                 if from == f64::NEG_INFINITY {
                     continue;
                 }
-                if let Some(child) = search.child(*at, *class, step) {
+                if let Some(child) = search.child(*at, *class) {
                     let ways = next.entry(child).or_insert(NONE);
                     ways.label = log_add(ways.label, from + row[*class]);
                 }
@@ -90,7 +88,7 @@ pub fn beam_search(ctc: &CtcOutput, logs: &[Vec<f64>], beam: &Beam) -> (Vec<Toke
     }
     let ended = alive.iter().filter_map(|(at, ways)| Some((*at, ways.all() + search.ending(*at)?)));
     let best = ended.fold(None, |best: Option<(usize, f64)>, one| if best.is_none_or(|best| one.1 > best.1) { Some(one) } else { best });
-    best.map_or((Vec::new(), f64::NEG_INFINITY), |(at, score)| (search.tokens(at), score))
+    best.map_or((Vec::new(), f64::NEG_INFINITY), |(at, score)| (align(logs, &search.labels(at), blank), score))
 }
 
 struct Search<'s> {
@@ -105,7 +103,7 @@ impl Search<'_> {
     }
 
     /// The text with a label more; `None` if the language has none that begins so.
-    fn child(&mut self, at: usize, label: usize, step: usize) -> Option<usize> {
+    fn child(&mut self, at: usize, label: usize) -> Option<usize> {
         if let Some(child) = self.prefixes[at].children.get(&label) {
             return Some(*child);
         }
@@ -132,7 +130,7 @@ impl Search<'_> {
             words.push(std::mem::take(&mut part));
         }
         let child = self.prefixes.len();
-        self.prefixes.push(Prefix { parent: at, label, begin: step, words, part, language, children: BTreeMap::new() });
+        self.prefixes.push(Prefix { parent: at, label, words, part, language, children: BTreeMap::new() });
         self.prefixes[at].children.insert(label, child);
         Some(child)
     }
@@ -149,15 +147,14 @@ impl Search<'_> {
         })
     }
 
-    fn tokens(&self, mut at: usize) -> Vec<Token> {
-        let mut tokens = Vec::new();
+    fn labels(&self, mut at: usize) -> Vec<usize> {
+        let mut labels = Vec::new();
         while at != 0 {
-            let Prefix { parent, label, begin, .. } = self.prefixes[at];
-            tokens.push(Token { label, begin, end: begin + 1 });
-            at = parent;
+            labels.push(self.prefixes[at].label);
+            at = self.prefixes[at].parent;
         }
-        tokens.reverse();
-        tokens
+        labels.reverse();
+        labels
     }
 }
 
@@ -223,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_begin_where_they_are_first_heard_and_no_time_is_no_text() {
+    fn tokens_are_where_they_are_heard_and_no_time_is_no_text() {
         let language = Language::default();
         let beam = Beam { width: 5, language: &language };
         let sure = |class: usize| (0..3).map(|c| if c == class { -0.01 } else { -6.0 }).collect::<Vec<f64>>();

@@ -2,10 +2,12 @@
 //!
 //! Time steps, classes and merging are those of connectionist temporal classification: see [`CtcOutput`].
 
+mod align;
 mod beam;
 mod greedy;
 mod language;
 
+pub use align::align;
 pub use beam::{Beam, beam_search};
 pub use greedy::Greedy;
 pub use language::{Language, read_ngram, read_words};

@@ -8,7 +8,7 @@ use super::labels::Classes;
 use super::sounds::{Recordings, SoundColumn};
 use super::stack::Stack;
 use super::{Dataset, Wanted};
-use crate::audio::{Sound, audio_input, decode as decode_sound, fixed_samples, is_sound, resample, sound_input};
+use crate::audio::{at_rate, audio_input, decode as decode_sound, fixed_samples, is_sound, sound_input};
 use crate::pictures::{decode, to_input};
 use kiln_ir::artifact::{AudioInput, Extent, ImageInput};
 use kiln_ir::{DType, Diagnostic};
@@ -142,17 +142,16 @@ impl SoundKind {
     fn add(&mut self, file: &Path) -> Result<(), Diagnostic> {
         // More is read where it becomes less.
         let most = self.fixed.filter(|_| self.audio.is_none());
-        let Sound { samples, rate } = decode_sound(file, most)?;
-        let first = *self.rate.get_or_insert(rate);
+        let sound = decode_sound(file, most)?;
+        let first = *self.rate.get_or_insert(sound.rate);
+        let wrong = |text: String| Diagnostic::new("data", format!("{}: {text}", file.display()));
         let samples = match &self.audio {
-            Some(audio) if audio.sample_rate != rate => resample(&samples, rate, audio.sample_rate),
-            None if rate != first => {
-                let message = format!("{}: it has {rate} samples a second, those before have {first}", file.display());
-                return Err(
-                    Diagnostic::new("data", message).help("the network says which it takes: audio = { sample_rate = 16000 } in [[input]]")
-                );
+            Some(audio) => at_rate(sound, audio.sample_rate).map_err(wrong)?,
+            None if sound.rate != first => {
+                let error = wrong(format!("it has {} samples a second, those before have {first}", sound.rate));
+                return Err(error.help("a network that says its rate takes any: audio = { sample_rate = 16000 } in [[input]]"));
             }
-            _ => samples,
+            None => sound.samples,
         };
         self.recordings.push(&samples[..samples.len().min(self.fixed.unwrap_or(usize::MAX))]);
         Ok(())

@@ -73,7 +73,7 @@ impl SoundColumn {
     pub fn batch(&self, samples: &[usize], spent: Option<Array>, variation: Option<&Variation>) -> Result<Array, Diagnostic> {
         let length_of = |at: usize| {
             let length = self.recordings.get(at).len();
-            variation.map_or(length, |variation| variation.length(at, length))
+            variation.map_or(length, |variation| variation.length(at, length, self.fixed))
         };
         let longest = samples.iter().map(|at| length_of(*at)).max().unwrap_or(0);
         // One sound alone is as long as it is.
