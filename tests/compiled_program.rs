@@ -58,6 +58,8 @@ fn signature(location: WeightsLocation) -> Signature {
         flops: None,
         labels: None,
         image: None,
+        audio: None,
+        ctc: None,
         states: 0,
     }
 }

@@ -119,6 +119,26 @@ const CASES: &[Case] = &[
     (&["[3, 2]"], "{ type = 'softmax', axis = 1 }"),
     (&["[3, 2]"], "{ type = 'log_softmax', axis = 0 }"),
     (&["[4]"], "{ type = 'residual', repeat = 2, layers = [{ type = 'dense', units = 4, activation = 'tanh' }, { type = 'layer_norm' }] }"),
+    (&["[9]"], "{ type = 'stft', n_fft = 4, win_length = 3, hop_length = 2, window = 'hamming' }"),
+    (&["[1, 7]"], "{ type = 'stft', n_fft = 5, hop_length = 1, window = 'rectangular', center = false }"),
+    (&["[9]"], "{ type = 'spectrogram', n_fft = 4, win_length = 4, hop_length = 3, window = 'blackman', center = true, power = 1 }"),
+    (&["[8]"], "{ type = 'spectrogram', n_fft = 6, win_length = 5, hop_length = 2, window = 'hann', center = false }"),
+    (&["[2, 5]"], "{ type = 'mel', n_mels = 3, sample_rate = 8000, f_min = 300, f_max = 3900, mel_scale = 'slaney', norm = 'slaney' }"),
+    (
+        &["['time']"],
+        "{ type = 'log_mel', n_fft = 8, win_length = 6, hop_length = 2, window = 'hamming', center = true, power = 1, n_mels = 2, \
+         sample_rate = 4000, f_min = 100, f_max = 1900, mel_scale = 'slaney', norm = 'slaney', floor = 0.001, log = 'decibel' }, { type = 'permute', order = [2, 1] }, { type = 'global_avg_pool' }",
+    ),
+    (&["[17]"], "{ type = 'log_mel', n_fft = 8, hop_length = 3, center = false, n_mels = 3, sample_rate = 1000, log = 'log10' }"),
+    (&["[4, 3]"], "{ type = 'normalise', over = 'utterance', epsilon = 0.01 }"),
+    (&["[4, 3]"], "{ type = 'normalise', over = 'global', momentum = 0.8 }"),
+    (&["['time', 2]", "[]"], "{ type = 'normalise', inputs = ['a', 'b'] }"),
+    (&["['time', 2]", "[]"], "{ type = 'normalise', inputs = ['a', 'b'], over = 'global' }"),
+    (&["[4, 2]"], "{ type = 'deltas', win_length = 3, order = 2 }"),
+    (
+        &["['time', 3]"],
+        "{ type = 'spec_augment', time_masks = 1, time_width = 3, time_part = 0.5, frequency_masks = 1, frequency_width = 2 }",
+    ),
     (
         &["[4]"],
         "{ type = 'dense', name = 'first', units = 4, activation = 'tanh', l2 = 0.1 }, \
@@ -148,6 +168,11 @@ const LARGER: &[Case] = &[
     (&["[11, 20]"], "{ type = 'gru', units = 33, return_sequences = true }"),
     (&["[11, 20]"], "{ type = 'rnn', units = 33, bidirectional = true }"),
     (&["[5, 130]"], "{ type = 'log_softmax' }"),
+    (
+        &["[700]"],
+        "{ type = 'log_mel', n_fft = 200, hop_length = 80, n_mels = 40, sample_rate = 8000, floor = 1e-3 }, { type = 'normalise' }",
+    ),
+    (&["[37, 20]"], "{ type = 'deltas', order = 2 }, { type = 'spec_augment', time_width = 10 }"),
 ];
 
 /// Parameters that what training makes small does not depend on, although a gradient reaches them, and why.

@@ -159,6 +159,8 @@ fn any_signature_becomes_a_module() {
         states: 0,
         labels: None,
         image: None,
+        audio: None,
+        ctc: None,
     };
     let place = tempfile::tempdir().expect("a place for files");
     fs::write(place.path().join("m.rs"), rust_module(&signature, None).expect("known sizes")).expect("it is written");

@@ -1,10 +1,11 @@
 //! What a program compiled by Kiln links: threads, arrays and pictures in and out, its command line.
 //!
 //! Read in this order: [`model`] (a compiled model behind a safe interface) with [`weights`], [`cpu`], [`threads`] and
-//! [`memory`]; [`arrays`], [`npz`], [`npy`], [`pictures`] and [`files`] (data in and out); [`bench`], [`report`] and
+//! [`memory`]; [`arrays`], [`npz`], [`npy`], [`pictures`], [`audio`] and [`files`] (data in and out); [`transcript`] (scores to text); [`bench`], [`report`] and
 //! [`program`] (the command line).
 
 pub mod arrays;
+pub mod audio;
 pub mod bench;
 pub mod cpu;
 #[cfg(test)]
@@ -19,5 +20,6 @@ pub mod program;
 pub mod report;
 pub mod threads;
 pub mod training;
+pub mod transcript;
 pub mod weights;
 pub mod zip;

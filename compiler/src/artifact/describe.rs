@@ -1,8 +1,9 @@
 //! The signature of a compiled model.
 
 use crate::kernel::{Body, BufferId, Program, Step};
-use kiln_ir::artifact::{ABI_VERSION, Extent, ImageInput, Signature, SymbolDecl, TensorDecl, WeightsDecl};
+use kiln_ir::artifact::{ABI_VERSION, AudioInput, CtcOutput, Extent, ImageInput, Signature, SymbolDecl, TensorDecl, WeightsDecl};
 use kiln_ir::{Diagnostic, Dim, Symbol};
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
 /// What a signature says besides the program.
@@ -16,6 +17,10 @@ pub struct ModelFacts {
     pub labels: Option<Vec<String>>,
     /// How pictures become an input.
     pub image: Option<ImageInput>,
+    /// How sounds become an input.
+    pub audio: Option<AudioInput>,
+    /// How an output spells text.
+    pub ctc: Option<CtcOutput>,
     /// See [`Signature::states`].
     pub states: usize,
     /// Sizes that symbols usually have: see [`Program::usual_sizes`].
@@ -23,20 +28,31 @@ pub struct ModelFacts {
 }
 
 impl ModelFacts {
-    /// Facts of a model with this metadata: `kiln.labels` has class names as a JSON list or one per line, `kiln.image` is an [`ImageInput`] as JSON.
+    /// Facts of a model with this metadata: `kiln.labels` has class names as a JSON list or one per line, `kiln.image` is an [`ImageInput`] as JSON,
+    /// `kiln.audio` an [`AudioInput`], `kiln.ctc` a [`CtcOutput`].
     ///
-    /// Errors: `metadata` when `kiln.image` is none.
+    /// Errors: `metadata` when one of them is none.
     pub fn new(name: &str, model_sha256: &str, metadata: &BTreeMap<String, String>) -> Result<ModelFacts, Diagnostic> {
-        let image = metadata.get("kiln.image").map(|text| serde_json::from_str(text)).transpose();
+        let audio: Option<AudioInput> = read(metadata, "kiln.audio")?;
+        if audio.as_ref().is_some_and(|audio| audio.sample_rate == 0) {
+            return Err(Diagnostic::new("metadata", "metadata `kiln.audio` has 0 samples a second"));
+        }
         Ok(ModelFacts {
             name: super::names::symbol_name(name),
             model_sha256: model_sha256.to_string(),
             labels: metadata.get("kiln.labels").map(|text| class_names(text)),
             states: 0,
             usual_sizes: BTreeMap::new(),
-            image: image.map_err(|error| Diagnostic::new("metadata", format!("metadata `kiln.image` is unreadable: {error}")))?,
+            image: read(metadata, "kiln.image")?,
+            audio,
+            ctc: read(metadata, "kiln.ctc")?,
         })
     }
+}
+
+fn read<T: DeserializeOwned>(metadata: &BTreeMap<String, String>, name: &str) -> Result<Option<T>, Diagnostic> {
+    let value = metadata.get(name).map(|text| serde_json::from_str(text)).transpose();
+    value.map_err(|error| Diagnostic::new("metadata", format!("metadata `{name}` is unreadable: {error}")))
 }
 
 fn class_names(text: &str) -> Vec<String> {
@@ -72,6 +88,8 @@ pub fn describe(program: &Program, facts: &ModelFacts, cpu: &[&str], weights: We
         flops: Some(extent(&flops(&program.steps))),
         labels: facts.labels.clone(),
         image: facts.image.clone(),
+        audio: facts.audio.as_ref().map(|audio| serde_json::json!(audio).to_string()),
+        ctc: facts.ctc.as_ref().map(|ctc| serde_json::json!(ctc).to_string()),
         states: facts.states,
     }
 }

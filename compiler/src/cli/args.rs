@@ -247,8 +247,8 @@ pub struct RunArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub rewrites: RewriteArgs,
-    /// Pictures to classify, one answer each
-    #[arg(value_name = "PICTURE")]
+    /// Pictures to classify, or sounds to listen to, one answer each
+    #[arg(value_name = "FILE")]
     pub pictures: Vec<PathBuf>,
     #[command(flatten)]
     pub inputs: InputArgs,
@@ -280,7 +280,7 @@ pub struct RunArgs {
 ///   train/x.npy, train/y.npy                or x_train.npy, y_train.npy, or x.npy, y.npy
 ///   train-images-idx3-ubyte …               the files of MNIST and its like, .gz too
 ///   train/CLASS/*.png, .jpg, .wav           a directory for each class
-///   train/list.csv                          lines `file,label` that name such files
+///   train/list.csv                          lines `file,label` that name such files, or `file,text` of what is said in them
 ///
 /// A table has a row for each sample, names of columns in the first one, and the label in the last column or in --label. Large arrays
 /// stay in their files and are read batch by batch.

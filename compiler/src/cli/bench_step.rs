@@ -65,7 +65,7 @@ pub fn bench_step(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> 
     let graph = predict(&plan.step)?;
     let data = DataOptions { place: path.clone(), ..DataOptions::default() };
     let batch = open(&Wanted::new(&plan.recipe.data, &describe(graph, &trainable.facts), &data))?.train;
-    let batch = batch.batch(&(0..batch.len()).collect::<Vec<_>>(), vec![])?;
+    let batch = batch.batch(&(0..batch.len()).collect::<Vec<_>>(), vec![], None)?;
     let target = CpuTarget::host(CpuLevel::Native)?;
     let facts = ModelFacts { usual_sizes: sizes_of(graph, &batch), ..trainable.facts.clone() };
     let compiling = Instant::now();

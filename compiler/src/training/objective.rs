@@ -54,10 +54,18 @@ pub struct Term<'c> {
     pub name: String,
     /// Type of the target.
     pub target: TensorType,
-    /// What the data call the numbers of time steps that count, and their type, if only some do.
-    pub lengths: Option<(String, TensorType)>,
+    /// Which time steps count, if only some do.
+    pub lengths: Option<Lengths>,
     /// What the configuration says.
     pub term: &'c LossTerm,
+}
+
+/// Which time steps of an output count.
+pub enum Lengths {
+    /// So many, as an array of the data of that name and type says.
+    Array(String, TensorType),
+    /// The part that an input of the network says.
+    Input(String),
 }
 
 /// Finds the outputs of losses, of which `network` is the function that predicts.
@@ -119,8 +127,16 @@ pub fn terms<'c>(network: &Graph, losses: &'c [LossTerm]) -> Result<Vec<Term<'c>
                 Loss::Ctc { input_lengths: Some(array), .. } if names.contains(&array.as_str()) => {
                     return Err(wrong(format!("`input_lengths` names the array `{array}`, which has the targets of that output")));
                 }
-                Loss::Ctc { input_lengths, .. } => {
-                    input_lengths.clone().map(|array| (array, TensorType::new(DType::I64, vec![ty.shape[0].clone()])))
+                Loss::Ctc { input_lengths: Some(name), .. } => {
+                    let batch = vec![ty.shape[0].clone()];
+                    match network.inputs().iter().find(|(input, _)| input == name).map(|(_, value)| network.ty(*value)) {
+                        None => Some(Lengths::Array(name.clone(), TensorType::new(DType::I64, batch))),
+                        Some(ty) if ty.shape == batch && ty.dtype.is_float() => Some(Lengths::Input(name.clone())),
+                        Some(ty) => {
+                            let message = format!("`input_lengths` names the input `{name}`, which is {ty}");
+                            return Err(wrong(message).help("an input of parts from 0 to 1 has shape [], and floating numbers"));
+                        }
+                    }
                 }
                 _ => None,
             };
@@ -132,7 +148,8 @@ pub fn terms<'c>(network: &Graph, losses: &'c [LossTerm]) -> Result<Vec<Term<'c>
 /// What the data have besides inputs, by name, in the order in which a step takes it: a target for each loss, then lengths, each once.
 pub fn targets<'t>(terms: &'t [Term]) -> Vec<(&'t str, &'t TensorType)> {
     let mut list: Vec<(&str, &TensorType)> = terms.iter().map(|term| (term.name.as_str(), &term.target)).collect();
-    for (name, ty) in terms.iter().filter_map(|term| term.lengths.as_ref()) {
+    for lengths in terms.iter().filter_map(|term| term.lengths.as_ref()) {
+        let Lengths::Array(name, ty) = lengths else { continue };
         if !list[terms.len()..].iter().any(|(other, _)| other == name) {
             list.push((name, ty));
         }
@@ -173,7 +190,13 @@ fn fitted(graph: &mut Graph, term: &Term, output: Value, target: Value) -> Value
 pub fn loss(graph: &mut Graph, terms: &[Term], outputs: &[Value], given: &[Value]) -> Value {
     let list = targets(terms);
     let at = |name: &str| terms.len() + list[terms.len()..].iter().position(|(other, _)| *other == name).expect("all are listed");
-    let lengths: Vec<Option<Value>> = terms.iter().map(|term| term.lengths.as_ref().map(|(name, _)| given[at(name)])).collect();
+    let mut lengths_of = |term: &Term| {
+        Some(match term.lengths.as_ref()? {
+            Lengths::Array(name, _) => given[at(name)],
+            Lengths::Input(name) => steps_of_part(graph, name, outputs[term.output]),
+        })
+    };
+    let lengths: Vec<Option<Value>> = terms.iter().map(&mut lengths_of).collect();
     let targets: Vec<Value> = terms.iter().zip(given).map(|(term, target)| fitted(graph, term, outputs[term.output], *target)).collect();
     let mut b = Builder::new(graph);
     let wide = outputs.iter().any(|output| b.dtype(*output) == DType::F64);
@@ -192,6 +215,21 @@ pub fn loss(graph: &mut Graph, terms: &[Term], outputs: &[Value], given: &[Value
         total = Some(total.map_or(value, |sum| b.add(sum, value)));
     }
     total.unwrap_or_else(|| b.scalar(dtype, 0.0))
+}
+
+/// How many time steps of an output count where the input of that name says which part: the step that it ends in, too, and one at least.
+fn steps_of_part(graph: &mut Graph, input: &str, output: Value) -> Value {
+    let part = graph.inputs().iter().find(|(name, _)| name == input).map(|(_, value)| *value).expect("it was found before");
+    let time = graph.ty(output).shape[1].clone();
+    let mut b = Builder::new(graph);
+    let part = b.cast(part, DType::F64);
+    let time = b.dims(&[time]);
+    let time = b.cast(time, DType::F64);
+    let steps = b.mul(part, time);
+    let steps = b.ceil(steps);
+    let one = b.scalar(DType::F64, 1.0);
+    let steps = b.max(steps, one);
+    b.cast(steps, DType::I64)
 }
 
 fn term_loss(b: &mut Builder, loss: &Loss, output: Value, target: Value, lengths: Option<Value>) -> Value {

@@ -1,16 +1,16 @@
 //! Everything of a trainer but machine code.
 
-use super::config::TrainingConfig;
+use super::config::{Loss, TrainingConfig};
 use super::evaluation::evaluation;
-use super::objective::{targets, terms};
+use super::objective::{Lengths, Term, targets, terms};
 use super::states::States;
 use super::step::train_step;
 use super::trace::trace;
 use crate::frontend::model::Model;
-use kiln_ir::artifact::{ImageInput, Layout};
+use kiln_ir::artifact::{AudioInput, CtcOutput, ImageInput, Layout};
 use kiln_ir::text::{PrintOptions, print_module};
 use kiln_ir::{Diagnostic, Dim, Graph, Module, TensorType};
-use kiln_runtime::training::recipe::{Adapter, Allowed, DataSlot, MeasuredOutput, Metric, Recipe, Slot};
+use kiln_runtime::training::recipe::{Adapter, Allowed, DataSlot, MeasuredOutput, Metric, Recipe, Slot, SoundSlot};
 use kiln_runtime::weights::hexadecimal;
 use sha2::{Digest, Sha256};
 
@@ -62,7 +62,10 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
     let slot_of = |array: &str| first_target + targets.iter().rposition(|(name, _)| *name == array).expect("it is listed");
     let mut metrics = Vec::new();
     for (at, term) in terms.iter().enumerate() {
-        let lengths = term.lengths.as_ref().map(|(array, _)| slot_of(array));
+        let lengths = term.lengths.as_ref().map(|lengths| match lengths {
+            Lengths::Array(array, _) => slot_of(array),
+            Lengths::Input(input) => data.iter().position(|slot| !slot.is_target && slot.name == *input).expect("inputs are data"),
+        });
         let (target, answer) = (first_target + at, term.term.loss.answer());
         let of_output = |metric: Metric| MeasuredOutput { output: term.output, target, lengths, answer, metric };
         match &config.metrics {
@@ -70,10 +73,14 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
             None => metrics.push(of_output(term.term.loss.usual_metric())),
         }
     }
-    let pictures = match config.augment.is_none() {
-        true => None,
-        false => Some(pictures(model, network).map_err(|error| vec![error])?),
+    let sounds = sounds(model, &data);
+    let varied = |error| vec![error];
+    let pictures = match (config.augment.is_none(), sounds) {
+        (true, _) => None,
+        (false, Some(_)) => check_sounds(config).map(|()| None).map_err(varied)?,
+        (false, None) => Some(pictures(model, network, config).map_err(varied)?),
     };
+    let spelling = spelling(model, &terms, config).map_err(|error| vec![error])?;
     let place = |slots: &[Slot], name: &str| slots.iter().position(|slot| slot.name == *name).expect("states are all of the network's");
     let adapters = (model.adapters.iter())
         .map(|adapter| Adapter {
@@ -97,6 +104,8 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
         early_stopping: config.early_stopping,
         augment: config.augment,
         pictures,
+        sounds,
+        spelling,
         step: String::new(),
         validation: config.validation,
     };
@@ -112,10 +121,56 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
     Ok(TrainingPlan { step, evaluation: module("evaluate", evaluation), trace: module("trace", trace), recipe })
 }
 
+/// The input that takes sounds, if one says so.
+fn sounds(model: &Model, data: &[DataSlot]) -> Option<SoundSlot> {
+    let audio: AudioInput = serde_json::from_str(model.module.metadata.get("kiln.audio")?).ok()?;
+    let slot = data.iter().position(|slot| !slot.is_target && slot.name == audio.input)?;
+    Some(SoundSlot { slot, rate: audio.sample_rate })
+}
+
+/// Errors: `train_augment` for what only pictures have.
+fn check_sounds(config: &TrainingConfig) -> Result<(), Diagnostic> {
+    match config.augment.of_pictures() {
+        None => Ok(()),
+        Some(name) => {
+            let error = Diagnostic::new("train_augment", format!("`augment` has `{name}`, and the network takes sounds"));
+            Err(error.help("sounds have `speed`, `time_shift`, `gain` and `noise`; `spec_augment` is a layer"))
+        }
+    }
+}
+
+/// How labels become text, where a loss is of labels that are spelled.
+///
+/// Errors: `train_metric` for a metric of text when nothing says how.
+fn spelling(model: &Model, terms: &[Term], config: &TrainingConfig) -> Result<Option<CtcOutput>, Diagnostic> {
+    let ctc: Option<CtcOutput> = model.module.metadata.get("kiln.ctc").and_then(|text| serde_json::from_str(text).ok());
+    let of_text = |metric: &&Metric| matches!(metric, Metric::WordErrorRate | Metric::CharacterErrorRate);
+    let metric = config.metrics.iter().flatten().find(of_text);
+    let is_spelled = |term: &Term| matches!(&term.term.loss, Loss::Ctc { .. });
+    if let Some(ctc) = &ctc
+        && let Some(Loss::Ctc { blank, .. }) = terms.iter().find(|term| term.name == ctc.output).map(|term| &term.term.loss)
+        && *blank != ctc.blank as usize
+    {
+        let message = format!("the loss has `blank` {blank}, and the table `ctc` has {}", ctc.blank);
+        return Err(Diagnostic::new("train_loss", message));
+    }
+    match metric {
+        Some(metric) if ctc.is_none() || !terms.iter().all(is_spelled) => {
+            let message = format!("the metric `{}` is of text, and nothing says which text the output spells", metric.name());
+            Err(Diagnostic::new("train_metric", message).help("loss = \"ctc\", `labels` and a table [ctc]; `error_rate` is of labels"))
+        }
+        _ => Ok(ctc),
+    }
+}
+
 /// The input whose pictures are varied.
 ///
-/// Errors: `train_augment` when no input, or several, have pictures with channels first.
-fn pictures(model: &Model, network: &Graph) -> Result<usize, Diagnostic> {
+/// Errors: `train_augment` when no input, or several, have pictures with channels first; for what only sounds have.
+fn pictures(model: &Model, network: &Graph, config: &TrainingConfig) -> Result<usize, Diagnostic> {
+    if let Some(name) = config.augment.of_sounds() {
+        let error = Diagnostic::new("train_augment", format!("`augment` has `{name}`, and no input takes sounds"));
+        return Err(error.help("audio = { sample_rate = 16000 } in [[input]]"));
+    }
     let declared: Option<ImageInput> = model.module.metadata.get("kiln.image").and_then(|text| serde_json::from_str(text).ok());
     let fits = |at: &usize| {
         let (name, ty) = (&network.inputs()[*at].0, network.ty(network.inputs()[*at].1));

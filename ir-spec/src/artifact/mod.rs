@@ -5,6 +5,7 @@
 //! memory belongs to the caller. This is version [`ABI_VERSION`] of the contract; SPEC.md states it for other languages.
 
 mod abi;
+mod audio;
 mod footer;
 mod signature;
 mod status;
@@ -12,6 +13,7 @@ mod status;
 pub use abi::{
     ABI_VERSION, ALIGNMENT, ArenaBytesFn, Call, Kernel, ModelDescriptor, OutputShapesFn, ParallelFor, Pool, PredictFn, TrainerDescriptor,
 };
+pub use audio::{AudioInput, CtcOutput};
 pub use footer::{FOOTER_BYTES, WeightsFooter};
 pub use signature::{Extent, ImageInput, Layout, Resize, Signature, SymbolDecl, TensorDecl, WeightsDecl, WeightsLocation};
 pub use status::Status;

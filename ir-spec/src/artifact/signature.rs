@@ -46,6 +46,13 @@ pub struct Signature {
     /// How pictures become an input.
     #[serde(default)]
     pub image: Option<ImageInput>,
+    /// How sounds become an input: an [`AudioInput`](super::AudioInput) as JSON, kept as text so that programs of other models need
+    /// no code to read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audio: Option<String>,
+    /// How an output spells text: a [`CtcOutput`](super::CtcOutput) as JSON, kept as text likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ctc: Option<String>,
 }
 
 /// A size known only at run time.

@@ -4,6 +4,7 @@ pub mod inputs;
 pub mod network;
 pub mod options;
 mod pictures;
+pub mod sounds;
 
 use crate::arrays::Array;
 use crate::bench::{Limits, Measurement, measure};
@@ -21,7 +22,7 @@ use options::{Options, help};
 use serde::Serialize;
 use std::ffi::{OsStr, OsString, c_char, c_int};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Rows of a batch whose classes are printed; the rest is in the output file.
@@ -51,7 +52,17 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// `main` of every compiled program.
+/// What a program does with sounds, where its model takes some: other programs do not carry it.
+pub struct Sounds {
+    /// Runs the model on the sounds that the options name, or on a stream, and prints what it says of them.
+    pub answer: fn(&Options, &mut dyn Network, Option<&[String]>, &mut dyn Write) -> Result<(), Failure>,
+    /// The inputs for the first of these files.
+    pub read_first: fn(&[PathBuf], &Signature) -> Result<Vec<Array>, Failure>,
+    /// Lines for `--help`.
+    pub help: fn(&str, &Signature) -> String,
+}
+
+/// `main` of compiled programs whose model takes no sounds.
 ///
 /// # Safety
 /// `argv` holds `argc` C strings; `model` is a descriptor that Kiln compiled, with code and data that are never freed.
@@ -62,7 +73,21 @@ pub unsafe extern "C" fn kiln_runtime_main(argc: c_int, argv: *const *const c_ch
     let mut arguments = unsafe { arguments(argc, argv) }.into_iter();
     let program = arguments.next().unwrap_or_else(|| OsString::from("model"));
     // SAFETY: the caller's promise.
-    unsafe { run(&program, arguments, &*model, &mut io::stdout().lock(), &mut io::stderr().lock()) }
+    unsafe { run(&program, arguments, &*model, None, &mut io::stdout().lock(), &mut io::stderr().lock()) }
+}
+
+/// `main` of compiled programs whose model takes sounds.
+///
+/// # Safety
+/// As [`kiln_runtime_main`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kiln_listener_main(argc: c_int, argv: *const *const c_char, model: *const ModelDescriptor) -> c_int {
+    occupy_standard_streams();
+    // SAFETY: the caller's promise.
+    let mut arguments = unsafe { arguments(argc, argv) }.into_iter();
+    let program = arguments.next().unwrap_or_else(|| OsString::from("model"));
+    // SAFETY: the caller's promise.
+    unsafe { run(&program, arguments, &*model, Some(&sounds::SOUNDS), &mut io::stdout().lock(), &mut io::stderr().lock()) }
 }
 
 /// The arguments of C's `main`.
@@ -107,12 +132,14 @@ pub unsafe fn run(
     program: &OsStr,
     arguments: impl IntoIterator<Item = OsString>,
     model: &ModelDescriptor,
+    sounds: Option<&Sounds>,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> c_int {
     let program = program.to_string_lossy();
     // SAFETY: the caller's promise.
-    let outcome = Options::parse(arguments).map_err(Failure::Usage).and_then(|options| unsafe { execute(&program, &options, model, out) });
+    let execute = |options: Options| unsafe { execute(&program, &options, model, sounds, out) };
+    let outcome = Options::parse(arguments).map_err(Failure::Usage).and_then(execute);
     finish(&program, outcome, out, err)
 }
 
@@ -129,12 +156,25 @@ pub(crate) fn finish(program: &str, outcome: Result<(), Failure>, out: &mut dyn 
     code
 }
 
-unsafe fn execute(program: &str, options: &Options, descriptor: &ModelDescriptor, out: &mut dyn Write) -> Result<(), Failure> {
+unsafe fn execute(
+    program: &str,
+    options: &Options,
+    descriptor: &ModelDescriptor,
+    sounds: Option<&Sounds>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     if options.help || options.version {
         // SAFETY: the caller's promise.
         let signature = unsafe { read_signature(descriptor)? };
         let text = match options.help {
-            true => help(program, &signature, image_input(&signature).is_some()),
+            true => {
+                let files = match sounds {
+                    Some(sounds) => (sounds.help)(program, &signature),
+                    None if image_input(&signature).is_some() => pictures::help(program),
+                    None => String::new(),
+                };
+                help(program, &signature, &files)
+            }
             false => {
                 format!("{}, compiled by {} from a model with SHA-256 {}\n", signature.name, signature.compiler, signature.model_sha256)
             }
@@ -164,24 +204,33 @@ unsafe fn execute(program: &str, options: &Options, descriptor: &ModelDescriptor
         let inputs = match (made_up, options.pictures.is_empty()) {
             (true, _) => inputs::make_up(options, signature)?,
             (false, true) => inputs::read(options, signature)?,
-            (false, false) => pictures::read_first(&options.pictures, signature)?,
+            (false, false) => match sounds {
+                Some(sounds) => (sounds.read_first)(&options.pictures, signature)?,
+                None => pictures::read_first(&options.pictures, signature)?,
+            },
         };
         return time(options, &model, &pool, &inputs, out);
     }
     if options.verify && !given && options.pictures.is_empty() {
         return Ok(());
     }
-    answer(options, &mut Compiled::new(&model, &pool), out)
+    answer(options, &mut Compiled::new(&model, &pool), sounds, out)
 }
 
-/// Runs once on what the options name, arrays or pictures, and prints and writes what comes out.
+/// Runs once on what the options name, arrays, pictures or sounds, and prints and writes what comes out.
 ///
 /// Errors: usage when no inputs are given; inputs that cannot be read or do not fit; what fails while computing or writing.
-pub fn answer(options: &Options, network: &mut dyn Network, out: &mut dyn Write) -> Result<(), Failure> {
+pub fn answer(options: &Options, network: &mut dyn Network, sounds: Option<&Sounds>, out: &mut dyn Write) -> Result<(), Failure> {
     let labels = match &options.labels {
         Some(path) => Some(read_labels(path)?),
         None => network.signature().labels.clone(),
     };
+    if let Some(sounds) = sounds.filter(|_| options.stream || (network.signature().audio.is_some() && !options.pictures.is_empty())) {
+        return (sounds.answer)(options, network, labels.as_deref(), out);
+    }
+    if options.stream {
+        return Err(Failure::Usage("--stream is for models that take sounds".to_owned()));
+    }
     if !options.pictures.is_empty() {
         return pictures::classify(options, network, labels.as_deref(), out);
     }

@@ -12,8 +12,24 @@ pub struct Options {
     pub npz: Vec<PathBuf>,
     /// Single inputs: name (empty = the only input) and file.
     pub inputs: Vec<(String, PathBuf)>,
-    /// Pictures to classify one by one.
+    /// Pictures to classify one by one, or sounds.
     pub pictures: Vec<PathBuf>,
+    /// Take sound from standard input.
+    pub stream: bool,
+    /// Seconds of a stream that are looked at anew each time.
+    pub block: Option<f64>,
+    /// Seconds that are looked at before and behind them.
+    pub context: Option<f64>,
+    /// Texts that are kept while searching.
+    pub beam: Option<usize>,
+    /// A list of the only words.
+    pub words: Option<PathBuf>,
+    /// An n-gram model.
+    pub ngram: Option<PathBuf>,
+    /// What its logarithms count.
+    pub ngram_weight: Option<f64>,
+    /// What each word adds.
+    pub word_bonus: Option<f64>,
     /// Sizes for made-up inputs.
     pub dims: Vec<(String, i64)>,
     /// Where the outputs go.
@@ -69,6 +85,14 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, lexop
                 options.dims.push(dim.ok_or_else(|| lexopt::Error::from(format!("--dim wants NAME=SIZE, got `{value}`")))?);
             }
             Arg::Long("weights") => options.weights = Some(parser.value()?.into()),
+            Arg::Long("stream") => options.stream = true,
+            Arg::Long("block") => options.block = Some(parser.value()?.parse()?),
+            Arg::Long("context") => options.context = Some(parser.value()?.parse()?),
+            Arg::Long("beam") => options.beam = Some(parser.value()?.parse()?),
+            Arg::Long("words") => options.words = Some(parser.value()?.into()),
+            Arg::Long("ngram") => options.ngram = Some(parser.value()?.into()),
+            Arg::Long("ngram-weight") => options.ngram_weight = Some(parser.value()?.parse()?),
+            Arg::Long("word-bonus") => options.word_bonus = Some(parser.value()?.parse()?),
             Arg::Long("labels") => options.labels = Some(parser.value()?.into()),
             Arg::Long("threads") | Arg::Short('t') => options.threads = Some(parser.value()?.parse()?),
             Arg::Long("top") => options.top = Some(parser.value()?.parse()?),
@@ -89,11 +113,16 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, lexop
     if options.seconds.is_some_and(|seconds| seconds.is_nan() || seconds < 0.0) {
         return Err("--seconds must not be negative".into());
     }
+    let sizes = [options.block, options.context, options.ngram_weight];
+    if sizes.into_iter().flatten().any(|size| !(0.0..=3600.0).contains(&size)) || options.word_bonus.is_some_and(|bonus| !bonus.is_finite())
+    {
+        return Err("--block, --context and --ngram-weight are numbers from 0 to 3600, --word-bonus is a number".into());
+    }
     Ok(options)
 }
 
-/// The help: what the model takes and gives, then the options that make sense for it.
-pub fn help(program: &str, signature: &Signature, takes_pictures: bool) -> String {
+/// The help: what the model takes and gives, `files`, which is about files of other kinds than arrays, and the options.
+pub fn help(program: &str, signature: &Signature, files: &str) -> String {
     let mut text = format!("{}, compiled by {}\n\n", signature.name, signature.compiler);
     for (title, tensors) in [("Inputs", &signature.inputs), ("Outputs", &signature.outputs)] {
         text += &format!("{title}:\n");
@@ -120,9 +149,7 @@ pub fn help(program: &str, signature: &Signature, takes_pictures: bool) -> Strin
         None => {}
     }
     text += "\nUsage:\n";
-    if takes_pictures {
-        text += &format!("  {program} PICTURE...                      classify PNG or JPEG files, one line each\n");
-    }
+    text += files;
     text += &format!("  {program} --inputs IN.npz --output OUT.npz   run on arrays that bear the inputs' names\n");
     text += &format!("  {program} --bench                            time it\n");
     text += OPTIONS;
@@ -181,7 +208,7 @@ mod tests {
     #[test]
     fn help_prints_the_signature() {
         let signature = signature(&[("x", DType::F32, &[-1, 3])], &[("y", DType::I64, &[])]);
-        let text = help("./m", &signature, false);
+        let text = help("./m", &signature, "");
         assert!(
             text.starts_with("fake, compiled by kiln test\n\nInputs:\n  x: f32[s0, 3]\nOutputs:\n  y: i64[]\nSizes:\n  s0: 0 to …\n"),
             "{text}"

@@ -41,7 +41,7 @@ pub fn classify(options: &Options, network: &mut dyn Network, labels: Option<&[S
                 print_json(out, &Answer { picture: &name, top: classes.map(|(_, row)| row), outputs, ms })?;
             } else {
                 let padding = width - name.chars().count();
-                writeln!(out, "{name}{:padding$}  {}  {ms:.3} ms", "", text(classes, &summaries))?;
+                writeln!(out, "{name}{:padding$}  {}  {ms:.3} ms", "", classes_text(classes, &summaries))?;
             }
         }
         if options.output.is_some() {
@@ -65,6 +65,11 @@ pub fn read_first(paths: &[PathBuf], signature: &Signature) -> Result<Vec<Array>
     Ok(vec![to_input(&pictures, &image, signature)?])
 }
 
+/// What `--help` says of pictures.
+pub fn help(program: &str) -> String {
+    format!("  {program} PICTURE...                      classify PNG or JPEG files, one line each\n")
+}
+
 #[derive(Serialize)]
 struct Answer<'a> {
     picture: &'a str,
@@ -75,7 +80,8 @@ struct Answer<'a> {
     ms: f64,
 }
 
-fn text(classes: Option<(&Ranking, &[RankedClass])>, summaries: &[Summary]) -> String {
+/// The likeliest classes as text, or the outputs where they are none of classes.
+pub(super) fn classes_text(classes: Option<(&Ranking, &[RankedClass])>, summaries: &[Summary]) -> String {
     match classes {
         Some((ranking, classes)) => {
             let classes: Vec<String> =

@@ -21,14 +21,14 @@ pub fn measure(
     ahead: bool,
     interruption: Option<&Interruption>,
 ) -> Result<Option<Measured>, Diagnostic> {
-    let mut measuring: Vec<Measuring> = recipe.metrics.iter().copied().map(Measuring::new).collect();
+    let mut measuring: Vec<Measuring> = recipe.metrics.iter().map(|metric| Measuring::new(*metric, recipe.spelling.clone())).collect();
     let mut sum = 0.0;
     let bar = bar(part.samples.len() as u64, part.name.to_owned());
     let batches: Vec<&[usize]> = part.samples.chunks(recipe.schedule.batch as usize).collect();
     let outcome = each(
         0..batches.len(),
         ahead,
-        |at, spent| part.dataset.batch(batches[at], spent),
+        |at, spent| part.dataset.batch(batches[at], spent, None),
         |at, data| {
             if interruption.is_some_and(|interruption| interruption.signal().is_some()) {
                 return Ok(ControlFlow::Break(()));

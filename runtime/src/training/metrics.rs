@@ -2,6 +2,8 @@
 
 use super::recipe::{Answer, MeasuredOutput, Metric};
 use crate::arrays::Array;
+use crate::transcript::text_of;
+use kiln_ir::artifact::CtcOutput;
 use kiln_ir::diagnostic::edit_distance;
 
 impl Metric {
@@ -17,6 +19,8 @@ impl Metric {
             Metric::MeanAbsoluteError => "mae".into(),
             Metric::MeanSquaredError => "mse".into(),
             Metric::ErrorRate => "error_rate".into(),
+            Metric::WordErrorRate => "wer".into(),
+            Metric::CharacterErrorRate => "cer".into(),
         }
     }
 }
@@ -24,6 +28,8 @@ impl Metric {
 /// One metric while it is measured.
 pub struct Measuring {
     measured: MeasuredOutput,
+    /// How labels become text.
+    spelling: Option<CtcOutput>,
     count: f64,
     sum: f64,
     /// Of each class: rightly called it, wrongly called it, not called it although it is.
@@ -33,9 +39,9 @@ pub struct Measuring {
 }
 
 impl Measuring {
-    /// Nothing measured yet.
-    pub fn new(measured: MeasuredOutput) -> Measuring {
-        Measuring { measured, count: 0.0, sum: 0.0, classes: Vec::new(), scored: Vec::new() }
+    /// Nothing measured yet; of what is spelled, labels become text as `spelling` says.
+    pub fn new(measured: MeasuredOutput, spelling: Option<CtcOutput>) -> Measuring {
+        Measuring { measured, spelling, count: 0.0, sum: 0.0, classes: Vec::new(), scored: Vec::new() }
     }
 
     /// Takes a batch: `outputs` of the network, `data` in the order of the recipe.
@@ -88,14 +94,32 @@ impl Measuring {
         let ([batch, time, classes], [_, labels]) = (output.shape(), target.shape()) else { return };
         for sample in 0..*batch {
             let at = |t: usize| (0..*classes).map(|i| output.get_f64((sample * time + t) * classes + i)).collect::<Vec<_>>();
-            let steps = lengths.map_or(*time, |lengths| (lengths.get_f64(sample) as usize).min(*time));
+            let steps = lengths.map_or(*time, |lengths| counted_steps(lengths, sample, *time));
             let mut spelled: Vec<usize> = (0..steps).map(|t| largest(&at(t))).collect();
             spelled.dedup();
             spelled.retain(|class| *class != blank);
             let right = (0..*labels).map(|i| target.get_f64(sample * labels + i)).filter(|label| *label >= 0.0);
             let right: Vec<usize> = right.map(|label| label as usize).collect();
-            self.count += right.len() as f64;
-            self.sum += edit_distance(&spelled, &right) as f64;
+            let (distance, length) = self.compare(&spelled, &right);
+            self.count += length as f64;
+            self.sum += distance as f64;
+        }
+    }
+
+    /// What must be inserted, left out or exchanged, and how much there should be.
+    fn compare(&self, spelled: &[usize], right: &[usize]) -> (usize, usize) {
+        let Some(ctc) = &self.spelling else { return (edit_distance(spelled, right), right.len()) };
+        let [said, meant] = [spelled, right].map(|labels| text_of(ctc, labels.iter().copied()));
+        match self.measured.metric {
+            Metric::WordErrorRate => {
+                let [said, meant] = [&said, &meant].map(|text| text.split_whitespace().collect::<Vec<_>>());
+                (edit_distance(&said, &meant), meant.len())
+            }
+            Metric::CharacterErrorRate => {
+                let [said, meant] = [&said, &meant].map(|text| text.chars().collect::<Vec<_>>());
+                (edit_distance(&said, &meant), meant.len())
+            }
+            _ => (edit_distance(spelled, right), right.len()),
         }
     }
 
@@ -125,7 +149,8 @@ impl Measuring {
     /// The value over everything taken; NaN where there is none, as of classes for an output of numbers.
     pub fn value(&self) -> f64 {
         match self.measured.metric {
-            Metric::TopK(_) | Metric::MeanAbsoluteError | Metric::MeanSquaredError | Metric::ErrorRate => self.sum / self.count,
+            Metric::TopK(_) | Metric::MeanAbsoluteError | Metric::MeanSquaredError => self.sum / self.count,
+            Metric::ErrorRate | Metric::WordErrorRate | Metric::CharacterErrorRate => self.sum / self.count,
             Metric::Accuracy => {
                 let right: f64 = self.classes.iter().map(|class| class[0]).sum();
                 right / self.classes.iter().map(|class| class[0] + class[2]).sum::<f64>()
@@ -149,6 +174,38 @@ impl Measuring {
         let present: Vec<f64> = self.classes.iter().filter(|class| class.iter().any(|count| *count > 0.0)).map(value).collect();
         present.iter().sum::<f64>() / present.len() as f64
     }
+}
+
+/// A sample whose labels cannot be spelled in its time steps: a step for each, and one between two of the same.
+pub struct Impossible {
+    /// Its place in the batch.
+    pub sample: usize,
+    /// How many labels it has.
+    pub labels: usize,
+    /// How many time steps they take.
+    pub needed: usize,
+    /// How many there are.
+    pub steps: usize,
+}
+
+/// The first such sample of a batch, where the output is measured by what it spells.
+pub fn first_impossible(measured: &MeasuredOutput, outputs: &[Array], data: &[Array]) -> Option<Impossible> {
+    let Answer::Spelling(_) = measured.answer else { return None };
+    let ([batch, time, _], [_, most]) = (outputs[measured.output].shape(), data[measured.target].shape()) else { return None };
+    (0..*batch).find_map(|sample| {
+        let all = (0..*most).map(|i| data[measured.target].get_f64(sample * most + i));
+        let labels: Vec<f64> = all.filter(|label| *label >= 0.0).collect();
+        let needed = labels.len() + labels.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        let steps = measured.lengths.map_or(*time, |at| counted_steps(&data[at], sample, *time));
+        (needed > steps).then_some(Impossible { sample, labels: labels.len(), needed, steps })
+    })
+}
+
+/// How many of the time steps of a sample count: so many, or, of floats, such a part of them, the last one that it touches included.
+pub(super) fn counted_steps(lengths: &Array, sample: usize, time: usize) -> usize {
+    let given = lengths.get_f64(sample);
+    let steps = if lengths.dtype().is_float() { (given * time as f64).ceil().max(1.0) } else { given };
+    (steps as usize).min(time)
 }
 
 /// The first of the largest.
@@ -182,8 +239,33 @@ mod tests {
         array
     }
 
+    #[test]
+    fn words_and_characters_are_those_of_the_text() {
+        // Best classes 1 0 2 spell `on to`, and `on two` is right.
+        let labels = ["", "on", "to", "two"].map(str::to_owned).to_vec();
+        let ctc = CtcOutput { output: "y".into(), labels, blank: 0, separator: " ".into() };
+        let scores = [1, 0, 2].iter().flat_map(|class| (0..4).map(move |i| f64::from(i == *class))).collect::<Vec<_>>();
+        let of = |metric| {
+            let measured = MeasuredOutput { output: 0, target: 0, lengths: None, answer: Answer::Spelling(0), metric };
+            let mut measuring = Measuring::new(measured, Some(ctc.clone()));
+            measuring.add(&[array(&[1, 3, 4], &scores)], &[array(&[1, 3], &[1.0, 3.0, -1.0])]);
+            measuring.value()
+        };
+        assert_eq!((of(Metric::WordErrorRate), of(Metric::CharacterErrorRate)), (0.5, 1.0 / 6.0));
+        let measured = MeasuredOutput { output: 0, target: 0, lengths: None, answer: Answer::Spelling(0), metric: Metric::ErrorRate };
+        let of = |labels: &[f64]| {
+            first_impossible(&measured, &[array(&[2, 3, 4], &scores.repeat(2))], &[array(&[2, 4], labels)])
+                .map(|found| (found.sample, found.needed))
+        };
+        assert_eq!(of(&[1.0, 2.0, 3.0, -1.0, 2.0, 2.0, -1.0, -1.0]), None);
+        assert_eq!(of(&[1.0, 2.0, 3.0, -1.0, 2.0, 2.0, 1.0, -1.0]), Some((1, 4)));
+        // Parts of the time count the step that they end in.
+        assert_eq!(counted_steps(&array(&[2], &[0.34, 0.0]), 0, 3), 2);
+        assert_eq!(counted_steps(&array(&[2], &[0.34, 0.0]), 1, 3), 1);
+    }
+
     fn measure(metric: Metric, answer: Answer, batches: &[(Array, Array)]) -> f64 {
-        let mut measuring = Measuring::new(MeasuredOutput { output: 0, target: 0, lengths: None, answer, metric });
+        let mut measuring = Measuring::new(MeasuredOutput { output: 0, target: 0, lengths: None, answer, metric }, None);
         for (output, target) in batches {
             measuring.add(std::slice::from_ref(output), std::slice::from_ref(target));
         }
@@ -215,7 +297,7 @@ mod tests {
         close(measure(Metric::ErrorRate, Answer::Spelling(0), &spelled()), 2.0 / 5.0);
         // Of four and two time steps, 1 1 0 2 and 0 1: they spell 1 2 and 1.
         let measured = MeasuredOutput { output: 0, target: 0, lengths: Some(1), answer: Answer::Spelling(0), metric: Metric::ErrorRate };
-        let mut measuring = Measuring::new(measured);
+        let mut measuring = Measuring::new(measured, None);
         let [(output, target)] = spelled();
         measuring.add(&[output], &[target, array(&[2], &[4.0, 2.0])]);
         close(measuring.value(), 2.0 / 5.0);

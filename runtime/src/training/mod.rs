@@ -1,7 +1,7 @@
 //! Training: what drives the compiled step of a network over data.
 //!
 //! Read in this order: [`recipe`] (what is known beforehand), [`stepper`] (the compiled functions with their memory), [`data`] (what
-//! they are driven over) with [`parts`], [`order`], [`loader`] and [`augment`], [`run`] (epoch after epoch) with [`rate`], [`measure`],
+//! they are driven over) with [`parts`], [`order`], [`loader`], [`augment`] and [`vary_sounds`], [`run`] (epoch after epoch) with [`rate`], [`measure`],
 //! [`metrics`] and [`interruption`], [`checkpoint`] and [`adapters`], [`history`], [`events`] and [`report`] (what is left), [`evaluate`], and [`predict`]
 //! with [`meaning`] (what a trained network is used for), [`program`] (the command line of trainers).
 
@@ -27,3 +27,4 @@ pub mod recipe;
 pub mod report;
 pub mod run;
 pub mod stepper;
+pub mod vary_sounds;

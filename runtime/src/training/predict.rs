@@ -12,7 +12,8 @@ use crate::npz::write_npz;
 use crate::program::Failure;
 use crate::program::network::Network;
 use crate::report::rank;
-use kiln_ir::artifact::{Extent, Signature, TensorDecl};
+use crate::transcript::{Greedy, ctc_output, log_probabilities, text_of};
+use kiln_ir::artifact::{CtcOutput, Extent, Signature, TensorDecl};
 use kiln_ir::{DType, Diagnostic};
 use serde_json::json;
 use std::io::{self, Write};
@@ -45,6 +46,8 @@ struct Answers {
     outputs: Vec<Array>,
     /// For each output that is one of labels, the labels and how sure they are.
     labels: Vec<Option<(Array, Option<Array>)>>,
+    /// What the output that spells text says, for each sample, if there is one.
+    texts: Vec<String>,
 }
 
 /// Runs the network over data and writes what it says.
@@ -63,7 +66,8 @@ pub fn predict(options: &PredictOptions, network: &mut dyn Network, ahead: bool,
     let wanted = Wanted::new(&slots, signature, &options.data);
     let splits = open(&wanted)?;
     let dataset = dataset_of(&splits, options.part)?;
-    let mut run = Run { options, signature, dataset, fixed: fixed_batch(signature, &slots)?, meanings: Vec::new() };
+    let mut run =
+        Run { options, signature, dataset, fixed: fixed_batch(signature, &slots)?, ctc: ctc_output(signature), meanings: Vec::new() };
     match delimiter {
         Some(delimiter) => run.write_table(network, ahead, delimiter)?,
         None => run.write_arrays(network, ahead)?,
@@ -118,11 +122,19 @@ fn fixed_batch(signature: &Signature, slots: &[DataSlot]) -> Result<Option<usize
     }
 }
 
+/// What a sample's time steps spell.
+fn spelled_text(ctc: &CtcOutput, output: &Array, sample: usize) -> String {
+    let mut greedy = Greedy::new(ctc.blank as usize);
+    log_probabilities(output, sample).iter().for_each(|row| greedy.push(row));
+    text_of(ctc, greedy.rest().into_iter().map(|token| token.label))
+}
+
 struct Run<'r> {
     options: &'r PredictOptions,
     signature: &'r Signature,
     dataset: &'r Dataset,
     fixed: Option<usize>,
+    ctc: Option<CtcOutput>,
     /// What each output means, known from the first batch on.
     meanings: Vec<Meaning>,
 }
@@ -136,7 +148,9 @@ impl Run<'_> {
         mut take: impl FnMut(&Self, Answers) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic> {
         let (dataset, fixed) = (self.dataset, self.fixed);
-        let size = fixed.unwrap_or(self.options.batch.max(1) as usize);
+        // Where a batch fills samples up, one at a time answers as programs do.
+        let free = if dataset.fills_up() { 1 } else { self.options.batch.max(1) as usize };
+        let size = fixed.unwrap_or(free);
         let batches = dataset.len().div_ceil(size);
         let samples = |at: usize| at * size..((at + 1) * size).min(dataset.len());
         let make = |at: usize, spent| {
@@ -144,7 +158,7 @@ impl Run<'_> {
             // A fixed batch is filled with its last sample.
             let last = samples[samples.len() - 1];
             samples.resize(fixed.unwrap_or(samples.len()), last);
-            dataset.batch(&samples, spent)
+            dataset.batch(&samples, spent, None)
         };
         let bar = bar(dataset.len() as u64, "predicting".to_owned());
         let outcome = each(0..batches, ahead, make, |at, data| {
@@ -170,11 +184,23 @@ impl Run<'_> {
                 None => Meaning::Values,
             };
             let told = |at: usize| self.options.meanings.get(at).copied().flatten();
-            self.meanings = outputs.iter().enumerate().map(|(at, output)| told(at).unwrap_or_else(|| guess(output))).collect();
+            let spelled = self.spelled().map(|(at, _)| at);
+            let meaning = |(at, output)| if spelled == Some(at) { Meaning::Values } else { told(at).unwrap_or_else(|| guess(output)) };
+            self.meanings = outputs.iter().enumerate().map(meaning).collect();
         }
         let labels = outputs.iter().zip(&self.meanings).map(|(output, meaning)| label(output, *meaning)).collect::<Result<_, _>>()?;
         let name = |at: usize| self.dataset.names.as_ref().map_or_else(|| at.to_string(), |names| names[at].clone());
-        Ok(Answers { samples: samples.map(name).collect(), outputs, labels })
+        let texts = match self.spelled() {
+            Some((at, ctc)) => samples.clone().enumerate().map(|(row, _)| spelled_text(ctc, &outputs[at], row)).collect(),
+            None => Vec::new(),
+        };
+        Ok(Answers { samples: samples.map(name).collect(), outputs, labels, texts })
+    }
+
+    /// The output that spells text, and how.
+    fn spelled(&self) -> Option<(usize, &CtcOutput)> {
+        let ctc = self.ctc.as_ref()?;
+        Some((self.signature.outputs.iter().position(|output| output.name == ctc.output)?, ctc))
     }
 
     /// What stands before `label` and `confidence` where several outputs have them.
@@ -216,13 +242,17 @@ impl Run<'_> {
                 n => (0..n).map(|i| format!("{name}[{i}]")).collect(),
             }
         };
+        header.extend(self.spelled().map(|_| "text".to_owned()));
         for (at, labels) in answers.labels.iter().enumerate() {
             let Some((labels, sure)) = labels else { continue };
             header.extend(numbered(&format!("{}label", self.prefix(at)), labels));
             header.extend(sure.iter().flat_map(|sure| numbered(&format!("{}confidence", self.prefix(at)), sure)));
         }
-        for (output, array) in self.signature.outputs.iter().zip(&answers.outputs) {
-            header.extend(numbered(&output.name, array));
+        for (at, (output, array)) in self.signature.outputs.iter().zip(&answers.outputs).enumerate() {
+            // Scores of each time step are for arrays: there are other numbers of them for each sample.
+            if self.spelled().is_none_or(|(spelled, _)| spelled != at) {
+                header.extend(numbered(&output.name, array));
+            }
         }
         header
     }
@@ -239,11 +269,13 @@ impl Run<'_> {
         };
         answers.samples.iter().enumerate().map(move |(row, sample)| {
             let mut fields = vec![sample.clone()];
+            fields.extend(answers.texts.get(row).cloned());
             for (labels, sure) in answers.labels.iter().flatten() {
                 fields.extend(of_row(labels, row).map(named));
                 fields.extend(sure.iter().flat_map(|sure| of_row(sure, row)).map(|sure| (sure as f32).to_string()));
             }
-            for output in &answers.outputs {
+            let spelled = self.spelled().map(|(at, _)| at);
+            for (_, output) in answers.outputs.iter().enumerate().filter(|(at, _)| spelled != Some(*at)) {
                 // The shortest text that is read as the same number of its type.
                 let text = |number: f64| if output.dtype() == DType::F64 { number.to_string() } else { (number as f32).to_string() };
                 let exact = |number: f64| if output.dtype().is_float() { text(number) } else { number.to_string() };

@@ -149,7 +149,7 @@ Usage: {program} --data PLACE --out DIR [OPTIONS]
   --data PLACE              train.npz, train.csv or .tsv (and validation, test beside it), or one such file;
                             train/x.npy and train/y.npy; the files of MNIST and its like
                             (train-images-idx3-ubyte …, .gz too); pictures and .wav files in train/CLASS/,
-                            or named in train/list.csv (file,label)
+                            or named in train/list.csv (file,label; file,text of what is said in them)
   --label COLUMN            the column of a table or a list that has the labels [the last one, `label`]
   --skip-bad N              leave at most N rows or files out that cannot be used, each told
   --out DIR                 gets model.safetensors, report.html, history.csv and .jsonl, checkpoint.safetensors, and

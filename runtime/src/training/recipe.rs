@@ -1,6 +1,7 @@
 //! How a network is trained, as data: what a compiled trainer carries beside its code, and what model files say about it.
 
 use kiln_ir::DType;
+use kiln_ir::artifact::CtcOutput;
 use kiln_ir::initialiser::Initialiser;
 use serde::{Deserialize, Serialize};
 
@@ -39,10 +40,25 @@ pub struct Recipe {
     pub augment: Augment,
     /// Which of `data` has the pictures that are varied: `[batch, channels, height, width]`.
     pub pictures: Option<usize>,
+    /// Which of `data` has sounds.
+    #[serde(default)]
+    pub sounds: Option<SoundSlot>,
+    /// How labels that are spelled become text, for metrics of words and characters.
+    #[serde(default)]
+    pub spelling: Option<CtcOutput>,
     /// Digest of the step.
     pub step: String,
     /// Part of the training data that is held back when the data bring nothing to validate with, in 0..1.
     pub validation: f64,
+}
+
+/// Where sounds are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SoundSlot {
+    /// Which of [`Recipe::data`].
+    pub slot: usize,
+    /// Samples of a second.
+    pub rate: u32,
 }
 
 /// What is added to a matrix that stays: `scale` times the product of two narrow ones.
@@ -267,6 +283,10 @@ pub enum Metric {
     /// Labels that must be inserted, left out or exchanged to make what is spelled what should be, by the number of those that should:
     /// the word or character error rate, by what labels stand for.
     ErrorRate,
+    /// The same of the words of the text that labels spell.
+    WordErrorRate,
+    /// The same of its characters.
+    CharacterErrorRate,
 }
 
 /// When to stop.
@@ -292,14 +312,38 @@ pub struct Augment {
     pub zoom: f64,
     /// A square of this side set to 0. *Source*: DeVries & Taylor 2017.
     pub cutout: u32,
-    /// Normal noise of this deviation added.
+    /// Normal noise added: of this deviation; to sounds, of a deviation drawn up to this part of their loudness.
     pub noise: f64,
+    /// Of sounds: played faster or slower, and so higher or lower, by up to this part.
+    pub speed: f64,
+    /// Of sounds: moved by up to so many seconds each way, where the network takes a fixed number of samples.
+    pub time_shift: f64,
+    /// Of sounds: louder or softer by up to so many decibels.
+    pub gain: f64,
 }
 
 impl Augment {
     /// Whether nothing is varied.
     pub fn is_none(&self) -> bool {
         *self == Augment::default()
+    }
+
+    /// The first choice that only pictures have, if there is one.
+    pub fn of_pictures(&self) -> Option<&'static str> {
+        let choices = [
+            ("flip", self.flip),
+            ("shift", self.shift > 0),
+            ("rotate", self.rotate > 0.0),
+            ("zoom", self.zoom > 0.0),
+            ("cutout", self.cutout > 0),
+        ];
+        choices.into_iter().find(|(_, chosen)| *chosen).map(|(name, _)| name)
+    }
+
+    /// The first choice that only sounds have, if there is one.
+    pub fn of_sounds(&self) -> Option<&'static str> {
+        let choices = [("speed", self.speed > 0.0), ("time_shift", self.time_shift > 0.0), ("gain", self.gain > 0.0)];
+        choices.into_iter().find(|(_, chosen)| *chosen).map(|(name, _)| name)
     }
 }
 

@@ -9,13 +9,15 @@ use super::history::{EpochRecord, Measured, Point, write_csv, write_jsonl};
 use super::interruption::Interruption;
 use super::loader::each;
 use super::measure::measure;
+use super::metrics::{Impossible, first_impossible};
 use super::order::shuffled;
 use super::parts::{Part, Parts};
 use super::progress::{bar, grouped, tell_left_out};
 use super::rate::Plateau;
 use super::recipe::{Initial, RateSchedule, Recipe, Slot};
 use super::report::Report;
-use super::stepper::{Functions, Stepper};
+use super::stepper::{Evaluates, Functions, Stepper};
+use super::vary_sounds::Variation;
 use crate::arrays::Array;
 use crate::files::{file_error, remove_unfinished, write_whole};
 use crate::program::Failure;
@@ -303,11 +305,17 @@ impl Run<'_, '_> {
         let (mut samples_now, mut since) = (0u64, [0.0; 2]);
         let length = batches.len() as f64;
         let rate_at = |at: usize, plateau: &Plateau| schedule.rate_at(f64::from(epoch) + at as f64 / length, 1.0 / length, plateau);
+        let variation = recipe.sounds.and_then(|sounds| Variation::new(recipe.augment, sounds.rate, recipe.seed, epoch));
         let make = |at: usize, spent| {
             let samples = batches[at];
-            let mut data = dataset.batch(samples, spent)?;
+            let mut data = dataset.batch(samples, spent, variation.as_ref())?;
             if let Some(slot) = recipe.pictures {
                 augment(&recipe.augment, &mut data[slot], samples, recipe.seed, epoch);
+            }
+            if let (Some(sounds), Some(variation)) = (recipe.sounds, &variation)
+                && dataset.is_array(sounds.slot)
+            {
+                variation.apply_to_rows(&mut data[sounds.slot], samples);
             }
             Ok(data)
         };
@@ -315,7 +323,7 @@ impl Run<'_, '_> {
         let outcome = each(first..batches.len(), self.ahead, make, |at, data| {
             let loss = self.stepper.step(data, rate_at(at, &self.progress.plateau))?;
             if !loss.is_finite() {
-                return Err(Failure::from(self.not_finite(loss, data)?));
+                return Err(Failure::from(self.not_finite(loss, data, batches[at])?));
             }
             let (samples, progress) = (batches[at].len() as u64, &mut self.progress);
             progress.steps_in_epoch += 1;
@@ -425,7 +433,7 @@ impl Run<'_, '_> {
     }
 
     /// What there is to say about a loss that is not finite: where it comes from.
-    fn not_finite(&mut self, loss: f64, data: &[Array]) -> Result<Diagnostic, Diagnostic> {
+    fn not_finite(&mut self, loss: f64, data: &[Array], samples: &[usize]) -> Result<Diagnostic, Diagnostic> {
         let recipe = self.recipe;
         let message = format!("the loss is {loss} in step {} of epoch {}", self.progress.steps_in_epoch + 1, self.progress.epochs + 1);
         let error = Diagnostic::new("loss_not_finite", message);
@@ -442,8 +450,25 @@ impl Run<'_, '_> {
                 let error = error.at("it comes from", format!("what layer {} gives", recipe.layers[at]));
                 error.help("lower the `learning_rate`, bound gradients by `clip_norm`, or let a norm come before that layer")
             }
-            None => error.help("what the network gives is finite: look at the targets"),
+            None => match self.impossible(data, samples)? {
+                Some(text) => {
+                    let error = error.at("it comes from", text);
+                    error.help("let the network keep more time steps, or `drop_impossible = true` of the loss leave such samples out")
+                }
+                None => error.help("what the network gives is finite: look at the targets"),
+            },
         })
+    }
+
+    /// The first sample of a batch whose labels the output's time steps cannot spell, in words.
+    fn impossible(&mut self, data: &[Array], samples: &[usize]) -> Result<Option<String>, Diagnostic> {
+        let (_, outputs) = self.stepper.evaluate(data)?;
+        let found = self.recipe.metrics.iter().find_map(|measured| first_impossible(measured, outputs, data));
+        Ok(found.map(|Impossible { sample, labels, needed, steps }| {
+            let number = samples[sample];
+            let name = self.parts.train.dataset.names.as_ref().map_or(number.to_string(), |names| names[number].clone());
+            format!("sample {name}: its {labels} labels take {needed} time steps, and the output has {steps}")
+        }))
     }
 
     fn save_checkpoint(&self) -> Result<(), Diagnostic> {

@@ -1,6 +1,6 @@
 """Makes the files of this folder: small networks as model files, and what PyTorch computes when it trains them, in f64.
 
-    python -m venv torch && torch/bin/pip install torch==2.15.0 numpy==2.4.6 && torch/bin/python make.py
+    python -m venv torch && torch/bin/pip install torch==2.15.0 torchaudio==2.11.0 numpy==2.4.6 && torch/bin/python make.py
 
 Beside NAME.toml, NAME.npz has these arrays. Where one has the values of several tensors, they stand one behind the other, flat,
 parameters in the order of their names.

@@ -7,6 +7,9 @@ import torch
 import torch.nn.functional as f
 from torch.func import functional_call
 
+torch.version.cuda = None  # torchaudio asks for the same CUDA as PyTorch's, of which nothing is used here
+import torchaudio  # noqa: E402
+
 CASES = []
 
 
@@ -445,6 +448,52 @@ Case(
      '{ type = "flatten", name = "output" }'],
     {"x": [3, 1, 4], "y": [3, 1, 1]},
     {**affine_shapes("residual.0.dense", 4, 4), **affine_shapes("residual.1.dense", 4, 4), **affine_shapes("sequence.last", 4, 4)}, target=(3, 8),
+)
+
+# Sounds: torchaudio's own functions, in f64
+
+
+def log_mel(x):
+    """Sound to features as torchaudio makes them."""
+    torch.set_default_dtype(torch.float64)
+    transform = torchaudio.transforms.MelSpectrogram(8000, n_fft=16, win_length=12, hop_length=5, n_mels=5, f_min=50, f_max=3800,
+                                                     norm="slaney", mel_scale="slaney", window_fn=torch.hamming_window)
+    torch.set_default_dtype(torch.float32)
+    return transform(x).clamp(min=1e-2).log().transpose(1, 2)
+
+
+def sounds(p, x):
+    x = affine(p, "sound", x)
+    spectrum = torch.stft(x, 8, 3, window=torch.hann_window(8, dtype=torch.float64), center=False, return_complex=True)
+    torch.set_default_dtype(torch.float64)
+    mel = torchaudio.transforms.MelScale(4, 8000, n_stft=5)
+    torch.set_default_dtype(torch.float32)
+    magnitudes = spectrum.abs()
+    features = log_mel(x)
+    mean, variance = features.mean(1, keepdim=True), features.var(1, unbiased=False, keepdim=True)
+    utterance = (features - mean) / (variance + 1e-5).sqrt()
+    turned = utterance.transpose(1, 2)
+    slopes = torchaudio.functional.compute_deltas(turned)
+    second = torchaudio.functional.compute_deltas(slopes)
+    both = torch.cat([turned, slopes, second], 1)
+    normed = f.batch_norm(both, p["end.mean"], p["end.variance"], training=True, momentum=0.1)
+    return {"stft": torch.view_as_real(spectrum).transpose(1, 2), "mel": mel(magnitudes).transpose(1, 2), "end": normed.transpose(1, 2)}
+
+
+Case(
+    "sounds", sounds,
+    ['{ type = "dense", name = "sound", units = 41 }',
+     '{ type = "stft", name = "stft", inputs = "sound", n_fft = 8, hop_length = 3, center = false }',
+     '{ type = "spectrogram", inputs = "sound", n_fft = 8, hop_length = 3, center = false, power = 1 }',
+     '{ type = "mel", name = "mel", n_mels = 4, sample_rate = 8000 }',
+     '{ type = "log_mel", inputs = "sound", n_fft = 16, win_length = 12, hop_length = 5, window = "hamming", n_mels = 5, '
+     'sample_rate = 8000, f_min = 50, f_max = 3800, norm = "slaney", mel_scale = "slaney", floor = 0.01 }',
+     '{ type = "normalise" }', '{ type = "deltas", order = 2 }', '{ type = "normalise", name = "end", over = "global" }'],
+    {"x": [3, 6]}, affine_shapes("sound", 6, 41), {"end.mean": ((15,), 0.0), "end.variance": ((15,), 1.0)},
+    outputs=["stft", "mel", "end"],
+    targets={"stft": values((3, 12, 5, 2)), "mel": values((3, 12, 4)), "end": values((3, 9, 15))},
+    loss=lambda a, b, c, s, t, u: f.mse_loss(a, s) + f.mse_loss(b, t) + f.mse_loss(c, u),
+    train='loss = [{ type = "mse", output = "stft" }, { type = "mse", output = "mel" }, { type = "mse", output = "end" }]\n',
 )
 
 # Losses: of one dense layer, or what it becomes

@@ -16,6 +16,7 @@ use std::mem::{offset_of, size_of};
 
 /// The functions of the runtime that programs' `main` call.
 const RUNTIME_MAIN: &str = "kiln_runtime_main";
+const LISTENER_MAIN: &str = "kiln_listener_main";
 const TRAINER_MAIN: &str = "kiln_trainer_main";
 
 /// Name of the embedded weights inside an object.
@@ -65,6 +66,7 @@ pub fn model_object<'a>(plan: &ProgramPlan, target: &CpuTarget, parts: &ObjectPa
     let descriptor = define_descriptor(&mut module, model, &exports, signature.0, weights.map(|(data, _)| data), sizes);
     match parts.main {
         Main::None => {}
+        Main::Predict if parts.signature.audio.is_some() => define_main(&mut module, LISTENER_MAIN, descriptor),
         Main::Predict => define_main(&mut module, RUNTIME_MAIN, descriptor),
         Main::Train { step, trace, recipe } => {
             let trainer = define_trainer(&mut module, descriptor, [step, trace], recipe);

@@ -118,6 +118,8 @@ pub struct Context<'n> {
     pub origin: Arc<Origin>,
     /// What the layer's settings ask of its matrices.
     pub care: Care,
+    /// Samples of a second of sound, if an input takes sounds.
+    pub sample_rate: Option<u32>,
     /// In the function that training differentiates; `None` in the one that predicts.
     pub training: Option<&'n mut TrainingMode>,
 }
@@ -143,12 +145,17 @@ impl Context<'_> {
     /// During training, numbers in 0..1 for each element of `x`, in f32: those of this layer and step.
     pub fn random_like(&mut self, x: Value) -> Option<Value> {
         let shape = self.graph.ty(x).shape.clone();
+        self.random(&shape)
+    }
+
+    /// The same of a shape.
+    pub fn random(&mut self, shape: &[Dim]) -> Option<Value> {
         let training = self.training.as_deref_mut()?;
         let used = training.streams.entry(self.path.clone()).or_default();
         *used += 1;
         // Streams are numbered with 63 bits, which attributes hold.
         let stream = stream_number(&format!("{}#{used}", self.path)) >> 1;
-        let (key, op) = (training.key, RandomUniform { shape, stream: stream as usize, dtype: DType::F32 });
+        let (key, op) = (training.key, RandomUniform { shape: shape.to_vec(), stream: stream as usize, dtype: DType::F32 });
         Some(self.b().op(op, &[key]))
     }
 
@@ -180,7 +187,7 @@ impl Context<'_> {
     pub fn within<T>(&mut self, part: &str, f: impl FnOnce(&mut Context) -> Result<T, Mistake>) -> Result<T, Mistake> {
         let path = format!("{}.{part}", self.path);
         let origin = self.origin.clone();
-        let training = self.training.as_deref_mut();
+        let (sample_rate, training) = (self.sample_rate, self.training.as_deref_mut());
         f(&mut Context {
             graph: self.graph,
             parameters: self.parameters,
@@ -189,6 +196,7 @@ impl Context<'_> {
             path,
             origin,
             care: self.care,
+            sample_rate,
             training,
         })
     }

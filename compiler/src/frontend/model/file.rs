@@ -1,5 +1,6 @@
 //! Model files as structs: what needs no shapes is read and checked here, every mistake of it at once.
 
+use super::audio::{Audio, CtcTable};
 use super::context::Care;
 use super::layers::{NAMES, Read, read_layer};
 use super::read::{read, suggest, word_and_number};
@@ -53,6 +54,8 @@ pub struct Head {
     _train: Option<IgnoredAny>,
     /// Names of the classes that the first output scores.
     pub labels: Option<Vec<String>>,
+    /// How an output spells text.
+    pub ctc: Option<CtcTable>,
 }
 
 #[derive(Deserialize, JsonSchema, Clone, Copy, Default)]
@@ -86,6 +89,8 @@ pub struct Input {
     pub dtype: Option<InputType>,
     /// How pictures become this input.
     pub image: Option<Image>,
+    /// How sounds become this input.
+    pub audio: Option<Audio>,
 }
 
 /// How pictures become an input; see [`ImageInput`].
@@ -243,6 +248,7 @@ pub fn read_file(root: &Node) -> Result<File, Vec<Mistake>> {
             Err(mistake) => mistakes.push(mistake.at(*span)),
         }
     }
+    super::audio::describe(&inputs, &head, find("ctc").map_or((0, 0), |node| node.span), &mut metadata, &mut mistakes);
     if mistakes.is_empty() { Ok(File { head, inputs, layers, outputs, train, metadata }) } else { Err(mistakes) }
 }
 

@@ -22,9 +22,10 @@
 //! `compiler/MODELS.md` lists every layer and setting.
 //!
 //! Reading order: [`tree`] (text → values with places), [`read`] (values → structs), [`layers`] (the table of layers), `file`
-//! (the whole of a file), [`context`] (what a layer sees), `network` (layers → graph), [`initialise`] (first values), [`schema`] (what editors know of all that),
+//! (the whole of a file, with `audio`), [`context`] (what a layer sees), `network` (layers → graph), [`initialise`] (first values), [`schema`] (what editors know of all that),
 //! [`tuning`] (files that say how a network of another file is trained on).
 
+mod audio;
 pub mod context;
 mod file;
 pub mod initialise;

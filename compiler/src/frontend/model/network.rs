@@ -33,6 +33,7 @@ pub fn build(file: File, name: &str, place: &str, line_of: &dyn Fn(usize) -> usi
     let declared = parameters.iter().map(|(name, info)| (name.clone(), Parameter { ty: info.ty.clone(), value: None }));
     module.parameters = declared.collect();
     module.metadata = file.metadata;
+    super::audio::find_output(&module.functions["predict"], &mut module.metadata)?;
     Ok(Model { module, parameters, seed: file.head.seed, training, config: file.train, adapters: Vec::new() })
 }
 
@@ -50,6 +51,7 @@ fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, trains: 
         stored,
         scopes: vec![Scope::default()],
         built: 0,
+        sample_rate: file.inputs.iter().find_map(|(input, _)| Some(input.audio.as_ref()?.sample_rate)),
         place,
         line_of,
     };
@@ -104,6 +106,8 @@ struct Network<'f> {
     /// The list that is built, in the groups that it stands in.
     scopes: Vec<Scope>,
     built: usize,
+    /// Samples of a second of sound, if an input takes sounds.
+    sample_rate: Option<u32>,
     place: &'f str,
     line_of: &'f dyn Fn(usize) -> usize,
 }
@@ -237,6 +241,7 @@ impl Network<'_> {
             path,
             origin,
             care: entry.care,
+            sample_rate: self.sample_rate,
             training: self.training.as_mut(),
         }
     }

@@ -114,9 +114,9 @@ pub fn read_train(node: &Node) -> Result<TrainingConfig, Mistake> {
         return Err(wrong("warmup", format!("is {}, but a number of epochs is wanted", settings.warmup)));
     }
     let augment = settings.augment;
-    let sizes = [augment.rotate, augment.zoom, augment.noise];
-    if sizes.iter().any(|size| !(size.is_finite() && *size >= 0.0)) || augment.zoom >= 1.0 {
-        return Err(wrong("augment", "has a size below 0 or, of `zoom`, from 1 on".into()));
+    let sizes = [augment.rotate, augment.zoom, augment.noise, augment.speed, augment.time_shift, augment.gain];
+    if sizes.iter().any(|size| !(size.is_finite() && *size >= 0.0)) || augment.zoom >= 1.0 || augment.speed >= 1.0 {
+        return Err(wrong("augment", "has a size below 0 or, of `zoom` and `speed`, from 1 on".into()));
     }
     if settings.early_stopping.as_ref().is_some_and(|stopping| !(stopping.least_gain.is_finite() && stopping.least_gain >= 0.0)) {
         return Err(wrong("early_stopping", "has a `least_gain` that is no number from 0 on".into()));
@@ -448,6 +448,8 @@ pub const METRICS: &[(&str, Option<f64>)] = &[
     ("mae", None),
     ("mse", None),
     ("error_rate", None),
+    ("wer", None),
+    ("cer", None),
 ];
 
 fn metric(text: &str) -> Result<Metric, Mistake> {
@@ -462,11 +464,13 @@ fn metric(text: &str) -> Result<Metric, Mistake> {
         "auc" => Metric::Auc,
         "mae" => Metric::MeanAbsoluteError,
         "error_rate" => Metric::ErrorRate,
+        "wer" => Metric::WordErrorRate,
+        "cer" => Metric::CharacterErrorRate,
         _ => Metric::MeanSquaredError,
     })
 }
 
-/// How pictures are varied: the fields of [`Augment`].
+/// How pictures and sounds are varied: the fields of [`Augment`].
 #[derive(JsonSchema)]
 #[allow(dead_code, reason = "its schema is what is wanted")]
 struct Variations {
@@ -480,8 +484,14 @@ struct Variations {
     zoom: Option<f64>,
     /// A square of this side blackened.
     cutout: Option<u32>,
-    /// Normal noise of this deviation added.
+    /// Normal noise added: of this deviation; to sounds, of a deviation up to this part of their loudness.
     noise: Option<f64>,
+    /// Of sounds: played faster or slower by up to this part.
+    speed: Option<f64>,
+    /// Of sounds: moved by up to so many seconds each way.
+    time_shift: Option<f64>,
+    /// Of sounds: louder or softer by up to so many decibels.
+    gain: Option<f64>,
 }
 
 /// Words with the schemas of their settings.

@@ -1,8 +1,10 @@
 //! Samples in memory or in files, and batches of them.
 
+use super::sounds::SoundColumn;
 use super::values::Values;
 use crate::arrays::{Array, element};
 use crate::pictures::pixel_rule;
+use crate::training::vary_sounds::Variation;
 use kiln_ir::artifact::{ImageInput, Layout};
 use kiln_ir::{DType, Diagnostic};
 
@@ -15,7 +17,15 @@ pub struct Dataset {
 }
 
 /// One slot's values for all samples.
-pub struct Column {
+pub enum Column {
+    /// An array.
+    Values(ValueColumn),
+    /// Sounds of different lengths.
+    Sounds(SoundColumn),
+}
+
+/// An array as a column.
+pub struct ValueColumn {
     /// The values, in the type of the file.
     pub(super) values: Values,
     /// Which axis counts the samples.
@@ -37,17 +47,43 @@ impl Dataset {
         self.len == 0
     }
 
+    /// Whether samples of a batch get something behind them so that they are of one length.
+    pub fn fills_up(&self) -> bool {
+        self.columns.iter().any(|column| matches!(column, Column::Sounds(sounds) if sounds.fills_up()))
+    }
+
+    /// Whether a slot's values are an array.
+    pub fn is_array(&self, slot: usize) -> bool {
+        matches!(self.columns[slot], Column::Values(_))
+    }
+
     /// These samples as a batch: one array for each slot, in the types and shapes of the step. A batch that is done with, or none, gives
     /// its memory.
     ///
+    /// Sounds are varied where that is asked for.
+    ///
     /// Errors: `memory`; `file` when a file that values are in cannot be read any more.
-    pub fn batch(&self, samples: &[usize], spent: Vec<Array>) -> Result<Vec<Array>, Diagnostic> {
+    pub fn batch(&self, samples: &[usize], spent: Vec<Array>, variation: Option<&Variation>) -> Result<Vec<Array>, Diagnostic> {
         let mut spent = spent.into_iter();
-        self.columns.iter().map(|column| column.batch(samples, spent.next())).collect()
+        let batch = |column: &Column| match column {
+            Column::Values(values) => values.batch(samples, spent.next()),
+            Column::Sounds(sounds) => sounds.batch(samples, spent.next(), variation),
+        };
+        self.columns.iter().map(batch).collect()
     }
 }
 
 impl Column {
+    /// Number of samples.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Column::Values(column) => column.values.shape[column.axis],
+            Column::Sounds(sounds) => sounds.count(),
+        }
+    }
+}
+
+impl ValueColumn {
     fn batch(&self, samples: &[usize], spent: Option<Array>) -> Result<Array, Diagnostic> {
         let shape = &self.values.shape;
         let mut batch_shape = shape.clone();

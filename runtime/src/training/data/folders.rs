@@ -71,7 +71,7 @@ fn read(path: &Path, wanted: &Wanted, classes: Option<&Classes>) -> Result<Datas
     let mut items = Items::new(&files.first().ok_or_else(nothing)?.0, wanted)?;
     for (file, label) in &files {
         let name = file.strip_prefix(path).unwrap_or(file).display().to_string();
-        items.add(file, &name, *label).or_else(|error| wanted.leave_out(error))?;
+        items.add(file, &name, &[*label]).or_else(|error| wanted.leave_out(error))?;
     }
     items.dataset(&place)
 }

@@ -1,10 +1,11 @@
 //! Data as a list of files: `list.csv` with the columns `file` and `label`, or `train/list.csv` and the like; files are named from where
-//! the list is.
+//! the list is. Where the network spells text, the column is `text`, and its labels are the network's.
 
 use super::items::{Items, is_item, label_of};
 use super::labels::{Classes, at_line};
 use super::table::Rows;
 use super::{Dataset, Splits, Wanted, of_parts};
+use crate::transcript::{ctc_output, spell};
 use kiln_ir::Diagnostic;
 use std::path::Path;
 
@@ -39,7 +40,8 @@ fn read(path: &Path, wanted: &Wanted, classes: &mut Option<Classes>) -> Result<D
     let place = path.display().to_string();
     let lines = read_lines(path, wanted)?;
     let has_target = wanted.slots.iter().any(|slot| slot.is_target);
-    if has_target && classes.is_none() {
+    let spelling = wanted.spelling().and_then(|_| ctc_output(wanted.signature));
+    if has_target && spelling.is_none() && classes.is_none() {
         let labels = lines.iter().map(|line| line.label.as_str()).filter(|label| !label.is_empty());
         *classes = Some(wanted.classes_of(wanted.labels()?, labels, &place)?);
     }
@@ -51,12 +53,16 @@ fn read(path: &Path, wanted: &Wanted, classes: &mut Option<Classes>) -> Result<D
             if !is_item(&item) {
                 return Err(at_line(&place, *line, &format!("`{file}` is no .png, .jpg or .wav file")));
             }
-            let label = label_of(classes.as_ref().filter(|_| has_target), label).map_err(|text| at_line(&place, *line, &text))?;
+            let labels = match &spelling {
+                Some(ctc) => spell(ctc, label),
+                None => label_of(classes.as_ref().filter(|_| has_target), label).map(|label| vec![label]),
+            };
+            let labels = labels.map_err(|text| at_line(&place, *line, &text))?;
             let items = match &mut items {
                 Some(items) => items,
                 none => none.insert(Items::new(&item, wanted)?),
             };
-            items.add(&item, file, label).map_err(|error| error.at(format!("{place}:{line}"), "here"))
+            items.add(&item, file, &labels).map_err(|error| error.at(format!("{place}:{line}"), "here"))
         };
         add().or_else(|error| wanted.leave_out(error))?;
     }
@@ -70,10 +76,14 @@ fn read_lines(path: &Path, wanted: &Wanted) -> Result<Vec<Line>, Diagnostic> {
     let mut rows = Rows::open(path)?;
     let header: Vec<String> = rows.next_row()?.map_or(Vec::new(), |(row, _)| row.iter().map(str::to_owned).collect());
     let column = |name: &str| header.iter().position(|field| field == name);
-    let label_name = wanted.options.label.as_deref().unwrap_or("label");
+    let usual = if wanted.spelling().is_some() && wanted.signature.ctc.is_some() { "text" } else { "label" };
+    let label_name = wanted.options.label.as_deref().unwrap_or(usual);
     let missing = |name: &str| {
         let error = Diagnostic::new("data", format!("{place} has no column `{name}`"));
-        error.help("its first line is `file,label`: a file in each row, and its class")
+        error.help(format!(
+            "its first line is `file,{usual}`: a file in each row, and its {}",
+            if usual == "text" { usual } else { "class" }
+        ))
     };
     let file = column("file").ok_or_else(|| missing("file"))?;
     let label = column(label_name);

@@ -3,7 +3,7 @@
 //! A place is a directory or a file; [`open`] finds out which kind it is, by what it holds. One file a kind: [`archive`] (`.npz`),
 //! [`arrays`] (`.npy`), [`idx`] (the files of MNIST and its like), [`table`] (`.csv`, `.tsv`), [`folders`] (pictures and sounds in a
 //! directory for each class) and [`list`] (the same, named in a list), whose files [`items`] reads. They are made to fit what is
-//! [`wanted`] and become a [`dataset`] of columns of [`values`]; samples that are read one by one are put together by [`stack`], and
+//! [`wanted`] and become a [`dataset`] of columns of [`values`]; samples that are read one by one are put together by [`stack`], sounds by `sounds`, and
 //! [`labels`] makes numbers of class names.
 
 pub mod archive;
@@ -14,6 +14,7 @@ pub mod idx;
 pub mod items;
 pub mod labels;
 pub mod list;
+mod sounds;
 pub mod stack;
 pub mod table;
 pub mod values;

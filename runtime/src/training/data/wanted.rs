@@ -1,7 +1,7 @@
 //! What the data must fit: the slots of a recipe, as the compiled step declares them.
 
 use super::DataOptions;
-use super::dataset::{Column, Dataset, Pixels};
+use super::dataset::{Column, Dataset, Pixels, ValueColumn};
 use super::labels::{Classes, shortened};
 use super::values::Values;
 use crate::arrays::{Array, element};
@@ -90,6 +90,12 @@ impl<'r> Wanted<'r> {
         })
     }
 
+    /// The target that is spelled, if one is: labels in order, padded with −1.
+    pub(super) fn spelling(&self) -> Option<usize> {
+        let is_spelled = |slot: &usize| self.is_label(*slot) && matches!(self.slots[*slot].allowed, Allowed::Classes(-1, _));
+        (0..self.slots.len()).find(is_spelled)
+    }
+
     /// The slot that takes numbers of classes.
     pub(super) fn labels(&self) -> Result<usize, Diagnostic> {
         let mut found = (0..self.slots.len()).filter(|slot| self.is_label(*slot));
@@ -166,16 +172,15 @@ impl<'r> Wanted<'r> {
             return Err(error.help(format!("its loss takes {}", allowed.text())));
         }
         let image = image.filter(|_| values.dtype == DType::U8 && decl.dtype.is_float() && !self.slots[slot].is_target);
-        Ok(Column { values, axis, dtype: decl.dtype, pixels: image.as_ref().map(Pixels::new) })
+        Ok(Column::Values(ValueColumn { values, axis, dtype: decl.dtype, pixels: image.as_ref().map(Pixels::new) }))
     }
 
     /// Columns as a dataset. Errors: `data` when their numbers of samples differ.
     pub(super) fn dataset(&self, columns: Vec<Column>, place: &str) -> Result<Dataset, Diagnostic> {
-        let count = |column: &Column| column.values.shape[column.axis];
-        let len = columns.first().map_or(0, count);
-        if let Some((slot, column)) = columns.iter().enumerate().find(|(_, column)| count(column) != len) {
+        let len = columns.first().map_or(0, Column::count);
+        if let Some((slot, column)) = columns.iter().enumerate().find(|(_, column)| column.count() != len) {
             let (first, other) = (&self.slots[0].name, &self.slots[slot].name);
-            let message = format!("{place}: {len} samples of `{first}`, but {} of `{other}`", count(column));
+            let message = format!("{place}: {len} samples of `{first}`, but {} of `{other}`", column.count());
             return Err(Diagnostic::new("data", message));
         }
         if len == 0 {

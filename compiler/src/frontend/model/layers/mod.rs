@@ -2,6 +2,7 @@
 
 mod activation;
 mod attention;
+mod audio;
 mod convolution;
 mod dense;
 mod embedding;
@@ -97,6 +98,14 @@ layers! {
     "add" takes 2..=64 => merge::Add,
     "multiply" takes 2..=64 => merge::Multiply,
     "concat" takes 2..=64 => merge::Concat,
+    // Sounds
+    "stft" takes 1..=1 => audio::Stft,
+    "spectrogram" takes 1..=1 => audio::Spectrogram,
+    "mel" takes 1..=1 => audio::Mel,
+    "log_mel" takes 1..=1 => audio::LogMel,
+    "normalise" takes 1..=2 => audio::Normalise,
+    "deltas" takes 1..=1 => audio::Deltas,
+    "spec_augment" takes 1..=1 => audio::SpecAugment,
     // Activation functions
     "activation" takes 1..=1 => activation::ActivationLayer,
     "leaky_relu" takes 1..=1 => activation::LeakyRelu,

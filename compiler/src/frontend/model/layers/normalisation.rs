@@ -137,6 +137,11 @@ fn momentum() -> f64 {
     0.9
 }
 
+/// What a variance is before anything is known.
+pub(super) fn ones() -> Initialiser {
+    ONES
+}
+
 fn small_epsilon() -> f64 {
     1e-6
 }
