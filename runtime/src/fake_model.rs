@@ -43,6 +43,8 @@ pub(crate) fn signature(inputs: &[(&str, DType, &[i64])], outputs: &[(&str, DTyp
         flops: None,
         labels: None,
         image: None,
+        text: None,
+        scores: None,
         states: 0,
     }
 }

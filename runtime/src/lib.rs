@@ -1,7 +1,7 @@
-//! What a program compiled by Kiln links: threads, arrays and pictures in and out, its command line.
+//! What a program compiled by Kiln links: threads, arrays, pictures and texts in and out, its command line.
 //!
 //! Read in this order: [`model`] (a compiled model behind a safe interface) with [`weights`], [`cpu`], [`threads`] and
-//! [`memory`]; [`arrays`], [`npz`], [`npy`], [`pictures`] and [`files`] (data in and out); [`bench`], [`report`] and
+//! [`memory`]; [`arrays`], [`npz`], [`npy`], [`pictures`], [`text`] and [`files`] (data in and out); [`bench`], [`report`] and
 //! [`program`] (the command line).
 
 pub mod arrays;
@@ -17,6 +17,7 @@ pub mod npz;
 pub mod pictures;
 pub mod program;
 pub mod report;
+pub mod text;
 pub mod threads;
 pub mod training;
 pub mod weights;

@@ -1,8 +1,9 @@
 //! The signature of a compiled model.
 
 use crate::kernel::{Body, BufferId, Program, Step};
-use kiln_ir::artifact::{ABI_VERSION, Extent, ImageInput, Signature, SymbolDecl, TensorDecl, WeightsDecl};
+use kiln_ir::artifact::{ABI_VERSION, Extent, ImageInput, Scores, Signature, SymbolDecl, TensorDecl, TextInput, WeightsDecl};
 use kiln_ir::{Diagnostic, Dim, Symbol};
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
 /// What a signature says besides the program.
@@ -16,6 +17,10 @@ pub struct ModelFacts {
     pub labels: Option<Vec<String>>,
     /// How pictures become an input.
     pub image: Option<ImageInput>,
+    /// How texts become an input.
+    pub text: Option<TextInput>,
+    /// See [`Signature::scores`].
+    pub scores: Option<Scores>,
     /// See [`Signature::states`].
     pub states: usize,
     /// Sizes that symbols usually have: see [`Program::usual_sizes`].
@@ -23,20 +28,35 @@ pub struct ModelFacts {
 }
 
 impl ModelFacts {
-    /// Facts of a model with this metadata: `kiln.labels` has class names as a JSON list or one per line, `kiln.image` is an [`ImageInput`] as JSON.
+    /// Facts of a model with this metadata: `kiln.labels` has class names as a JSON list or one per line, `kiln.image` is an [`ImageInput`] and
+    /// `kiln.text` a [`TextInput`] as JSON, `kiln.scores` the [`Scores`] that the first output has.
     ///
-    /// Errors: `metadata` when `kiln.image` is none.
+    /// Errors: `metadata` when one of them is none.
     pub fn new(name: &str, model_sha256: &str, metadata: &BTreeMap<String, String>) -> Result<ModelFacts, Diagnostic> {
-        let image = metadata.get("kiln.image").map(|text| serde_json::from_str(text)).transpose();
         Ok(ModelFacts {
             name: super::names::symbol_name(name),
             model_sha256: model_sha256.to_string(),
             labels: metadata.get("kiln.labels").map(|text| class_names(text)),
             states: 0,
             usual_sizes: BTreeMap::new(),
-            image: image.map_err(|error| Diagnostic::new("metadata", format!("metadata `kiln.image` is unreadable: {error}")))?,
+            image: read(metadata, "kiln.image")?,
+            text: read(metadata, "kiln.text")?,
+            scores: read(metadata, "kiln.scores")?,
         })
     }
+}
+
+impl ModelFacts {
+    /// How texts become an input, as signatures have it.
+    pub fn text_json(&self) -> Option<String> {
+        self.text.as_ref().map(|text| serde_json::to_string(text).unwrap_or_else(|error| panic!("text input: {error}")))
+    }
+}
+
+/// What metadata have under that key as JSON.
+fn read<T: DeserializeOwned>(metadata: &BTreeMap<String, String>, key: &str) -> Result<Option<T>, Diagnostic> {
+    let value = metadata.get(key).map(|text| serde_json::from_str(text)).transpose();
+    value.map_err(|error| Diagnostic::new("metadata", format!("metadata `{key}` is unreadable: {error}")))
 }
 
 fn class_names(text: &str) -> Vec<String> {
@@ -72,6 +92,8 @@ pub fn describe(program: &Program, facts: &ModelFacts, cpu: &[&str], weights: We
         flops: Some(extent(&flops(&program.steps))),
         labels: facts.labels.clone(),
         image: facts.image.clone(),
+        text: facts.text_json(),
+        scores: facts.scores,
         states: facts.states,
     }
 }

@@ -140,6 +140,8 @@ pub fn describe(graph: &Graph, facts: &ModelFacts) -> Signature {
         flops: None,
         labels: facts.labels.clone(),
         image: facts.image.clone(),
+        text: facts.text_json(),
+        scores: facts.scores,
         states: facts.states,
     }
 }

@@ -7,6 +7,7 @@ use super::model;
 use kiln_runtime::program::answer;
 use kiln_runtime::program::network::Compiled;
 use kiln_runtime::program::options::Options;
+use kiln_runtime::program::text::answer_texts;
 use kiln_runtime::threads::ThreadPool;
 use std::io::Write;
 
@@ -26,11 +27,11 @@ pub fn run(args: &RunArgs, out: &mut dyn Write) -> Result<(), Failure> {
     }
     let loaded = model::read(&args.model)?;
     match args.backend {
-        Backend::Reference => answer(&options, &mut Interpreter::new(loaded)?, out)?,
+        Backend::Reference => answer(&options, &mut Interpreter::new(loaded)?, Some(answer_texts), out)?,
         Backend::Cpu => {
             let pool = ThreadPool::new(threads(args.threads));
             let predictor = compile_here(&loaded, &args.rewrites.config())?.predictor(&pool)?;
-            answer(&options, &mut Compiled::new(predictor.model(), &pool), out)?;
+            answer(&options, &mut Compiled::new(predictor.model(), &pool), Some(answer_texts), out)?;
         }
     }
     Ok(())

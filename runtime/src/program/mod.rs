@@ -4,6 +4,7 @@ pub mod inputs;
 pub mod network;
 pub mod options;
 mod pictures;
+pub mod text;
 
 use crate::arrays::Array;
 use crate::bench::{Limits, Measurement, measure};
@@ -23,6 +24,7 @@ use std::ffi::{OsStr, OsString, c_char, c_int};
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
+use text::{AnswerTexts, answer_texts};
 
 /// Rows of a batch whose classes are printed; the rest is in the output file.
 const MAX_ROWS_PRINTED: usize = 10;
@@ -62,7 +64,21 @@ pub unsafe extern "C" fn kiln_runtime_main(argc: c_int, argv: *const *const c_ch
     let mut arguments = unsafe { arguments(argc, argv) }.into_iter();
     let program = arguments.next().unwrap_or_else(|| OsString::from("model"));
     // SAFETY: the caller's promise.
-    unsafe { run(&program, arguments, &*model, &mut io::stdout().lock(), &mut io::stderr().lock()) }
+    unsafe { run(&program, arguments, &*model, None, &mut io::stdout().lock(), &mut io::stderr().lock()) }
+}
+
+/// `main` of every compiled program that takes texts: what others need nothing of is reached from here alone.
+///
+/// # Safety
+/// As [`kiln_runtime_main`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kiln_text_main(argc: c_int, argv: *const *const c_char, model: *const ModelDescriptor) -> c_int {
+    occupy_standard_streams();
+    // SAFETY: the caller's promise.
+    let mut arguments = unsafe { arguments(argc, argv) }.into_iter();
+    let program = arguments.next().unwrap_or_else(|| OsString::from("model"));
+    // SAFETY: the caller's promise.
+    unsafe { run(&program, arguments, &*model, Some(answer_texts), &mut io::stdout().lock(), &mut io::stderr().lock()) }
 }
 
 /// The arguments of C's `main`.
@@ -99,7 +115,7 @@ pub(crate) fn occupy_standard_streams() {
 #[cfg(not(unix))]
 pub(crate) fn occupy_standard_streams() {}
 
-/// Runs the program with these arguments and streams, and gives its exit status.
+/// Runs the program with these arguments and streams, and gives its exit status; `texts` answers texts, if it takes any.
 ///
 /// # Safety
 /// As [`kiln_runtime_main`].
@@ -107,12 +123,14 @@ pub unsafe fn run(
     program: &OsStr,
     arguments: impl IntoIterator<Item = OsString>,
     model: &ModelDescriptor,
+    texts: Option<AnswerTexts>,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> c_int {
     let program = program.to_string_lossy();
     // SAFETY: the caller's promise.
-    let outcome = Options::parse(arguments).map_err(Failure::Usage).and_then(|options| unsafe { execute(&program, &options, model, out) });
+    let outcome =
+        Options::parse(arguments).map_err(Failure::Usage).and_then(|options| unsafe { execute(&program, &options, model, texts, out) });
     finish(&program, outcome, out, err)
 }
 
@@ -129,7 +147,13 @@ pub(crate) fn finish(program: &str, outcome: Result<(), Failure>, out: &mut dyn 
     code
 }
 
-unsafe fn execute(program: &str, options: &Options, descriptor: &ModelDescriptor, out: &mut dyn Write) -> Result<(), Failure> {
+unsafe fn execute(
+    program: &str,
+    options: &Options,
+    descriptor: &ModelDescriptor,
+    texts: Option<AnswerTexts>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     if options.help || options.version {
         // SAFETY: the caller's promise.
         let signature = unsafe { read_signature(descriptor)? };
@@ -153,11 +177,15 @@ unsafe fn execute(program: &str, options: &Options, descriptor: &ModelDescriptor
     let threads = options.threads.unwrap_or(usize::MAX).min(default_workers());
     let given = inputs::are_given(options);
     if given && !options.pictures.is_empty() {
-        return Err(Failure::Usage("give either pictures or inputs, not both".to_owned()));
+        let what = if signature.text.is_some() { "texts" } else { "pictures" };
+        return Err(Failure::Usage(format!("give either {what} or inputs, not both")));
     }
     let made_up = options.bench && !given && options.pictures.is_empty();
     if !options.dims.is_empty() && !made_up {
         return Err(Failure::Usage("--dim sizes made-up inputs: it goes with --bench and no inputs".to_owned()));
+    }
+    if options.bench && signature.text.is_some() && !options.pictures.is_empty() {
+        return Err(Failure::Usage("--bench times made-up tokens, as many as --dim says, or --inputs".to_owned()));
     }
     let pool = ThreadPool::new(threads);
     if options.bench {
@@ -171,17 +199,20 @@ unsafe fn execute(program: &str, options: &Options, descriptor: &ModelDescriptor
     if options.verify && !given && options.pictures.is_empty() {
         return Ok(());
     }
-    answer(options, &mut Compiled::new(&model, &pool), out)
+    answer(options, &mut Compiled::new(&model, &pool), texts, out)
 }
 
-/// Runs once on what the options name, arrays or pictures, and prints and writes what comes out.
+/// Runs once on what the options name, arrays, pictures or texts, and prints and writes what comes out; `texts` answers texts.
 ///
 /// Errors: usage when no inputs are given; inputs that cannot be read or do not fit; what fails while computing or writing.
-pub fn answer(options: &Options, network: &mut dyn Network, out: &mut dyn Write) -> Result<(), Failure> {
+pub fn answer(options: &Options, network: &mut dyn Network, texts: Option<AnswerTexts>, out: &mut dyn Write) -> Result<(), Failure> {
     let labels = match &options.labels {
         Some(path) => Some(read_labels(path)?),
         None => network.signature().labels.clone(),
     };
+    if let Some(texts) = texts.filter(|_| network.signature().text.is_some() && !inputs::are_given(options)) {
+        return texts(options, network, labels.as_deref(), out);
+    }
     if !options.pictures.is_empty() {
         return pictures::classify(options, network, labels.as_deref(), out);
     }

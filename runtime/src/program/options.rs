@@ -12,7 +12,7 @@ pub struct Options {
     pub npz: Vec<PathBuf>,
     /// Single inputs: name (empty = the only input) and file.
     pub inputs: Vec<(String, PathBuf)>,
-    /// Pictures to classify one by one.
+    /// Pictures to classify one by one, or texts to answer.
     pub pictures: Vec<PathBuf>,
     /// Sizes for made-up inputs.
     pub dims: Vec<(String, i64)>,
@@ -120,6 +120,10 @@ pub fn help(program: &str, signature: &Signature, takes_pictures: bool) -> Strin
         None => {}
     }
     text += "\nUsage:\n";
+    if signature.text.is_some() {
+        text += &format!("  {program} TEXT...                         answer texts, one line each\n");
+        text += &format!("  {program} < FILE                          answer the lines of a file\n");
+    }
     if takes_pictures {
         text += &format!("  {program} PICTURE...                      classify PNG or JPEG files, one line each\n");
     }

@@ -17,7 +17,7 @@ struct Ran {
 fn run_model(model: &ModelDescriptor, arguments: &[&str]) -> Ran {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     // SAFETY: a whole descriptor whose data are never freed.
-    let code = unsafe { run(OsStr::new("./fake"), arguments.iter().map(OsString::from), model, &mut out, &mut err) };
+    let code = unsafe { run(OsStr::new("./fake"), arguments.iter().map(OsString::from), model, None, &mut out, &mut err) };
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     Ran { code, out: text(out), err: text(err) }
 }
@@ -158,7 +158,7 @@ fn a_closed_standard_output_is_an_error_and_no_panic() {
     }
     let mut err = Vec::new();
     // SAFETY: a whole descriptor whose data are never freed.
-    let code = unsafe { run(OsStr::new("m"), [OsString::from("--help")], &descriptor(), &mut Closed, &mut err) };
+    let code = unsafe { run(OsStr::new("m"), [OsString::from("--help")], &descriptor(), None, &mut Closed, &mut err) };
     assert_eq!((code, String::from_utf8_lossy(&err).as_ref()), (1, "error[file]: cannot write to standard output: broken pipe\n"));
 }
 

@@ -147,6 +147,7 @@ Usage: {program} --data PLACE --out DIR [OPTIONS]
        {program} --evaluate --data PLACE --parameters FILE [OPTIONS]
 
   --data PLACE              train.npz, train.csv or .tsv (and validation, test beside it), or one such file;
+                            train.conll (words with labels), train.txt (running text), of texts;
                             train/x.npy and train/y.npy; the files of MNIST and its like
                             (train-images-idx3-ubyte …, .gz too); pictures and .wav files in train/CLASS/,
                             or named in train/list.csv (file,label)

@@ -1,6 +1,7 @@
 //! How a network is trained, as data: what a compiled trainer carries beside its code, and what model files say about it.
 
 use kiln_ir::DType;
+use kiln_ir::artifact::TextInput;
 use kiln_ir::initialiser::Initialiser;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,8 @@ pub struct Recipe {
     pub augment: Augment,
     /// Which of `data` has the pictures that are varied: `[batch, channels, height, width]`.
     pub pictures: Option<usize>,
+    /// How texts become one of `data`.
+    pub text: Option<TextInput>,
     /// Digest of the step.
     pub step: String,
     /// Part of the training data that is held back when the data bring nothing to validate with, in 0..1.
@@ -267,6 +270,8 @@ pub enum Metric {
     /// Labels that must be inserted, left out or exchanged to make what is spelled what should be, by the number of those that should:
     /// the word or character error rate, by what labels stand for.
     ErrorRate,
+    /// The harmonic mean of precision and recall of whole names among labelled words, B-TYPE, I-TYPE, O, over all types together.
+    EntityF1,
 }
 
 /// When to stop.

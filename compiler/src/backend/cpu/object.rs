@@ -16,6 +16,7 @@ use std::mem::{offset_of, size_of};
 
 /// The functions of the runtime that programs' `main` call.
 const RUNTIME_MAIN: &str = "kiln_runtime_main";
+const TEXT_MAIN: &str = "kiln_text_main";
 const TRAINER_MAIN: &str = "kiln_trainer_main";
 
 /// Name of the embedded weights inside an object.
@@ -65,7 +66,10 @@ pub fn model_object<'a>(plan: &ProgramPlan, target: &CpuTarget, parts: &ObjectPa
     let descriptor = define_descriptor(&mut module, model, &exports, signature.0, weights.map(|(data, _)| data), sizes);
     match parts.main {
         Main::None => {}
-        Main::Predict => define_main(&mut module, RUNTIME_MAIN, descriptor),
+        Main::Predict => {
+            let main = if parts.signature.text.is_some() { TEXT_MAIN } else { RUNTIME_MAIN };
+            define_main(&mut module, main, descriptor);
+        }
         Main::Train { step, trace, recipe } => {
             let trainer = define_trainer(&mut module, descriptor, [step, trace], recipe);
             define_main(&mut module, TRAINER_MAIN, trainer);

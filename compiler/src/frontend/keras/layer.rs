@@ -136,7 +136,17 @@ impl<'t> Layer<'_, 't> {
         let (graph, parameters) = (&mut self.import.graph, &mut self.import.parameters);
         let (path, origin) = (self.path.clone(), self.origin.clone());
         let training = self.import.training.as_mut();
-        Context { graph, parameters, dtype: self.dtypes.0, stored: self.dtypes.0, path, origin, care: Care::default(), training }
+        Context {
+            graph,
+            parameters,
+            dtype: self.dtypes.0,
+            stored: self.dtypes.0,
+            path,
+            origin,
+            care: Care::default(),
+            training,
+            sequences: None,
+        }
     }
 
     /// A builder whose nodes come from this layer.

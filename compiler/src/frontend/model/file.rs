@@ -3,12 +3,13 @@
 use super::context::Care;
 use super::layers::{NAMES, Read, read_layer};
 use super::read::{read, suggest, word_and_number};
+use super::text::Text;
 use super::train::read_train;
 use super::tree::{Key, Kind, Mistake, Node, Span};
 use crate::losses::Penalty;
 use crate::optim::Constraint;
 use crate::training::config::TrainingConfig;
-use kiln_ir::artifact::{ImageInput, Layout, Resize};
+use kiln_ir::artifact::{ImageInput, Layout, Resize, TextInput};
 use kiln_ir::{DType, Dim};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -28,6 +29,8 @@ pub struct File {
     pub layers: Vec<Entry>,
     pub outputs: Vec<(String, Span)>,
     pub train: Option<TrainingConfig>,
+    /// How texts become one of the inputs.
+    pub text: Option<TextInput>,
     /// What artefacts say about the network: see `kiln_ir::graph::Module::metadata`.
     pub metadata: BTreeMap<String, String>,
 }
@@ -86,6 +89,8 @@ pub struct Input {
     pub dtype: Option<InputType>,
     /// How pictures become this input.
     pub image: Option<Image>,
+    /// How texts become this input.
+    pub text: Option<Text>,
 }
 
 /// How pictures become an input; see [`ImageInput`].
@@ -243,7 +248,24 @@ pub fn read_file(root: &Node) -> Result<File, Vec<Mistake>> {
             Err(mistake) => mistakes.push(mistake.at(*span)),
         }
     }
-    if mistakes.is_empty() { Ok(File { head, inputs, layers, outputs, train, metadata }) } else { Err(mistakes) }
+    let mut text = None;
+    for (input, span) in &inputs {
+        match input.text.as_ref().map(|text| text.describe(input)).transpose() {
+            Ok(Some(_)) if text.is_some() => mistakes.push(Mistake::new("only one input takes texts").at(*span)),
+            Ok(Some(_)) if input.image.is_some() => mistakes.push(Mistake::new("an input takes pictures or texts, not both").at(*span)),
+            Ok(Some(described)) => {
+                metadata.insert("kiln.text".to_string(), serde_json::json!(described).to_string());
+                text = Some(described);
+            }
+            Ok(None) => {}
+            Err(mistake) => mistakes.push(mistake.at(*span)),
+        }
+    }
+    let first = outputs.first().map(|(name, _)| name.as_str());
+    if let Some(scores) = train.as_ref().and_then(|train| train.first_scores(first)) {
+        metadata.insert("kiln.scores".to_string(), serde_json::json!(scores).to_string());
+    }
+    if mistakes.is_empty() { Ok(File { head, inputs, layers, outputs, train, text, metadata }) } else { Err(mistakes) }
 }
 
 /// An input and where its name stands.

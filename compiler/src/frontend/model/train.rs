@@ -448,6 +448,7 @@ pub const METRICS: &[(&str, Option<f64>)] = &[
     ("mae", None),
     ("mse", None),
     ("error_rate", None),
+    ("entity_f1", None),
 ];
 
 fn metric(text: &str) -> Result<Metric, Mistake> {
@@ -462,6 +463,7 @@ fn metric(text: &str) -> Result<Metric, Mistake> {
         "auc" => Metric::Auc,
         "mae" => Metric::MeanAbsoluteError,
         "error_rate" => Metric::ErrorRate,
+        "entity_f1" => Metric::EntityF1,
         _ => Metric::MeanSquaredError,
     })
 }

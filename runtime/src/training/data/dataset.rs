@@ -1,5 +1,6 @@
 //! Samples in memory or in files, and batches of them.
 
+use super::sequences::Sequences;
 use super::values::Values;
 use crate::arrays::{Array, element};
 use crate::pictures::pixel_rule;
@@ -12,10 +13,39 @@ pub struct Dataset {
     pub(super) len: usize,
     /// What the samples are called, where they are files.
     pub names: Option<Vec<String>>,
+    /// The words of each sample, where the data are cut into words.
+    pub words: Option<Vec<Vec<String>>>,
+    /// Where in its sample the first piece of each word is, if words may have several.
+    pub(super) word_starts: Option<Vec<Vec<u32>>>,
 }
 
 /// One slot's values for all samples.
-pub struct Column {
+pub enum Column {
+    /// As many for each.
+    Even(Even),
+    /// As many as a sample has.
+    Ragged(Sequences),
+}
+
+impl Column {
+    /// Number of samples.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Column::Even(column) => column.values.shape[column.axis],
+            Column::Ragged(sequences) => sequences.len(),
+        }
+    }
+
+    fn batch(&self, samples: &[usize], spent: Option<Array>) -> Result<Array, Diagnostic> {
+        match self {
+            Column::Even(column) => column.batch(samples, spent),
+            Column::Ragged(sequences) => sequences.batch(samples),
+        }
+    }
+}
+
+/// Values of samples that have as many each.
+pub struct Even {
     /// The values, in the type of the file.
     pub(super) values: Values,
     /// Which axis counts the samples.
@@ -37,6 +67,23 @@ impl Dataset {
         self.len == 0
     }
 
+    /// Where in a sample the first piece of each word is.
+    pub fn first_pieces(&self, sample: usize) -> Vec<usize> {
+        match (&self.word_starts, &self.words) {
+            (Some(starts), _) => starts[sample].iter().map(|at| *at as usize).collect(),
+            (None, Some(words)) => (0..words[sample].len()).collect(),
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// How long each sample is, where batches are as wide as their longest one.
+    pub fn lengths(&self) -> Option<Vec<usize>> {
+        self.columns.iter().find_map(|column| match column {
+            Column::Ragged(sequences) => Some((0..sequences.len()).map(|at| sequences.sample(at).len()).collect()),
+            Column::Even(_) => None,
+        })
+    }
+
     /// These samples as a batch: one array for each slot, in the types and shapes of the step. A batch that is done with, or none, gives
     /// its memory.
     ///
@@ -47,7 +94,7 @@ impl Dataset {
     }
 }
 
-impl Column {
+impl Even {
     fn batch(&self, samples: &[usize], spent: Option<Array>) -> Result<Array, Diagnostic> {
         let shape = &self.values.shape;
         let mut batch_shape = shape.clone();
