@@ -115,6 +115,17 @@ pub(crate) fn occupy_standard_streams() {
 #[cfg(not(unix))]
 pub(crate) fn occupy_standard_streams() {}
 
+/// The same of those whose texts a `tokenizer.json` cuts.
+///
+/// # Safety
+/// As [`kiln_runtime_main`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kiln_tokenizer_main(argc: c_int, argv: *const *const c_char, model: *const ModelDescriptor) -> c_int {
+    crate::text::foreign::install();
+    // SAFETY: the caller's promise.
+    unsafe { kiln_text_main(argc, argv, model) }
+}
+
 /// Runs the program with these arguments and streams, and gives its exit status; `texts` answers texts, if it takes any.
 ///
 /// # Safety

@@ -75,7 +75,7 @@ pub struct Facts {
     pub size: u32,
     /// The number of padding, if it has one.
     pub padding: Option<u32>,
-    /// The number of unknown tokens, if it has one.
+    /// The number of unknown tokens, or of hidden ones, if it has one.
     pub unknown: Option<u32>,
     /// Tokens at most, if its file says so.
     pub length: Option<usize>,
@@ -87,12 +87,11 @@ pub fn facts(json: &str) -> Result<Facts, Diagnostic> {
     let tokenizer = Tokenizer::from_bytes(json).map_err(wrong)?;
     let number = |names: &[&str]| names.iter().find_map(|name| tokenizer.token_to_id(name));
     let largest = tokenizer.get_vocab(true).into_values().max();
-    let padding =
-        tokenizer.get_padding().map(|padding| padding.pad_id).or_else(|| number(&["[PAD]", "<pad>", "<|padding|>", "<|endoftext|>"]));
+    let padding = tokenizer.get_padding().map(|padding| padding.pad_id).or_else(|| number(&["[PAD]", "<pad>", "<|padding|>"]));
     Ok(Facts {
         size: largest.map_or(0, |largest| largest + 1),
         padding,
-        unknown: number(&["[UNK]", "<unk>", "[MASK]", "<mask>"]).or(padding),
+        unknown: number(&["[UNK]", "<unk>", "[MASK]", "<mask>"]),
         length: tokenizer.get_truncation().map(|truncation| truncation.max_length),
     })
 }

@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Groups inside groups.
 const MAX_DEPTH: usize = 16;
@@ -194,8 +195,8 @@ pub enum Body {
     Group { residual: bool, layers: Vec<Entry> },
 }
 
-/// Reads everything that needs no shapes. Errors: all that is wrong with it.
-pub fn read_file(root: &Node) -> Result<File, Vec<Mistake>> {
+/// Reads everything that needs no shapes; paths in it begin in `folder`. Errors: all that is wrong with it.
+pub fn read_file(root: &Node, folder: &Path) -> Result<File, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let head = read::<Head>(root).map_err(|mistake| vec![mistake])?;
     let Kind::Table(entries) = &root.kind else { return Err(vec![Mistake::new("expected a table").at(root.span)]) };
@@ -250,7 +251,7 @@ pub fn read_file(root: &Node) -> Result<File, Vec<Mistake>> {
     }
     let mut text = None;
     for (input, span) in &inputs {
-        match input.text.as_ref().map(|text| text.describe(input)).transpose() {
+        match input.text.as_ref().map(|text| text.describe(input, folder)).transpose() {
             Ok(Some(_)) if text.is_some() => mistakes.push(Mistake::new("only one input takes texts").at(*span)),
             Ok(Some(_)) if input.image.is_some() => mistakes.push(Mistake::new("an input takes pictures or texts, not both").at(*span)),
             Ok(Some(described)) => {

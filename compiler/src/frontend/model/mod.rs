@@ -182,7 +182,7 @@ pub fn load(path: &Path, language: Language) -> Result<Model, Vec<Diagnostic>> {
 pub fn parse(place: &str, name: &str, text: &str, language: Language) -> Result<Model, Vec<Diagnostic>> {
     let root = read_tree(place, text, language)?;
     let told = |mistakes: Vec<Mistake>| mistakes.into_iter().map(|mistake| mistake.told("model_value", place)).collect::<Vec<_>>();
-    let file = file::read_file(&root).map_err(told)?;
+    let file = file::read_file(&root, Path::new(place).parent().unwrap_or(Path::new(""))).map_err(told)?;
     let line_of = |at: usize| text[..at.min(text.len())].matches('\n').count() + 1;
     network::build(file, name, place, &line_of).map_err(|mistake| vec![mistake.told("model_layer", place)])
 }

@@ -3,13 +3,16 @@
 use super::file::{Input, InputType};
 use super::tree::Mistake;
 use kiln_ir::artifact::{TextInput, Tokens};
+use kiln_runtime::files::file_error;
+use kiln_runtime::text::foreign::facts;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::path::Path;
 
 /// How texts become an input; see [`TextInput`].
 #[derive(Deserialize, JsonSchema)]
 pub struct Text {
-    /// `word`, `char`, `byte`.
+    /// `word`, `char`, `byte`, or the path of a `tokenizer.json` from where the model file lies.
     tokens: String,
     /// Tokens in the vocabulary at most, with those for padding and for unknown ones.
     vocabulary: Option<u32>,
@@ -22,12 +25,13 @@ pub struct Text {
     lower_case: bool,
 }
 
-/// Words of `tokens`.
+/// Words of `tokens` beside paths.
 const TOKENS: [&str; 3] = ["word", "char", "byte"];
 
 impl Text {
-    /// In the words of artefacts. Errors: the input takes no tokens; settings that do not go together.
-    pub fn describe(&self, input: &Input) -> Result<TextInput, Mistake> {
+    /// In the words of artefacts; paths begin in `folder`. Errors: the input takes no tokens; settings that do not go together; a
+    /// tokeniser that cannot be read.
+    pub fn describe(&self, input: &Input, folder: &Path) -> Result<TextInput, Mistake> {
         let wrong = |text: &str| Err(Mistake::new(text));
         let behind = input.shape.iter().filter(|dim| dim.as_symbol().is_none_or(|symbol| symbol.name() != "batch"));
         let [time] = behind.collect::<Vec<_>>()[..] else {
@@ -50,9 +54,10 @@ impl Text {
             "word" => Tokens::Word,
             "char" => Tokens::Char,
             "byte" => Tokens::Byte,
+            path if path.ends_with(".json") => return self.of_tokenizer(input, &folder.join(path), length),
             other => {
                 let mistake = Mistake::new(format!("there are no tokens of kind `{other}`"));
-                return Err(mistake.help(format!("one of {}", TOKENS.join(", "))));
+                return Err(mistake.help(format!("one of {}, or the path of a tokenizer.json", TOKENS.join(", "))));
             }
         };
         let first = TextInput::FIRST as u32;
@@ -75,6 +80,29 @@ impl Text {
             least_count: self.least_count.unwrap_or(1),
             padding: TextInput::PADDING,
             unknown: Some(TextInput::UNKNOWN),
+            vocabulary: None,
+        })
+    }
+
+    /// Of a file of the library `tokenizers`, which says what its tokens are.
+    fn of_tokenizer(&self, input: &Input, path: &Path, length: Option<u32>) -> Result<TextInput, Mistake> {
+        if self.vocabulary.is_some() || self.least_count.is_some() || self.lower_case {
+            let mistake = Mistake::new("the tokeniser's file says which tokens there are: it goes without `vocabulary`, `least_count`");
+            return Err(mistake.help("whether letters become small ones, its file says as well"));
+        }
+        let json = std::fs::read_to_string(path).map_err(|error| Mistake::new(file_error("read", path, &error).message))?;
+        let facts = facts(&json).map_err(|error| Mistake::new(format!("{}: {}", path.display(), error.message)))?;
+        // Without a token for padding, it gets a number of its own behind the others.
+        let padding = facts.padding.unwrap_or(facts.size);
+        Ok(TextInput {
+            input: input.name.clone(),
+            tokens: Tokens::Tokenizer(json),
+            lower_case: false,
+            length: length.or(facts.length.and_then(|length| u32::try_from(length).ok())),
+            size: facts.size.max(padding + 1),
+            least_count: 1,
+            padding: i64::from(padding),
+            unknown: facts.unknown.map(i64::from),
             vocabulary: None,
         })
     }
