@@ -21,7 +21,7 @@ const COMPILED: Tolerance = Tolerance { absolute: 1e-12, relative: 1e-11 };
 /// A gradient whose elements are all smaller says nothing of its layer.
 const LEAST: f64 = 1e-3;
 
-/// Shapes of the inputs `a`, `b`, … behind the batch, with `i64` before those of tokens; and the layers.
+/// Shapes of the inputs `a`, `b`, … behind the batch, with `i64` before those of tokens and `text` before those of texts; and the layers.
 type Case = (&'static [&'static str], &'static str);
 
 /// Sizes are small and odd. Values are drawn once and for all, so that none lies within a step of a kink: a case that meets one gets
@@ -75,6 +75,17 @@ const CASES: &[Case] = &[
     (&["[4, 5]"], "{ type = 'dropout', rate = 0.4 }"),
     (&["[5]"], "{ type = 'dropout', rate = 0.3 }, { type = 'dense', units = 4 }, { type = 'dropout', rate = 0.5 }"),
     (&["i64[4]"], "{ type = 'embedding', vocabulary = 3, features = 2, l2 = 0.1 }"),
+    (&["text[5]"], "{ type = 'word_dropout', rate = 0.3 }, { type = 'embedding', features = 3 }, { type = 'sequence_pool' }"),
+    (&["text[5]"], "{ type = 'embedding', features = 3 }, { type = 'sequence_pool', kind = 'max' }"),
+    (&["text['time']"], "{ type = 'embedding', features = 3 }, { type = 'sequence_pool', kind = 'first' }"),
+    (&["text['time']"], "{ type = 'embedding', features = 3 }, { type = 'sequence_pool', kind = 'last' }"),
+    (&["text[4]"], "{ type = 'embedding', features = 4 }, { type = 'multi_head_attention', heads = 2 }"),
+    (&["text['time']"], "{ type = 'embedding', features = 2 }, { type = 'lstm', units = 2, bidirectional = true }"),
+    (&["text[4]"], "{ type = 'embedding', features = 2 }, { type = 'gru', units = 2, return_sequences = true }"),
+    (&["text[4]"], "{ type = 'embedding', features = 2 }, { type = 'rnn', units = 2 }"),
+    (&["[3, 4]"], "{ type = 'sequence_pool' }"),
+    (&["[3, 4]"], "{ type = 'sequence_pool', kind = 'max' }"),
+    (&["['time', 4]"], "{ type = 'sequence_pool', kind = 'last' }"),
     (&["[3, 5]"], "{ type = 'sinusoidal_position', base = 100.0 }"),
     (&["[3, 2]"], "{ type = 'learned_position', length = 4 }"),
     (&["[3, 4]"], "{ type = 'multi_head_attention', heads = 2, causal = true }"),
@@ -161,6 +172,11 @@ const LARGER: &[Case] = &[
     (&["[11, 70]"], "{ type = 'layer_norm' }, { type = 'rms_norm' }"),
     (&["[48, 5, 7]"], "{ type = 'group_norm', groups = 8 }"),
     (&["i64[23]"], "{ type = 'embedding', vocabulary = 3, features = 37 }"),
+    (
+        &["text[23]"],
+        "{ type = 'embedding', features = 48 }, { type = 'transformer_encoder', heads = 4, hidden = 50 }, { type = 'sequence_pool' }",
+    ),
+    (&["text[19]"], "{ type = 'embedding', features = 20 }, { type = 'lstm', units = 33, bidirectional = true, return_sequences = true }"),
     (&["[19, 48]"], "{ type = 'multi_head_attention', heads = 4, causal = true }"),
     (&["[19, 48]"], "{ type = 'transformer_encoder', heads = 3, hidden = 70, dropout = 0.1, rotary = true }"),
     (&["[9, 32]", "[17, 32]"], "{ type = 'transformer_decoder', inputs = ['a', 'b'], heads = 4, hidden = 50, norm_first = true }"),
@@ -192,6 +208,10 @@ fn model(inputs: &[&str], layers: &str) -> Model {
 fn model_in(floats: DType, inputs: &[&str], layers: &str, loss: &str) -> Model {
     let mut text = format!("dtype = '{floats}'\ninput = [");
     for (name, shape) in ('a'..).zip(inputs) {
+        if let Some(shape) = shape.strip_prefix("text") {
+            text += &format!("{{ name = '{name}', shape = {shape}, text = {{ tokens = 'word', vocabulary = 3 }} }}, ");
+            continue;
+        }
         let (dtype, shape) = shape.strip_prefix("i64").map_or((floats, *shape), |shape| (DType::I64, shape));
         text += &format!("{{ name = '{name}', dtype = '{dtype}', shape = {shape} }}, ");
     }

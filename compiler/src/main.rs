@@ -3,5 +3,6 @@
 mod cli;
 
 fn main() -> std::process::ExitCode {
+    kiln_runtime::text::foreign::install();
     cli::main()
 }

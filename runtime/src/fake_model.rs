@@ -45,6 +45,8 @@ pub(crate) fn signature(inputs: &[(&str, DType, &[i64])], outputs: &[(&str, DTyp
         image: None,
         audio: None,
         ctc: None,
+        text: None,
+        scores: None,
         states: 0,
     }
 }

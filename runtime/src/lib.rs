@@ -1,7 +1,7 @@
-//! What a program compiled by Kiln links: threads, arrays and pictures in and out, its command line.
+//! What a program compiled by Kiln links: threads, arrays, pictures and texts in and out, its command line.
 //!
 //! Read in this order: [`model`] (a compiled model behind a safe interface) with [`weights`], [`cpu`], [`threads`] and
-//! [`memory`]; [`arrays`], [`npz`], [`npy`], [`pictures`], [`audio`] and [`files`] (data in and out); [`transcript`] (scores to text); [`bench`], [`report`] and
+//! [`memory`]; [`arrays`], [`npz`], [`npy`], [`pictures`], [`audio`], [`text`] and [`files`] (data in and out); [`transcript`] (scores to text); [`bench`], [`report`] and
 //! [`program`] (the command line).
 
 pub mod arrays;
@@ -18,6 +18,7 @@ pub mod npz;
 pub mod pictures;
 pub mod program;
 pub mod report;
+pub mod text;
 pub mod threads;
 pub mod training;
 pub mod transcript;

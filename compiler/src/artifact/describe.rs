@@ -1,7 +1,9 @@
 //! The signature of a compiled model.
 
 use crate::kernel::{Body, BufferId, Program, Step};
-use kiln_ir::artifact::{ABI_VERSION, AudioInput, CtcOutput, Extent, ImageInput, Signature, SymbolDecl, TensorDecl, WeightsDecl};
+use kiln_ir::artifact::{
+    ABI_VERSION, AudioInput, CtcOutput, Extent, ImageInput, Scores, Signature, SymbolDecl, TensorDecl, TextInput, WeightsDecl,
+};
 use kiln_ir::{Diagnostic, Dim, Symbol};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -21,6 +23,10 @@ pub struct ModelFacts {
     pub audio: Option<AudioInput>,
     /// How an output spells text.
     pub ctc: Option<CtcOutput>,
+    /// How texts become an input.
+    pub text: Option<TextInput>,
+    /// See [`Signature::scores`].
+    pub scores: Option<Scores>,
     /// See [`Signature::states`].
     pub states: usize,
     /// Sizes that symbols usually have: see [`Program::usual_sizes`].
@@ -28,8 +34,9 @@ pub struct ModelFacts {
 }
 
 impl ModelFacts {
-    /// Facts of a model with this metadata: `kiln.labels` has class names as a JSON list or one per line, `kiln.image` is an [`ImageInput`] as JSON,
-    /// `kiln.audio` an [`AudioInput`], `kiln.ctc` a [`CtcOutput`].
+    /// Facts of a model with this metadata: `kiln.labels` has class names as a JSON list or one per line, `kiln.image` is an [`ImageInput`],
+    /// `kiln.text` a [`TextInput`], `kiln.audio` an [`AudioInput`], `kiln.ctc` a [`CtcOutput`] as JSON, `kiln.scores` the [`Scores`] that
+    /// the first output has.
     ///
     /// Errors: `metadata` when one of them is none.
     pub fn new(name: &str, model_sha256: &str, metadata: &BTreeMap<String, String>) -> Result<ModelFacts, Diagnostic> {
@@ -46,13 +53,23 @@ impl ModelFacts {
             image: read(metadata, "kiln.image")?,
             audio,
             ctc: read(metadata, "kiln.ctc")?,
+            text: read(metadata, "kiln.text")?,
+            scores: read(metadata, "kiln.scores")?,
         })
     }
 }
 
-fn read<T: DeserializeOwned>(metadata: &BTreeMap<String, String>, name: &str) -> Result<Option<T>, Diagnostic> {
-    let value = metadata.get(name).map(|text| serde_json::from_str(text)).transpose();
-    value.map_err(|error| Diagnostic::new("metadata", format!("metadata `{name}` is unreadable: {error}")))
+impl ModelFacts {
+    /// How texts become an input, as signatures have it.
+    pub fn text_json(&self) -> Option<String> {
+        self.text.as_ref().map(|text| serde_json::to_string(text).unwrap_or_else(|error| panic!("text input: {error}")))
+    }
+}
+
+/// What metadata have under that key as JSON.
+fn read<T: DeserializeOwned>(metadata: &BTreeMap<String, String>, key: &str) -> Result<Option<T>, Diagnostic> {
+    let value = metadata.get(key).map(|text| serde_json::from_str(text)).transpose();
+    value.map_err(|error| Diagnostic::new("metadata", format!("metadata `{key}` is unreadable: {error}")))
 }
 
 fn class_names(text: &str) -> Vec<String> {
@@ -90,6 +107,8 @@ pub fn describe(program: &Program, facts: &ModelFacts, cpu: &[&str], weights: We
         image: facts.image.clone(),
         audio: facts.audio.as_ref().map(|audio| serde_json::json!(audio).to_string()),
         ctc: facts.ctc.as_ref().map(|ctc| serde_json::json!(ctc).to_string()),
+        text: facts.text_json(),
+        scores: facts.scores,
         states: facts.states,
     }
 }

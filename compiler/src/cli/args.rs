@@ -238,6 +238,7 @@ pub struct InputArgs {
 /// Examples:
 ///
 ///   kiln run digits.onnx seven.png three.png --labels names.txt
+///   kiln run banking.toml --parameters trained/model.safetensors "my card has not arrived"
 ///   kiln run bert.onnx --inputs in.npz --output out.npz
 ///   kiln run net.onnx --input x=x.npy --input mask=mask.npy --backend reference
 #[derive(ClapArgs, Debug)]
@@ -247,8 +248,9 @@ pub struct RunArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub rewrites: RewriteArgs,
-    /// Pictures to classify, or sounds to listen to, one answer each
-    #[arg(value_name = "FILE")]
+    /// Pictures to classify, sounds to listen to, or texts to answer, one answer each; a model of texts without any reads lines from
+    /// standard input
+    #[arg(value_name = "FILE|TEXT")]
     pub pictures: Vec<PathBuf>,
     #[command(flatten)]
     pub inputs: InputArgs,
@@ -277,6 +279,7 @@ pub struct RunArgs {
 /// The step of training, forward, backward and update, is compiled first. Data are
 ///
 ///   train.npz, train.csv or train.tsv       and validation and test beside it, or one such file
+///   train.conll, train.txt                  words with labels, running text, for networks whose input takes texts
 ///   train/x.npy, train/y.npy                or x_train.npy, y_train.npy, or x.npy, y.npy
 ///   train-images-idx3-ubyte …               the files of MNIST and its like, .gz too
 ///   train/CLASS/*.png, .jpg, .wav           a directory for each class
@@ -423,7 +426,7 @@ pub struct PredictArgs {
     /// Predict this part of the data, else what is for tests, else for validation, else all
     #[arg(long, value_enum)]
     pub part: Option<DataPart>,
-    /// Where the predictions go: a .csv, .tsv or .npz file
+    /// Where the predictions go: a .csv, .tsv or .npz file, or labels of words in a .conll file
     #[arg(short, long, value_name = "FILE")]
     pub out: PathBuf,
     /// Samples at once

@@ -142,6 +142,8 @@ pub fn describe(graph: &Graph, facts: &ModelFacts) -> Signature {
         image: facts.image.clone(),
         audio: facts.audio.as_ref().map(|audio| serde_json::json!(audio).to_string()),
         ctc: facts.ctc.as_ref().map(|ctc| serde_json::json!(ctc).to_string()),
+        text: facts.text_json(),
+        scores: facts.scores,
         states: facts.states,
     }
 }

@@ -7,7 +7,7 @@ use super::model;
 use kiln_runtime::program::answer;
 use kiln_runtime::program::network::Compiled;
 use kiln_runtime::program::options::Options;
-use kiln_runtime::program::sounds::SOUNDS;
+use kiln_runtime::program::{sounds::SOUNDS, text::TEXTS};
 use kiln_runtime::threads::ThreadPool;
 use std::io::Write;
 
@@ -26,12 +26,13 @@ pub fn run(args: &RunArgs, out: &mut dyn Write) -> Result<(), Failure> {
         return Err(Failure::Usage("give either pictures or inputs, not both".to_string()));
     }
     let loaded = model::read(&args.model)?;
+    let special = if loaded.module.metadata.contains_key("kiln.audio") { &SOUNDS } else { &TEXTS };
     match args.backend {
-        Backend::Reference => answer(&options, &mut Interpreter::new(loaded)?, Some(&SOUNDS), out)?,
+        Backend::Reference => answer(&options, &mut Interpreter::new(loaded)?, Some(special), out)?,
         Backend::Cpu => {
             let pool = ThreadPool::new(threads(args.threads));
             let predictor = compile_here(&loaded, &args.rewrites.config())?.predictor(&pool)?;
-            answer(&options, &mut Compiled::new(predictor.model(), &pool), Some(&SOUNDS), out)?;
+            answer(&options, &mut Compiled::new(predictor.model(), &pool), Some(special), out)?;
         }
     }
     Ok(())

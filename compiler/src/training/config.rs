@@ -2,6 +2,7 @@
 
 use crate::optim::Optimiser;
 use kiln_ir::DType;
+use kiln_ir::artifact::Scores;
 use kiln_runtime::training::meaning::Meaning;
 use kiln_runtime::training::recipe::{Allowed, Answer, Augment, EarlyStopping, Metric, Schedule};
 use std::sync::Arc;
@@ -35,6 +36,19 @@ pub struct TrainingConfig {
     pub augment: Augment,
     /// Part of the training data that is held back when the data bring nothing to validate with.
     pub validation: f64,
+}
+
+impl TrainingConfig {
+    /// What the first output, of that name if it has one, means by its loss.
+    pub fn first_scores(&self, output: Option<&str>) -> Option<Scores> {
+        let own = self.losses.iter().find(|term| term.output.as_deref().is_none_or(|name| Some(name) == output))?;
+        match own.loss.meaning() {
+            Meaning::Classes { logits: true } => Some(Scores::Logits),
+            Meaning::YesOrNo { logits: true } => Some(Scores::YesOrNoLogits),
+            Meaning::YesOrNo { logits: false } => Some(Scores::YesOrNo),
+            Meaning::Classes { logits: false } | Meaning::Sides | Meaning::Values => None,
+        }
+    }
 }
 
 /// What one output costs.

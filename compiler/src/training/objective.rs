@@ -237,6 +237,10 @@ fn term_loss(b: &mut Builder, loss: &Loss, output: Value, target: Value, lengths
     let mean = LossReduction::Mean;
     let choices = |logits, label_smoothing, reduction| CrossEntropy { scores: scores(logits), label_smoothing, reduction };
     match loss {
+        Loss::SparseCrossEntropy { logits, label_smoothing, class_weights } if b.ty(target).rank() >= 2 => {
+            let choices = choices(*logits, *label_smoothing, LossReduction::None);
+            counted_cross_entropy(b, output, target, choices, class_weights)
+        }
         Loss::SparseCrossEntropy { logits, label_smoothing, class_weights } if class_weights.is_empty() => {
             sparse_cross_entropy(b, output, target, choices(*logits, *label_smoothing, mean))
         }
@@ -268,6 +272,31 @@ fn term_loss(b: &mut Builder, loss: &Loss, output: Value, target: Value, lengths
             ctc_loss(b, output, target, lengths, Ctc { blank: *blank, drop_impossible: *drop_impossible, reduction: mean })
         }
     }
+}
+
+/// The mean of the cross-entropies of several labels for each sample, of which those of −1 count nowhere: 0 where none counts.
+fn counted_cross_entropy(b: &mut Builder, output: Value, target: Value, choices: CrossEntropy, class_weights: &[f64]) -> Value {
+    let target = b.cast(target, DType::I64);
+    let (padding, zero) = (b.like(target, -1.0), b.like(target, 0.0));
+    let is_padding = b.equal(target, padding);
+    let labels = b.select(is_padding, zero, target);
+    let losses = sparse_cross_entropy(b, output, labels, choices);
+    let mut weights = b.like(losses, 1.0);
+    if !class_weights.is_empty() {
+        let of_classes = Tensor::from_floats(b.dtype(losses), vec![class_weights.len()], class_weights.iter().copied());
+        let of_classes = b.constant(of_classes);
+        let labels = refused_below_zero(b, labels, &Dim::from(class_weights.len()));
+        weights = b.gather(of_classes, labels, 0);
+    }
+    let nothing = b.like(losses, 0.0);
+    let weights = b.select(is_padding, nothing, weights);
+    let weighted = b.mul(losses, weights);
+    let weighted = b.select(is_padding, nothing, weighted);
+    let axes: Vec<usize> = (0..b.shape(losses).len()).collect();
+    let (sum, whole) = (b.reduce_sum(weighted, &axes, false), b.reduce_sum(weights, &axes, false));
+    let least = b.scalar(b.dtype(whole), 1e-30);
+    let whole = b.max(whole, least);
+    b.div(sum, whole)
 }
 
 /// Writes the loss with what weights and outputs of layers cost added.

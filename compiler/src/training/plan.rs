@@ -54,7 +54,11 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
             Some(None) => Allowed::Lengths,
             Some(Some(term)) => {
                 let classes = network.ty(network.outputs()[term.output].1).shape.last().and_then(Dim::as_const);
-                term.term.loss.allowed(classes)
+                match term.term.loss.allowed(classes) {
+                    // Of several labels for each sample, −1 are none.
+                    Allowed::Classes(0, largest) if ty.rank() >= 2 => Allowed::Classes(-1, largest),
+                    allowed => allowed,
+                }
             }
         };
         data.push(DataSlot { name: name.to_string(), is_target, batch_axis, allowed });
@@ -106,6 +110,7 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
         pictures,
         sounds,
         spelling,
+        text: model.module.metadata.get("kiln.text").and_then(|text| serde_json::from_str(text).ok()),
         step: String::new(),
         validation: config.validation,
     };

@@ -9,11 +9,13 @@ mod audio;
 mod footer;
 mod signature;
 mod status;
+mod text;
 
 pub use abi::{
     ABI_VERSION, ALIGNMENT, ArenaBytesFn, Call, Kernel, ModelDescriptor, OutputShapesFn, ParallelFor, Pool, PredictFn, TrainerDescriptor,
 };
 pub use audio::{AudioInput, CtcOutput};
 pub use footer::{FOOTER_BYTES, WeightsFooter};
-pub use signature::{Extent, ImageInput, Layout, Resize, Signature, SymbolDecl, TensorDecl, WeightsDecl, WeightsLocation};
+pub use signature::{Extent, ImageInput, Layout, Resize, Scores, Signature, SymbolDecl, TensorDecl, WeightsDecl, WeightsLocation};
 pub use status::Status;
+pub use text::{TextInput, Tokens};

@@ -1,5 +1,7 @@
 //! What an artefact says about itself: names, types and shapes of its inputs and outputs, and what they mean.
 
+#[cfg(doc)]
+use super::TextInput;
 use crate::dtype::DType;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -53,6 +55,24 @@ pub struct Signature {
     /// How an output spells text: a [`CtcOutput`](super::CtcOutput) as JSON, kept as text likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ctc: Option<String>,
+    /// How texts become an input: a [`TextInput`] as JSON, so that programs without texts need nothing that reads it.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// What the first output means, where the training says so.
+    #[serde(default)]
+    pub scores: Option<Scores>,
+}
+
+/// What scores of classes mean.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scores {
+    /// A softmax along the last axis makes probabilities of them.
+    Logits,
+    /// Each is the probability of a yes.
+    YesOrNo,
+    /// A sigmoid makes such probabilities of them.
+    YesOrNoLogits,
 }
 
 /// A size known only at run time.

@@ -5,6 +5,7 @@ pub mod network;
 pub mod options;
 mod pictures;
 pub mod sounds;
+pub mod text;
 
 use crate::arrays::Array;
 use crate::bench::{Limits, Measurement, measure};
@@ -52,9 +53,11 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// What a program does with sounds, where its model takes some: other programs do not carry it.
-pub struct Sounds {
-    /// Runs the model on the sounds that the options name, or on a stream, and prints what it says of them.
+/// What a program does with a kind of input that other programs need nothing of: sounds, texts.
+pub struct Special {
+    /// Whether the options mean it.
+    pub is_meant: fn(&Options, &Signature) -> bool,
+    /// Runs the model on what the options name, or on standard input, and prints what it says of it.
     pub answer: fn(&Options, &mut dyn Network, Option<&[String]>, &mut dyn Write) -> Result<(), Failure>,
     /// The inputs for the first of these files.
     pub read_first: fn(&[PathBuf], &Signature) -> Result<Vec<Array>, Failure>,
@@ -62,7 +65,7 @@ pub struct Sounds {
     pub help: fn(&str, &Signature) -> String,
 }
 
-/// `main` of compiled programs whose model takes no sounds.
+/// `main` of compiled programs whose model takes neither sounds nor texts.
 ///
 /// # Safety
 /// `argv` holds `argc` C strings; `model` is a descriptor that Kiln compiled, with code and data that are never freed.
@@ -88,6 +91,31 @@ pub unsafe extern "C" fn kiln_listener_main(argc: c_int, argv: *const *const c_c
     let program = arguments.next().unwrap_or_else(|| OsString::from("model"));
     // SAFETY: the caller's promise.
     unsafe { run(&program, arguments, &*model, Some(&sounds::SOUNDS), &mut io::stdout().lock(), &mut io::stderr().lock()) }
+}
+
+/// `main` of every compiled program that takes texts: what others need nothing of is reached from here alone.
+///
+/// # Safety
+/// As [`kiln_runtime_main`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kiln_text_main(argc: c_int, argv: *const *const c_char, model: *const ModelDescriptor) -> c_int {
+    occupy_standard_streams();
+    // SAFETY: the caller's promise.
+    let mut arguments = unsafe { arguments(argc, argv) }.into_iter();
+    let program = arguments.next().unwrap_or_else(|| OsString::from("model"));
+    // SAFETY: the caller's promise.
+    unsafe { run(&program, arguments, &*model, Some(&text::TEXTS), &mut io::stdout().lock(), &mut io::stderr().lock()) }
+}
+
+/// The same of those whose texts a `tokenizer.json` cuts.
+///
+/// # Safety
+/// As [`kiln_runtime_main`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kiln_tokenizer_main(argc: c_int, argv: *const *const c_char, model: *const ModelDescriptor) -> c_int {
+    crate::text::foreign::install();
+    // SAFETY: the caller's promise.
+    unsafe { kiln_text_main(argc, argv, model) }
 }
 
 /// The arguments of C's `main`.
@@ -124,7 +152,7 @@ pub(crate) fn occupy_standard_streams() {
 #[cfg(not(unix))]
 pub(crate) fn occupy_standard_streams() {}
 
-/// Runs the program with these arguments and streams, and gives its exit status.
+/// Runs the program with these arguments and streams, and gives its exit status; `special` is what its model takes beside arrays and pictures.
 ///
 /// # Safety
 /// As [`kiln_runtime_main`].
@@ -132,13 +160,13 @@ pub unsafe fn run(
     program: &OsStr,
     arguments: impl IntoIterator<Item = OsString>,
     model: &ModelDescriptor,
-    sounds: Option<&Sounds>,
+    special: Option<&Special>,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> c_int {
     let program = program.to_string_lossy();
     // SAFETY: the caller's promise.
-    let execute = |options: Options| unsafe { execute(&program, &options, model, sounds, out) };
+    let execute = |options: Options| unsafe { execute(&program, &options, model, special, out) };
     let outcome = Options::parse(arguments).map_err(Failure::Usage).and_then(execute);
     finish(&program, outcome, out, err)
 }
@@ -160,7 +188,7 @@ unsafe fn execute(
     program: &str,
     options: &Options,
     descriptor: &ModelDescriptor,
-    sounds: Option<&Sounds>,
+    special: Option<&Special>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     if options.help || options.version {
@@ -168,8 +196,8 @@ unsafe fn execute(
         let signature = unsafe { read_signature(descriptor)? };
         let text = match options.help {
             true => {
-                let files = match sounds {
-                    Some(sounds) => (sounds.help)(program, &signature),
+                let files = match special {
+                    Some(special) => (special.help)(program, &signature),
                     None if image_input(&signature).is_some() => pictures::help(program),
                     None => String::new(),
                 };
@@ -193,7 +221,8 @@ unsafe fn execute(
     let threads = options.threads.unwrap_or(usize::MAX).min(default_workers());
     let given = inputs::are_given(options);
     if given && !options.pictures.is_empty() {
-        return Err(Failure::Usage("give either pictures or inputs, not both".to_owned()));
+        let what = if signature.text.is_some() { "texts" } else { "pictures" };
+        return Err(Failure::Usage(format!("give either {what} or inputs, not both")));
     }
     let made_up = options.bench && !given && options.pictures.is_empty();
     if !options.dims.is_empty() && !made_up {
@@ -204,8 +233,8 @@ unsafe fn execute(
         let inputs = match (made_up, options.pictures.is_empty()) {
             (true, _) => inputs::make_up(options, signature)?,
             (false, true) => inputs::read(options, signature)?,
-            (false, false) => match sounds {
-                Some(sounds) => (sounds.read_first)(&options.pictures, signature)?,
+            (false, false) => match special {
+                Some(special) => (special.read_first)(&options.pictures, signature)?,
                 None => pictures::read_first(&options.pictures, signature)?,
             },
         };
@@ -214,19 +243,19 @@ unsafe fn execute(
     if options.verify && !given && options.pictures.is_empty() {
         return Ok(());
     }
-    answer(options, &mut Compiled::new(&model, &pool), sounds, out)
+    answer(options, &mut Compiled::new(&model, &pool), special, out)
 }
 
-/// Runs once on what the options name, arrays, pictures or sounds, and prints and writes what comes out.
+/// Runs once on what the options name, arrays, pictures or what is `special`, and prints and writes what comes out.
 ///
 /// Errors: usage when no inputs are given; inputs that cannot be read or do not fit; what fails while computing or writing.
-pub fn answer(options: &Options, network: &mut dyn Network, sounds: Option<&Sounds>, out: &mut dyn Write) -> Result<(), Failure> {
+pub fn answer(options: &Options, network: &mut dyn Network, special: Option<&Special>, out: &mut dyn Write) -> Result<(), Failure> {
     let labels = match &options.labels {
         Some(path) => Some(read_labels(path)?),
         None => network.signature().labels.clone(),
     };
-    if let Some(sounds) = sounds.filter(|_| options.stream || (network.signature().audio.is_some() && !options.pictures.is_empty())) {
-        return (sounds.answer)(options, network, labels.as_deref(), out);
+    if let Some(special) = special.filter(|special| (special.is_meant)(options, network.signature())) {
+        return (special.answer)(options, network, labels.as_deref(), out);
     }
     if options.stream {
         return Err(Failure::Usage("--stream is for models that take sounds".to_owned()));

@@ -12,7 +12,7 @@ pub struct Options {
     pub npz: Vec<PathBuf>,
     /// Single inputs: name (empty = the only input) and file.
     pub inputs: Vec<(String, PathBuf)>,
-    /// Pictures to classify one by one, or sounds.
+    /// Pictures to classify one by one, sounds, or texts to answer.
     pub pictures: Vec<PathBuf>,
     /// Take sound from standard input.
     pub stream: bool,

@@ -3,7 +3,7 @@
 use super::network::Network;
 use super::options::Options;
 use super::pictures::classes_text;
-use super::{Failure, Sounds, print_json, write_outputs};
+use super::{Failure, Special, print_json, write_outputs};
 use crate::arrays::Array;
 use crate::audio::{audio_input, fixed_samples, read, sound_input, to_inputs};
 use crate::report::{RankedClass, Summary, rank, summarise};
@@ -17,7 +17,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 /// What programs that take sounds do with them.
-pub const SOUNDS: Sounds = Sounds { answer, read_first, help };
+pub const SOUNDS: Special = Special { is_meant, answer, read_first, help };
+
+fn is_meant(options: &Options, signature: &Signature) -> bool {
+    options.stream || (signature.audio.is_some() && !options.pictures.is_empty())
+}
 
 /// What `--ngram` counts for unless it is said.
 const NGRAM_WEIGHT: f64 = 0.5;

@@ -45,6 +45,9 @@ pub struct Progress {
     pub plateau: Plateau,
     /// The smallest loss of validation, and of which epoch.
     pub best: Option<(f64, u32)>,
+    /// The tokens of texts, where the data or the parameters to begin with said which there are.
+    #[serde(default)]
+    pub vocabulary: Option<Vec<String>>,
 }
 
 /// Writes tensors by name with a text. Errors: `file`; what was there before stays.

@@ -2,6 +2,7 @@
 
 use super::checkpoint::load;
 use super::data::{DataOptions, Wanted, open};
+use super::learnt::Learnt;
 use super::measure::measure;
 use super::parts::{PartName, Parts};
 use super::progress::{grouped, tell_left_out};
@@ -10,6 +11,7 @@ use super::stepper::Evaluator;
 use crate::model::Model;
 use crate::program::Failure;
 use crate::threads::ThreadPool;
+use kiln_ir::artifact::TextInput;
 use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::path::PathBuf;
@@ -43,12 +45,15 @@ pub fn evaluate(
 ) -> Result<(), Failure> {
     recipe.schedule.batch = options.batch.unwrap_or(recipe.schedule.batch);
     recipe.seed = options.seed.unwrap_or(recipe.seed);
-    let (parameters, _) = load(&options.parameters, recipe.fixed.iter().chain(&recipe.states[..recipe.parameters]))?;
-    let wanted = Wanted::new(&recipe.data, evaluation.signature(), &options.data);
+    let (parameters, learnt) = load(&options.parameters, recipe.fixed.iter().chain(&recipe.states[..recipe.parameters]))?;
+    let Learnt { labels, vocabulary, .. } = Learnt::of_text(&learnt);
+    let text = recipe.text.clone().map(|text| TextInput { vocabulary, ..text });
+    let wanted = Wanted::new(&recipe.data, evaluation.signature(), &options.data).with_text(text, false).with_labels(labels);
     let splits = open(&wanted)?;
     let part = Parts::new(&recipe, &splits).choose(options.part)?;
     let mut evaluator = Evaluator::new(evaluation, parameters, pool);
-    let measured = measure(&recipe, &mut evaluator, &part, pool.workers() > 1, None)?.expect("nothing interrupts it");
+    let measured =
+        measure(&recipe, &mut evaluator, &part, splits.classes.as_deref(), pool.workers() > 1, None)?.expect("nothing interrupts it");
     let samples = part.samples.len();
     if options.json {
         let metrics: Map<String, Value> = measured.metrics.iter().map(|(name, value)| (name.clone(), json!(value))).collect();

@@ -11,17 +11,19 @@ use super::stepper::Evaluates;
 use kiln_ir::Diagnostic;
 use std::ops::ControlFlow;
 
-/// Measures a part of the data, batch by batch; with `ahead`, the next batch is read meanwhile. Gives `None` if it was interrupted.
+/// Measures a part of the data, whose classes have these names, batch by batch; with `ahead`, the next batch is read meanwhile. Gives `None` if it was interrupted.
 ///
 /// Errors: data that cannot be read or do not fit; what generated code reports.
 pub fn measure(
     recipe: &Recipe,
     network: &mut dyn Evaluates,
     part: &Part,
+    names: Option<&[String]>,
     ahead: bool,
     interruption: Option<&Interruption>,
 ) -> Result<Option<Measured>, Diagnostic> {
-    let mut measuring: Vec<Measuring> = recipe.metrics.iter().map(|metric| Measuring::new(*metric, recipe.spelling.clone())).collect();
+    let spelling = recipe.spelling.as_ref();
+    let mut measuring: Vec<Measuring> = recipe.metrics.iter().map(|metric| Measuring::new(*metric, names, spelling)).collect();
     let mut sum = 0.0;
     let bar = bar(part.samples.len() as u64, part.name.to_owned());
     let batches: Vec<&[usize]> = part.samples.chunks(recipe.schedule.batch as usize).collect();

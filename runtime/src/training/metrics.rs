@@ -1,5 +1,6 @@
 //! What is measured of outputs against targets, over all batches of an evaluation.
 
+use super::entities::entities;
 use super::recipe::{Answer, MeasuredOutput, Metric};
 use crate::arrays::Array;
 use crate::transcript::text_of;
@@ -21,6 +22,7 @@ impl Metric {
             Metric::ErrorRate => "error_rate".into(),
             Metric::WordErrorRate => "wer".into(),
             Metric::CharacterErrorRate => "cer".into(),
+            Metric::EntityF1 => "entity_f1".into(),
         }
     }
 }
@@ -36,18 +38,25 @@ pub struct Measuring {
     classes: Vec<[f64; 3]>,
     /// Score and whether it should be a yes.
     scored: Vec<(f64, bool)>,
+    /// What the classes are called, if that is known.
+    names: Option<Vec<String>>,
+    /// Names among labelled words: rightly found, found, there are.
+    entities: [f64; 3],
 }
 
 impl Measuring {
-    /// Nothing measured yet; of what is spelled, labels become text as `spelling` says.
-    pub fn new(measured: MeasuredOutput, spelling: Option<CtcOutput>) -> Measuring {
-        Measuring { measured, spelling, count: 0.0, sum: 0.0, classes: Vec::new(), scored: Vec::new() }
+    /// Nothing measured yet; names among labelled words need what the classes are called, and of what is spelled, labels become text as
+    /// `spelling` says.
+    pub fn new(measured: MeasuredOutput, names: Option<&[String]>, spelling: Option<&CtcOutput>) -> Measuring {
+        let (names, spelling) = (names.map(<[String]>::to_vec), spelling.cloned());
+        Measuring { measured, spelling, count: 0.0, sum: 0.0, classes: Vec::new(), scored: Vec::new(), names, entities: [0.0; 3] }
     }
 
     /// Takes a batch: `outputs` of the network, `data` in the order of the recipe.
     pub fn add(&mut self, outputs: &[Array], data: &[Array]) {
         let (output, target) = (&outputs[self.measured.output], &data[self.measured.target]);
         match self.measured.answer {
+            Answer::Labels if self.measured.metric == Metric::EntityF1 => self.add_entities(output, target),
             Answer::Labels | Answer::Distribution => self.add_classes(output, target),
             Answer::YesOrNo(threshold) => {
                 for i in 0..output.len() {
@@ -69,6 +78,8 @@ impl Measuring {
         for row in 0..output.len() / classes {
             let scores: Vec<f64> = (0..classes).map(|i| output.get_f64(row * classes + i)).collect();
             let right = match self.measured.answer {
+                // Of several labels for each sample, −1 are none.
+                Answer::Labels if target.get_f64(row) < 0.0 => continue,
                 Answer::Labels => target.get_f64(row) as usize,
                 _ => largest(&(0..classes).map(|i| target.get_f64(row * classes + i)).collect::<Vec<_>>()),
             };
@@ -87,6 +98,24 @@ impl Measuring {
             if self.measured.answer == Answer::Distribution {
                 (0..classes).for_each(|i| self.add_error(scores[i], target.get_f64(row * classes + i)));
             }
+        }
+    }
+
+    /// Names among the labels `[batch, time]` and among those that score best in `[batch, time, classes]`.
+    fn add_entities(&mut self, output: &Array, target: &Array) {
+        let ([batch, time, classes], Some(names)) = (output.shape(), &self.names) else { return };
+        let name = |class: usize| names.get(class).map_or("O", String::as_str);
+        for sample in 0..*batch {
+            let (mut found, mut right) = (Vec::new(), Vec::new());
+            for at in (0..*time).map(|t| sample * time + t).filter(|at| target.get_f64(*at) >= 0.0) {
+                let scores: Vec<f64> = (0..*classes).map(|class| output.get_f64(at * classes + class)).collect();
+                found.push(name(largest(&scores)));
+                right.push(name(target.get_f64(at) as usize));
+            }
+            let (found, right) = (entities(&found), entities(&right));
+            let both = found.iter().filter(|entity| right.contains(entity)).count();
+            let counts = [both, found.len(), right.len()];
+            self.entities.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count as f64);
         }
     }
 
@@ -151,6 +180,8 @@ impl Measuring {
         match self.measured.metric {
             Metric::TopK(_) | Metric::MeanAbsoluteError | Metric::MeanSquaredError => self.sum / self.count,
             Metric::ErrorRate | Metric::WordErrorRate | Metric::CharacterErrorRate => self.sum / self.count,
+            Metric::EntityF1 if self.names.is_none() => f64::NAN,
+            Metric::EntityF1 => 2.0 * self.entities[0] / (self.entities[1] + self.entities[2]).max(1.0),
             Metric::Accuracy => {
                 let right: f64 = self.classes.iter().map(|class| class[0]).sum();
                 right / self.classes.iter().map(|class| class[0] + class[2]).sum::<f64>()
@@ -301,6 +332,14 @@ mod tests {
         let [(output, target)] = spelled();
         measuring.add(&[output], &[target, array(&[2], &[4.0, 2.0])]);
         close(measuring.value(), 2.0 / 5.0);
+        // seqeval 1.2: of O B-x I-x and B-x O, two names are found right, B-x O B-x are found; −1 is no label.
+        let names = ["O", "B-x", "I-x"].map(str::to_owned);
+        let labels = [0.0, 1.0, 2.0, 1.0, 0.0, -1.0];
+        let measured = MeasuredOutput { output: 0, target: 1, lengths: None, answer: Answer::Labels, metric: Metric::EntityF1 };
+        let mut measuring = Measuring::new(measured, Some(&names));
+        let best = [0, 1, 2, 1, 1, 1].iter().flat_map(|class| (0..3).map(move |i| f64::from(i == *class))).collect::<Vec<_>>();
+        measuring.add(&[array(&[2, 3, 3], &best)], &[array(&[1], &[0.0]), array(&[2, 3], &labels)]);
+        close(measuring.value(), 0.8);
         let numbers = || [(array(&[3], &[1.0, 2.0, 4.0]), array(&[3], &[1.0, 1.0, 2.0]))];
         close(measure(Metric::MeanAbsoluteError, Answer::Values, &numbers()), 1.0);
         close(measure(Metric::MeanSquaredError, Answer::Values, &numbers()), 5.0 / 3.0);

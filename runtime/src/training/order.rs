@@ -14,6 +14,25 @@ pub fn shuffled(count: usize, seed: u64, epoch: u32) -> Vec<usize> {
     order
 }
 
+/// Batches in one stretch.
+const STRETCH: usize = 32;
+
+/// Samples in an order in which those of a batch are about equally long: stretches of the order given are sorted by length, and whole
+/// batches shuffled again; what is left of a batch stays last.
+pub fn bucketed(mut order: Vec<usize>, lengths: &[usize], batch: usize, seed: u64, epoch: u32) -> Vec<usize> {
+    let whole = order.len() / batch;
+    for stretch in order[..whole * batch].chunks_mut(batch * STRETCH) {
+        stretch.sort_by_key(|sample| lengths[*sample]);
+    }
+    let mut new = Vec::with_capacity(order.len());
+    // Another stream than that of samples.
+    for at in shuffled(whole, !seed, epoch) {
+        new.extend_from_slice(&order[at * batch..(at + 1) * batch]);
+    }
+    new.extend_from_slice(&order[whole * batch..]);
+    new
+}
+
 /// Numbers below `count` to learn from and to hold back, by the seed: the second are the part `validation`, one at least.
 pub fn held_back(count: usize, validation: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let back = ((count as f64 * validation).round() as usize).clamp(1, count.max(2) - 1);
@@ -38,6 +57,25 @@ mod tests {
             assert!(order.into_iter().eq(0..1000));
         }
         assert_eq!(shuffled(0, 1, 0), [0; 0]);
+    }
+
+    #[test]
+    fn batches_have_samples_of_about_the_same_length() {
+        let lengths: Vec<usize> = (0..1000).map(|sample| sample * 7 % 40).collect();
+        let order = shuffled(1000, 1, 0);
+        let bucketed = |epoch| bucketed(order.clone(), &lengths, 16, 1, epoch);
+        let spread = |order: &[usize]| -> usize {
+            let of = |batch: &[usize]| {
+                let lengths = || batch.iter().map(|sample| lengths[*sample]);
+                lengths().max().unwrap_or(0) - lengths().min().unwrap_or(0)
+            };
+            order.chunks_exact(16).map(of).sum()
+        };
+        assert!(spread(&bucketed(0)) * 5 < spread(&order));
+        assert_ne!(bucketed(0), bucketed(1));
+        let mut all = bucketed(0);
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..1000));
     }
 
     #[test]

@@ -6,12 +6,14 @@ use super::meaning::{Meaning, label};
 use super::parts::{PartName, dataset_of};
 use super::progress::{bar, grouped, tell_left_out};
 use super::recipe::{Allowed, DataSlot};
+use super::tags::write_words;
 use crate::arrays::{Array, concatenate, first_items};
 use crate::files::write_whole;
 use crate::npz::write_npz;
 use crate::program::Failure;
 use crate::program::network::Network;
 use crate::report::rank;
+use crate::text::text_input;
 use crate::transcript::{Greedy, ctc_output, log_probabilities, text_of};
 use kiln_ir::artifact::{CtcOutput, Extent, Signature, TensorDecl};
 use kiln_ir::{DType, Diagnostic};
@@ -40,12 +42,12 @@ pub struct PredictOptions {
 }
 
 /// The answers to one batch.
-struct Answers {
+pub(super) struct Answers {
     /// Names of the samples.
-    samples: Vec<String>,
-    outputs: Vec<Array>,
+    pub(super) samples: Vec<String>,
+    pub(super) outputs: Vec<Array>,
     /// For each output that is one of labels, the labels and how sure they are.
-    labels: Vec<Option<(Array, Option<Array>)>>,
+    pub(super) labels: Vec<Option<(Array, Option<Array>)>>,
     /// What the output that spells text says, for each sample, if there is one.
     texts: Vec<String>,
 }
@@ -55,22 +57,31 @@ struct Answers {
 /// Errors: usage for a file of another kind; data that cannot be read or do not fit; what fails while computing; `file`.
 pub fn predict(options: &PredictOptions, network: &mut dyn Network, ahead: bool, out: &mut dyn Write) -> Result<(), Failure> {
     let signature = &network.signature().clone();
-    let delimiter = match options.out.extension().and_then(|extension| extension.to_str()) {
-        Some("csv") => Some(b','),
-        Some("tsv") => Some(b'\t'),
-        Some("npz") => None,
-        _ => return Err(Failure::Usage(format!("--out {}: predictions go into a .csv, .tsv or .npz file", options.out.display()))),
+    let format = match options.out.extension().and_then(|extension| extension.to_str()) {
+        Some("csv") => Format::Table(b','),
+        Some("tsv") => Format::Table(b'\t'),
+        Some("npz") => Format::Arrays,
+        Some("conll") => Format::Words,
+        _ => {
+            let message = "predictions go into a .csv, .tsv, .npz or, labels of words, .conll file";
+            return Err(Failure::Usage(format!("--out {}: {message}", options.out.display())));
+        }
     };
     let slots = signature.inputs.iter().map(slot).collect::<Result<Vec<_>, _>>()?;
     signature.outputs.iter().try_for_each(|output| check_output(output, signature, &slots))?;
-    let wanted = Wanted::new(&slots, signature, &options.data);
+    let wanted = Wanted::new(&slots, signature, &options.data).with_text(text_input(signature)?, false);
     let splits = open(&wanted)?;
     let dataset = dataset_of(&splits, options.part)?;
     let mut run =
         Run { options, signature, dataset, fixed: fixed_batch(signature, &slots)?, ctc: ctc_output(signature), meanings: Vec::new() };
-    match delimiter {
-        Some(delimiter) => run.write_table(network, ahead, delimiter)?,
-        None => run.write_arrays(network, ahead)?,
+    match format {
+        Format::Words => write_words(&mut run, network, ahead)?,
+        Format::Table(_) | Format::Arrays if labels_words(signature, &slots) => {
+            let error = Diagnostic::new("predict_output", "the network labels each word of a text, whose number varies");
+            return Err(error.help("--out NAME.conll takes a word a line with its label").into());
+        }
+        Format::Table(delimiter) => run.write_table(network, ahead, delimiter)?,
+        Format::Arrays => run.write_arrays(network, ahead)?,
     }
     match options.json {
         true => {
@@ -83,6 +94,23 @@ pub fn predict(options: &PredictOptions, network: &mut dyn Network, ahead: bool,
         }
     }
     Ok(())
+}
+
+/// What predictions are written as.
+enum Format {
+    /// Rows, with this between their fields.
+    Table(u8),
+    /// Arrays of all samples.
+    Arrays,
+    /// A word a line with its label.
+    Words,
+}
+
+/// Whether an output has a row for each token of a text, of which each batch has another number.
+fn labels_words(signature: &Signature, slots: &[DataSlot]) -> bool {
+    let open = |decl: &TensorDecl| decl.shape.get(1).filter(|extent| matches!(extent, Extent::Expression(_))).cloned();
+    let time = signature.inputs.iter().zip(slots).find_map(|(input, _)| open(input).filter(|_| signature.text.is_some()));
+    time.is_some_and(|time| signature.outputs.iter().any(|output| output.shape.get(1) == Some(&time)))
 }
 
 /// An input as a slot of data: samples lie along the axis that is called `batch`, else along the first.
@@ -129,10 +157,11 @@ fn spelled_text(ctc: &CtcOutput, output: &Array, sample: usize) -> String {
     text_of(ctc, greedy.rest().into_iter().map(|token| token.label))
 }
 
-struct Run<'r> {
-    options: &'r PredictOptions,
-    signature: &'r Signature,
-    dataset: &'r Dataset,
+/// A prediction under way.
+pub(super) struct Run<'r> {
+    pub(super) options: &'r PredictOptions,
+    pub(super) signature: &'r Signature,
+    pub(super) dataset: &'r Dataset,
     fixed: Option<usize>,
     ctc: Option<CtcOutput>,
     /// What each output means, known from the first batch on.
@@ -141,7 +170,7 @@ struct Run<'r> {
 
 impl Run<'_> {
     /// Gives `take` the answers, batch by batch.
-    fn each(
+    pub(super) fn each(
         &mut self,
         network: &mut dyn Network,
         ahead: bool,

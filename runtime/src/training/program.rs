@@ -45,6 +45,17 @@ pub unsafe extern "C" fn kiln_trainer_main(argc: c_int, argv: *const *const c_ch
     finish(&program, outcome, &mut out, &mut io::stderr())
 }
 
+/// `main` of trainers of networks whose texts a `tokenizer.json` cuts.
+///
+/// # Safety
+/// As [`kiln_trainer_main`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kiln_tokenizer_trainer_main(argc: c_int, argv: *const *const c_char, trainer: *const TrainerDescriptor) -> c_int {
+    crate::text::foreign::install();
+    // SAFETY: the caller's promise.
+    unsafe { kiln_trainer_main(argc, argv, trainer) }
+}
+
 fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, lexopt::Error> {
     let mut parser = Parser::from_args(arguments);
     let mut command = Command { options: TrainOptions { signals: true, ..TrainOptions::default() }, ..Command::default() };
@@ -147,6 +158,7 @@ Usage: {program} --data PLACE --out DIR [OPTIONS]
        {program} --evaluate --data PLACE --parameters FILE [OPTIONS]
 
   --data PLACE              train.npz, train.csv or .tsv (and validation, test beside it), or one such file;
+                            train.conll (words with labels), train.txt (running text), of texts;
                             train/x.npy and train/y.npy; the files of MNIST and its like
                             (train-images-idx3-ubyte …, .gz too); pictures and .wav files in train/CLASS/,
                             or named in train/list.csv (file,label; file,text of what is said in them)

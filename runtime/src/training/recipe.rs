@@ -1,7 +1,7 @@
 //! How a network is trained, as data: what a compiled trainer carries beside its code, and what model files say about it.
 
 use kiln_ir::DType;
-use kiln_ir::artifact::CtcOutput;
+use kiln_ir::artifact::{CtcOutput, TextInput};
 use kiln_ir::initialiser::Initialiser;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,8 @@ pub struct Recipe {
     /// How labels that are spelled become text, for metrics of words and characters.
     #[serde(default)]
     pub spelling: Option<CtcOutput>,
+    /// How texts become one of `data`.
+    pub text: Option<TextInput>,
     /// Digest of the step.
     pub step: String,
     /// Part of the training data that is held back when the data bring nothing to validate with, in 0..1.
@@ -287,6 +289,8 @@ pub enum Metric {
     WordErrorRate,
     /// The same of its characters.
     CharacterErrorRate,
+    /// The harmonic mean of precision and recall of whole names among labelled words, B-TYPE, I-TYPE, O, over all types together.
+    EntityF1,
 }
 
 /// When to stop.

@@ -7,10 +7,11 @@ use super::data::{DataOptions, Dataset, Wanted, open};
 use super::events::EventFile;
 use super::history::{EpochRecord, Measured, Point, write_csv, write_jsonl};
 use super::interruption::Interruption;
+use super::learnt::Learnt;
 use super::loader::each;
 use super::measure::measure;
 use super::metrics::{Impossible, first_impossible};
-use super::order::shuffled;
+use super::order::{bucketed, shuffled};
 use super::parts::{Part, Parts};
 use super::progress::{bar, grouped, tell_left_out};
 use super::rate::Plateau;
@@ -24,6 +25,7 @@ use crate::program::Failure;
 use crate::threads::ThreadPool;
 use crate::weights::hexadecimal;
 use kiln_ir::Diagnostic;
+use kiln_ir::artifact::TextInput;
 use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -67,6 +69,9 @@ pub struct Trainer<'m> {
     pub functions: Functions<'m>,
 }
 
+/// What a training goes on from.
+const CHECKPOINT: &str = "checkpoint.safetensors";
+
 /// Points of the course of the loss in one epoch.
 const POINTS: u64 = 50;
 
@@ -82,7 +87,14 @@ pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, ou
     trainer.recipe.seed = options.seed.unwrap_or(trainer.recipe.seed);
     std::fs::create_dir_all(&options.out).map_err(|error| file_error("create", &options.out, &error))?;
     let signature = trainer.functions.step.signature();
-    let wanted = Wanted::new(&trainer.recipe.data, signature, &options.data);
+    let checkpoint = options.out.join(CHECKPOINT);
+    let known = match options.resume && checkpoint.exists() {
+        true => Some(checkpoint.as_path()),
+        false => options.parameters.as_deref(),
+    };
+    let known = known.map_or_else(|| Ok(Learnt::default()), Learnt::of_file)?;
+    let text = trainer.recipe.text.clone().map(|text| TextInput { vocabulary: known.vocabulary, ..text });
+    let wanted = Wanted::new(&trainer.recipe.data, signature, &options.data).with_text(text, true).with_labels(known.labels);
     let splits = open(&wanted)?;
     match options.json {
         true if wanted.left_out().is_empty() => {}
@@ -99,8 +111,9 @@ pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, ou
     }
     let stepper = Stepper::new(&trainer.recipe, trainer.functions, trainer.recipe.seed, pool)?;
     let (recipe, ahead) = (&trainer.recipe, pool.workers() > 1);
-    let classes = splits.classes.as_deref();
-    let mut run = Run { recipe, options, parts, classes, stepper, ahead, interruption: None, events: None, progress: Progress::default() };
+    let labels = splits.classes.clone();
+    let learnt = Learnt { name: recipe.name.clone(), labels, vocabulary: wanted.vocabulary().map(<[String]>::to_vec) };
+    let mut run = Run { recipe, options, parts, learnt, stepper, ahead, interruption: None, events: None, progress: Progress::default() };
     run.begin(out)?;
     if options.signals {
         run.interruption = Some(Interruption::listen()?);
@@ -129,8 +142,8 @@ struct Run<'m, 'r> {
     recipe: &'r Recipe,
     options: &'r TrainOptions,
     parts: Parts<'r>,
-    /// What the data call the classes.
-    classes: Option<&'r [String]>,
+    /// What the data say of classes and texts.
+    learnt: Learnt,
     stepper: Stepper<'m>,
     /// Whether a thread of its own makes the next batch meanwhile.
     ahead: bool,
@@ -153,6 +166,9 @@ impl Run<'_, '_> {
         let label = &self.options.data.label;
         let samples = self.parts.train.dataset.len();
         let mut digest = Sha256::new_with_prefix(format!("{text} on {samples} samples, {measured} and {tested}, labels {label:?}"));
+        if let Some(vocabulary) = &self.learnt.vocabulary {
+            digest.update(format!("{vocabulary:?}"));
+        }
         if !recipe.adapters.is_empty() {
             // Checkpoints are without what adapters are for, so it must be the same again.
             if let Some(path) = &self.options.parameters {
@@ -162,12 +178,10 @@ impl Run<'_, '_> {
             self.stepper.fixed().iter().for_each(|array| digest.update(array.bytes()));
         }
         let run = hexadecimal(&digest.finalize());
-        for name in
-            ["checkpoint.safetensors", "best.safetensors", "model.safetensors", "history.csv", "history.jsonl", "report.html", "labels.txt"]
-        {
+        for name in [CHECKPOINT, "best.safetensors", "model.safetensors", "history.csv", "history.jsonl", "report.html", "labels.txt"] {
             remove_unfinished(&self.file(name));
         }
-        let path = self.file("checkpoint.safetensors");
+        let path = self.file(CHECKPOINT);
         match (path.exists(), self.options.resume) {
             (true, false) if !self.options.overwrite => {
                 let message = format!("{} holds a checkpoint already", self.options.out.display());
@@ -199,16 +213,17 @@ impl Run<'_, '_> {
                     self.take_parameters(path, 0)?;
                 }
                 // What an earlier training left must not be taken for this one's.
-                for name in ["checkpoint.safetensors", "best.safetensors", "labels.txt"] {
+                for name in [CHECKPOINT, "best.safetensors", "labels.txt"] {
                     let path = self.file(name);
                     if path.exists() {
                         std::fs::remove_file(&path).map_err(|error| file_error("remove", &path, &error))?;
                     }
                 }
                 self.progress.run = run;
+                self.progress.vocabulary.clone_from(&self.learnt.vocabulary);
             }
         }
-        if let Some(classes) = self.classes {
+        if let Some(classes) = &self.learnt.labels {
             write_whole(&self.file("labels.txt"), |sink| classes.iter().try_for_each(|name| writeln!(sink, "{name}")))?;
         }
         if !self.options.json {
@@ -298,6 +313,10 @@ impl Run<'_, '_> {
         let Part { dataset, samples: learnt, .. } = &self.parts.train;
         let dataset: &Dataset = dataset;
         let order: Vec<usize> = shuffled(learnt.len(), recipe.seed, epoch).into_iter().map(|at| learnt[at]).collect();
+        let order = match dataset.lengths() {
+            Some(lengths) => bucketed(order, &lengths, schedule.batch as usize, recipe.seed, epoch),
+            None => order,
+        };
         let batches: Vec<&[usize]> = order.chunks(schedule.batch as usize).collect();
         let bar = bar(order.len() as u64, format!("epoch {}/{}", epoch + 1, schedule.epochs));
         let every = Duration::from_secs_f64(self.options.checkpoint_seconds.unwrap_or(60.0).clamp(0.0, 1e9));
@@ -356,10 +375,12 @@ impl Run<'_, '_> {
         let seconds = begin.elapsed().as_secs_f64();
         let measured = match self.parts.measured() {
             None => None,
-            Some(part) => match measure(recipe, &mut self.stepper, part, self.ahead, self.interruption.as_ref())? {
-                None => return Err(self.interrupted()?),
-                measured => measured,
-            },
+            Some(part) => {
+                match measure(recipe, &mut self.stepper, part, self.learnt.labels.as_deref(), self.ahead, self.interruption.as_ref())? {
+                    None => return Err(self.interrupted()?),
+                    measured => measured,
+                }
+            }
         };
         let rate = rate_at(batches.len() - 1, &self.progress.plateau);
         if let Some(error) = self.unsound(measured.as_ref()) {
@@ -374,7 +395,7 @@ impl Run<'_, '_> {
                 progress.best = Some((measured.loss, progress.epochs));
                 if recipe.early_stopping.is_some() {
                     let path = self.options.out.join("best.safetensors");
-                    save_parameters(recipe, &self.stepper, &path)?;
+                    save_parameters(recipe, &self.stepper, &self.learnt, &path)?;
                 }
             }
         }
@@ -405,7 +426,7 @@ impl Run<'_, '_> {
 
     fn ended_by_signal(&self) -> Failure {
         let Progress { steps, epochs, .. } = self.progress;
-        let place = self.file("checkpoint.safetensors");
+        let place = self.file(CHECKPOINT);
         let message = format!("interrupted after step {steps}, in epoch {}: {} holds what was reached", epochs + 1, place.display());
         let without = if self.options.overwrite { ", without --overwrite," } else { "" };
         let help = format!("the same command with --resume{without} goes on from there to the same bits");
@@ -474,7 +495,7 @@ impl Run<'_, '_> {
     fn save_checkpoint(&self) -> Result<(), Diagnostic> {
         let text = serde_json::to_string(&self.progress).map_err(|error| Diagnostic::new("checkpoint", error.to_string()))?;
         let tensors = (held(self.recipe).iter().zip(self.stepper.fixed())).chain(self.recipe.states.iter().zip(self.stepper.states()));
-        save(&self.file("checkpoint.safetensors"), tensors, &text)
+        save(&self.file(CHECKPOINT), tensors, &text)
     }
 
     fn write_report(&self) -> Result<(), Diagnostic> {
@@ -494,19 +515,21 @@ impl Run<'_, '_> {
             self.take_parameters(&best, self.progress.steps)?;
         }
         match recipe.adapters.is_empty() {
-            true => save_parameters(recipe, &self.stepper, &path)?,
+            true => save_parameters(recipe, &self.stepper, &self.learnt, &path)?,
             false => {
                 let tensors = merged(recipe, self.stepper.fixed(), self.stepper.evaluated())?;
-                save(&path, tensors.iter().map(|(slot, array)| (*slot, array)), &recipe.name)?;
+                save(&path, tensors.iter().map(|(slot, array)| (*slot, array)), &self.learnt.to_text())?;
             }
         }
         let tested = match &self.parts.test {
             None => None,
-            Some(test) => match measure(recipe, &mut self.stepper, test, self.ahead, self.interruption.as_ref())? {
-                // The checkpoint of the last epoch stays: the parameters may be those of the best one by now.
-                None => return Err(self.ended_by_signal()),
-                tested => tested,
-            },
+            Some(test) => {
+                match measure(recipe, &mut self.stepper, test, self.learnt.labels.as_deref(), self.ahead, self.interruption.as_ref())? {
+                    // The checkpoint of the last epoch stays: the parameters may be those of the best one by now.
+                    None => return Err(self.ended_by_signal()),
+                    tested => tested,
+                }
+            }
         };
         if self.options.json {
             let best = self.progress.best.map(|(_, epoch)| epoch);
@@ -533,7 +556,7 @@ fn held(recipe: &Recipe) -> &[Slot] {
 }
 
 /// Writes the parameters that evaluation uses, by the names of the network.
-fn save_parameters(recipe: &Recipe, stepper: &Stepper, path: &Path) -> Result<(), Diagnostic> {
+fn save_parameters(recipe: &Recipe, stepper: &Stepper, learnt: &Learnt, path: &Path) -> Result<(), Diagnostic> {
     let changed = recipe.states[..recipe.parameters].iter().zip(stepper.evaluated());
-    save(path, recipe.fixed.iter().zip(stepper.fixed()).chain(changed), &recipe.name)
+    save(path, recipe.fixed.iter().zip(stepper.fixed()).chain(changed), &learnt.to_text())
 }

@@ -38,7 +38,7 @@ def flat(tensors):
 def draw(random, steps, spec):
     """A batch for each step: normal numbers of a shape, or integers from `low` to below `high`."""
     if isinstance(spec, tuple):
-        shape, low, high = spec
+        shape, low, high = spec[:3]
         return random.integers(low, high, (steps, *shape))
     return rounded(random.normal(0, 1, (steps, *spec))).astype("float32")
 

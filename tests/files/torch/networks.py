@@ -33,6 +33,7 @@ class Case:
         toml = "input = [\n"
         for input, spec in inputs.items():
             shape, dtype = (spec[0], ', dtype = "i64"') if isinstance(spec, tuple) else (spec, "")
+            dtype += f", text = {spec[3]}" if isinstance(spec, tuple) and len(spec) > 3 else ""
             toml += f'  {{ name = "{input}", shape = {shape[1:]}{dtype} }},\n'
         toml += "]\nlayer = [\n" + "".join(f"  {layer},\n" for layer in layers) + "]\n"
         if outputs:
@@ -325,10 +326,10 @@ def block_shapes(name, features, hidden, parts):
     return shapes
 
 
-def encoder(p, x, causal=False, **choices):
+def encoder(p, x, causal=False, name="output", padding=None, **choices):
     module = torch.nn.TransformerEncoderLayer(4, 2, 3, dropout=0.0, batch_first=True, dtype=torch.float64, **choices)
     mask = torch.nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=torch.float64) if causal else None
-    return functional_call(module, block(p, "output", module, ["attention", "feed_forward"]), (x, mask))
+    return functional_call(module, block(p, name, module, ["attention", "feed_forward"]), (x, mask, padding))
 
 
 def decoder(p, x, y, **choices):
@@ -623,3 +624,52 @@ steps_of("accumulate", "accumulate = 3\nclip_norm = 0.3\n", accumulate=3, clip=c
 steps_of("freeze", 'freeze = ["first.*"]\n', frozen="first.")
 steps_of("constraint", "", first=', constraint = "max_norm(0.8)"', second=', constraint = "non_negative"', constrain=constrain)
 steps_of("unit_norm", "", first=', constraint = "unit_norm"', second=', constraint = "unit_norm"', constrain=constrain_to_units)
+
+# Texts: 0 is padding behind the last word, which the first draw of a batch may put in between as well.
+WORDS = '{ tokens = "word", vocabulary = 6 }'
+
+
+def lengths(x):
+    """Up to the last word that is no padding; every text has one here."""
+    return (torch.arange(1, x.shape[1] + 1) * (x != 0)).amax(1)
+
+
+def text_encoder(p, x):
+    counted = torch.arange(x.shape[1]) < lengths(x)[:, None]
+    y = encoder(p, f.embedding(x, p["embedding.weight"]), name="transformer_encoder", padding=~counted, norm_first=True)
+    mean = (y * counted[..., None]).sum(1) / counted.sum(1, keepdim=True)
+    largest = y.masked_fill(~counted[..., None], -torch.inf).amax(1)
+    first, last = y[:, 0], y[torch.arange(len(y)), lengths(x) - 1]
+    return affine(p, "output", torch.cat([mean, largest, first, last], -1))
+
+
+def text_recurrent(p, x, kind, units, sequences):
+    rows = []
+    for row, length in zip(f.embedding(x, p["embedding.weight"]), lengths(x)):
+        y = recurrent(kind, p, kind, row[None, :length], ["forward.", "backward."], sequences)
+        rows.append(f.pad(y, (0, 0, 0, x.shape[1] - length)) if sequences else y)
+    return affine(p, "output", torch.cat(rows))
+
+
+Case(
+    "text_encoder", text_encoder,
+    ['{ type = "embedding", features = 4 }',
+     '{ type = "transformer_encoder", name = "transformer_encoder", heads = 2, hidden = 3, norm_first = true }',
+     '{ type = "sequence_pool", name = "mean" }']
+    + [f'{{ type = "sequence_pool", name = "{kind}", inputs = "transformer_encoder", kind = "{kind}" }}' for kind in ["max", "first", "last"]]
+    + ['{ type = "concat", inputs = ["mean", "max", "first", "last"] }', '{ type = "dense", name = "output", units = 3 }'],
+    {"x": ([4, 5], 0, 6, WORDS)},
+    {"embedding.weight": (6, 4), **block_shapes("transformer_encoder", 4, 3, ["attention", "feed_forward"]), **affine_shapes("output", 16, 3)},
+    target=(4, 3),
+)
+for kind, sequences in [("lstm", True), ("lstm", False), ("gru", True), ("rnn", False)]:
+    Case(
+        f"text_{kind}" + ("_sequences" if sequences else ""),
+        lambda p, x, kind=kind, sequences=sequences: text_recurrent(p, x, kind, 2, sequences),
+        ['{ type = "embedding", features = 3 }',
+         f'{{ type = "{kind}", units = 2, bidirectional = true, return_sequences = {str(sequences).lower()} }}',
+         '{ type = "dense", name = "output", units = 3 }'],
+        {"x": ([4, 5], 0, 6, WORDS)},
+        {"embedding.weight": (6, 3), **recurrent_shapes(kind, kind, 3, 2, ["forward.", "backward."]), **affine_shapes("output", 4, 3)},
+        target=(4, 5, 3) if sequences else (4, 3),
+    )

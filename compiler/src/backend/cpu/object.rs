@@ -9,7 +9,7 @@ use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, UserFuncName, types
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, DataId, Linkage, Module, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
-use kiln_ir::artifact::{ABI_VERSION, ALIGNMENT, ModelDescriptor, Signature, TrainerDescriptor};
+use kiln_ir::artifact::{ABI_VERSION, ALIGNMENT, ModelDescriptor, Signature, TextInput, Tokens, TrainerDescriptor};
 use object::SectionKind;
 use object::write::Object;
 use std::mem::{offset_of, size_of};
@@ -17,7 +17,10 @@ use std::mem::{offset_of, size_of};
 /// The functions of the runtime that programs' `main` call.
 const RUNTIME_MAIN: &str = "kiln_runtime_main";
 const LISTENER_MAIN: &str = "kiln_listener_main";
+const TEXT_MAIN: &str = "kiln_text_main";
+const TOKENIZER_MAIN: &str = "kiln_tokenizer_main";
 const TRAINER_MAIN: &str = "kiln_trainer_main";
+const TOKENIZER_TRAINER_MAIN: &str = "kiln_tokenizer_trainer_main";
 
 /// Name of the embedded weights inside an object.
 const WEIGHTS: &str = "weights";
@@ -66,11 +69,19 @@ pub fn model_object<'a>(plan: &ProgramPlan, target: &CpuTarget, parts: &ObjectPa
     let descriptor = define_descriptor(&mut module, model, &exports, signature.0, weights.map(|(data, _)| data), sizes);
     match parts.main {
         Main::None => {}
-        Main::Predict if parts.signature.audio.is_some() => define_main(&mut module, LISTENER_MAIN, descriptor),
-        Main::Predict => define_main(&mut module, RUNTIME_MAIN, descriptor),
+        Main::Predict => {
+            let main = match (&parts.signature.text, has_tokenizer(parts.signature)) {
+                (_, true) => TOKENIZER_MAIN,
+                (Some(_), false) => TEXT_MAIN,
+                (None, false) if parts.signature.audio.is_some() => LISTENER_MAIN,
+                (None, false) => RUNTIME_MAIN,
+            };
+            define_main(&mut module, main, descriptor);
+        }
         Main::Train { step, trace, recipe } => {
             let trainer = define_trainer(&mut module, descriptor, [step, trace], recipe);
-            define_main(&mut module, TRAINER_MAIN, trainer);
+            let main = if has_tokenizer(parts.signature) { TOKENIZER_TRAINER_MAIN } else { TRAINER_MAIN };
+            define_main(&mut module, main, trainer);
         }
     }
     let product = module.finish();
@@ -82,6 +93,12 @@ pub fn model_object<'a>(plan: &ProgramPlan, target: &CpuTarget, parts: &ObjectPa
         object.set_symbol_data(symbol, section, 0, bytes.len() as u64);
     }
     object
+}
+
+/// Whether a model's texts are cut by a tokeniser of another library, which its program then has.
+fn has_tokenizer(signature: &Signature) -> bool {
+    let text: Option<TextInput> = signature.text.as_ref().and_then(|text| serde_json::from_str(text).ok());
+    text.is_some_and(|text| matches!(text.tokens, Tokens::Tokenizer(_)))
 }
 
 /// Every symbol that callers of a model may use.

@@ -146,6 +146,7 @@ impl<'t> Layer<'_, 't> {
             care: Care::default(),
             sample_rate: None,
             training,
+            sequences: None,
         }
     }
 

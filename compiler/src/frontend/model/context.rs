@@ -1,5 +1,6 @@
 //! What a layer sees while it is built: the graph, its parameters, and where it stands.
 
+use super::sequences::Sequences;
 use super::tree::Mistake;
 use crate::losses::Penalty;
 use crate::optim::Constraint;
@@ -122,6 +123,8 @@ pub struct Context<'n> {
     pub sample_rate: Option<u32>,
     /// In the function that training differentiates; `None` in the one that predicts.
     pub training: Option<&'n mut TrainingMode>,
+    /// What is known of values made of texts, where there can be some.
+    pub sequences: Option<&'n mut Sequences>,
 }
 
 /// What layers that behave differently during training use and leave.
@@ -187,7 +190,8 @@ impl Context<'_> {
     pub fn within<T>(&mut self, part: &str, f: impl FnOnce(&mut Context) -> Result<T, Mistake>) -> Result<T, Mistake> {
         let path = format!("{}.{part}", self.path);
         let origin = self.origin.clone();
-        let (sample_rate, training) = (self.sample_rate, self.training.as_deref_mut());
+        let sample_rate = self.sample_rate;
+        let (training, sequences) = (self.training.as_deref_mut(), self.sequences.as_deref_mut());
         f(&mut Context {
             graph: self.graph,
             parameters: self.parameters,
@@ -198,6 +202,7 @@ impl Context<'_> {
             care: self.care,
             sample_rate,
             training,
+            sequences,
         })
     }
 

@@ -4,17 +4,19 @@ use super::audio::{Audio, CtcTable};
 use super::context::Care;
 use super::layers::{NAMES, Read, read_layer};
 use super::read::{read, suggest, word_and_number};
+use super::text::Text;
 use super::train::read_train;
 use super::tree::{Key, Kind, Mistake, Node, Span};
 use crate::losses::Penalty;
 use crate::optim::Constraint;
 use crate::training::config::TrainingConfig;
-use kiln_ir::artifact::{ImageInput, Layout, Resize};
+use kiln_ir::artifact::{ImageInput, Layout, Resize, TextInput};
 use kiln_ir::{DType, Dim};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Groups inside groups.
 const MAX_DEPTH: usize = 16;
@@ -29,6 +31,8 @@ pub struct File {
     pub layers: Vec<Entry>,
     pub outputs: Vec<(String, Span)>,
     pub train: Option<TrainingConfig>,
+    /// How texts become one of the inputs.
+    pub text: Option<TextInput>,
     /// What artefacts say about the network: see `kiln_ir::graph::Module::metadata`.
     pub metadata: BTreeMap<String, String>,
 }
@@ -91,6 +95,8 @@ pub struct Input {
     pub image: Option<Image>,
     /// How sounds become this input.
     pub audio: Option<Audio>,
+    /// How texts become this input.
+    pub text: Option<Text>,
 }
 
 /// How pictures become an input; see [`ImageInput`].
@@ -194,8 +200,8 @@ pub enum Body {
     Group { residual: bool, layers: Vec<Entry> },
 }
 
-/// Reads everything that needs no shapes. Errors: all that is wrong with it.
-pub fn read_file(root: &Node) -> Result<File, Vec<Mistake>> {
+/// Reads everything that needs no shapes; paths in it begin in `folder`. Errors: all that is wrong with it.
+pub fn read_file(root: &Node, folder: &Path) -> Result<File, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let head = read::<Head>(root).map_err(|mistake| vec![mistake])?;
     let Kind::Table(entries) = &root.kind else { return Err(vec![Mistake::new("expected a table").at(root.span)]) };
@@ -249,7 +255,24 @@ pub fn read_file(root: &Node) -> Result<File, Vec<Mistake>> {
         }
     }
     super::audio::describe(&inputs, &head, find("ctc").map_or((0, 0), |node| node.span), &mut metadata, &mut mistakes);
-    if mistakes.is_empty() { Ok(File { head, inputs, layers, outputs, train, metadata }) } else { Err(mistakes) }
+    let mut text = None;
+    for (input, span) in &inputs {
+        match input.text.as_ref().map(|text| text.describe(input, folder)).transpose() {
+            Ok(Some(_)) if text.is_some() => mistakes.push(Mistake::new("only one input takes texts").at(*span)),
+            Ok(Some(_)) if input.image.is_some() => mistakes.push(Mistake::new("an input takes pictures or texts, not both").at(*span)),
+            Ok(Some(described)) => {
+                metadata.insert("kiln.text".to_string(), serde_json::json!(described).to_string());
+                text = Some(described);
+            }
+            Ok(None) => {}
+            Err(mistake) => mistakes.push(mistake.at(*span)),
+        }
+    }
+    let first = outputs.first().map(|(name, _)| name.as_str());
+    if let Some(scores) = train.as_ref().and_then(|train| train.first_scores(first)) {
+        metadata.insert("kiln.scores".to_string(), serde_json::json!(scores).to_string());
+    }
+    if mistakes.is_empty() { Ok(File { head, inputs, layers, outputs, train, text, metadata }) } else { Err(mistakes) }
 }
 
 /// An input and where its name stands.

@@ -22,7 +22,7 @@
 //! `compiler/MODELS.md` lists every layer and setting.
 //!
 //! Reading order: [`tree`] (text → values with places), [`read`] (values → structs), [`layers`] (the table of layers), `file`
-//! (the whole of a file, with `audio`), [`context`] (what a layer sees), `network` (layers → graph), [`initialise`] (first values), [`schema`] (what editors know of all that),
+//! (the whole of a file, with `audio`), [`context`] (what a layer sees) with `sequences` (what it knows of texts), `network` (layers → graph), [`initialise`] (first values), [`schema`] (what editors know of all that),
 //! [`tuning`] (files that say how a network of another file is trained on).
 
 mod audio;
@@ -33,6 +33,8 @@ pub mod layers;
 mod network;
 pub mod read;
 pub mod schema;
+mod sequences;
+mod text;
 mod train;
 pub mod tree;
 pub mod tuning;
@@ -41,11 +43,13 @@ pub use network::{ACTIVITY, STATISTIC};
 
 use crate::training::config::TrainingConfig;
 use context::ParameterInfo;
+use kiln_ir::artifact::TextInput;
 use kiln_ir::graph::Parameter;
 use kiln_ir::{Diagnostic, Graph, Module, Tensor, ops};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::files::file_error;
 use kiln_runtime::training::checkpoint;
+use kiln_runtime::training::learnt::Learnt;
 use std::collections::BTreeMap;
 use std::path::Path;
 use tree::{Mistake, Node};
@@ -141,13 +145,26 @@ impl Model {
     /// The module with the values that a file of training has. Errors: `file`; `checkpoint` when it is damaged or of another network.
     pub fn trained(&self, path: &Path) -> Result<Module, Vec<Diagnostic>> {
         let slots = self.parameters.iter().map(|(name, info)| info.slot(name)).collect::<Vec<_>>();
-        let (arrays, _) = checkpoint::load(path, &slots).map_err(|error| vec![error])?;
+        let (arrays, learnt) = checkpoint::load(path, &slots).map_err(|error| vec![error])?;
         let mut module = self.module.clone();
+        add_learnt(&mut module, Learnt::of_text(&learnt));
         for ((name, info), array) in self.parameters.iter().zip(arrays) {
             let value = Tensor::from_vec(array.dtype(), array.shape().to_vec(), array.bytes().to_vec());
             module.parameters.insert(name.clone(), Parameter { ty: info.ty.clone(), value: Some(value) });
         }
         Ok(module)
+    }
+}
+
+/// Lets metadata say what training found out about its data, where the network does not say so itself.
+fn add_learnt(module: &mut Module, learnt: Learnt) {
+    if let Some(labels) = learnt.labels {
+        module.metadata.entry("kiln.labels".into()).or_insert_with(|| serde_json::json!(labels).to_string());
+    }
+    let text: Option<TextInput> = module.metadata.get("kiln.text").and_then(|text| serde_json::from_str(text).ok());
+    if let (Some(text), Some(vocabulary)) = (text, learnt.vocabulary) {
+        let text = TextInput { vocabulary: Some(vocabulary), ..text };
+        module.metadata.insert("kiln.text".into(), serde_json::json!(text).to_string());
     }
 }
 
@@ -166,7 +183,7 @@ pub fn load(path: &Path, language: Language) -> Result<Model, Vec<Diagnostic>> {
 pub fn parse(place: &str, name: &str, text: &str, language: Language) -> Result<Model, Vec<Diagnostic>> {
     let root = read_tree(place, text, language)?;
     let told = |mistakes: Vec<Mistake>| mistakes.into_iter().map(|mistake| mistake.told("model_value", place)).collect::<Vec<_>>();
-    let file = file::read_file(&root).map_err(told)?;
+    let file = file::read_file(&root, Path::new(place).parent().unwrap_or(Path::new(""))).map_err(told)?;
     let line_of = |at: usize| text[..at.min(text.len())].matches('\n').count() + 1;
     network::build(file, name, place, &line_of).map_err(|mistake| vec![mistake.told("model_layer", place)])
 }

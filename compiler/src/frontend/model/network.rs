@@ -5,6 +5,7 @@ use super::context::{Care, Context, Parameters, TrainingMode};
 use super::file::{Body, Entry, File, InputType};
 use super::layers::Read;
 use super::read::suggest;
+use super::sequences::Sequences;
 use super::tree::Mistake;
 use crate::losses::{Penalty, weight_penalty};
 use kiln_ir::graph::Parameter;
@@ -47,6 +48,7 @@ fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, trains: 
         parameters: Parameters::default(),
         training: None,
         activity: None,
+        sequences: Sequences::default(),
         dtype,
         stored,
         scopes: vec![Scope::default()],
@@ -59,10 +61,14 @@ fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, trains: 
         let batch = Dim::symbol(BATCH);
         let understood = (!input.shape.contains(&batch)).then_some(batch);
         let shape: Vec<Dim> = understood.iter().chain(&input.shape).cloned().collect();
-        let ty = TensorType::new(input.dtype.map_or(stored, InputType::dtype), shape);
+        let unsaid = if input.text.is_some() { DType::I64 } else { stored };
+        let ty = TensorType::new(input.dtype.map_or(unsaid, InputType::dtype), shape);
         let mut value = network.graph.add_input(&input.name, ty);
-        if input.dtype.is_none() && dtype != stored {
+        if input.dtype.is_none() && input.text.is_none() && dtype != stored {
             value = Builder::new(&mut network.graph).cast(value, dtype);
+        }
+        if let Some(text) = file.text.as_ref().filter(|text| text.input == input.name) {
+            network.sequences.add_tokens(value, text.clone());
         }
         network.define(&input.name, Named { value, path: input.name.clone(), word: "input".into() }).map_err(|m| m.at(*span))?;
     }
@@ -101,6 +107,7 @@ struct Network<'f> {
     training: Option<TrainingMode>,
     /// What outputs of layers add to the loss of training.
     activity: Option<Value>,
+    sequences: Sequences,
     dtype: DType,
     stored: DType,
     /// The list that is built, in the groups that it stands in.
@@ -191,7 +198,9 @@ impl Network<'_> {
         };
         for turn in 0..entry.repeat {
             let path = if entry.repeat == 1 { path.clone() } else { format!("{path}.{turn}") };
-            x = vec![self.once(entry, &path, &x)?];
+            let y = self.once(entry, &path, &x)?;
+            self.keep_lengths(x[0], y);
+            x = vec![y];
             if entry.activity != Penalty::default() && self.training.is_some() {
                 self.add_activity(x[0], entry.activity)?;
             }
@@ -199,6 +208,14 @@ impl Network<'_> {
         self.define(&name, Named { value: x[0], path, word: entry.word.clone() })
             .map_err(|mistake| mistake.at(entry.name.as_ref().map_or(entry.span, |(_, span)| *span)))?;
         Ok(x[0])
+    }
+
+    /// Lets what a layer gives have the lengths of what it takes, if it is of the same samples and time steps.
+    fn keep_lengths(&mut self, x: Value, y: Value) {
+        let (from, to) = (&self.graph.ty(x).shape, &self.graph.ty(y).shape);
+        if from.len() >= 2 && to.len() == from.len() && from[..2] == to[..2] {
+            self.sequences.keep(x, y);
+        }
     }
 
     /// Adds what an output of a layer costs, for each sample.
@@ -243,6 +260,7 @@ impl Network<'_> {
             care: entry.care,
             sample_rate: self.sample_rate,
             training: self.training.as_mut(),
+            sequences: Some(&mut self.sequences),
         }
     }
 

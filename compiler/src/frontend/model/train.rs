@@ -450,6 +450,7 @@ pub const METRICS: &[(&str, Option<f64>)] = &[
     ("error_rate", None),
     ("wer", None),
     ("cer", None),
+    ("entity_f1", None),
 ];
 
 fn metric(text: &str) -> Result<Metric, Mistake> {
@@ -466,6 +467,7 @@ fn metric(text: &str) -> Result<Metric, Mistake> {
         "error_rate" => Metric::ErrorRate,
         "wer" => Metric::WordErrorRate,
         "cer" => Metric::CharacterErrorRate,
+        "entity_f1" => Metric::EntityF1,
         _ => Metric::MeanSquaredError,
     })
 }

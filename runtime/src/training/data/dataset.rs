@@ -1,6 +1,7 @@
 //! Samples in memory or in files, and batches of them.
 
 use super::sounds::SoundColumn;
+use super::sequences::Sequences;
 use super::values::Values;
 use crate::arrays::{Array, element};
 use crate::pictures::pixel_rule;
@@ -14,18 +15,43 @@ pub struct Dataset {
     pub(super) len: usize,
     /// What the samples are called, where they are files.
     pub names: Option<Vec<String>>,
+    /// The words of each sample, where the data are cut into words.
+    pub words: Option<Vec<Vec<String>>>,
+    /// Where in its sample the first piece of each word is, if words may have several.
+    pub(super) word_starts: Option<Vec<Vec<u32>>>,
 }
 
 /// One slot's values for all samples.
 pub enum Column {
-    /// An array.
-    Values(ValueColumn),
+    /// As many for each.
+    Even(Even),
+    /// As many as a sample has.
+    Ragged(Sequences),
     /// Sounds of different lengths.
     Sounds(SoundColumn),
 }
 
-/// An array as a column.
-pub struct ValueColumn {
+impl Column {
+    /// Number of samples.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Column::Even(column) => column.values.shape[column.axis],
+            Column::Ragged(sequences) => sequences.len(),
+            Column::Sounds(sounds) => sounds.count(),
+        }
+    }
+
+    fn batch(&self, samples: &[usize], spent: Option<Array>, variation: Option<&Variation>) -> Result<Array, Diagnostic> {
+        match self {
+            Column::Even(column) => column.batch(samples, spent),
+            Column::Ragged(sequences) => sequences.batch(samples),
+            Column::Sounds(sounds) => sounds.batch(samples, spent, variation),
+        }
+    }
+}
+
+/// Values of samples that have as many each.
+pub struct Even {
     /// The values, in the type of the file.
     pub(super) values: Values,
     /// Which axis counts the samples.
@@ -54,7 +80,24 @@ impl Dataset {
 
     /// Whether a slot's values are an array.
     pub fn is_array(&self, slot: usize) -> bool {
-        matches!(self.columns[slot], Column::Values(_))
+        matches!(self.columns[slot], Column::Even(_))
+    }
+
+    /// Where in a sample the first piece of each word is.
+    pub fn first_pieces(&self, sample: usize) -> Vec<usize> {
+        match (&self.word_starts, &self.words) {
+            (Some(starts), _) => starts[sample].iter().map(|at| *at as usize).collect(),
+            (None, Some(words)) => (0..words[sample].len()).collect(),
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// How long each sample is, where batches are as wide as their longest one.
+    pub fn lengths(&self) -> Option<Vec<usize>> {
+        self.columns.iter().find_map(|column| match column {
+            Column::Ragged(sequences) => Some((0..sequences.len()).map(|at| sequences.sample(at).len()).collect()),
+            Column::Even(_) | Column::Sounds(_) => None,
+        })
     }
 
     /// These samples as a batch: one array for each slot, in the types and shapes of the step. A batch that is done with, or none, gives
@@ -65,25 +108,11 @@ impl Dataset {
     /// Errors: `memory`; `file` when a file that values are in cannot be read any more.
     pub fn batch(&self, samples: &[usize], spent: Vec<Array>, variation: Option<&Variation>) -> Result<Vec<Array>, Diagnostic> {
         let mut spent = spent.into_iter();
-        let batch = |column: &Column| match column {
-            Column::Values(values) => values.batch(samples, spent.next()),
-            Column::Sounds(sounds) => sounds.batch(samples, spent.next(), variation),
-        };
-        self.columns.iter().map(batch).collect()
+        self.columns.iter().map(|column| column.batch(samples, spent.next(), variation)).collect()
     }
 }
 
-impl Column {
-    /// Number of samples.
-    pub(super) fn count(&self) -> usize {
-        match self {
-            Column::Values(column) => column.values.shape[column.axis],
-            Column::Sounds(sounds) => sounds.count(),
-        }
-    }
-}
-
-impl ValueColumn {
+impl Even {
     fn batch(&self, samples: &[usize], spent: Option<Array>) -> Result<Array, Diagnostic> {
         let shape = &self.values.shape;
         let mut batch_shape = shape.clone();

@@ -26,7 +26,7 @@ pub fn open(path: &Path, wanted: &Wanted) -> Result<Option<Splits>, Diagnostic> 
     };
     of_parts(find, |place, classes| {
         if classes.is_none() {
-            let names = wanted.signature.labels.clone().map_or_else(|| directories(place), Ok)?;
+            let names = wanted.known_labels().map_or_else(|| directories(place), |names| Ok(names.to_vec()))?;
             if has_target {
                 wanted.check_classes(wanted.labels()?, &names, &place.display().to_string())?;
             }

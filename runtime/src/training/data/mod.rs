@@ -1,9 +1,9 @@
 //! Data to train on: what files hold, sample by sample.
 //!
 //! A place is a directory or a file; [`open`] finds out which kind it is, by what it holds. One file a kind: [`archive`] (`.npz`),
-//! [`arrays`] (`.npy`), [`idx`] (the files of MNIST and its like), [`table`] (`.csv`, `.tsv`), [`folders`] (pictures and sounds in a
+//! [`arrays`] (`.npy`), [`idx`] (the files of MNIST and its like), [`table`] (`.csv`, `.tsv`), [`texts`] (`.txt`), [`tagged`] (`.conll`), [`folders`] (pictures and sounds in a
 //! directory for each class) and [`list`] (the same, named in a list), whose files [`items`] reads. They are made to fit what is
-//! [`wanted`] and become a [`dataset`] of columns of [`values`]; samples that are read one by one are put together by [`stack`], sounds by `sounds`, and
+//! [`wanted`] and become a [`dataset`] of columns of [`values`]; samples that are read one by one are put together by [`stack`], those of different lengths in [`sequences`], sounds by `sounds`, and
 //! [`labels`] makes numbers of class names.
 
 pub mod archive;
@@ -15,8 +15,11 @@ pub mod items;
 pub mod labels;
 pub mod list;
 mod sounds;
+pub mod sequences;
 pub mod stack;
 pub mod table;
+pub mod tagged;
+pub mod texts;
 pub mod values;
 mod wanted;
 
@@ -71,7 +74,8 @@ fn of_parts(
 }
 
 /// What data may be, for messages.
-const KINDS: &str = "train.npz, train.csv or .tsv (and validation, test beside it), or one such file; train/x.npy and train/y.npy; \
+const KINDS: &str = "train.npz, train.csv or .tsv, train.conll, train.txt (and validation, test beside it), or one such file; \
+     train/x.npy and train/y.npy; \
      train-images-idx3-ubyte and the other files of that kind, .gz too; pictures and .wav files in a directory for each class, \
      train/CLASS/*, or named in train/list.csv";
 
@@ -99,6 +103,14 @@ pub fn open(wanted: &Wanted) -> Result<Splits, Diagnostic> {
         if path.file_name().is_some_and(|name| name == list::NAME) {
             return list::open_file(path, wanted);
         }
+        if texts::is_text(path) {
+            without_columns()?;
+            return texts::open_file(path, wanted);
+        }
+        if tagged::is_tagged(path) {
+            without_columns()?;
+            return tagged::open_file(path, wanted);
+        }
         if table::is_table(path) {
             return table::open_file(path, wanted);
         }
@@ -115,7 +127,7 @@ pub fn open(wanted: &Wanted) -> Result<Splits, Diagnostic> {
         }
     }
     without_columns()?;
-    for kind in [idx::open, archive::open_directory, arrays::open_directory, folders::open] {
+    for kind in [tagged::open_directory, texts::open_directory, idx::open, archive::open_directory, arrays::open_directory, folders::open] {
         if let Some(splits) = kind(path, wanted)? {
             return Ok(splits);
         }

@@ -1,15 +1,17 @@
 //! What the data must fit: the slots of a recipe, as the compiled step declares them.
 
 use super::DataOptions;
-use super::dataset::{Column, Dataset, Pixels, ValueColumn};
+use super::dataset::{Column, Dataset, Even, Pixels};
 use super::labels::{Classes, shortened};
 use super::values::Values;
 use crate::arrays::{Array, element};
 use crate::pictures::image_input_named;
+use crate::text::Tokeniser;
+use crate::text::vocabulary::Counts;
 use crate::training::recipe::{Allowed, DataSlot};
-use kiln_ir::artifact::{Extent, ImageInput, Signature, TensorDecl};
+use kiln_ir::artifact::{Extent, ImageInput, Signature, TensorDecl, TextInput};
 use kiln_ir::{DType, Diagnostic};
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 
 /// What the data must fit: the slots of a recipe as the compiled step declares them.
 pub struct Wanted<'r> {
@@ -20,12 +22,74 @@ pub struct Wanted<'r> {
     /// How data are read.
     pub options: &'r DataOptions,
     left_out: RefCell<Vec<Diagnostic>>,
+    text: Option<TextInput>,
+    labels: Option<Vec<String>>,
+    /// Whether the data say which tokens there are.
+    learns: bool,
+    tokeniser: OnceCell<Tokeniser>,
 }
 
 impl<'r> Wanted<'r> {
     /// Data for these slots, which are the first inputs of the signature.
     pub fn new(slots: &'r [DataSlot], signature: &'r Signature, options: &'r DataOptions) -> Wanted<'r> {
-        Wanted { slots, signature, options, left_out: RefCell::default() }
+        Wanted {
+            slots,
+            signature,
+            options,
+            left_out: RefCell::default(),
+            text: None,
+            labels: signature.labels.clone(),
+            learns: false,
+            tokeniser: OnceCell::new(),
+        }
+    }
+
+    /// The same for texts that become tokens so; with `learns`, the data that training learns from say which ones there are, unless that
+    /// is known.
+    pub fn with_text(self, text: Option<TextInput>, learns: bool) -> Wanted<'r> {
+        Wanted { text, learns, ..self }
+    }
+
+    /// The same for classes that training called so, unless the network names them itself.
+    pub fn with_labels(self, labels: Option<Vec<String>>) -> Wanted<'r> {
+        Wanted { labels: self.signature.labels.clone().or(labels), ..self }
+    }
+
+    /// What the classes are called, if that is known.
+    pub(super) fn known_labels(&self) -> Option<&[String]> {
+        self.labels.as_deref()
+    }
+
+    /// The slot that takes texts, and how.
+    pub(super) fn text(&self) -> Option<(usize, TextInput)> {
+        let text = self.text.as_ref()?;
+        let slot = self.slots.iter().position(|slot| slot.name == text.input && !slot.is_target)?;
+        Some((slot, text.clone()))
+    }
+
+    /// What makes tokens of texts; `count` counts them if the data have to say which there are.
+    ///
+    /// Errors: those of `count`; `text_vocabulary` when nothing says which there are; `data` for a network without texts.
+    pub(super) fn tokeniser(
+        &self,
+        count: impl FnOnce(&mut Counts, &TextInput) -> Result<(), Diagnostic>,
+    ) -> Result<&Tokeniser, Diagnostic> {
+        if let Some(known) = self.tokeniser.get() {
+            return Ok(known);
+        }
+        let mut text = self.text.clone().ok_or_else(|| Diagnostic::new("data", "the network takes no texts"))?;
+        if self.learns && text.is_learnt() && text.vocabulary.is_none() {
+            let mut counts = Counts::default();
+            count(&mut counts, &text)?;
+            text.vocabulary = Some(counts.vocabulary(&text));
+        }
+        let made = Tokeniser::new(text)?;
+        Ok(self.tokeniser.get_or_init(|| made))
+    }
+
+    /// The tokens that texts were made of, if there were some and the network does not bring them itself.
+    pub fn vocabulary(&self) -> Option<&[String]> {
+        self.tokeniser.get()?.input().vocabulary.as_deref()
     }
 
     /// What was left out so far, and why.
@@ -73,6 +137,11 @@ impl<'r> Wanted<'r> {
         axes.map(|(_, extent)| if let Extent::Fixed(size) = extent { usize::try_from(*size).ok() } else { None }).product()
     }
 
+    /// How many columns of a table a sample has, if the network says: of a text one.
+    pub(super) fn columns(&self, slot: usize) -> Option<usize> {
+        if self.text().is_some_and(|(text, _)| text == slot) { Some(1) } else { self.sample_size(slot) }
+    }
+
     /// Whether a slot takes numbers of classes.
     pub(super) fn is_label(&self, slot: usize) -> bool {
         let DataSlot { is_target, allowed, .. } = self.slots[slot];
@@ -113,7 +182,7 @@ impl<'r> Wanted<'r> {
         labels: impl Iterator<Item = &'t str> + Clone,
         place: &str,
     ) -> Result<Classes, Diagnostic> {
-        let classes = Classes::of(labels, self.signature.labels.as_deref(), self.slots[slot].classes());
+        let classes = Classes::of(labels, self.known_labels(), self.slots[slot].classes());
         if let Classes::Names(names) = &classes {
             self.check_classes(slot, names, place)?;
         }
@@ -172,21 +241,21 @@ impl<'r> Wanted<'r> {
             return Err(error.help(format!("its loss takes {}", allowed.text())));
         }
         let image = image.filter(|_| values.dtype == DType::U8 && decl.dtype.is_float() && !self.slots[slot].is_target);
-        Ok(Column::Values(ValueColumn { values, axis, dtype: decl.dtype, pixels: image.as_ref().map(Pixels::new) }))
+        Ok(Column::Even(Even { values, axis, dtype: decl.dtype, pixels: image.as_ref().map(Pixels::new) }))
     }
 
     /// Columns as a dataset. Errors: `data` when their numbers of samples differ.
     pub(super) fn dataset(&self, columns: Vec<Column>, place: &str) -> Result<Dataset, Diagnostic> {
-        let len = columns.first().map_or(0, Column::count);
-        if let Some((slot, column)) = columns.iter().enumerate().find(|(_, column)| column.count() != len) {
+        let len = columns.first().map_or(0, Column::len);
+        if let Some((slot, column)) = columns.iter().enumerate().find(|(_, column)| column.len() != len) {
             let (first, other) = (&self.slots[0].name, &self.slots[slot].name);
-            let message = format!("{place}: {len} samples of `{first}`, but {} of `{other}`", column.count());
+            let message = format!("{place}: {len} samples of `{first}`, but {} of `{other}`", column.len());
             return Err(Diagnostic::new("data", message));
         }
         if len == 0 {
             return Err(Diagnostic::new("data", format!("{place}: there are no samples")));
         }
-        Ok(Dataset { columns, len, names: None })
+        Ok(Dataset { columns, len, names: None, words: None, word_starts: None })
     }
 }
 

@@ -1,6 +1,6 @@
 //! `multi_head_attention`: softmax(q·kᵀ/√d)·v in several heads, with projections.   `query`, `key`, `value` and `output` are affine.
 //!
-//! The first value asks, `[batch, queries, features]`; the second, if there is one, answers: `[batch, keys, features]`.
+//! Padding of texts is not attended to. The first value asks, `[batch, queries, features]`; the second, if there is one, answers: `[batch, keys, features]`.
 
 use super::super::context::Context;
 use super::super::tree::Mistake;
@@ -78,7 +78,10 @@ impl Heads {
             let split = b.transpose(split, &[0, 2, 1, 3]);
             parts.push(if self.rotary && name != "value" { turned(c, split, size)? } else { split });
         }
-        let attention = Attention { causal: self.causal, ..Attention::plain() };
+        // Padding stands behind a text, so none of its elements sees any where none sees a later one.
+        let lengths = if self.causal { None } else { c.lengths(answers) };
+        parts.extend(lengths);
+        let attention = Attention { causal: self.causal, has_lengths: lengths.is_some(), ..Attention::plain() };
         let mixed = c.op(attention, &parts)?;
         let shape = c.graph.ty(asks).shape.clone();
         let mut b = c.b();

@@ -10,10 +10,11 @@ use kiln_ir::{DType, Dim, Tensor, Value};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// `embedding`: integers `[batch, ..]` → `[batch, .., features]`.   `weight: [vocabulary, features]`
+/// `embedding`: integers `[batch, ..]` → `[batch, .., features]`.   `weight: [vocabulary, features]`; of texts, `vocabulary` is theirs
+/// unless given.
 #[derive(Deserialize, JsonSchema)]
 pub struct Embedding {
-    vocabulary: u32,
+    vocabulary: Option<u32>,
     features: u32,
     #[serde(default = "narrow", deserialize_with = "initialiser")]
     #[schemars(with = "String")]
@@ -26,10 +27,51 @@ impl Layer for Embedding {
         if !ty.dtype.is_int() {
             return Err(Mistake::new(format!("takes integers, but what comes in is {ty}")).help("give the input dtype = \"i64\""));
         }
+        let size = match (self.vocabulary, c.text_of(x[0]).map(|text| text.size)) {
+            (Some(own), Some(size)) if own < size => {
+                let message = format!("`vocabulary` is {own}, and the text that comes in has {size} different tokens");
+                return Err(Mistake::new(message).help("leave it out here: it is that of the text"));
+            }
+            (own, size) => own.or(size).ok_or_else(|| {
+                Mistake::new("`vocabulary` is missing: below which number all integers are").help("only of a text it is known")
+            })?,
+        };
         // A token's vector is what comes in for it.
-        let table = Weight::matrix("weight", self.vocabulary as usize, self.features as usize, self.initialiser);
+        let table = Weight::matrix("weight", size as usize, self.features as usize, self.initialiser);
         let table = c.parameter(Weight { incoming: vec![1], ..table })?;
-        c.op(Gather { axis: 0 }, &[table, x[0]])
+        let y = c.op(Gather { axis: 0 }, &[table, x[0]])?;
+        c.keep_lengths(x[0], y);
+        Ok(y)
+    }
+}
+
+/// `word_dropout`: during training each token of a text is the one for unknown words with probability `rate`; a predictor passes all on.
+/// *Source*: Iyyer et al. 2015, §4.1, with unknown words in the place of none.
+#[derive(Deserialize, JsonSchema)]
+pub struct WordDropout {
+    rate: f64,
+}
+
+impl Layer for WordDropout {
+    fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
+        if !(0.0..1.0).contains(&self.rate) {
+            return Err(Mistake::new(format!("`rate` is {}, but a probability below 1 is wanted", self.rate)));
+        }
+        let Some((padding, unknown)) = c.text_of(x[0]).map(|text| (text.padding, text.unknown)) else {
+            let mistake = Mistake::new("takes the tokens of a text");
+            return Err(mistake.help("it stands behind an input with a `text` table, before the embedding"));
+        };
+        let unknown = unknown.ok_or_else(|| Mistake::new("the tokeniser has no token for unknown words"))?;
+        if self.rate == 0.0 {
+            return Ok(x[0]);
+        }
+        let Some(drawn) = c.random_like(x[0]) else { return Ok(x[0]) };
+        let mut b = c.b();
+        let rate = b.scalar(DType::F32, self.rate);
+        let (unknown, padding) = (b.like(x[0], unknown as f64), b.like(x[0], padding as f64));
+        let (stays, is_padding) = (b.greater_equal(drawn, rate), b.equal(x[0], padding));
+        let stays = b.or(stays, is_padding);
+        Ok(b.select(stays, x[0], unknown))
     }
 }
 

@@ -10,6 +10,7 @@ mod merge;
 pub(crate) mod normalisation;
 pub(crate) mod pooling;
 mod recurrent;
+mod sequence_pool;
 pub(crate) mod shape;
 mod transformer;
 
@@ -86,8 +87,10 @@ layers! {
     "dropout" takes 1..=1 => shape::Dropout,
     // Sequences
     "embedding" takes 1..=1 => embedding::Embedding,
+    "word_dropout" takes 1..=1 => embedding::WordDropout,
     "sinusoidal_position" takes 1..=1 => embedding::SinusoidalPosition,
     "learned_position" takes 1..=1 => embedding::LearnedPosition,
+    "sequence_pool" takes 1..=1 => sequence_pool::SequencePool,
     "multi_head_attention" takes 1..=2 => attention::MultiHeadAttention,
     "transformer_encoder" takes 1..=1 => transformer::Encoder,
     "transformer_decoder" takes 2..=2 => transformer::Decoder,

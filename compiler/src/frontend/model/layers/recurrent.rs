@@ -1,6 +1,6 @@
 //! Recurrent layers over `[batch, time, features]`: `rnn`, `lstm`, `gru`.
 //! They give the last outputs `[batch, units]`, or all `[batch, time, units]` with `return_sequences`; `bidirectional` walks both ways
-//! and puts the outputs side by side. `weight: [gates·units, features]`, `recurrent: [gates·units, units]`, `bias: [2·gates·units]`,
+//! and puts the outputs side by side. Padding of texts is not walked over. `weight: [gates·units, features]`, `recurrent: [gates·units, units]`, `bias: [2·gates·units]`,
 //! gates in the order of the operators, below `forward` and `backward` where there are two directions.
 
 use super::super::context::{Context, Weight};
@@ -14,6 +14,9 @@ use kiln_ir::ops::{self, Activation, Op};
 use kiln_ir::{Dim, Value};
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+/// An operator by its units, whether it walks backwards, and whether samples have lengths.
+type Operator<'a> = &'a dyn Fn(usize, bool, bool) -> Op;
 
 /// What the three have in common.
 #[derive(Deserialize, JsonSchema)]
@@ -50,7 +53,7 @@ pub struct GatedRecurrent(Common);
 
 impl Layer for SimpleRecurrent {
     fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
-        self.0.build(c, x[0], 1, 1, &|hidden, reverse| {
+        self.0.build(c, x[0], 1, 1, &|hidden, reverse, has_lengths| {
             ops::Rnn {
                 hidden,
                 activations: vec![Activation::Tanh],
@@ -58,7 +61,7 @@ impl Layer for SimpleRecurrent {
                 betas: vec![Real(0.0)],
                 clip: None,
                 reverse,
-                has_lengths: false,
+                has_lengths,
             }
             .into()
         })
@@ -67,7 +70,7 @@ impl Layer for SimpleRecurrent {
 
 impl Layer for LongShortTerm {
     fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
-        self.0.build(c, x[0], 4, 2, &|hidden, reverse| {
+        self.0.build(c, x[0], 4, 2, &|hidden, reverse, has_lengths| {
             ops::Lstm {
                 hidden,
                 activations: vec![Activation::Sigmoid, Activation::Tanh, Activation::Tanh],
@@ -76,7 +79,7 @@ impl Layer for LongShortTerm {
                 clip: None,
                 input_forget: false,
                 reverse,
-                has_lengths: false,
+                has_lengths,
                 has_peepholes: false,
             }
             .into()
@@ -86,7 +89,7 @@ impl Layer for LongShortTerm {
 
 impl Layer for GatedRecurrent {
     fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
-        self.0.build(c, x[0], 3, 1, &|hidden, reverse| {
+        self.0.build(c, x[0], 3, 1, &|hidden, reverse, has_lengths| {
             ops::Gru {
                 hidden,
                 activations: vec![Activation::Sigmoid, Activation::Tanh],
@@ -95,7 +98,7 @@ impl Layer for GatedRecurrent {
                 clip: None,
                 linear_before_reset: true,
                 reverse,
-                has_lengths: false,
+                has_lengths,
             }
             .into()
         })
@@ -103,7 +106,7 @@ impl Layer for GatedRecurrent {
 }
 
 impl Common {
-    fn build(&self, c: &mut Context, x: Value, gates: usize, states: usize, op: &dyn Fn(usize, bool) -> Op) -> Result<Value, Mistake> {
+    fn build(&self, c: &mut Context, x: Value, gates: usize, states: usize, op: Operator) -> Result<Value, Mistake> {
         c.expect(x, &["batch", "time", "features"])?;
         let forgets = states == 2;
         if self.forget_bias.is_some() && !forgets {
@@ -111,6 +114,7 @@ impl Common {
         }
         let (features, batch) = (c.size(x, 2, "features")?, c.graph.ty(x).shape[0].clone());
         let (units, dtype) = (self.units as usize, c.graph.ty(x).dtype);
+        let lengths = c.lengths(x);
         let steps = c.b().transpose(x, &[1, 0, 2]);
         let direction = |c: &mut Context, reverse: bool| -> Result<Value, Mistake> {
             let rows = gates * units;
@@ -130,8 +134,9 @@ impl Common {
             let mut b = c.b();
             let zero = b.scalar(dtype, 0.0);
             let state = b.broadcast_to(zero, &[batch.clone(), Dim::from(units)]);
-            let operands = [vec![steps, w, r, bias], vec![state; states]].concat();
-            let results = c.ops(op(units, reverse), &operands)?;
+            // Lengths stand behind the first states.
+            let operands: Vec<Value> = [steps, w, r, bias].into_iter().chain(vec![state; states]).chain(lengths).collect();
+            let results = c.ops(op(units, reverse, lengths.is_some()), &operands)?;
             Ok(if self.return_sequences { results[0] } else { results[1] })
         };
         let y = if self.bidirectional {
