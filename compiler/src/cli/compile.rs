@@ -24,7 +24,10 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if args.after.is_some() && args.emit != Emit::Graph {
         return Err(Failure::Usage("--after PASS goes with --emit graph".to_string()));
     }
-    let config = args.rewrites.config();
+    if args.memory.memory.is_some() && args.emit != Emit::Trainer && args.function != Function::TrainStep {
+        return Err(Failure::Usage("--memory is for steps of training: --emit trainer, or --function train-step".to_string()));
+    }
+    let config = args.memory.within(args.rewrites.config(), threads(None));
     let progress = Progress::start();
     progress.say("reading the model");
     if args.emit == Emit::Trainer {
@@ -104,8 +107,10 @@ fn load(args: &CompileArgs) -> Result<(Loaded, Option<Start>), Failure> {
         true => Some((plan.recipe.fixed.len(), plan.first_values(&trainable.model)?)),
         false => None,
     };
+    // A budget is kept at the size of batches that the file names.
+    let facts = if args.memory.memory.is_some() { plan.with_usual_sizes(&trainable.facts) } else { trainable.facts };
     let (module, states) = if steps { (plan.step, plan.recipe.states.len()) } else { (plan.evaluation, 0) };
-    let facts = ModelFacts { name: module.name.clone(), states, ..trainable.facts };
+    let facts = ModelFacts { name: module.name.clone(), states, ..facts };
     Ok((Loaded { module, facts, losses: Vec::new() }, start))
 }
 

@@ -24,11 +24,15 @@ pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
     plan.recipe.schedule.batch = args.batch.unwrap_or(plan.recipe.schedule.batch);
     let folder = tempfile::tempdir()?;
     let start = trainable.start(folder.path())?;
-    let compiled = plan.compile(&CpuTarget::host(CpuLevel::Native)?, &trainable.facts, &args.rewrites.config())?;
+    let config = args.memory.within(args.rewrites.config(), pool.workers());
+    let compiled = plan.compile(&CpuTarget::host(CpuLevel::Native)?, &trainable.facts, &config)?;
     let [step, evaluation, trace] = compiled.load(&pool)?;
     if !args.json {
         for what in &trainable.left_out {
             writeln!(out, "left out: {what}")?;
+        }
+        if let Some(recomputed) = compiled.step.recomputed() {
+            writeln!(out, "{recomputed}")?;
         }
     }
     let options = TrainOptions {

@@ -28,9 +28,11 @@ impl TrainingPlan {
     /// Errors: as [`compile`].
     pub fn compile(&self, target: &CpuTarget, facts: &ModelFacts, config: &Config) -> Result<CompiledTrainer, Vec<Diagnostic>> {
         let facts = self.with_usual_sizes(facts);
-        let of = |module: &Module, states| compile_function(module, states, target, &facts, config);
-        let step = of(&self.step, self.recipe.states.len())?;
-        Ok(CompiledTrainer { step, evaluation: of(&self.evaluation, 0)?, trace: of(&self.trace, 0)? })
+        let step = compile_function(&self.step, self.recipe.states.len(), target, &facts, config)?;
+        // Without a backward pass there is nothing to compute again.
+        let config = Config { memory: None, ..config.clone() };
+        let of = |module: &Module| compile_function(module, 0, target, &facts, &config);
+        Ok(CompiledTrainer { step, evaluation: of(&self.evaluation)?, trace: of(&self.trace)? })
     }
 
     /// The same of the evaluation alone.
@@ -41,7 +43,7 @@ impl TrainingPlan {
     }
 
     /// The facts, where nothing else is said with batches of the recipe's size.
-    fn with_usual_sizes(&self, facts: &ModelFacts) -> ModelFacts {
+    pub fn with_usual_sizes(&self, facts: &ModelFacts) -> ModelFacts {
         let mut facts = facts.clone();
         facts.usual_sizes.entry(Symbol::new("batch")).or_insert(i64::from(self.recipe.schedule.batch.max(1)));
         facts
