@@ -45,6 +45,7 @@ fn steps(model: &Model, shape: &[usize], bytes: Option<i64>, workers: usize) -> 
         losses,
         states: stepper.states().iter().map(|array| array.bytes().to_vec()).collect(),
         arena: stepper.arena_bytes(),
+        temporaries,
         again,
     })
 }

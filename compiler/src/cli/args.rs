@@ -40,13 +40,21 @@ pub enum Command {
     Inspect(InspectArgs),
     Explain(ExplainArgs),
     Check(CheckArgs),
-    /// Print the JSON schema of model files, by which editors complete and check them
-    ///
-    /// Examples:
-    ///
-    ///   kiln schema > kiln.schema.json          and in net.toml, first line: #:schema ./kiln.schema.json
-    #[command(verbatim_doc_comment)]
-    Schema,
+    Schema(SchemaArgs),
+}
+
+/// Print the JSON schema of model files, by which editors complete and check them
+///
+/// Examples:
+///
+///   kiln schema > kiln.schema.json          and in net.toml, first line: #:schema ./kiln.schema.json
+///   kiln schema --tuning > tune.schema.json
+#[derive(ClapArgs, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct SchemaArgs {
+    /// Of the files that --config names, with tables [train] and [fine_tune]
+    #[arg(long)]
+    pub tuning: bool,
 }
 
 /// How a model is read.
@@ -131,6 +139,7 @@ impl MemoryArgs {
 ///   kiln compile bert.onnx -o bert --weights external       weights in bert.weights beside it
 ///   kiln compile net.onnx -o - --emit graph --after fold_constants
 ///   kiln compile net.toml -o train_net --emit trainer       a program that trains: ./train_net --data data --out trained
+///   kiln compile net.onnx --config tune.toml -o tune --emit trainer    one that begins with the weights of the file
 ///   kiln compile net.toml -o step.o --emit obj --function train-step
 ///   kiln compile net.onnx -o net.rs --emit rust             a Rust module with typed methods, and libnet.a beside it
 #[derive(ClapArgs, Debug)]
@@ -396,6 +405,7 @@ pub enum DataPart {
 ///
 ///   kiln eval net.toml --data data/ --parameters trained/model.safetensors
 ///   kiln eval net.toml --data new.csv --part all --parameters trained/model.safetensors --json
+///   kiln eval net.toml --data data/ --parameters trained/model.safetensors --report wrong.html
 ///   kiln eval net.keras --data data/                               the weights in the file
 #[derive(ClapArgs, Debug)]
 #[command(verbatim_doc_comment)]
@@ -415,6 +425,9 @@ pub struct EvalArgs {
     /// The seed that the network was trained with, if it is not that of the model file
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    /// Write a page about it: which classes are confused, which samples are most wrong, what the network is made of
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
     /// Threads at most
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,

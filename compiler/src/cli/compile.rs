@@ -82,6 +82,13 @@ fn only_other_kinds() -> Failure {
     Failure::Usage("a program predicts (--emit exe) or trains (--emit trainer); --function is for other kinds".into())
 }
 
+fn weights(args: &CompileArgs) -> WeightsChoice {
+    match args.weights {
+        Weights::Embed => WeightsChoice::Embed,
+        Weights::External => WeightsChoice::External,
+    }
+}
+
 fn needs_a_file() -> Failure {
     Failure::Usage("an artefact needs a file: -o FILE".to_string())
 }
@@ -122,19 +129,12 @@ fn write_trainer(args: &CompileArgs, config: &Config) -> Result<(), Failure> {
     if args.output == Path::new("-") {
         return Err(needs_a_file());
     }
-    if args.model.parameters.is_some() {
-        return Err(Failure::Usage(
-            "a trainer begins with the parameters that it is given when it runs: ./trainer --parameters FILE".into(),
-        ));
-    }
     let trainable = model::read_trainable(&args.model)?;
-    if args.model.config.is_some() && trainable.has_values() {
-        let message = "a trainer does not carry the values that the file of a network has".to_string();
-        return Err(Failure::Usage(format!("{message}: fine-tune it with kiln train, or compile --function train-step")));
-    }
     let plan = trainable.plan()?;
     let compiled = plan.compile(&target(args)?, &trainable.facts, config)?;
-    Ok(compiled.write(&plan.recipe, &args.output, &ThreadPool::new(threads(None)))?)
+    let folder = tempfile::tempdir()?;
+    let start = trainable.start(&args.model, folder.path())?;
+    Ok(compiled.write(&plan.recipe, start.as_deref(), weights(args), &args.output, &ThreadPool::new(threads(None)))?)
 }
 
 fn write_rust(compiled: &Compiled, start: Option<&Start>, args: &CompileArgs) -> Result<(), Failure> {
@@ -152,11 +152,7 @@ fn write(compiled: &Compiled, kind: ArtifactKind, args: &CompileArgs) -> Result<
     if args.output == Path::new("-") {
         return Err(needs_a_file());
     }
-    let weights = match args.weights {
-        Weights::Embed => WeightsChoice::Embed,
-        Weights::External => WeightsChoice::External,
-    };
-    compiled.write(kind, weights, &args.output, &ThreadPool::new(threads(None)))?;
+    compiled.write(kind, weights(args), &args.output, &ThreadPool::new(threads(None)))?;
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 
 use super::plan::TrainingPlan;
 use crate::artifact::describe::ModelFacts;
-use crate::artifact::write::{TrainerParts, write_trainer};
+use crate::artifact::names::symbol_name;
+use crate::artifact::write::{TrainerParts, WeightsChoice, start_of, write_trainer};
 use crate::backend::cpu::jit::Predictor;
 use crate::backend::cpu::target::CpuTarget;
 use crate::compile::{Compiled, compile};
@@ -62,13 +63,24 @@ fn compile_function(
 }
 
 impl CompiledTrainer {
-    /// Writes a program that trains, with the recipe inside. Errors: `memory`, `file`, `linker`.
-    pub fn write(&self, recipe: &Recipe, out: &Path, pool: &ThreadPool) -> Result<(), Diagnostic> {
+    /// Writes a program that trains, with the recipe inside; it begins with the parameters in the file `start`, if there is one, which go
+    /// where `weights` says. Errors: `memory`, `file`, `linker`.
+    pub fn write(
+        &self,
+        recipe: &Recipe,
+        start: Option<&Path>,
+        weights: WeightsChoice,
+        out: &Path,
+        pool: &ThreadPool,
+    ) -> Result<(), Diagnostic> {
+        let start_of = |file: &Path| start_of(file, &symbol_name(&recipe.name), weights, out);
+        let recipe = &Recipe { start: start.map(start_of).transpose()?, ..recipe.clone() };
         let recipe = serde_json::to_string(recipe).unwrap_or_else(|error| panic!("recipe: {error}"));
         let functions = [&self.step, &self.evaluation, &self.trace];
         let images = [functions[0].weights(pool)?, functions[1].weights(pool)?, functions[2].weights(pool)?];
         let [step, evaluation, trace] = [0, 1, 2].map(|at| functions[at].artifact_parts(&images[at]));
-        write_trainer(&TrainerParts { step, evaluation, trace, recipe: &recipe }, out)
+        let tail = start.filter(|_| weights == WeightsChoice::Embed);
+        write_trainer(&TrainerParts { step, evaluation, trace, recipe: &recipe, tail }, out)
     }
 
     /// The functions in the memory of this process: step, evaluation, trace. Errors: `cpu_host`, `memory`.

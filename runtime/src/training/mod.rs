@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`recipe`] (what is known beforehand), [`stepper`] (the compiled functions with their memory), [`data`] (what
 //! they are driven over) with [`parts`], [`order`], [`loader`] and [`augment`], [`run`] (epoch after epoch) with [`rate`], [`measure`],
-//! [`metrics`] and [`interruption`], [`checkpoint`] and [`adapters`], [`history`], [`events`] and [`report`] (what is left), [`evaluate`], and [`predict`]
+//! [`metrics`] and [`interruption`], [`checkpoint`] and [`adapters`], [`history`], [`events`], [`examined`] and [`report`] (what is left), [`evaluate`], and [`predict`]
 //! with [`meaning`] (what a trained network is used for), [`program`] (the command line of trainers).
 
 pub mod adapters;
@@ -11,6 +11,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod evaluate;
 pub mod events;
+pub mod examined;
 pub mod history;
 pub mod interruption;
 pub mod loader;
