@@ -297,7 +297,7 @@ fn run_here(model: &Model, place: &Path, out: &Path, options: TrainOptions) -> R
         ..options
     };
     let mut told = Vec::new();
-    let trainer = Trainer { recipe: plan.recipe, functions };
+    let trainer = Trainer { recipe: plan.recipe, functions, start: None };
     train(trainer, &options, &pool, &mut told).map_err(|failure| format!("{failure:?}"))?;
     Ok(String::from_utf8(told).expect("text"))
 }

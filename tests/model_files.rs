@@ -373,3 +373,23 @@ fn the_schema_knows_what_can_be_written() {
         assert!(train[setting].is_object(), "{setting}");
     }
 }
+
+/// The same of files that say how a network of another file is trained on.
+#[test]
+fn the_schema_of_tuning_knows_what_can_be_written() {
+    let schema: serde_json::Value = serde_json::from_str(&kiln::frontend::model::schema::tuning_schema()).expect("JSON");
+    let properties = schema["properties"].as_object().expect("a table");
+    assert_eq!(properties.keys().collect::<Vec<_>>(), ["fine_tune", "seed", "train"]);
+    let tune = &schema["properties"]["fine_tune"]["properties"];
+    let replacement = &tune["replace"]["items"];
+    assert_eq!(replacement["required"], serde_json::json!(["pattern", "units"]));
+    assert_eq!(replacement["properties"]["units"]["minimum"], 1);
+    let adapters = tune["adapters"].to_string();
+    assert!(["pattern", "rank", "alpha"].iter().all(|setting| adapters.contains(setting)), "{adapters}");
+    let train = &schema["properties"]["train"]["properties"];
+    assert!(train["loss"].is_object() && train["freeze"].is_object() && train["precision"].is_null());
+    // An example that is read is one that the schema describes, setting by setting.
+    let text = "seed = 1\n[train]\nloss = \"mse\"\n[fine_tune]\nreplace = [{ pattern = \"fc.*\", units = 10 }]\n\
+                adapters = { pattern = \"*\", rank = 8, alpha = 16 }\n";
+    assert!(kiln::frontend::model::tuning::parse_tuning("tune.toml", text, kiln::frontend::model::Language::Toml).is_ok());
+}

@@ -189,6 +189,17 @@ fn a_network_learns_stops_early_and_keeps_its_best_epoch() {
     }
     let report = fs::read_to_string(out.join("report.html")).expect("text");
     assert!(report.contains("<svg") && report.contains("validation loss") && report.contains("f1"));
+    // What is measured last is looked into: which classes are confused, the worst samples as pictures, the layers.
+    let table = report.split("<h2>Confusion</h2>").nth(1).expect("it is there").split("</table>").next().expect("it ends");
+    assert!(table.contains("50 samples for test") && table.contains("recall") && table.contains("precision"), "{table}");
+    assert!(report.contains("<h2>Most wrong</h2>"));
+    let layers = report.split("<h2>Model</h2>").nth(1).expect("it is there");
+    let parameters: usize = planned(&model).recipe.summary.iter().map(|layer| layer.parameters).sum();
+    let slots = &planned(&model).recipe;
+    let own = slots.states[..slots.parameters].iter().chain(&slots.fixed).map(|slot| slot.shape.iter().product::<usize>());
+    assert_eq!(parameters, own.sum::<usize>());
+    assert!(layers.contains("conv2d") && layers.contains("f32[batch, "), "{layers}");
+    assert!(!report.contains("<script") && !report.contains("http"));
     let table = fs::read_to_string(out.join("history.csv")).expect("text");
     assert!(table.starts_with("epoch,loss,learning_rate,seconds,validation_loss,validation_accuracy,validation_f1\n1,"), "{table}");
 

@@ -19,6 +19,8 @@
 //! # }
 //! ```
 
+mod budget;
+
 use crate::artifact::describe::{ModelFacts, describe};
 use crate::artifact::output::{is_stream, write_file};
 use crate::artifact::rust_module::{Start, rust_module};
@@ -34,6 +36,7 @@ use crate::kernel::Program;
 use crate::pipeline::{Config, Timing, run_passes};
 use crate::schedule::in_place::update_in_place;
 use crate::schedule::layout::layouts;
+use crate::schedule::rematerialise::Recomputed;
 use crate::schedule::winograd::winograds;
 use kiln_ir::artifact::{Signature, WeightsDecl, WeightsLocation};
 use kiln_ir::graph::Parameter;
@@ -48,7 +51,8 @@ use std::time::Instant;
 
 /// Takes a module through passes, kernels and memory planning.
 ///
-/// Errors: what the verifier finds; `no_function`; operators that kernels cannot express; `arena_too_large`.
+/// Errors: what the verifier finds; `no_function`; operators that kernels cannot express; `arena_too_large`;
+/// with a budget of memory `memory_budget` and `memory_open`.
 pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &Config) -> Result<Compiled, Vec<Diagnostic>> {
     let (module, mut timings) = run_passes(module, config)?;
     let nodes = timings.last().map_or(0, |last| last.nodes);
@@ -60,7 +64,11 @@ pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &C
     let lowering = Instant::now();
     schedule(&mut program, &target.vector_isa());
     update_in_place(&mut program, facts.states);
-    let mut compiled = Compiled::from_program(program, module.parameters, target, facts).map_err(|error| vec![error])?;
+    let compiled = match config.memory {
+        Some(budget) => budget::within(program, module.parameters, target, facts, budget),
+        None => Compiled::from_program(program, module.parameters, target, facts),
+    };
+    let mut compiled = compiled.map_err(|error| vec![error])?;
     timings.push(Timing { pass: "lower", time: lowering.elapsed(), nodes });
     compiled.timings = timings;
     Ok(compiled)
@@ -83,6 +91,7 @@ pub struct Compiled {
     target: CpuTarget,
     facts: ModelFacts,
     timings: Vec<Timing>,
+    recomputed: Option<Recomputed>,
 }
 
 impl Compiled {
@@ -96,7 +105,7 @@ impl Compiled {
         facts: ModelFacts,
     ) -> Result<Compiled, Diagnostic> {
         let plan = plan_program(program, &target.vector_isa())?;
-        Ok(Compiled { plan, parameters, target, facts, timings: Vec::new() })
+        Ok(Compiled { plan, parameters, target, facts, timings: Vec::new(), recomputed: None })
     }
 
     /// What will be emitted. Its program prints as `--emit kernels` shows it.
@@ -107,6 +116,11 @@ impl Compiled {
     /// How long each step took so far.
     pub fn timings(&self) -> &[Timing] {
         &self.timings
+    }
+
+    /// What is computed again to stay within a budget of memory; nothing where all of it fits.
+    pub fn recomputed(&self) -> Option<Recomputed> {
+        self.recomputed
     }
 
     /// What the model will say about itself; without the digest of its weights, which are not computed yet.

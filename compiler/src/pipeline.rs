@@ -2,6 +2,7 @@
 
 use crate::passes::recognise::{self, Recognition};
 use crate::passes::{deduplicate, expand_composites, fold_constants, regions, remove_dead, shrink_products, simplify_movement};
+use crate::schedule::rematerialise::MemoryBudget;
 use crate::schedule::winograd::WinogradUse;
 use kiln_ir::graph::Parameter;
 use kiln_ir::verify::verify_module;
@@ -35,6 +36,8 @@ pub struct Config {
     pub fold: Option<FoldBudget>,
     /// When convolutions are computed in tiles with fewer multiplications.
     pub winograd: WinogradUse,
+    /// How much memory the intermediate values of a step of training may take; values that do not fit are computed again.
+    pub memory: Option<MemoryBudget>,
     /// Verify after every pass, not only in builds with assertions.
     pub verify: bool,
 }
@@ -63,6 +66,7 @@ impl Default for Config {
             keep: BTreeSet::new(),
             fold: Some(FoldBudget::default()),
             winograd: WinogradUse::default(),
+            memory: None,
             verify: false,
         }
     }

@@ -32,18 +32,37 @@ impl Weights {
             return map_file(path, declared);
         }
         match &declared.location {
+            WeightsLocation::Tail | WeightsLocation::External(_) => Weights::outside(declared, "--weights FILE"),
             _ if declared.bytes == 0 => Ok(Weights::Embedded),
             WeightsLocation::Embedded if descriptor.weights.is_null() => {
                 Err(Diagnostic::new("weights", "the artefact should embed its weights, but holds none").help("compile the model again"))
             }
             WeightsLocation::Embedded => Ok(Weights::Embedded),
+        }
+    }
+
+    /// Those that are behind the executable in its file, or in a file beside it; `option` is how else to say where.
+    ///
+    /// Errors: as [`Weights::find`].
+    pub fn outside(declared: &WeightsDecl, option: &str) -> Result<Weights, Diagnostic> {
+        match &declared.location {
+            WeightsLocation::Embedded => Ok(Weights::Embedded),
+            _ if declared.bytes == 0 => Ok(Weights::Embedded),
             WeightsLocation::Tail => map_tail(&own_executable(), declared),
             WeightsLocation::External(name) => {
                 let beside = env::current_exe().ok().and_then(|exe| exe.parent().map(|directory| directory.join(name)));
                 let path = beside.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(name));
                 map_file(&path, declared)
-                    .map_err(|error| error.help(format!("keep {name} beside the executable, or say where it is with --weights FILE")))
+                    .map_err(|error| error.help(format!("keep {name} beside the executable, or say where it is with {option}")))
             }
+        }
+    }
+
+    /// The bytes of what is not in the object itself; none where it is.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Weights::Embedded => &[],
+            Weights::Mapped(map) => map,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Networks that are trained here: compiled, driven over data, written as programs.
 
 use kiln::artifact::describe::ModelFacts;
+use kiln::artifact::write::WeightsChoice;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
 use kiln::frontend::model::{Language, Model, parse};
 use kiln::pipeline::Config;
@@ -37,7 +38,7 @@ pub fn train_on(model: &Model, data: &DataOptions, out: &Path, options: TrainOpt
     let pool = ThreadPool::new(2);
     let [step, evaluation, trace] = compiled(&plan).load(&pool).expect("it loads");
     let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
-    let trainer = Trainer { recipe: plan.recipe, functions };
+    let trainer = Trainer { recipe: plan.recipe, functions, start: None };
     let options = TrainOptions { data: data.clone(), out: out.to_path_buf(), ..options };
     let mut told = Vec::new();
     train(trainer, &options, &pool, &mut told).map_err(|failure| format!("{failure:?}"))?;
@@ -52,7 +53,7 @@ pub fn run_here(model: &Model, data: &Path, out: &Path, options: TrainOptions) -
 /// Writes the trainer as a program.
 pub fn write_trainer(model: &Model, program: &Path) {
     let plan = planned(model);
-    compiled(&plan).write(&plan.recipe, program, &ThreadPool::new(2)).unwrap_or_else(|error| panic!("{error}"));
+    compiled(&plan).write(&plan.recipe, None, WeightsChoice::Embed, program, &ThreadPool::new(2)).unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// An array of the first of these values.

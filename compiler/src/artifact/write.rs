@@ -105,7 +105,7 @@ pub fn write_artifact(parts: &ArtifactParts, kind: ArtifactKind, choice: Weights
     let write_object = |file: &mut dyn Write| object.write_stream(file).map_err(io_error);
     match kind {
         ArtifactKind::Executable => link_executable(out, &[&write_object], |file| match signature.weights.location {
-            WeightsLocation::Tail => append_weights(file, parts.weights, digest),
+            WeightsLocation::Tail => append(file, bytes, digest, |file| file.write_all(parts.weights)),
             WeightsLocation::Embedded | WeightsLocation::External(_) => Ok(()),
         })?,
         ArtifactKind::Object => write_file(out, write_object)?,
@@ -128,6 +128,39 @@ pub struct TrainerParts<'a> {
     pub trace: ArtifactParts<'a>,
     /// How they are driven, as JSON.
     pub recipe: &'a str,
+    /// What follows the program in its file: see [`start_of`].
+    pub tail: Option<&'a Path>,
+}
+
+/// Where a trainer at `out` will have the parameters of this file, which it begins with. External ones are put there.
+///
+/// Errors: `file`.
+pub fn start_of(file: &Path, name: &str, choice: WeightsChoice, out: &Path) -> Result<WeightsDecl, Diagnostic> {
+    let failed = |error: io::Error| file_error("read", file, &error);
+    let mut digest = Sha256::new();
+    let bytes = File::open(file).and_then(|mut file| io::copy(&mut file, &mut Hashing(&mut digest))).map_err(failed)?;
+    let location = match choice {
+        WeightsChoice::Embed => WeightsLocation::Tail,
+        WeightsChoice::External => {
+            let beside = format!("{name}.start.safetensors");
+            write_file(&out.with_file_name(&beside), |sink| io::copy(&mut File::open(file)?, sink).map(drop))?;
+            WeightsLocation::External(beside)
+        }
+    };
+    Ok(WeightsDecl { bytes, sha256: hexadecimal(&digest.finalize()), location })
+}
+
+struct Hashing<'a>(&'a mut Sha256);
+
+impl Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Writes a program that trains.
@@ -144,12 +177,17 @@ pub fn write_trainer(trainer: &TrainerParts, out: &Path) -> Result<(), Diagnosti
         let decl = WeightsDecl { bytes: parts.weights.len() as u64, sha256, location: WeightsLocation::Embedded };
         describe(&parts.plan.program, parts.facts, parts.target.features(), decl)
     };
-    let TrainerParts { step, evaluation, trace, recipe } = trainer;
+    let TrainerParts { step, evaluation, trace, recipe, tail } = trainer;
     let [of_step, of_evaluation, of_trace] = [step, evaluation, trace].map(described);
     let main = Main::Train { step: &of_step.name, trace: &of_trace.name, recipe };
     let objects = [object(step, &of_step, Main::None)?, object(evaluation, &of_evaluation, main)?, object(trace, &of_trace, Main::None)?];
     let [first, second, third] = objects.each_ref().map(|bytes| move |file: &mut dyn Write| file.write_all(bytes));
-    link_executable(out, &[&first, &second, &third], |_| Ok(()))
+    link_executable(out, &[&first, &second, &third], |program| {
+        let Some(tail) = tail else { return Ok(()) };
+        let mut digest = Sha256::new();
+        let bytes = io::copy(&mut File::open(tail)?, &mut Hashing(&mut digest))?;
+        append(program, bytes, digest.finalize().into(), |program| io::copy(&mut File::open(tail)?, program).map(drop))
+    })
 }
 
 /// The header lies beside the artefact, under the model's name: programs include what they call.
@@ -174,13 +212,13 @@ fn write_library(out: &Path, member: &str, write_object: impl Fn(&mut dyn Write)
     rename_into_place(&library, out)
 }
 
-/// Puts weights and their footer behind a program.
-fn append_weights(file: &mut File, weights: &[u8], sha256: [u8; 32]) -> io::Result<()> {
+/// Puts so many bytes of weights, which `content` writes, and their footer behind a program.
+fn append(file: &mut File, bytes: u64, sha256: [u8; 32], content: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let end = file.seek(SeekFrom::End(0))?;
     let offset = end.next_multiple_of(TAIL_ALIGNMENT);
     file.write_all(&vec![0; (offset - end) as usize])?;
-    file.write_all(weights)?;
-    file.write_all(&WeightsFooter { offset, bytes: weights.len() as u64, sha256 }.encode())
+    content(file)?;
+    file.write_all(&WeightsFooter { offset, bytes, sha256 }.encode())
 }
 
 fn io_error(error: Box<dyn std::error::Error>) -> io::Error {

@@ -6,6 +6,7 @@ use kiln::egraph::saturate::Limits;
 use kiln::passes::recognise::Recognition;
 use kiln::pipeline::Config;
 use kiln::rewrites::rules;
+use kiln::schedule::rematerialise::MemoryBudget;
 use kiln::schedule::winograd::WinogradUse;
 use std::path::PathBuf;
 
@@ -39,13 +40,21 @@ pub enum Command {
     Inspect(InspectArgs),
     Explain(ExplainArgs),
     Check(CheckArgs),
-    /// Print the JSON schema of model files, by which editors complete and check them
-    ///
-    /// Examples:
-    ///
-    ///   kiln schema > kiln.schema.json          and in net.toml, first line: #:schema ./kiln.schema.json
-    #[command(verbatim_doc_comment)]
-    Schema,
+    Schema(SchemaArgs),
+}
+
+/// Print the JSON schema of model files, by which editors complete and check them
+///
+/// Examples:
+///
+///   kiln schema > kiln.schema.json          and in net.toml, first line: #:schema ./kiln.schema.json
+///   kiln schema --tuning > tune.schema.json
+#[derive(ClapArgs, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct SchemaArgs {
+    /// Of the files that --config names, with tables [train] and [fine_tune]
+    #[arg(long)]
+    pub tuning: bool,
 }
 
 /// How a model is read.
@@ -104,6 +113,22 @@ impl RewriteArgs {
     }
 }
 
+/// How much memory a step of training may take.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct MemoryArgs {
+    /// Let the intermediate values of a step take at most so much memory (512MB, 1.5GiB), at the batch size of training: what does not
+    /// fit is computed again in the backward pass, to the same bits
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub memory: Option<i64>,
+}
+
+impl MemoryArgs {
+    /// The configuration with this budget, for steps on so many threads.
+    pub fn within(&self, config: Config, workers: usize) -> Config {
+        Config { memory: self.memory.map(|bytes| MemoryBudget { bytes, workers }), ..config }
+    }
+}
+
 /// Compile a model to an executable, an object, a library, or a readable stage on the way
 ///
 /// Examples:
@@ -114,6 +139,7 @@ impl RewriteArgs {
 ///   kiln compile bert.onnx -o bert --weights external       weights in bert.weights beside it
 ///   kiln compile net.onnx -o - --emit graph --after fold_constants
 ///   kiln compile net.toml -o train_net --emit trainer       a program that trains: ./train_net --data data --out trained
+///   kiln compile net.onnx --config tune.toml -o tune --emit trainer    one that begins with the weights of the file
 ///   kiln compile net.toml -o step.o --emit obj --function train-step
 ///   kiln compile net.onnx -o net.rs --emit rust             a Rust module with typed methods, and libnet.a beside it
 #[derive(ClapArgs, Debug)]
@@ -123,6 +149,8 @@ pub struct CompileArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub rewrites: RewriteArgs,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// Where to write it; `-` is standard output (for text)
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
@@ -297,6 +325,7 @@ pub struct RunArgs {
 ///
 ///   kiln train net.toml --data data/ --out trained/
 ///   kiln train net.toml --data data/ --out trained/ --epochs 20 --seed 7 --resume
+///   kiln train net.toml --data data/ --out trained/ --batch 256 --memory 512MB
 ///   kiln train net.keras --data data/ --out trained/               from the weights in the file
 ///   kiln train net.onnx --config tune.toml --data data/ --out tuned/    from the weights in the file, by [train] and [fine_tune]
 ///   kiln compile net.toml --parameters trained/model.safetensors -o net
@@ -307,6 +336,8 @@ pub struct TrainArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub rewrites: RewriteArgs,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     #[command(flatten)]
     pub data: DataArgs,
     /// The directory for what comes out
@@ -377,6 +408,7 @@ pub enum DataPart {
 ///
 ///   kiln eval net.toml --data data/ --parameters trained/model.safetensors
 ///   kiln eval net.toml --data new.csv --part all --parameters trained/model.safetensors --json
+///   kiln eval net.toml --data data/ --parameters trained/model.safetensors --report wrong.html
 ///   kiln eval net.keras --data data/                               the weights in the file
 #[derive(ClapArgs, Debug)]
 #[command(verbatim_doc_comment)]
@@ -396,6 +428,9 @@ pub struct EvalArgs {
     /// The seed that the network was trained with, if it is not that of the model file
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    /// Write a page about it: which classes are confused, which samples are most wrong, what the network is made of
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
     /// Threads at most
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
@@ -474,6 +509,7 @@ pub struct ExportArgs {
 ///   kiln bench resnet50.onnx --threads 1
 ///   kiln bench bert.onnx --dim batch=8 --inputs in.npz --seconds 10 --json
 ///   kiln bench net.toml --train-step --inputs batch.npz
+///   kiln bench net.toml --train-step --inputs batch.npz --memory 512MB    what computing values again costs
 #[derive(ClapArgs, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct BenchArgs {
@@ -481,6 +517,8 @@ pub struct BenchArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub rewrites: RewriteArgs,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     #[command(flatten)]
     pub inputs: InputArgs,
     /// Threads at most
@@ -623,6 +661,27 @@ fn dim(text: &str) -> Result<(String, i64), String> {
     Ok((name.to_string(), size))
 }
 
+/// A number of bytes, with a unit of SI or IEC.
+fn bytes(text: &str) -> Result<i64, String> {
+    let wrong = || format!("expected a size such as 512MB, 1.5GiB or 1000000, got `{text}`");
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "t" | "tb" => 1e12,
+        "kib" => f64::from(1 << 10),
+        "mib" => f64::from(1 << 20),
+        "gib" => f64::from(1 << 30),
+        "tib" => (1i64 << 40) as f64,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = text[..digits].parse().map_err(|_| wrong())?;
+    let bytes = number * unit;
+    if (1.0..1e18).contains(&bytes) { Ok(bytes as i64) } else { Err(wrong()) }
+}
+
 fn rule(text: &str) -> Result<String, String> {
     let names: Vec<&str> = rules(Freedom::Approximation).into_iter().map(|rule| rule.name).collect();
     match kiln_ir::diagnostic::nearest(text, names.iter().copied()) {
@@ -649,6 +708,13 @@ fn positive(text: &str) -> Result<f64, String> {
 mod tests {
     use super::Args;
     use clap::CommandFactory;
+
+    #[test]
+    fn sizes_have_units() {
+        let sizes = ["512MB", "1.5GiB", "1000000", "2 g", "0MB", "-1MB", "1XB", "MB", "1e30GB"].map(super::bytes);
+        assert_eq!(sizes[..4], [Ok(512_000_000), Ok(1_610_612_736), Ok(1_000_000), Ok(2_000_000_000)]);
+        assert!(sizes[4..].iter().all(Result::is_err), "{sizes:?}");
+    }
 
     #[test]
     fn the_arguments_are_consistent() {

@@ -49,6 +49,9 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if args.train_step {
         return super::bench_step::bench_step(args, out);
     }
+    if args.memory.memory.is_some() {
+        return Err(Failure::Usage("--memory is for steps of training: with --train-step".to_string()));
+    }
     let options = input_options(&args.inputs);
     let pool = ThreadPool::new(threads(args.threads));
     let begin = Instant::now();

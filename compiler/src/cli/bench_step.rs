@@ -10,6 +10,7 @@ use kiln::backend::cpu::breakdown::{KernelTime, kernel_times, observe};
 use kiln::backend::cpu::entry::Place;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
 use kiln::schedule::memory::live_bytes;
+use kiln::schedule::rematerialise::Recomputed;
 use kiln_ir::{Diagnostic, Graph, Symbol};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::bench::{Limits, Measurement, measure};
@@ -39,6 +40,9 @@ struct Answer {
     arena_bytes: i64,
     /// The least that any arrangement of the intermediate values takes.
     live_bytes: Option<i64>,
+    /// What is computed again to stay within --memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recomputed: Option<Recomputed>,
     /// Memory of parameters and of what the optimiser remembers.
     state_bytes: usize,
     /// The loss of the first steps.
@@ -69,7 +73,8 @@ pub fn bench_step(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> 
     let target = CpuTarget::host(CpuLevel::Native)?;
     let facts = ModelFacts { usual_sizes: sizes_of(graph, &batch), ..trainable.facts.clone() };
     let compiling = Instant::now();
-    let compiled = plan.compile(&target, &facts, &args.rewrites.config())?;
+    let config = args.memory.within(args.rewrites.config(), pool.workers());
+    let compiled = plan.compile(&target, &facts, &config)?;
     let [step, evaluation, trace] = compiled.load(&pool)?;
     let compile_ms = (imported + compiling.elapsed()).as_secs_f64() * 1e3;
 
@@ -98,6 +103,7 @@ pub fn bench_step(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> 
         compile_ms,
         arena_bytes: timed.arena_bytes(),
         live_bytes,
+        recomputed: compiled.step.recomputed(),
         state_bytes: timed.fixed().iter().chain(timed.states()).map(|array: &Array| array.bytes().len()).sum(),
         losses,
         kernels,
@@ -113,6 +119,9 @@ pub fn bench_step(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> 
     writeln!(out, "compiled in {compile_ms:.0} ms; arena {} bytes, states {} bytes", answer.arena_bytes, answer.state_bytes)?;
     if let Some(least) = answer.live_bytes {
         writeln!(out, "no arrangement of the intermediate values takes less than {least} bytes")?;
+    }
+    if let Some(recomputed) = answer.recomputed {
+        writeln!(out, "{recomputed}")?;
     }
     let (first, last) = (answer.losses[0], answer.losses[TOLD - 1]);
     writeln!(out, "loss {first:.4} at first, {last:.4} at step {TOLD}")?;

@@ -24,7 +24,10 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if args.after.is_some() && args.emit != Emit::Graph {
         return Err(Failure::Usage("--after PASS goes with --emit graph".to_string()));
     }
-    let config = args.rewrites.config();
+    if args.memory.memory.is_some() && args.emit != Emit::Trainer && args.function != Function::TrainStep {
+        return Err(Failure::Usage("--memory is for steps of training: --emit trainer, or --function train-step".to_string()));
+    }
+    let config = args.memory.within(args.rewrites.config(), threads(None));
     let progress = Progress::start();
     progress.say("reading the model");
     if args.emit == Emit::Trainer {
@@ -79,6 +82,13 @@ fn only_other_kinds() -> Failure {
     Failure::Usage("a program predicts (--emit exe) or trains (--emit trainer); --function is for other kinds".into())
 }
 
+fn weights(args: &CompileArgs) -> WeightsChoice {
+    match args.weights {
+        Weights::Embed => WeightsChoice::Embed,
+        Weights::External => WeightsChoice::External,
+    }
+}
+
 fn needs_a_file() -> Failure {
     Failure::Usage("an artefact needs a file: -o FILE".to_string())
 }
@@ -104,8 +114,10 @@ fn load(args: &CompileArgs) -> Result<(Loaded, Option<Start>), Failure> {
         true => Some((plan.recipe.fixed.len(), plan.first_values(&trainable.model)?)),
         false => None,
     };
+    // A budget is kept at the size of batches that the file names.
+    let facts = if args.memory.memory.is_some() { plan.with_usual_sizes(&trainable.facts) } else { trainable.facts };
     let (module, states) = if steps { (plan.step, plan.recipe.states.len()) } else { (plan.evaluation, 0) };
-    let facts = ModelFacts { name: module.name.clone(), states, ..trainable.facts };
+    let facts = ModelFacts { name: module.name.clone(), states, ..facts };
     Ok((Loaded { module, facts, losses: Vec::new() }, start))
 }
 
@@ -117,19 +129,12 @@ fn write_trainer(args: &CompileArgs, config: &Config) -> Result<(), Failure> {
     if args.output == Path::new("-") {
         return Err(needs_a_file());
     }
-    if args.model.parameters.is_some() {
-        return Err(Failure::Usage(
-            "a trainer begins with the parameters that it is given when it runs: ./trainer --parameters FILE".into(),
-        ));
-    }
     let trainable = model::read_trainable(&args.model)?;
-    if args.model.config.is_some() && trainable.has_values() {
-        let message = "a trainer does not carry the values that the file of a network has".to_string();
-        return Err(Failure::Usage(format!("{message}: fine-tune it with kiln train, or compile --function train-step")));
-    }
     let plan = trainable.plan()?;
     let compiled = plan.compile(&target(args)?, &trainable.facts, config)?;
-    Ok(compiled.write(&plan.recipe, &args.output, &ThreadPool::new(threads(None)))?)
+    let folder = tempfile::tempdir()?;
+    let start = trainable.start(&args.model, folder.path())?;
+    Ok(compiled.write(&plan.recipe, start.as_deref(), weights(args), &args.output, &ThreadPool::new(threads(None)))?)
 }
 
 fn write_rust(compiled: &Compiled, start: Option<&Start>, args: &CompileArgs) -> Result<(), Failure> {
@@ -147,11 +152,7 @@ fn write(compiled: &Compiled, kind: ArtifactKind, args: &CompileArgs) -> Result<
     if args.output == Path::new("-") {
         return Err(needs_a_file());
     }
-    let weights = match args.weights {
-        Weights::Embed => WeightsChoice::Embed,
-        Weights::External => WeightsChoice::External,
-    };
-    compiled.write(kind, weights, &args.output, &ThreadPool::new(threads(None)))?;
+    compiled.write(kind, weights(args), &args.output, &ThreadPool::new(threads(None)))?;
     Ok(())
 }
 

@@ -26,6 +26,7 @@ pub fn eval(args: &EvalArgs, out: &mut dyn Write) -> Result<(), Failure> {
         parameters,
         batch: args.batch,
         seed: args.seed,
+        report: args.report.clone(),
         json: args.json,
     };
     Ok(evaluate(plan.recipe, evaluation.model(), &options, &pool, out)?)

@@ -28,6 +28,7 @@ mod train;
 use args::{Args, Command};
 use clap::Parser;
 use failure::Failure;
+use kiln::frontend::model::schema::{schema, tuning_schema};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -68,7 +69,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Inspect(args) => inspect::inspect(&args, out),
         Command::Explain(args) => explain::explain(&args, out),
         Command::Check(args) => check::check(&args, out),
-        Command::Schema => Ok(writeln!(out, "{}", kiln::frontend::model::schema::schema())?),
+        Command::Schema(args) => Ok(writeln!(out, "{}", if args.tuning { tuning_schema() } else { schema() })?),
         Command::Test(args) => test_cases::test(&args, out),
     }
 }

@@ -119,14 +119,19 @@ pub struct Trainable {
 
 impl Trainable {
     /// Whether the file of the network has values.
-    pub fn has_values(&self) -> bool {
+    fn has_values(&self) -> bool {
         self.model.module.parameters.values().any(|parameter| parameter.value.is_some())
     }
 
-    /// Writes the parameters that training begins with into `folder`, if the file of the network has values; gives their file.
+    /// The file of the parameters that training begins with: the one that was asked for, else one in `folder` with the values of the
+    /// network's own file; with adapters, which no such file has, always one in `folder`. None where nothing has values.
     ///
-    /// Errors: `file`, `memory`.
-    pub fn start(&self, folder: &Path) -> Result<Option<PathBuf>, Vec<Diagnostic>> {
+    /// Errors: `file`, `memory`; `checkpoint` for a file of another network.
+    pub fn start(&self, args: &ModelArgs, folder: &Path) -> Result<Option<PathBuf>, Vec<Diagnostic>> {
+        if let Some(path) = args.parameters.as_ref().filter(|_| self.model.adapters.is_empty()) {
+            self.model.trained(path)?;
+            return Ok(Some(path.clone()));
+        }
         if !self.has_values() {
             return Ok(None);
         }
@@ -139,7 +144,10 @@ impl Trainable {
     ///
     /// Errors: there are none; `file`, `memory`.
     pub fn parameters(&self, args: &ModelArgs, folder: &Path) -> Result<PathBuf, Vec<Diagnostic>> {
-        let file = if args.parameters.is_some() { args.parameters.clone() } else { self.start(folder)? };
+        let file = match &args.parameters {
+            Some(path) => Some(path.clone()),
+            None => self.start(args, folder)?,
+        };
         file.ok_or_else(|| {
             let error = Diagnostic::new("usage_parameters", format!("{} has no parameters of its own", args.model.display()));
             vec![error.help("--parameters trained/model.safetensors names those that training left")]

@@ -23,12 +23,16 @@ pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let mut plan = trainable.plan()?;
     plan.recipe.schedule.batch = args.batch.unwrap_or(plan.recipe.schedule.batch);
     let folder = tempfile::tempdir()?;
-    let start = trainable.start(folder.path())?;
-    let compiled = plan.compile(&CpuTarget::host(CpuLevel::Native)?, &trainable.facts, &args.rewrites.config())?;
+    let start = if args.resume && !adapts { None } else { trainable.start(&args.model, folder.path())? };
+    let config = args.memory.within(args.rewrites.config(), pool.workers());
+    let compiled = plan.compile(&CpuTarget::host(CpuLevel::Native)?, &trainable.facts, &config)?;
     let [step, evaluation, trace] = compiled.load(&pool)?;
     if !args.json {
         for what in &trainable.left_out {
             writeln!(out, "left out: {what}")?;
+        }
+        if let Some(recomputed) = compiled.step.recomputed() {
+            writeln!(out, "{recomputed}")?;
         }
     }
     let options = TrainOptions {
@@ -38,7 +42,7 @@ pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
         batch: args.batch,
         seed: args.seed,
         learning_rate: args.learning_rate,
-        parameters: if adapts { start } else { args.model.parameters.clone().or(start) },
+        parameters: start,
         resume: args.resume,
         overwrite: args.overwrite,
         checkpoint_seconds: Some(args.checkpoint_seconds),
@@ -46,7 +50,7 @@ pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
         json: args.json,
     };
     let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
-    let trainer = Trainer { recipe: plan.recipe, functions };
+    let trainer = Trainer { recipe: plan.recipe, functions, start: None };
     kiln_runtime::training::run::train(trainer, &options, &pool, out)?;
     if !args.json {
         let (model, parameters) = (args.model.model.display(), args.out.join("model.safetensors"));

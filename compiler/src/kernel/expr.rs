@@ -2,7 +2,7 @@
 
 use super::BufferId;
 use kiln_ir::{DType, Dim, Symbol};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Index of an expression in its kernel's [`Exprs`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -266,6 +266,18 @@ impl Exprs {
             }
         }
         if expr.dtype == dtype { id } else { self.add(dtype, ExprKind::Cast(id)) }
+    }
+
+    /// Loads from other buffers in place of those that `names` lists; ids stay.
+    pub fn rename_buffers(&mut self, names: &BTreeMap<BufferId, BufferId>) {
+        for expr in &mut self.list {
+            if let ExprKind::Load(access) = &mut expr.kind
+                && let Some(name) = names.get(&access.buffer)
+            {
+                access.buffer = *name;
+            }
+        }
+        self.known = self.list.iter().enumerate().map(|(at, expr)| (expr.clone(), ExprId(at as u32))).collect();
     }
 
     /// The operands of an expression, those inside offsets included.

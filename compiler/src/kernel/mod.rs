@@ -18,6 +18,7 @@ pub mod eval;
 mod expr;
 mod prepare_budget;
 mod print;
+mod rename;
 mod touch;
 
 pub use axes::{row_major, unravelled};

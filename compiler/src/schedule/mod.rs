@@ -4,6 +4,7 @@ pub mod in_place;
 pub mod layout;
 pub mod lifetime;
 pub mod memory;
+pub mod rematerialise;
 mod rows;
 #[cfg(test)]
 mod testing;

@@ -2,7 +2,8 @@
 
 use super::plan::TrainingPlan;
 use crate::artifact::describe::ModelFacts;
-use crate::artifact::write::{TrainerParts, write_trainer};
+use crate::artifact::names::symbol_name;
+use crate::artifact::write::{TrainerParts, WeightsChoice, start_of, write_trainer};
 use crate::backend::cpu::jit::Predictor;
 use crate::backend::cpu::target::CpuTarget;
 use crate::compile::{Compiled, compile};
@@ -28,9 +29,11 @@ impl TrainingPlan {
     /// Errors: as [`compile`].
     pub fn compile(&self, target: &CpuTarget, facts: &ModelFacts, config: &Config) -> Result<CompiledTrainer, Vec<Diagnostic>> {
         let facts = self.with_usual_sizes(facts);
-        let of = |module: &Module, states| compile_function(module, states, target, &facts, config);
-        let step = of(&self.step, self.recipe.states.len())?;
-        Ok(CompiledTrainer { step, evaluation: of(&self.evaluation, 0)?, trace: of(&self.trace, 0)? })
+        let step = compile_function(&self.step, self.recipe.states.len(), target, &facts, config)?;
+        // Without a backward pass there is nothing to compute again.
+        let config = Config { memory: None, ..config.clone() };
+        let of = |module: &Module| compile_function(module, 0, target, &facts, &config);
+        Ok(CompiledTrainer { step, evaluation: of(&self.evaluation)?, trace: of(&self.trace)? })
     }
 
     /// The same of the evaluation alone.
@@ -41,7 +44,7 @@ impl TrainingPlan {
     }
 
     /// The facts, where nothing else is said with batches of the recipe's size.
-    fn with_usual_sizes(&self, facts: &ModelFacts) -> ModelFacts {
+    pub fn with_usual_sizes(&self, facts: &ModelFacts) -> ModelFacts {
         let mut facts = facts.clone();
         facts.usual_sizes.entry(Symbol::new("batch")).or_insert(i64::from(self.recipe.schedule.batch.max(1)));
         facts
@@ -60,13 +63,24 @@ fn compile_function(
 }
 
 impl CompiledTrainer {
-    /// Writes a program that trains, with the recipe inside. Errors: `memory`, `file`, `linker`.
-    pub fn write(&self, recipe: &Recipe, out: &Path, pool: &ThreadPool) -> Result<(), Diagnostic> {
+    /// Writes a program that trains, with the recipe inside; it begins with the parameters in the file `start`, if there is one, which go
+    /// where `weights` says. Errors: `memory`, `file`, `linker`.
+    pub fn write(
+        &self,
+        recipe: &Recipe,
+        start: Option<&Path>,
+        weights: WeightsChoice,
+        out: &Path,
+        pool: &ThreadPool,
+    ) -> Result<(), Diagnostic> {
+        let start_of = |file: &Path| start_of(file, &symbol_name(&recipe.name), weights, out);
+        let recipe = &Recipe { start: start.map(start_of).transpose()?, ..recipe.clone() };
         let recipe = serde_json::to_string(recipe).unwrap_or_else(|error| panic!("recipe: {error}"));
         let functions = [&self.step, &self.evaluation, &self.trace];
         let images = [functions[0].weights(pool)?, functions[1].weights(pool)?, functions[2].weights(pool)?];
         let [step, evaluation, trace] = [0, 1, 2].map(|at| functions[at].artifact_parts(&images[at]));
-        write_trainer(&TrainerParts { step, evaluation, trace, recipe: &recipe }, out)
+        let tail = start.filter(|_| weights == WeightsChoice::Embed);
+        write_trainer(&TrainerParts { step, evaluation, trace, recipe: &recipe, tail }, out)
     }
 
     /// The functions in the memory of this process: step, evaluation, trace. Errors: `cpu_host`, `memory`.

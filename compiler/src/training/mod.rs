@@ -15,6 +15,7 @@ mod plan;
 mod start;
 mod states;
 mod step;
+mod summary;
 mod trace;
 mod update;
 

@@ -5,6 +5,7 @@ use super::evaluation::evaluation;
 use super::objective::{Lengths, Term, targets, terms};
 use super::states::States;
 use super::step::train_step;
+use super::summary::summary;
 use super::trace::trace;
 use crate::frontend::model::Model;
 use kiln_ir::artifact::{AudioInput, CtcOutput, ImageInput, Layout};
@@ -103,6 +104,8 @@ pub fn plan(model: &Model, config: &TrainingConfig) -> Result<TrainingPlan, Vec<
         fixed: states.fixed,
         states: states.changing,
         layers,
+        start: None,
+        summary: summary(network),
         schedule: config.schedule.clone(),
         metrics,
         early_stopping: config.early_stopping,

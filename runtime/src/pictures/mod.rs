@@ -1,9 +1,11 @@
 //! Pictures become input tensors as the signature says, or as its shape suggests.
 
 mod decode;
+mod encode;
 mod resample;
 
 pub use decode::{Picture, decode};
+pub use encode::{data_address, pixels_of, png, png_of};
 
 use crate::arrays::Array;
 use kiln_ir::artifact::{Extent, ImageInput, Layout, Resize, Signature, TensorDecl};

@@ -79,10 +79,15 @@ pub fn load<'a>(path: &Path, slots: impl IntoIterator<Item = &'a Slot>) -> Resul
     // SAFETY: what Kiln writes is replaced by renaming, never changed; as with every mapped file, no other program may shorten it
     // while it is read, which takes no longer than this function.
     let bytes = unsafe { Mmap::map(&file) }.map_err(|error| file_error("read", path, &error))?;
-    let wrong = |text: String| Diagnostic::new("checkpoint", format!("{}: {text}", path.display()));
+    read(&path.display().to_string(), &bytes, slots)
+}
+
+/// Reads them from the bytes of such a file, which diagnostics call `place`. Errors: `checkpoint`.
+pub fn read<'a>(place: &str, bytes: &[u8], slots: impl IntoIterator<Item = &'a Slot>) -> Result<(Vec<Array>, String), Diagnostic> {
+    let wrong = |text: String| Diagnostic::new("checkpoint", format!("{place}: {text}"));
     let damaged = |error: safetensors::SafeTensorError| wrong(format!("this is no whole safetensors file: {error}"));
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    let tensors = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let mut arrays = Vec::new();
     for slot in slots {
         let view = tensors.tensor(&slot.name).map_err(|_| {

@@ -2,11 +2,13 @@
 
 use super::checkpoint::load;
 use super::data::{DataOptions, Wanted, open};
+use super::examined::Examined;
 use super::learnt::Learnt;
 use super::measure::measure;
 use super::parts::{PartName, Parts};
 use super::progress::{grouped, tell_left_out};
 use super::recipe::Recipe;
+use super::report::Report;
 use super::stepper::Evaluator;
 use crate::model::Model;
 use crate::program::Failure;
@@ -29,6 +31,8 @@ pub struct EvaluateOptions {
     pub batch: Option<u32>,
     /// The seed of the training, in place of the recipe's: it says which samples were held back.
     pub seed: Option<u64>,
+    /// Where a page about it goes.
+    pub report: Option<PathBuf>,
     /// Answer in JSON.
     pub json: bool,
 }
@@ -52,9 +56,22 @@ pub fn evaluate(
     let splits = open(&wanted)?;
     let part = Parts::new(&recipe, &splits).choose(options.part)?;
     let mut evaluator = Evaluator::new(evaluation, parameters, pool);
+    let mut examined = options.report.as_ref().map(|_| Examined::new(&recipe, &part, evaluation.signature()));
+    let names = splits.classes.as_deref();
     let measured =
-        measure(&recipe, &mut evaluator, &part, splits.classes.as_deref(), pool.workers() > 1, None)?.expect("nothing interrupts it");
+        measure(&recipe, &mut evaluator, &part, names, pool.workers() > 1, None, examined.as_mut())?.expect("nothing interrupts it");
     let samples = part.samples.len();
+    if let (Some(path), Some(examined)) = (&options.report, &examined) {
+        let facts = vec![
+            ("parameters", options.parameters.display().to_string()),
+            ("data", format!("{} samples of {}", grouped(samples as f64), options.data.place.display())),
+        ];
+        let classes = splits.classes.as_deref().or(evaluation.signature().labels.as_deref());
+        let (history, points) = (&[], &[]);
+        let examined = Some((&measured, examined));
+        Report { name: &recipe.name, what: "evaluation", facts, history, points, best: None, examined, classes, layers: &recipe.summary }
+            .write(path)?;
+    }
     if options.json {
         let metrics: Map<String, Value> = measured.metrics.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
         let left_out = wanted.left_out();

@@ -1,5 +1,6 @@
 //! How good a network is: its loss and the metrics of its recipe over samples.
 
+use super::examined::Examined;
 use super::history::Measured;
 use super::interruption::Interruption;
 use super::loader::each;
@@ -11,7 +12,8 @@ use super::stepper::Evaluates;
 use kiln_ir::Diagnostic;
 use std::ops::ControlFlow;
 
-/// Measures a part of the data, whose classes have these names, batch by batch; with `ahead`, the next batch is read meanwhile. Gives `None` if it was interrupted.
+/// Measures a part of the data, whose classes have these names, batch by batch; with `ahead`, the next batch is read meanwhile;
+/// `examined` looks into each answer. Gives `None` if it was interrupted.
 ///
 /// Errors: data that cannot be read or do not fit; what generated code reports.
 pub fn measure(
@@ -21,6 +23,7 @@ pub fn measure(
     names: Option<&[String]>,
     ahead: bool,
     interruption: Option<&Interruption>,
+    mut examined: Option<&mut Examined>,
 ) -> Result<Option<Measured>, Diagnostic> {
     let spelling = recipe.spelling.as_ref();
     let mut measuring: Vec<Measuring> = recipe.metrics.iter().map(|metric| Measuring::new(*metric, names, spelling)).collect();
@@ -38,6 +41,9 @@ pub fn measure(
             let (loss, outputs) = network.evaluate(data)?;
             sum += loss * batches[at].len() as f64;
             measuring.iter_mut().for_each(|metric| metric.add(outputs, data));
+            if let Some(examined) = &mut examined {
+                examined.add(part, batches[at], outputs, data)?;
+            }
             bar.inc(batches[at].len() as u64);
             Ok::<_, Diagnostic>(ControlFlow::Continue(()))
         },

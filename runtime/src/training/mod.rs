@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`recipe`] (what is known beforehand), [`stepper`] (the compiled functions with their memory), [`data`] (what
 //! they are driven over) with [`parts`], [`order`], [`loader`], [`augment`] and [`vary_sounds`], [`run`] (epoch after epoch) with [`rate`], [`measure`],
-//! [`metrics`], [`entities`] and [`interruption`], [`checkpoint`], [`learnt`] and [`adapters`], [`history`], [`events`] and [`report`] (what is left), [`evaluate`], and [`predict`]
+//! [`metrics`], [`entities`] and [`interruption`], [`checkpoint`], [`learnt`] and [`adapters`], [`history`], [`events`], [`examined`] and [`report`] (what is left), [`evaluate`], and [`predict`]
 //! with [`meaning`] and `tags` (what a trained network is used for), [`program`] (the command line of trainers).
 
 pub mod adapters;
@@ -12,6 +12,7 @@ pub mod data;
 pub mod entities;
 pub mod evaluate;
 pub mod events;
+pub mod examined;
 pub mod history;
 pub mod interruption;
 pub mod learnt;

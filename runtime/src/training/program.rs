@@ -8,11 +8,13 @@ use super::stepper::Functions;
 use crate::model::Model;
 use crate::program::{Failure, arguments, finish, occupy_standard_streams};
 use crate::threads::{ThreadPool, default_workers};
+use crate::weights::Weights;
 use kiln_ir::Diagnostic;
 use kiln_ir::artifact::TrainerDescriptor;
 use lexopt::{Arg, Parser, ValueExt};
 use std::ffi::{OsString, c_char, c_int};
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::slice;
 
 /// What the user asked for.
@@ -22,6 +24,7 @@ struct Command {
     /// Measure what was trained instead of training.
     evaluate: bool,
     part: Option<PartName>,
+    report: Option<PathBuf>,
     threads: Option<usize>,
     help: bool,
     version: bool,
@@ -76,6 +79,7 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, lexopt::E
                 }
                 options.learning_rate = Some(rate);
             }
+            Arg::Long("report") => command.report = Some(parser.value()?.into()),
             Arg::Long("parameters") => options.parameters = Some(parser.value()?.into()),
             Arg::Long("threads") | Arg::Short('t') => command.threads = Some(parser.value()?.parse()?),
             Arg::Long("checkpoint-seconds") => {
@@ -132,6 +136,10 @@ unsafe fn execute(program: &str, command: Command, descriptor: &TrainerDescripto
     if options.resume && options.overwrite {
         return Err(Failure::Usage("--resume goes on with what is there, --overwrite begins anew: one of them".to_owned()));
     }
+    if options.parameters.is_some() && !measures && !recipe.adapters.is_empty() && recipe.start.is_some() {
+        let message = "this trainer has the values that its adapters are for: compile it with others, `kiln compile --parameters FILE`";
+        return Err(Failure::Usage(message.to_owned()));
+    }
     // Checkpoints of adapters are without what they are for.
     if options.resume && options.parameters.is_some() && recipe.adapters.is_empty() {
         return Err(Failure::Usage("--resume goes on with what is there: without --parameters".to_owned()));
@@ -139,14 +147,22 @@ unsafe fn execute(program: &str, command: Command, descriptor: &TrainerDescripto
     if part.is_some() && !measures {
         return Err(Failure::Usage("--part names what to --evaluate on".to_owned()));
     }
+    if command.report.is_some() && !measures {
+        return Err(Failure::Usage("--report goes with --evaluate; training writes report.html into --out".to_owned()));
+    }
     let pool = ThreadPool::new(command.threads.unwrap_or(usize::MAX).clamp(1, default_workers()));
     if measures {
         let TrainOptions { data, batch, seed, json, parameters, .. } = options;
-        let options = EvaluateOptions { data, part, parameters: parameters.unwrap_or_default(), batch, seed, json };
+        let options = EvaluateOptions { data, part, parameters: parameters.unwrap_or_default(), batch, seed, report: command.report, json };
         return evaluate(recipe, &evaluation, &options, &pool, out);
     }
+    let begins = options.parameters.is_none() && (!options.resume || !recipe.adapters.is_empty());
+    let start = match &recipe.start {
+        Some(declared) if begins => Some(Weights::outside(declared, "--parameters FILE")?),
+        _ => None,
+    };
     let functions = Functions { step: &step, evaluation: &evaluation, trace: &trace };
-    train(Trainer { recipe, functions }, &options, &pool, out)
+    train(Trainer { recipe, functions, start: start.as_ref().map(Weights::bytes) }, &options, &pool, out)
 }
 
 fn help(program: &str, recipe: &Recipe) -> String {
@@ -170,12 +186,13 @@ Usage: {program} --data PLACE --out DIR [OPTIONS]
   --batch N                 samples in a step [{batch}]
   --learning-rate RATE      size of the steps [{rate}]
   --seed N                  what first values, order and dropout depend on [{seed}]
-  --parameters FILE         begin with these parameters
+  --parameters FILE         begin with these parameters [{start}]
   --resume                  go on from the checkpoint in DIR
   --overwrite               begin anew although DIR holds a checkpoint
   --checkpoint-seconds S    seconds between checkpoints within an epoch [60]
   --evaluate                measure --parameters instead: loss and metrics on data for tests, or for validation
   --part PART               on this part: train, validation, test, or all samples of data without parts
+  --report FILE.html        and write a page about it: confusion of classes, the worst examples
   -t, --threads N           threads at most [all]
   --json                    tell each epoch as a line of JSON
   -h, --help                this text
@@ -189,5 +206,6 @@ Exit status: 0 success, 1 failure, 2 wrong usage, 130 or 143 interrupted.
         batch = schedule.batch,
         rate = schedule.learning_rate,
         seed = recipe.seed,
+        start = if recipe.start.is_some() { "those that it was compiled with" } else { "those of the seed" },
     )
 }

@@ -1,7 +1,7 @@
 //! How a network is trained, as data: what a compiled trainer carries beside its code, and what model files say about it.
 
 use kiln_ir::DType;
-use kiln_ir::artifact::{CtcOutput, TextInput};
+use kiln_ir::artifact::{CtcOutput, TextInput, WeightsDecl};
 use kiln_ir::initialiser::Initialiser;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,10 @@ pub struct Recipe {
     pub adapters: Vec<Adapter>,
     /// What the trace tells about: inputs and layers, in the order of computation.
     pub layers: Vec<String>,
+    /// Where a trainer has the parameters that it begins with, in the safetensors format; `None`: those of the seed.
+    pub start: Option<WeightsDecl>,
+    /// What the network is made of, for people to read.
+    pub summary: Vec<LayerSummary>,
     /// How the steps follow one another.
     pub schedule: Schedule,
     /// What is measured after each epoch.
@@ -61,6 +65,17 @@ pub struct SoundSlot {
     pub slot: usize,
     /// Samples of a second.
     pub rate: u32,
+}
+
+/// A layer, or an input, as people read it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LayerSummary {
+    /// What it is, and what it is called.
+    pub name: String,
+    /// Type of what it gives: `f32[batch, 10]`.
+    pub gives: String,
+    /// How many numbers its parameters have; those that it shares count where they are used first.
+    pub parameters: usize,
 }
 
 /// What is added to a matrix that stays: `scale` times the product of two narrow ones.

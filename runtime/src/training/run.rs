@@ -2,9 +2,10 @@
 
 use super::adapters::merged;
 use super::augment::augment;
-use super::checkpoint::{Progress, load, save};
+use super::checkpoint::{Progress, load, read, save};
 use super::data::{DataOptions, Dataset, Wanted, open};
 use super::events::EventFile;
+use super::examined::Examined;
 use super::history::{EpochRecord, Measured, Point, write_csv, write_jsonl};
 use super::interruption::Interruption;
 use super::learnt::Learnt;
@@ -25,7 +26,7 @@ use crate::program::Failure;
 use crate::threads::ThreadPool;
 use crate::weights::hexadecimal;
 use kiln_ir::Diagnostic;
-use kiln_ir::artifact::TextInput;
+use kiln_ir::artifact::{Signature, TextInput};
 use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -67,6 +68,8 @@ pub struct Trainer<'m> {
     pub recipe: Recipe,
     /// The functions.
     pub functions: Functions<'m>,
+    /// The file of parameters that it has itself, to begin with where options name none.
+    pub start: Option<&'m [u8]>,
 }
 
 /// What a training goes on from.
@@ -113,7 +116,20 @@ pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, ou
     let (recipe, ahead) = (&trainer.recipe, pool.workers() > 1);
     let labels = splits.classes.clone();
     let learnt = Learnt { name: recipe.name.clone(), labels, vocabulary: wanted.vocabulary().map(<[String]>::to_vec) };
-    let mut run = Run { recipe, options, parts, learnt, stepper, ahead, interruption: None, events: None, progress: Progress::default() };
+    let mut run = Run {
+        recipe,
+        options,
+        parts,
+        learnt,
+        stepper,
+        ahead,
+        interruption: None,
+        events: None,
+        progress: Progress::default(),
+        examined: None,
+        signature: trainer.functions.evaluation.signature(),
+        start: trainer.start,
+    };
     run.begin(out)?;
     if options.signals {
         run.interruption = Some(Interruption::listen()?);
@@ -150,6 +166,12 @@ struct Run<'m, 'r> {
     interruption: Option<Interruption>,
     events: Option<EventFile>,
     progress: Progress,
+    /// The last evaluation, looked into.
+    examined: Option<(Measured, Examined)>,
+    /// Of the evaluation.
+    signature: &'r Signature,
+    /// See [`Trainer::start`].
+    start: Option<&'m [u8]>,
 }
 
 impl Run<'_, '_> {
@@ -171,8 +193,7 @@ impl Run<'_, '_> {
         }
         if !recipe.adapters.is_empty() {
             // Checkpoints are without what adapters are for, so it must be the same again.
-            if let Some(path) = &self.options.parameters {
-                let (fixed, _) = load(path, &recipe.fixed)?;
+            if let Some(fixed) = self.given(&recipe.fixed)? {
                 self.stepper.restore_fixed(fixed);
             }
             self.stepper.fixed().iter().for_each(|array| digest.update(array.bytes()));
@@ -209,8 +230,8 @@ impl Run<'_, '_> {
                 self.progress = progress;
             }
             (_, false) => {
-                if let Some(path) = &self.options.parameters {
-                    self.take_parameters(path, 0)?;
+                if let Some(parameters) = self.given(recipe.fixed.iter().chain(&recipe.states[..recipe.parameters]))? {
+                    self.take_parameters(parameters, 0)?;
                 }
                 // What an earlier training left must not be taken for this one's.
                 for name in [CHECKPOINT, "best.safetensors", "labels.txt"] {
@@ -238,10 +259,20 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// Puts parameters from a file in the place of the present ones, after so many steps; the optimiser remembers what it did.
-    fn take_parameters(&mut self, path: &Path, steps: u64) -> Result<(), Diagnostic> {
+    /// The values of slots in the file that the options name, or else in the trainer's own. Errors: as [`load`].
+    fn given<'s>(&self, slots: impl IntoIterator<Item = &'s Slot>) -> Result<Option<Vec<Array>>, Diagnostic> {
+        let read = match (&self.options.parameters, self.start) {
+            (Some(path), _) => load(path, slots),
+            (None, Some(bytes)) => read("the parameters of this program", bytes, slots),
+            (None, None) => return Ok(None),
+        };
+        read.map(|(arrays, _)| Some(arrays))
+    }
+
+    /// Puts these parameters, those that stay first, in the place of the present ones, after so many steps; the optimiser remembers what
+    /// it did.
+    fn take_parameters(&mut self, mut fixed: Vec<Array>, steps: u64) -> Result<(), Diagnostic> {
         let recipe = self.recipe;
-        let (mut fixed, _) = load(path, recipe.fixed.iter().chain(&recipe.states[..recipe.parameters]))?;
         let mut states = fixed.split_off(recipe.fixed.len());
         for (slot, old) in recipe.states.iter().zip(self.stepper.states()).skip(recipe.parameters) {
             let source = if let Initial::Of(at) = slot.initial { &states[at] } else { old };
@@ -376,9 +407,14 @@ impl Run<'_, '_> {
         let measured = match self.parts.measured() {
             None => None,
             Some(part) => {
-                match measure(recipe, &mut self.stepper, part, self.learnt.labels.as_deref(), self.ahead, self.interruption.as_ref())? {
+                let mut examined = Examined::new(recipe, part, self.signature);
+                let names = self.learnt.labels.as_deref();
+                match measure(recipe, &mut self.stepper, part, names, self.ahead, self.interruption.as_ref(), Some(&mut examined))? {
                     None => return Err(self.interrupted()?),
-                    measured => measured,
+                    Some(measured) => {
+                        self.examined = Some((measured.clone(), examined));
+                        Some(measured)
+                    }
                 }
             }
         };
@@ -502,8 +538,18 @@ impl Run<'_, '_> {
         write_csv(&self.file("history.csv"), &self.progress.history)?;
         write_jsonl(&self.file("history.jsonl"), &self.progress.history)?;
         let Progress { history, points, .. } = &self.progress;
-        Report { name: &self.recipe.name, facts: self.facts(), history, points, best: self.progress.best.map(|(_, epoch)| epoch) }
-            .write(&self.file("report.html"))
+        let report = Report {
+            name: &self.recipe.name,
+            what: "training",
+            facts: self.facts(),
+            history,
+            points,
+            best: self.progress.best.map(|(_, epoch)| epoch),
+            examined: self.examined.as_ref().map(|(measured, examined)| (measured, examined)),
+            classes: self.learnt.labels.as_deref().or(self.signature.labels.as_deref()),
+            layers: &self.recipe.summary,
+        };
+        report.write(&self.file("report.html"))
     }
 
     /// Writes the parameters, and measures them by the test.
@@ -512,7 +558,8 @@ impl Run<'_, '_> {
         let path = self.file("model.safetensors");
         let best = self.file("best.safetensors");
         if best.exists() {
-            self.take_parameters(&best, self.progress.steps)?;
+            let (parameters, _) = load(&best, recipe.fixed.iter().chain(&recipe.states[..recipe.parameters]))?;
+            self.take_parameters(parameters, self.progress.steps)?;
         }
         match recipe.adapters.is_empty() {
             true => save_parameters(recipe, &self.stepper, &self.learnt, &path)?,
@@ -521,16 +568,19 @@ impl Run<'_, '_> {
                 save(&path, tensors.iter().map(|(slot, array)| (*slot, array)), &self.learnt.to_text())?;
             }
         }
-        let tested = match &self.parts.test {
-            None => None,
-            Some(test) => {
-                match measure(recipe, &mut self.stepper, test, self.learnt.labels.as_deref(), self.ahead, self.interruption.as_ref())? {
-                    // The checkpoint of the last epoch stays: the parameters may be those of the best one by now.
-                    None => return Err(self.ended_by_signal()),
-                    tested => tested,
-                }
+        // The report is about the parameters that are written: those of the best epoch may not be the last ones.
+        let again = self.parts.validation.as_ref().filter(|_| best.exists());
+        if let Some(part) = self.parts.test.as_ref().or(again) {
+            let mut examined = Examined::new(recipe, part, self.signature);
+            let names = self.learnt.labels.as_deref();
+            match measure(recipe, &mut self.stepper, part, names, self.ahead, self.interruption.as_ref(), Some(&mut examined))? {
+                // The checkpoint of the last epoch stays: the parameters may be those of the best one by now.
+                None => return Err(self.ended_by_signal()),
+                Some(measured) => self.examined = Some((measured, examined)),
             }
-        };
+        }
+        self.write_report()?;
+        let tested = self.examined.as_ref().map(|(measured, _)| measured).filter(|_| self.parts.test.is_some());
         if self.options.json {
             let best = self.progress.best.map(|(_, epoch)| epoch);
             let answer =

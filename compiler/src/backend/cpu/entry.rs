@@ -116,9 +116,14 @@ impl EntryPlan {
         &self.temporary_bytes + Dim::from(self.temporaries_at())
     }
 
+    /// Size of the arena for that many workers.
+    pub fn arena_bytes(&self, workers: i64) -> Dim {
+        self.scratch_at() + &self.worker_bytes * Dim::from(workers)
+    }
+
     /// Size of the arena for that many workers, when it depends on no symbol.
     pub fn fixed_arena_bytes(&self, workers: i64) -> Option<i64> {
-        (self.scratch_at() + &self.worker_bytes * Dim::from(workers)).as_const()
+        self.arena_bytes(workers).as_const()
     }
 }
 

@@ -1,9 +1,9 @@
 //! What editors know of model files: their JSON schema (draft 7), made of the structs that read them.
 
 use super::file::{Head, Input};
-use super::{layers, train};
+use super::{layers, train, tuning};
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, Schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 /// The schema, as text.
@@ -14,22 +14,12 @@ pub fn schema() -> String {
     for word in ["sequence", "residual"] {
         layers.push(layer(word, object(json!({ "properties": inner, "required": ["layers"] }))));
     }
-    let (settings, words) = train::schemas(&mut generator);
-    let mut train = properties(settings);
-    for (setting, words) in words {
-        let several: Vec<Value> = words.into_iter().map(|(word, schema)| choice(setting, word, schema)).collect();
-        let names: Vec<&str> = several.iter().filter_map(|schema| schema["properties"]["type"]["const"].as_str()).collect();
-        let all: Vec<Value> = [vec![json!({ "enum": names })], several.clone()].concat();
-        let one = json!({ "anyOf": all });
-        let value = if setting == "loss" { json!({ "anyOf": [one, { "type": "array", "minItems": 1, "items": one }] }) } else { one };
-        train.insert(setting.into(), value);
-    }
     let mut file = properties(Head::json_schema(&mut generator));
     let input = Input::json_schema(&mut generator);
     file.insert("input".into(), json!({ "type": "array", "minItems": 1, "items": input }));
     file.insert("layer".into(), json!({ "type": "array", "minItems": 1, "items": { "$ref": "#/definitions/layer" } }));
     file.insert("outputs".into(), names());
-    file.insert("train".into(), json!({ "type": "object", "properties": train, "required": ["loss"], "additionalProperties": false }));
+    file.insert("train".into(), train_table(&mut generator, &[]));
     let whole = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Kiln model file",
@@ -40,6 +30,40 @@ pub fn schema() -> String {
         "definitions": { "layer": { "anyOf": layers } },
     });
     format!("{whole:#}")
+}
+
+/// The schema of files that say how a network of another file is trained on, as text.
+pub fn tuning_schema() -> String {
+    let mut generator = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true).into_generator();
+    let mut file = properties(tuning::Head::json_schema(&mut generator));
+    // Networks of other programs are trained in the types of their files.
+    file.insert("train".into(), train_table(&mut generator, &["precision"]));
+    let fine_tune = properties(tuning::Settings::json_schema(&mut generator));
+    file.insert("fine_tune".into(), json!({ "type": "object", "properties": fine_tune, "additionalProperties": false }));
+    let whole = json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Kiln tuning file",
+        "type": "object",
+        "properties": file,
+        "additionalProperties": false,
+    });
+    format!("{whole:#}")
+}
+
+/// The table `[train]`, but for some settings.
+fn train_table(generator: &mut SchemaGenerator, without: &[&str]) -> Value {
+    let (settings, words) = train::schemas(generator);
+    let mut train = properties(settings);
+    for (setting, words) in words {
+        let several: Vec<Value> = words.into_iter().map(|(word, schema)| choice(setting, word, schema)).collect();
+        let names: Vec<&str> = several.iter().filter_map(|schema| schema["properties"]["type"]["const"].as_str()).collect();
+        let all: Vec<Value> = [vec![json!({ "enum": names })], several.clone()].concat();
+        let one = json!({ "anyOf": all });
+        let value = if setting == "loss" { json!({ "anyOf": [one, { "type": "array", "minItems": 1, "items": one }] }) } else { one };
+        train.insert(setting.into(), value);
+    }
+    train.retain(|setting, _| !without.contains(&setting.as_str()));
+    json!({ "type": "object", "properties": train, "required": ["loss"], "additionalProperties": false })
 }
 
 fn object(value: Value) -> Schema {

@@ -16,6 +16,7 @@ use super::{Language, read_tree};
 use crate::training::config::TrainingConfig;
 use kiln_ir::Diagnostic;
 use kiln_runtime::files::file_error;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::path::Path;
@@ -34,39 +35,50 @@ pub struct Tuning {
 }
 
 /// Dense layers that begin anew, with another number of units.
-#[derive(Deserialize, Clone, PartialEq, Debug)]
+#[derive(Deserialize, JsonSchema, Clone, PartialEq, Debug)]
+#[schemars(deny_unknown_fields)]
 pub struct Replacement {
     /// Names of their parameters, in which `*` stands for anything.
     pub pattern: String,
     /// What they give from now on.
+    #[schemars(range(min = 1))]
     pub units: u32,
 }
 
 /// Low-rank adapters. *Source*: Hu et al. 2021, §4.1.
-#[derive(Deserialize, Clone, PartialEq, Debug)]
+#[derive(Deserialize, JsonSchema, Clone, PartialEq, Debug)]
+#[schemars(deny_unknown_fields)]
 pub struct Adapters {
     /// Names of matrices, in which `*` stands for anything.
     pub pattern: String,
     /// The rank of what is added to each.
+    #[schemars(range(min = 1))]
     pub rank: u32,
     /// What is added is multiplied by `alpha` / `rank`; the rank if left out.
     pub alpha: Option<f64>,
 }
 
-#[derive(Deserialize)]
-struct Head {
+/// The file but for its tables.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Head {
+    /// What first values of new parameters, the order of samples and dropout depend on.
     #[serde(default)]
     seed: u64,
     #[serde(rename = "train")]
+    #[schemars(skip)]
     _train: Option<IgnoredAny>,
     #[serde(rename = "fine_tune")]
+    #[schemars(skip)]
     _fine_tune: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize, Default)]
+/// The table `[fine_tune]`.
+#[derive(Deserialize, JsonSchema, Default)]
 #[serde(default)]
-struct Settings {
+pub(super) struct Settings {
+    /// Dense layers that begin anew.
     replace: Vec<Replacement>,
+    /// Low-rank adapters for matrices that stay.
     adapters: Option<Adapters>,
 }
 
