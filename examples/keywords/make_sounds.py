@@ -1,4 +1,5 @@
-"""Makes sounds to try keywords.toml on, without a download: three "words", tones that rise, fall or go up and down.
+"""Makes sounds to try keywords.toml on, without a download: three artificial "words" under the names of the
+first digits, tones that rise, fall, or go up and down.
 
     python3 make_sounds.py DIRECTORY
 
@@ -14,7 +15,7 @@ import sys
 import wave
 
 RATE = 8000
-WORDS = {"rise": lambda t: 0.8 + 0.6 * t, "fall": lambda t: 1.4 - 0.6 * t, "hill": lambda t: 0.8 + 0.6 * math.sin(math.pi * t)}
+WORDS = {"one": lambda t: 0.7 + 1.6 * t, "two": lambda t: 2.3 - 1.6 * t, "three": lambda t: 0.7 + 1.6 * math.sin(math.pi * t)}
 
 
 def sound(word, pitch, pace):
