@@ -299,8 +299,11 @@ impl Run<'_> {
         answers.samples.iter().enumerate().map(move |(row, sample)| {
             let mut fields = vec![sample.clone()];
             fields.extend(answers.texts.get(row).cloned());
-            for (labels, sure) in answers.labels.iter().flatten() {
-                fields.extend(of_row(labels, row).map(named));
+            let told = answers.labels.iter().zip(&self.meanings).filter_map(|(labels, meaning)| Some((labels.as_ref()?, meaning)));
+            for ((labels, sure), meaning) in told {
+                // A yes or a no is no class.
+                let is_class = matches!(meaning, Meaning::Classes { .. });
+                fields.extend(of_row(labels, row).map(|label| if is_class { named(label) } else { label.to_string() }));
                 fields.extend(sure.iter().flat_map(|sure| of_row(sure, row)).map(|sure| (sure as f32).to_string()));
             }
             let spelled = self.spelled().map(|(at, _)| at);
