@@ -61,6 +61,8 @@ fn signature(location: WeightsLocation) -> Signature {
         audio: None,
         ctc: None,
         states: 0,
+        text: None,
+        scores: None,
     }
 }
 

@@ -161,6 +161,8 @@ fn any_signature_becomes_a_module() {
         image: None,
         audio: None,
         ctc: None,
+        text: None,
+        scores: None,
     };
     let place = tempfile::tempdir().expect("a place for files");
     fs::write(place.path().join("m.rs"), rust_module(&signature, None).expect("known sizes")).expect("it is written");

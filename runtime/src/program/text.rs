@@ -26,8 +26,8 @@ fn read_first(_: &[PathBuf], _: &Signature) -> Result<Vec<Array>, Failure> {
 }
 
 fn help(program: &str, _: &Signature) -> String {
-    format!("  {program} TEXT...                         answer texts, one line each\n") +
-        &format!("  {program} < FILE                          answer the lines of a file\n")
+    format!("  {program} TEXT...                         answer texts, one line each\n")
+        + &format!("  {program} < FILE                          answer the lines of a file\n")
 }
 
 /// Runs the model on each text and prints a line each: the likeliest labels with their confidence, of a tagger each token with its label.

@@ -1,7 +1,7 @@
 //! Samples in memory or in files, and batches of them.
 
-use super::sounds::SoundColumn;
 use super::sequences::Sequences;
+use super::sounds::SoundColumn;
 use super::values::Values;
 use crate::arrays::{Array, element};
 use crate::pictures::pixel_rule;
