@@ -52,10 +52,13 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// Runs a model on what options name, with names for its classes, and prints what it says.
+pub type Answers = fn(&Options, &mut dyn Network, Option<&[String]>, &mut dyn Write) -> Result<(), Failure>;
+
 /// What a program does with sounds, where its model takes some: other programs do not carry it.
 pub struct Sounds {
     /// Runs the model on the sounds that the options name, or on a stream, and prints what it says of them.
-    pub answer: fn(&Options, &mut dyn Network, Option<&[String]>, &mut dyn Write) -> Result<(), Failure>,
+    pub answer: Answers,
     /// The inputs for the first of these files.
     pub read_first: fn(&[PathBuf], &Signature) -> Result<Vec<Array>, Failure>,
     /// Lines for `--help`.
