@@ -48,6 +48,30 @@ fn log_mel_features_are_those_of_torchaudio() {
     }
 }
 
+/// What counts is normalised as if nothing stood behind it, and what does not becomes 0.
+#[test]
+fn padding_does_not_change_what_is_normalised() {
+    let pool = ThreadPool::new(2);
+    let run = |layer: &str, inputs: &[Tensor]| {
+        let all = ["{ name = 'x', shape = ['time', 2] }", "{ name = 'part', shape = [] }"][..inputs.len()].join(", ");
+        let names = ["'x'", "['x', 'part']"][inputs.len() - 1];
+        let text = format!("input = [{all}]\nlayer = [{{ type = 'normalise', inputs = {names}{layer} }}]");
+        let model = parse("test.toml", "test", &text, Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
+        let compiled = compile(&model.module, target, ModelFacts::default(), &Config::default());
+        let predictor = compiled.unwrap_or_else(|errors| panic!("{errors:?}")).predictor(&pool).expect("it loads");
+        predictor.run(inputs, &pool).unwrap_or_else(|error| panic!("{error}"))[0].floats()
+    };
+    let own = [0.5, -1.0, 2.0, 0.25, 1.0, 3.0];
+    let alone = run("", &[Tensor::from_floats(DType::F32, vec![1, 3, 2], own)]);
+    let padded = own.into_iter().chain([7.0; 4]).chain([1.0; 10]);
+    let x = Tensor::from_floats(DType::F32, vec![2, 5, 2], padded);
+    let found = run("", &[x, Tensor::f32(&[2], &[0.6, 0.0])]);
+    assert!(found[..6].iter().zip(&alone).all(|(found, alone)| (found - alone).abs() < 1e-5), "{found:?}, not {alone:?}");
+    // Of a sample without any time, its first step counts, which is its own mean.
+    assert!(found[6..].iter().all(|value| *value == 0.0), "{found:?}");
+}
+
 #[test]
 fn what_does_not_fit_is_told() {
     let refused = |shape: &str, layer: &str| {

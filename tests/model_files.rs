@@ -282,6 +282,9 @@ fn least_settings(word: &str) -> &'static str {
         "multi_head_attention" => "heads = 1\nrotary = true",
         "transformer_encoder" | "transformer_decoder" => "heads = 1\nhidden = 2",
         "activation" => "function = 'softmax'",
+        "stft" | "spectrogram" => "n_fft = 2",
+        "mel" => "n_mels = 1\nsample_rate = 8000",
+        "log_mel" => "n_fft = 2\nn_mels = 1\nsample_rate = 8000",
         _ => "",
     }
 }

@@ -53,12 +53,15 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// Runs a model on what options name, with names for its classes, and prints what it says.
+pub type Answers = fn(&Options, &mut dyn Network, Option<&[String]>, &mut dyn Write) -> Result<(), Failure>;
+
 /// What a program does with a kind of input that other programs need nothing of: sounds, texts.
 pub struct Special {
     /// Whether the options mean it.
     pub is_meant: fn(&Options, &Signature) -> bool,
     /// Runs the model on what the options name, or on standard input, and prints what it says of it.
-    pub answer: fn(&Options, &mut dyn Network, Option<&[String]>, &mut dyn Write) -> Result<(), Failure>,
+    pub answer: Answers,
     /// The inputs for the first of these files.
     pub read_first: fn(&[PathBuf], &Signature) -> Result<Vec<Array>, Failure>,
     /// Lines for `--help`.

@@ -216,9 +216,9 @@ mod tests {
         let text = |language: &Language| labels(&beam_search(&letters, &logs, &Beam { width: 20, language }).0);
         assert_eq!(text(&Language::default()), [1, 1]);
         assert_eq!(text(&Language { words: Some(["ab".to_owned()].into()), ..Language::default() }), [1, 2]);
-        // However unlikely it sounds, it is the only word; and of words that no label begins, none is heard.
+        // However unlikely it sounds, it is the only word; and of words that no label begins, none but spaces is heard.
         assert_eq!(text(&Language { words: Some(["ba".to_owned()].into()), ..Language::default() }), [2, 1]);
-        assert_eq!(text(&Language { words: Some(["c".to_owned()].into()), ..Language::default() }), [] as [usize; 0]);
+        assert!(text(&Language { words: Some(["c".to_owned()].into()), ..Language::default() }).iter().all(|label| *label == 3));
     }
 
     #[test]

@@ -154,7 +154,7 @@ impl Default for Deltas {
 impl Layer for Deltas {
     fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
         c.expect(x[0], &AXES)?;
-        if self.win_length < 3 || self.win_length % 2 == 0 || self.win_length > 99 {
+        if self.win_length < 3 || self.win_length.is_multiple_of(2) || self.win_length > 99 {
             return Err(Mistake::new(format!("`win_length` is {}, but an odd number from 3 to 99 is wanted", self.win_length)));
         }
         if !(1..=4).contains(&self.order) {
