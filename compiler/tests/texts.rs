@@ -227,7 +227,7 @@ fn texts_that_cannot_be_used_are_told() {
     5 │ name = "text"
       │        ^^^^^^ here
       │
-      = help: one of word, char, byte
+      = help: one of word, char, byte, or the path of a tokenizer.json
 
     error[model_value]: `vocabulary` is missing: how many words or characters the network tells apart at most
       ┌─ other.toml:5:8

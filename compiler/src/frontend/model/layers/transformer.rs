@@ -96,6 +96,8 @@ impl Block {
     ) -> Result<Value, Mistake> {
         let norm = |c: &mut Context, x: Value| c.within(&format!("{part}_norm"), |c| layer_norm(c, x, self.epsilon));
         let inner = if self.norm_first { norm(c, x)? } else { x };
+        // The padding of a text is that of its norm.
+        c.keep_lengths(x, inner);
         let y = c.within(part, |c| f(c, inner))?;
         let y = c.within(part, |c| dropout(c, y, self.dropout, "dropout"))?;
         let sum = c.op(ops::Add {}, &[x, y])?;
