@@ -278,7 +278,7 @@ mod tests {
         let scores = [1, 0, 2].iter().flat_map(|class| (0..4).map(move |i| f64::from(i == *class))).collect::<Vec<_>>();
         let of = |metric| {
             let measured = MeasuredOutput { output: 0, target: 0, lengths: None, answer: Answer::Spelling(0), metric };
-            let mut measuring = Measuring::new(measured, Some(ctc.clone()));
+            let mut measuring = Measuring::new(measured, None, Some(&ctc));
             measuring.add(&[array(&[1, 3, 4], &scores)], &[array(&[1, 3], &[1.0, 3.0, -1.0])]);
             measuring.value()
         };
@@ -296,7 +296,7 @@ mod tests {
     }
 
     fn measure(metric: Metric, answer: Answer, batches: &[(Array, Array)]) -> f64 {
-        let mut measuring = Measuring::new(MeasuredOutput { output: 0, target: 0, lengths: None, answer, metric }, None);
+        let mut measuring = Measuring::new(MeasuredOutput { output: 0, target: 0, lengths: None, answer, metric }, None, None);
         for (output, target) in batches {
             measuring.add(std::slice::from_ref(output), std::slice::from_ref(target));
         }
@@ -328,7 +328,7 @@ mod tests {
         close(measure(Metric::ErrorRate, Answer::Spelling(0), &spelled()), 2.0 / 5.0);
         // Of four and two time steps, 1 1 0 2 and 0 1: they spell 1 2 and 1.
         let measured = MeasuredOutput { output: 0, target: 0, lengths: Some(1), answer: Answer::Spelling(0), metric: Metric::ErrorRate };
-        let mut measuring = Measuring::new(measured, None);
+        let mut measuring = Measuring::new(measured, None, None);
         let [(output, target)] = spelled();
         measuring.add(&[output], &[target, array(&[2], &[4.0, 2.0])]);
         close(measuring.value(), 2.0 / 5.0);
@@ -336,7 +336,7 @@ mod tests {
         let names = ["O", "B-x", "I-x"].map(str::to_owned);
         let labels = [0.0, 1.0, 2.0, 1.0, 0.0, -1.0];
         let measured = MeasuredOutput { output: 0, target: 1, lengths: None, answer: Answer::Labels, metric: Metric::EntityF1 };
-        let mut measuring = Measuring::new(measured, Some(&names));
+        let mut measuring = Measuring::new(measured, Some(&names), None);
         let best = [0, 1, 2, 1, 1, 1].iter().flat_map(|class| (0..3).map(move |i| f64::from(i == *class))).collect::<Vec<_>>();
         measuring.add(&[array(&[2, 3, 3], &best)], &[array(&[1], &[0.0]), array(&[2, 3], &labels)]);
         close(measuring.value(), 0.8);
