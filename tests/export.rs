@@ -109,13 +109,26 @@ const LAYERS: &[(&str, &str, &str)] = &[
     ("elu", "alpha = 0.5", "[4]"),
     ("softmax", "", "[3, 4]"),
     ("log_softmax", "", "['t', 4]"),
+    ("word_dropout", "rate = 0.5", "['t']"),
+    ("sequence_pool", "kind = 'max'", "['t', 4]"),
+    ("stft", "n_fft = 4\nwin_length = 3\nhop_length = 2", "[9]"),
+    ("spectrogram", "n_fft = 6\nwin_length = 5\nhop_length = 2\ncenter = false", "[8]"),
+    ("mel", "n_mels = 3\nsample_rate = 8000", "[2, 5]"),
+    ("log_mel", "n_fft = 8\nhop_length = 3\nn_mels = 3\nsample_rate = 1000", "[17]"),
+    ("normalise", "", "[4, 3]"),
+    ("deltas", "win_length = 3\norder = 2", "[4, 2]"),
+    ("spec_augment", "", "['t', 3]"),
 ];
 
 #[test]
 fn every_layer_is_read_as_it_was_written() {
     let mut failed = Vec::new();
     for (word, settings, shape) in LAYERS {
-        let dtype = if *word == "embedding" { "dtype = 'i64'\n" } else { "" };
+        let dtype = match *word {
+            "embedding" => "dtype = 'i64'\n",
+            "word_dropout" => "text = { tokens = 'byte' }\n",
+            _ => "",
+        };
         let inputs = if settings.contains("x1") { 2 } else { 1 };
         let mut text = "seed = 3\n".to_owned();
         (0..inputs).for_each(|n| text += &format!("[[input]]\nname = 'x{n}'\nshape = {shape}\n{dtype}"));

@@ -128,7 +128,7 @@ fn a_trained_network_is_measured_and_predicts() {
     let (code, said) = kiln(place, "export net.toml -o net.pb");
     assert!(code == Some(2) && said.contains("it is named .onnx"), "{said}");
     let (code, said) = kiln(place, "predict net.toml --data data --parameters trained/model.safetensors --out p.txt");
-    assert!(code == Some(2) && said.contains("predictions go into a .csv, .tsv or .npz file"), "{said}");
+    assert!(code == Some(2) && said.contains("predictions go into a .csv, .tsv, .npz or, labels of words, .conll file"), "{said}");
 }
 
 /// A model of one output of numbers and a fixed batch: the last batch is filled up, and nothing is said of labels.

@@ -23,7 +23,7 @@ use crate::frontend::onnx::tensor::data_type;
 use kiln_ir::graph::Node;
 use kiln_ir::ops::{Meaning, Op};
 use kiln_ir::{Builder, Diagnostic, Dim, Graph, Module, NodeKind, TensorType, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use writer::{Operand, Writer};
 
 /// The operator set that files are written in: the first with group normalisation for each channel.
@@ -46,7 +46,10 @@ pub fn export(module: &Module) -> Result<ModelProto, Diagnostic> {
     for (name, value) in graph.outputs() {
         writer.output(operands[value], name)?;
     }
-    let (nodes, initializers) = writer.finish()?;
+    let (nodes, mut initializers) = writer.finish()?;
+    // A constant may have got its name for a spelling that then did without it.
+    let used: BTreeSet<&String> = nodes.iter().flat_map(|node| &node.input).chain(graph.outputs().iter().map(|(name, _)| name)).collect();
+    initializers.retain(|tensor| used.contains(&tensor.name));
     let graph = GraphProto {
         name: module.name.clone(),
         node: nodes,

@@ -117,14 +117,13 @@ impl Candidate {
 fn remove_unused(timeline: &Timeline, items: &mut Vec<Item>, origin: &[BufferId]) {
     loop {
         let mut readers = vec![0usize; origin.len()];
-        for item in items.iter() {
-            let own: BTreeSet<BufferId> = timeline.stores(item).collect();
-            timeline.loads(item).filter(|id| !own.contains(id)).for_each(|id| readers[id.0 as usize] += 1);
-        }
+        items.iter().for_each(|item| timeline.loads(item).for_each(|id| readers[id.0 as usize] += 1));
         let is_temporary = |id: BufferId| timeline.is_temporary(origin[id.0 as usize]);
         let unused = |item: &Item| {
+            // A loop reads what it stores itself: that alone is no use, but what others stored for it is used.
+            let own: BTreeSet<BufferId> = timeline.loads(item).collect();
             let mut stores = timeline.stores(item).peekable();
-            stores.peek().is_some() && stores.all(|id| is_temporary(id) && readers[id.0 as usize] == 0)
+            stores.peek().is_some() && stores.all(|id| is_temporary(id) && readers[id.0 as usize] == usize::from(own.contains(&id)))
         };
         let before = items.len();
         items.retain(|item| !unused(item));

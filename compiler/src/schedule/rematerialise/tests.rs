@@ -1,3 +1,5 @@
+//! Which buffers are made again, and that nothing else changes.
+
 use super::*;
 use crate::kernel::{Buffer, Step};
 use crate::schedule::testing::{copy, looped};
