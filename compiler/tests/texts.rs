@@ -283,11 +283,11 @@ fn a_tagger_is_trained_measured_and_asked() {
         let (name, town) = (["Ada", "Bob", "Cy"][at % 3], ["Rome", "New York", "Bonn"][at / 3 % 3]);
         let mut lines = format!("{name}\tB-person\nlives\tO\nin\tO\n");
         town.split(' ').zip(["B-town", "I-town"]).for_each(|(word, label)| lines += &format!("{word}\t{label}\n"));
-        if at % 2 == 0 { lines + " \t\n" } else { lines + ".\tO\n\n" }
+        if at.is_multiple_of(2) { lines + " \t\n" } else { lines + ".\tO\n\n" }
     };
     let text = |range: std::ops::Range<usize>| range.map(sentence).collect::<String>();
     let place = place(&[
-        ("net.toml", TAGGER.replace("units = 4", "units = 4")),
+        ("net.toml", TAGGER.to_owned()),
         ("data/train.conll", text(0..60)),
         ("data/test.conll", text(60..80)),
         ("new.conll", "Bob\nlives\nin\nBonn\n\nAda\n".into()),

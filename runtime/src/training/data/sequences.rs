@@ -31,7 +31,7 @@ impl Sequences {
     }
 
     /// Number of samples.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.ends.len()
     }
 
