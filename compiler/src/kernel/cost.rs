@@ -1,21 +1,10 @@
 //! What expressions cost, roughly: for deciding what is stored and how much one task does.
 
 use super::{BinaryFn, ExprId, ExprKind, Exprs, UnaryFn};
-use std::collections::BTreeSet;
 
 /// Rough scalar operations of evaluating an expression once, shared parts counted once.
 pub fn cost(exprs: &Exprs, roots: &[ExprId]) -> i64 {
-    let mut seen = BTreeSet::new();
-    let mut todo = roots.to_vec();
-    let mut total = 0;
-    while let Some(id) = todo.pop() {
-        if !seen.insert(id) {
-            continue;
-        }
-        total += weight(&exprs.get(id).kind);
-        todo.extend(exprs.operands(id));
-    }
-    total
+    exprs.reached(roots.iter().copied()).into_iter().map(|id| weight(&exprs.get(id).kind)).sum()
 }
 
 fn weight(kind: &ExprKind) -> i64 {

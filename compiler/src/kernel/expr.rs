@@ -298,6 +298,17 @@ impl Exprs {
         found
     }
 
+    /// These expressions and all that they are made of.
+    pub fn reached(&self, roots: impl IntoIterator<Item = ExprId>) -> BTreeSet<ExprId> {
+        let (mut reached, mut left) = (BTreeSet::new(), roots.into_iter().collect::<Vec<_>>());
+        while let Some(id) = left.pop() {
+            if reached.insert(id) {
+                left.extend(self.operands(id));
+            }
+        }
+        reached
+    }
+
     /// The indices and sizes an expression depends on, through all its operands.
     pub fn symbols(&self, id: ExprId) -> BTreeSet<Symbol> {
         let (mut found, mut todo) = (BTreeSet::new(), vec![id]);

@@ -20,13 +20,7 @@ impl Kernel {
             left.push(store.value);
             store.offset.visit_symbols(&mut |symbol| left.extend(ExprId::of_symbol(symbol)));
         }
-        let mut live = BTreeSet::new();
-        while let Some(id) = left.pop() {
-            if live.insert(id) {
-                left.extend(self.exprs.operands(id));
-            }
-        }
-        live
+        self.exprs.reached(left)
     }
 
     /// Buffers it loads elements from; a store that combines counts.

@@ -54,17 +54,11 @@ impl Place {
 
 /// The rows that values are made of.
 fn rows_read(cx: &Context, values: impl Iterator<Item = ExprId>, row: &Symbol, column: &Symbol) -> BTreeSet<Place> {
-    let mut rows = BTreeSet::new();
-    let mut waiting: Vec<ExprId> = values.collect();
-    while let Some(id) = waiting.pop() {
-        waiting.extend(cx.exprs.operands(id));
-        if let ExprKind::Load(access) = &cx.exprs.get(id).kind
-            && access.bounds.is_empty()
-        {
-            rows.extend(Place::of(access.buffer, &access.offset, row, column, false));
-        }
-    }
-    rows
+    let place = |id| match &cx.exprs.get(id).kind {
+        ExprKind::Load(access) if access.bounds.is_empty() => Place::of(access.buffer, &access.offset, row, column, false),
+        _ => None,
+    };
+    cx.exprs.reached(values).into_iter().filter_map(place).collect()
 }
 
 /// Asks for `columns` columns, from the one that `column` stands for, of the rows that the value is made of and that are at

@@ -138,15 +138,11 @@ fn step(offset: &Dim, index: &Symbol) -> Option<Dim> {
 
 /// Everything that is loaded.
 fn loads(cx: &Context, works: &[Work]) -> Vec<Access> {
-    let mut waiting: Vec<_> = works.iter().flat_map(Work::roots).collect();
-    let mut found = Vec::new();
-    while let Some(id) = waiting.pop() {
-        waiting.extend(cx.exprs.operands(id));
-        if let ExprKind::Load(access) = &cx.exprs.get(id).kind {
-            found.push(access.clone());
-        }
-    }
-    found
+    let load = |id| match &cx.exprs.get(id).kind {
+        ExprKind::Load(access) => Some(access.clone()),
+        _ => None,
+    };
+    cx.exprs.reached(works.iter().flat_map(Work::roots)).into_iter().filter_map(load).collect()
 }
 
 /// Lane j of row i becomes lane i of row j, for as many rows as lanes: 4, 8 or 16.
