@@ -74,12 +74,8 @@ pub struct Special {
 /// `argv` holds `argc` C strings; `model` is a descriptor that Kiln compiled, with code and data that are never freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kiln_runtime_main(argc: c_int, argv: *const *const c_char, model: *const ModelDescriptor) -> c_int {
-    occupy_standard_streams();
     // SAFETY: the caller's promise.
-    let mut arguments = unsafe { arguments(argc, argv) }.into_iter();
-    let program = arguments.next().unwrap_or_else(|| OsString::from("model"));
-    // SAFETY: the caller's promise.
-    unsafe { run(&program, arguments, &*model, None, &mut io::stdout().lock(), &mut io::stderr().lock()) }
+    unsafe { start(argc, argv, model, None) }
 }
 
 /// `main` of compiled programs whose model takes sounds.
@@ -88,12 +84,8 @@ pub unsafe extern "C" fn kiln_runtime_main(argc: c_int, argv: *const *const c_ch
 /// As [`kiln_runtime_main`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kiln_listener_main(argc: c_int, argv: *const *const c_char, model: *const ModelDescriptor) -> c_int {
-    occupy_standard_streams();
     // SAFETY: the caller's promise.
-    let mut arguments = unsafe { arguments(argc, argv) }.into_iter();
-    let program = arguments.next().unwrap_or_else(|| OsString::from("model"));
-    // SAFETY: the caller's promise.
-    unsafe { run(&program, arguments, &*model, Some(&sounds::SOUNDS), &mut io::stdout().lock(), &mut io::stderr().lock()) }
+    unsafe { start(argc, argv, model, Some(&sounds::SOUNDS)) }
 }
 
 /// `main` of every compiled program that takes texts: what others need nothing of is reached from here alone.
@@ -102,12 +94,8 @@ pub unsafe extern "C" fn kiln_listener_main(argc: c_int, argv: *const *const c_c
 /// As [`kiln_runtime_main`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kiln_text_main(argc: c_int, argv: *const *const c_char, model: *const ModelDescriptor) -> c_int {
-    occupy_standard_streams();
     // SAFETY: the caller's promise.
-    let mut arguments = unsafe { arguments(argc, argv) }.into_iter();
-    let program = arguments.next().unwrap_or_else(|| OsString::from("model"));
-    // SAFETY: the caller's promise.
-    unsafe { run(&program, arguments, &*model, Some(&text::TEXTS), &mut io::stdout().lock(), &mut io::stderr().lock()) }
+    unsafe { start(argc, argv, model, Some(&text::TEXTS)) }
 }
 
 /// The same of those whose texts a `tokenizer.json` cuts.
@@ -119,6 +107,19 @@ pub unsafe extern "C" fn kiln_tokenizer_main(argc: c_int, argv: *const *const c_
     crate::text::foreign::install();
     // SAFETY: the caller's promise.
     unsafe { kiln_text_main(argc, argv, model) }
+}
+
+/// What every `main` does; programs carry what is `special` only where theirs names it.
+///
+/// # Safety
+/// As [`kiln_runtime_main`].
+unsafe fn start(argc: c_int, argv: *const *const c_char, model: *const ModelDescriptor, special: Option<&Special>) -> c_int {
+    occupy_standard_streams();
+    // SAFETY: the caller's promise.
+    let mut arguments = unsafe { arguments(argc, argv) }.into_iter();
+    let program = arguments.next().unwrap_or_else(|| OsString::from("model"));
+    // SAFETY: the caller's promise.
+    unsafe { run(&program, arguments, &*model, special, &mut io::stdout().lock(), &mut io::stderr().lock()) }
 }
 
 /// The arguments of C's `main`.
