@@ -27,10 +27,12 @@ use crate::artifact::rust_module::{Start, rust_module};
 use crate::artifact::write::{ArtifactKind, ArtifactParts, WeightsChoice, Written, write_artifact};
 use crate::backend::cpu::emit::{self, Isas, Listing};
 use crate::backend::cpu::jit::Predictor;
+use crate::backend::cpu::lower::VectorIsa;
 use crate::backend::cpu::plan::{ProgramPlan, plan_program};
 use crate::backend::cpu::schedule::schedule;
 use crate::backend::cpu::target::{CpuTarget, Placement};
 use crate::backend::cpu::weights::fill_weights;
+use crate::backend::ptx;
 use crate::cut::{Choices, cut};
 use crate::kernel::Program;
 use crate::pipeline::{Config, Timing, run_passes};
@@ -72,6 +74,32 @@ pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &C
     timings.push(Timing { pass: "lower", time: lowering.elapsed(), nodes });
     compiled.timings = timings;
     Ok(compiled)
+}
+
+/// Takes a module through passes and memory planning to PTX: the plan of an NVIDIA GPU, and the functions that it runs.
+///
+/// With them come the parameters as passes left them.
+///
+/// Errors: as [`compile`].
+pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Result<CompiledPtx, Vec<Diagnostic>> {
+    let (module, _) = run_passes(module, config)?;
+    // Layouts and transformed convolutions are chosen for a CPU's caches.
+    let mut program = cut(&module, "predict", &Choices::default()).map_err(|error| vec![error])?;
+    program.usual_sizes.clone_from(&facts.usual_sizes);
+    update_in_place(&mut program, facts.states);
+    let plan = plan_program(program, &VectorIsa::THREAD).map_err(|error| vec![error])?;
+    let kernels = ptx::module(&plan);
+    Ok(CompiledPtx { plan, kernels, parameters: module.parameters })
+}
+
+/// A model for NVIDIA GPUs.
+pub struct CompiledPtx {
+    /// What runs, in which order, in which memory.
+    pub plan: ProgramPlan,
+    /// The kernels.
+    pub kernels: ptx::Module,
+    /// Values of parameters.
+    pub parameters: BTreeMap<String, Parameter>,
 }
 
 /// What is chosen for a graph and the bodies of its scans.

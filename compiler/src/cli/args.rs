@@ -41,6 +41,21 @@ pub enum Command {
     Explain(ExplainArgs),
     Check(CheckArgs),
     Schema(SchemaArgs),
+    Devices(DevicesArgs),
+}
+
+/// List what can compute here: the CPU, and NVIDIA GPUs for --backend ptx
+///
+/// Examples:
+///
+///   kiln devices
+///   kiln devices --json
+#[derive(ClapArgs, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct DevicesArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Print the JSON schema of model files, by which editors complete and check them
@@ -194,6 +209,8 @@ pub enum Emit {
     Clif,
     /// Machine instructions
     Asm,
+    /// The kernels as PTX, for NVIDIA GPUs
+    Ptx,
 }
 
 /// A function of a network.
@@ -238,6 +255,8 @@ pub enum Backend {
     Cpu,
     /// The reference interpreter: slow, and what everything else is compared with
     Reference,
+    /// Kernels on the first NVIDIA GPU; `kiln devices` lists them
+    Ptx,
 }
 
 impl Backend {
@@ -246,6 +265,7 @@ impl Backend {
         match self {
             Backend::Cpu => "cpu",
             Backend::Reference => "reference",
+            Backend::Ptx => "ptx",
         }
     }
 }
@@ -310,7 +330,7 @@ pub struct RunArgs {
 ///   train.conll, train.txt                  words with labels, running text, for networks whose input takes texts
 ///   train/x.npy, train/y.npy                or x_train.npy, y_train.npy, or x.npy, y.npy
 ///   train-images-idx3-ubyte …               the files of MNIST and its like, .gz too
-///   train/CLASS/*.png, .jpg, .wav           a directory for each class
+///   train/CLASS/*.png, .jpg, .wav, .mp3, …  a directory for each class
 ///   train/list.csv                          lines `file,label` that name such files, or `file,text` of what is said in them
 ///
 /// A table has a row for each sample, names of columns in the first one, and the label in the last column or in --label. Large arrays

@@ -10,7 +10,7 @@ use kiln::artifact::output::write_file;
 use kiln::artifact::write::{ArtifactKind, WeightsChoice};
 use kiln::backend::cpu::emit::Listing;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
-use kiln::compile::{Compiled, compile as compile_module};
+use kiln::compile::{Compiled, compile as compile_module, compile_ptx};
 use kiln::pipeline::{Config, run_passes_until};
 use kiln_ir::text::{PrintOptions, print_module};
 use kiln_runtime::arrays::Array;
@@ -42,6 +42,7 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
             };
             print_module(&module, PrintOptions { origins: true }).text
         }
+        Emit::Ptx => compile_ptx(&loaded.module, &loaded.facts, &config)?.kernels.text,
         Emit::Exe | Emit::Trainer | Emit::Obj | Emit::Lib | Emit::Shared | Emit::Rust | Emit::Kernels | Emit::Clif | Emit::Asm => {
             progress.say("planning kernels and memory");
             let compiled = compile_module(&loaded.module, target(args)?, loaded.facts, &config)?;
@@ -54,7 +55,7 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
                 Emit::Lib => return write(&compiled, ArtifactKind::StaticLibrary, args),
                 Emit::Shared => return write(&compiled, ArtifactKind::SharedLibrary, args),
                 Emit::Rust => return write_rust(&compiled, start.as_ref(), args),
-                Emit::Exe | Emit::Trainer | Emit::Graph => return write(&compiled, ArtifactKind::Executable, args),
+                Emit::Exe | Emit::Trainer | Emit::Graph | Emit::Ptx => return write(&compiled, ArtifactKind::Executable, args),
             }
         }
     };

@@ -5,7 +5,9 @@ use super::model::{Loaded, predict};
 use kiln::artifact::describe::ModelFacts;
 use kiln::backend::cpu::jit::Predictor;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
-use kiln::compile::{Compiled, compile};
+use kiln::backend::ptx::cuda::Gpu;
+use kiln::backend::ptx::run::Session;
+use kiln::compile::{Compiled, CompiledPtx, compile, compile_ptx};
 use kiln::pipeline::Config;
 use kiln_ir::artifact::{ABI_VERSION, Extent, Signature, SymbolDecl, TensorDecl, WeightsDecl, WeightsLocation};
 use kiln_ir::eval::evaluate;
@@ -13,6 +15,7 @@ use kiln_ir::{Diagnostic, Dim, Graph, Module, Tensor, Value};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::program::network::Network;
 use kiln_runtime::threads::{ThreadPool, default_workers};
+use std::cell::RefCell;
 
 /// A model that runs, compiled or interpreted.
 pub enum Engine {
@@ -20,6 +23,8 @@ pub enum Engine {
     Compiled(Box<Predictor>, ThreadPool),
     /// The reference interpreter.
     Reference(Box<Module>),
+    /// Kernels on an NVIDIA GPU.
+    Gpu(Box<RefCell<Session<Gpu>>>),
 }
 
 impl Engine {
@@ -34,6 +39,11 @@ impl Engine {
                 let predictor = compile_here(loaded, config)?.predictor(&pool).map_err(|error| vec![error])?;
                 Ok(Engine::Compiled(Box::new(predictor), pool))
             }
+            Backend::Ptx => {
+                let CompiledPtx { plan, kernels, parameters } = compile_ptx(&loaded.module, &loaded.facts, config)?;
+                let start = || Session::new(plan, kernels.clone(), &parameters, Gpu::open(0, &kernels)?);
+                Ok(Engine::Gpu(Box::new(RefCell::new(start().map_err(|error| vec![error])?))))
+            }
         }
     }
 
@@ -44,6 +54,7 @@ impl Engine {
         match self {
             Engine::Compiled(predictor, pool) => predictor.run(inputs, pool),
             Engine::Reference(module) => evaluate(module, predict(module)?, inputs),
+            Engine::Gpu(session) => session.borrow_mut().run(inputs),
         }
     }
 }
@@ -61,24 +72,24 @@ pub fn threads(wanted: Option<u16>) -> usize {
     wanted.map_or(usize::MAX, usize::from).min(default_workers())
 }
 
-/// The reference interpreter as something that answers on the command line.
-pub struct Interpreter {
-    module: Module,
+/// An engine of tensors as something that answers on the command line: all but compiled code.
+pub struct Answering {
+    engine: Engine,
     signature: Signature,
     outputs: Vec<Array>,
 }
 
-impl Interpreter {
-    /// The interpreter on a model.
+impl Answering {
+    /// An engine on a model.
     ///
-    /// Errors: `no_function`.
-    pub fn new(loaded: Loaded) -> Result<Interpreter, Diagnostic> {
-        let signature = describe(predict(&loaded.module)?, &loaded.facts);
-        Ok(Interpreter { module: loaded.module, signature, outputs: Vec::new() })
+    /// Errors: `no_function`; what the compiler reports.
+    pub fn new(loaded: &Loaded, backend: Backend, config: &Config) -> Result<Answering, Vec<Diagnostic>> {
+        let signature = describe(predict(&loaded.module).map_err(|error| vec![error])?, &loaded.facts);
+        Ok(Answering { engine: Engine::new(loaded, backend, config, threads(None))?, signature, outputs: Vec::new() })
     }
 }
 
-impl Network for Interpreter {
+impl Network for Answering {
     fn signature(&self) -> &Signature {
         &self.signature
     }
@@ -89,8 +100,7 @@ impl Network for Interpreter {
 
     fn run(&mut self, inputs: &[Array]) -> Result<(), Diagnostic> {
         let inputs: Vec<Tensor> = inputs.iter().map(to_tensor).collect();
-        let outputs = evaluate(&self.module, predict(&self.module)?, &inputs)?;
-        self.outputs = outputs.iter().map(to_array).collect::<Result<_, _>>()?;
+        self.outputs = self.engine.run(&inputs)?.iter().map(to_array).collect::<Result<_, _>>()?;
         Ok(())
     }
 

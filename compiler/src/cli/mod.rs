@@ -10,6 +10,7 @@ mod bench_step;
 mod cases;
 mod check;
 mod compile;
+mod devices;
 mod engine;
 mod eval;
 mod expected_failures;
@@ -70,6 +71,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Explain(args) => explain::explain(&args, out),
         Command::Check(args) => check::check(&args, out),
         Command::Schema(args) => Ok(writeln!(out, "{}", if args.tuning { tuning_schema() } else { schema() })?),
+        Command::Devices(args) => devices::devices(&args, out),
         Command::Test(args) => test_cases::test(&args, out),
     }
 }

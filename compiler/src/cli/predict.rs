@@ -1,7 +1,7 @@
 //! `kiln predict`: writes what a model says of each sample of data.
 
 use super::args::{Backend, DataPart, PredictArgs};
-use super::engine::{Interpreter, compile_here, threads};
+use super::engine::{Answering, compile_here, threads};
 use super::failure::Failure;
 use super::model::{self, Loaded};
 use kiln_runtime::program::network::Compiled;
@@ -23,7 +23,10 @@ pub fn predict(args: &PredictArgs, out: &mut dyn Write) -> Result<(), Failure> {
         json: args.json,
     };
     match args.backend {
-        Backend::Reference => run(&options, &mut Interpreter::new(loaded)?, false, out)?,
+        Backend::Reference | Backend::Ptx => {
+            let mut network = Answering::new(&loaded, args.backend, &args.rewrites.config())?;
+            run(&options, &mut network, false, out)?;
+        }
         Backend::Cpu => {
             let pool = ThreadPool::new(threads(args.threads));
             let predictor = compile_here(&loaded, &args.rewrites.config())?.predictor(&pool)?;

@@ -1,7 +1,7 @@
 //! `kiln run`: one run, compiled in memory or interpreted, that prints like a compiled program.
 
 use super::args::{Backend, InputArgs, RunArgs};
-use super::engine::{Interpreter, compile_here, threads};
+use super::engine::{Answering, compile_here, threads};
 use super::failure::Failure;
 use super::model;
 use kiln_runtime::program::answer;
@@ -28,7 +28,10 @@ pub fn run(args: &RunArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let loaded = model::read(&args.model)?;
     let special = if loaded.module.metadata.contains_key("kiln.audio") { &SOUNDS } else { &TEXTS };
     match args.backend {
-        Backend::Reference => answer(&options, &mut Interpreter::new(loaded)?, Some(special), out)?,
+        Backend::Reference | Backend::Ptx => {
+            let mut network = Answering::new(&loaded, args.backend, &args.rewrites.config())?;
+            answer(&options, &mut network, Some(special), out)?;
+        }
         Backend::Cpu => {
             let pool = ThreadPool::new(threads(args.threads));
             let predictor = compile_here(&loaded, &args.rewrites.config())?.predictor(&pool)?;

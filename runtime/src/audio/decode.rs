@@ -1,5 +1,6 @@
-//! WAV files to samples: 8 to 32 bits or floats, channels averaged.
+//! Files to samples: WAV of 8 to 32 bits or floats here, the rest in [`super::compressed`]; channels averaged.
 
+use super::compressed::{ENDINGS, read_compressed};
 use hound::{SampleFormat, WavReader};
 use kiln_ir::Diagnostic;
 use std::path::Path;
@@ -14,15 +15,32 @@ pub struct Sound {
 
 /// Whether a file is a sound, by its name.
 pub fn is_sound(path: &Path) -> bool {
-    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
-    ["wav", "wave"].iter().any(|known| ending == *known)
+    has_ending(path, &["wav", "wave"]) || has_ending(path, &ENDINGS)
 }
 
-/// Reads the first `most` samples of a WAV file, or all of them.
+fn has_ending(path: &Path, endings: &[&str]) -> bool {
+    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+    endings.iter().any(|known| ending == *known)
+}
+
+/// Reads the first `most` samples of a file, or all of them: WAV, unless its name says that it is something else.
 ///
 /// Errors: `sound` when it cannot be read, is damaged or another format.
 pub fn decode(path: &Path, most: Option<usize>) -> Result<Sound, Diagnostic> {
-    read_wav(path, most).map_err(|text| Diagnostic::new("sound", format!("{}: {text}", path.display())))
+    let read = if has_ending(path, &ENDINGS) { read_compressed } else { read_wav };
+    let sound = read(path, most).and_then(|sound| match sound.samples.is_empty() && most != Some(0) {
+        true => Err("there is no sound in it".into()),
+        false => Ok(sound),
+    });
+    sound.map_err(|text| Diagnostic::new("sound", format!("{}: {text}", path.display())))
+}
+
+/// The mean of all channels, whose values lie side by side.
+pub fn mean_of_channels(values: Vec<f32>, channels: usize) -> Vec<f32> {
+    match channels {
+        1 => values,
+        _ => values.chunks(channels).map(|all| (all.iter().map(|value| f64::from(*value)).sum::<f64>() / channels as f64) as f32).collect(),
+    }
 }
 
 fn read_wav(path: &Path, most: Option<usize>) -> Result<Sound, String> {
@@ -42,14 +60,7 @@ fn read_wav(path: &Path, most: Option<usize>) -> Result<Sound, String> {
             values.collect::<Result<_, _>>().map_err(damaged)?
         }
     };
-    let samples = match channels {
-        1 => values,
-        _ => values.chunks(channels).map(|all| (all.iter().map(|value| f64::from(*value)).sum::<f64>() / channels as f64) as f32).collect(),
-    };
-    match samples.is_empty() && most != Some(0) {
-        true => Err("there is no sound in it".into()),
-        false => Ok(Sound { samples, rate: spec.sample_rate }),
-    }
+    Ok(Sound { samples: mean_of_channels(values, channels), rate: spec.sample_rate })
 }
 
 #[cfg(test)]

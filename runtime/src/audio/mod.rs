@@ -1,5 +1,6 @@
 //! Sounds into inputs: read ([`decode`]), brought to a sample rate ([`resample`]), and laid into a tensor.
 
+pub mod compressed;
 mod decode;
 mod resample;
 

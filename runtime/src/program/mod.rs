@@ -84,6 +84,7 @@ pub unsafe extern "C" fn kiln_runtime_main(argc: c_int, argv: *const *const c_ch
 /// As [`kiln_runtime_main`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kiln_listener_main(argc: c_int, argv: *const *const c_char, model: *const ModelDescriptor) -> c_int {
+    crate::audio::compressed::install();
     // SAFETY: the caller's promise.
     unsafe { start(argc, argv, model, Some(&sounds::SOUNDS)) }
 }

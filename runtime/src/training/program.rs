@@ -59,6 +59,17 @@ pub unsafe extern "C" fn kiln_tokenizer_trainer_main(argc: c_int, argv: *const *
     unsafe { kiln_trainer_main(argc, argv, trainer) }
 }
 
+/// `main` of trainers of networks that take sounds.
+///
+/// # Safety
+/// As [`kiln_trainer_main`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kiln_listener_trainer_main(argc: c_int, argv: *const *const c_char, trainer: *const TrainerDescriptor) -> c_int {
+    crate::audio::compressed::install();
+    // SAFETY: the caller's promise.
+    unsafe { kiln_trainer_main(argc, argv, trainer) }
+}
+
 fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, lexopt::Error> {
     let mut parser = Parser::from_args(arguments);
     let mut command = Command { options: TrainOptions { signals: true, ..TrainOptions::default() }, ..Command::default() };
@@ -176,7 +187,7 @@ Usage: {program} --data PLACE --out DIR [OPTIONS]
   --data PLACE              train.npz, train.csv or .tsv (and validation, test beside it), or one such file;
                             train.conll (words with labels), train.txt (running text), of texts;
                             train/x.npy and train/y.npy; the files of MNIST and its like
-                            (train-images-idx3-ubyte …, .gz too); pictures and .wav files in train/CLASS/,
+                            (train-images-idx3-ubyte …, .gz too); pictures and sounds in train/CLASS/,
                             or named in train/list.csv (file,label; file,text of what is said in them)
   --label COLUMN            the column of a table or a list that has the labels [the last one, `label`]
   --skip-bad N              leave at most N rows or files out that cannot be used, each told

@@ -21,6 +21,7 @@ const TEXT_MAIN: &str = "kiln_text_main";
 const TOKENIZER_MAIN: &str = "kiln_tokenizer_main";
 const TRAINER_MAIN: &str = "kiln_trainer_main";
 const TOKENIZER_TRAINER_MAIN: &str = "kiln_tokenizer_trainer_main";
+const LISTENER_TRAINER_MAIN: &str = "kiln_listener_trainer_main";
 
 /// Name of the embedded weights inside an object.
 const WEIGHTS: &str = "weights";
@@ -80,7 +81,11 @@ pub fn model_object<'a>(plan: &ProgramPlan, target: &CpuTarget, parts: &ObjectPa
         }
         Main::Train { step, trace, recipe } => {
             let trainer = define_trainer(&mut module, descriptor, [step, trace], recipe);
-            let main = if has_tokenizer(parts.signature) { TOKENIZER_TRAINER_MAIN } else { TRAINER_MAIN };
+            let main = match has_tokenizer(parts.signature) {
+                true => TOKENIZER_TRAINER_MAIN,
+                false if parts.signature.audio.is_some() => LISTENER_TRAINER_MAIN,
+                false => TRAINER_MAIN,
+            };
             define_main(&mut module, main, trainer);
         }
     }

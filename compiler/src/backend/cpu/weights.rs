@@ -42,7 +42,11 @@ pub fn fill_weights(
 }
 
 /// The value of a parameter or constant.
-fn value_of<'a>(plan: &'a ProgramPlan, parameters: &'a BTreeMap<String, Parameter>, id: BufferId) -> Result<&'a Tensor, Diagnostic> {
+pub(in crate::backend) fn value_of<'a>(
+    plan: &'a ProgramPlan,
+    parameters: &'a BTreeMap<String, Parameter>,
+    id: BufferId,
+) -> Result<&'a Tensor, Diagnostic> {
     let buffer = plan.program.buffer(id);
     let name = match &buffer.kind {
         BufferKind::Constant(tensor) => return Ok(tensor),

@@ -1,4 +1,4 @@
-//! Data in files of one sample each: pictures (`.png`, `.jpg`) and sounds (`.wav`).
+//! Data in files of one sample each: pictures (`.png`, `.jpg`) and sounds (`.wav`, `.flac`, `.mp3`, `.ogg`).
 //!
 //! Pictures are made to fit as the network says, and sounds, too: they are brought to its sample rate. Where it says none, all have the
 //! same. What is shorter than the input gets zeros behind, what is longer is cut; where any length is taken, zeros fill batches up.

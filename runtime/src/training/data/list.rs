@@ -51,7 +51,7 @@ fn read(path: &Path, wanted: &Wanted, classes: &mut Option<Classes>) -> Result<D
         let item = directory.join(file);
         let mut add = || {
             if !is_item(&item) {
-                return Err(at_line(&place, *line, &format!("`{file}` is no .png, .jpg or .wav file")));
+                return Err(at_line(&place, *line, &format!("`{file}` is no picture (.png, .jpg) or sound (.wav, .flac, .mp3, .ogg)")));
             }
             let labels = match &spelling {
                 Some(ctc) => spell(ctc, label),

@@ -76,7 +76,7 @@ fn of_parts(
 /// What data may be, for messages.
 const KINDS: &str = "train.npz, train.csv or .tsv, train.conll, train.txt (and validation, test beside it), or one such file; \
      train/x.npy and train/y.npy; \
-     train-images-idx3-ubyte and the other files of that kind, .gz too; pictures and .wav files in a directory for each class, \
+     train-images-idx3-ubyte and the other files of that kind, .gz too; pictures and sounds in a directory for each class, \
      train/CLASS/*, or named in train/list.csv";
 
 /// Reads the data at a place.

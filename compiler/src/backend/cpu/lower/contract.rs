@@ -85,6 +85,9 @@ struct Plain {
 /// Chooses the form and brings the kernel into it. The kernel's expressions and ranges are then those to emit with.
 pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, sizes: &Ranges) -> Form {
     let Body::Contract(contract) = kernel.body.clone() else { panic!("lower: not a contraction") };
+    if isa.is_thread() {
+        return nest_form(kernel, contract, sizes);
+    }
     let rows = Dim::product(contract.rows.iter().map(|a| &a.extent));
     let dtype = sum_dtype(kernel.exprs.get(contract.lhs).dtype);
     let panel_columns = isa.panel_columns(dtype);

@@ -20,10 +20,18 @@ impl VectorIsa {
     /// 512-bit vectors in 32 registers.
     pub const AVX512: VectorIsa = VectorIsa { vector_bits: 512, registers: 32 };
 
+    /// No vectors: a thread for each element or row, as on a GPU.
+    pub const THREAD: VectorIsa = VectorIsa { vector_bits: 0, registers: 0 };
+
+    /// Whether each point is a task, for a thread of its own.
+    pub fn is_thread(&self) -> bool {
+        self.vector_bits == 0
+    }
+
     /// Lanes for a loop whose widest element that matters has so many bytes. 64-bit work takes two registers a value, so that
     /// index arithmetic beside 32-bit data does not halve the lanes. At most 16, the lanes of the canonical order of sums.
     pub fn lanes(&self, widest_bytes: u32) -> u32 {
-        (self.vector_bits / 8 / widest_bytes.clamp(1, 4)).min(16)
+        (self.vector_bits / 8 / widest_bytes.clamp(1, 4)).clamp(1, 16)
     }
 
     /// Lanes of one register of a contraction's sums.

@@ -37,9 +37,13 @@ const ENOUGH_TASKS: i64 = 16;
 
 /// Emits a nest.
 pub(super) fn lower_nest(cx: &mut Context, b: &mut Builder, parallel: &[Axis], works: &[Work], serial: bool) -> Tasks {
+    let work = Dim::sum(&works.iter().map(|w| work_of(cx, w)).collect::<Vec<_>>());
+    if cx.isa.is_thread() && !serial {
+        for_each_task(cx, b, parallel, |cx, b| run(cx, b, works, None));
+        return Tasks { count: Dim::product(parallel.iter().map(|a| &a.extent)), work };
+    }
     let lanes = lanes(cx, works);
     let mode = if serial { Mode::Scalar } else { plan::choose(cx, parallel, works, lanes) };
-    let work = Dim::sum(&works.iter().map(|w| work_of(cx, w)).collect::<Vec<_>>());
     if serial {
         for_each_task(cx, b, &[], |cx, b| {
             super::stage::over(cx, b, parallel, &[], &mut |cx, b, _| {

@@ -22,6 +22,12 @@ pub(super) fn for_each_number(
     for digit in digits {
         cx.ranges.set_index(digit.index.clone(), digit.extent.clone());
     }
+    if cx.isa.is_thread() {
+        // A thread has one task, and comes back for the next.
+        let indices = split(cx, b, digits, begin);
+        cx.scoped(b, Leaves::Everything, |cx, b| bind_all(cx, digits, &indices, Box::new(|cx| body(cx, b))));
+        return;
+    }
     match digits {
         [] => b.for_each(begin, end, 1, |b, _| cx.scoped(b, Leaves::Everything, |cx, b| body(cx, b))),
         [only] => {
@@ -32,14 +38,7 @@ pub(super) fn for_each_number(
         }
         _ => {
             let extents: Vec<Reg> = digits.iter().map(|d| cx.index(b, &d.extent)).collect();
-            let mut first: Vec<Reg> = Vec::new();
-            let mut left = begin;
-            for &extent in extents[1..].iter().rev() {
-                first.push(b.rem_u(left, extent));
-                left = b.div_u(left, extent);
-            }
-            first.push(left);
-            first.reverse();
+            let first = split(cx, b, digits, begin);
             b.loop_carrying(begin, end, 1, &first, |b, _, indices| {
                 cx.scoped(b, Leaves::Everything, |cx, b| {
                     bind_all(cx, digits, indices, Box::new(|cx| body(cx, b)));
@@ -48,6 +47,21 @@ pub(super) fn for_each_number(
             });
         }
     }
+}
+
+/// The indices of a task.
+fn split(cx: &mut Context, b: &mut Builder, digits: &[Axis], task: Reg) -> Vec<Reg> {
+    let [_, later @ ..] = digits else { return vec![] };
+    let mut indices: Vec<Reg> = Vec::new();
+    let mut left = task;
+    for digit in later.iter().rev() {
+        let extent = cx.index(b, &digit.extent);
+        indices.push(b.rem_u(left, extent));
+        left = b.div_u(left, extent);
+    }
+    indices.push(left);
+    indices.reverse();
+    indices
 }
 
 /// With each digit's index bound; the recursion needs one type for every depth.

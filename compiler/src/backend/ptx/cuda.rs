@@ -1,0 +1,205 @@
+//! NVIDIA GPUs through the driver, which is looked for when it is needed: programs start without one.
+//!
+//! *Source*: CUDA Driver API 12.8.
+
+use super::run::Device;
+use super::{LANGUAGE, Module};
+use cudarc::driver::{DriverError, result, sys};
+use kiln_ir::Diagnostic;
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+use std::panic::catch_unwind;
+use std::ptr::null_mut;
+
+/// The oldest driver that reads [`LANGUAGE`]: of CUDA 11.8.
+const OLDEST_DRIVER: i32 = 11_080;
+
+/// Bytes for what the driver says of a module that it refuses.
+const LOG_BYTES: usize = 8192;
+
+/// What is known of a GPU.
+#[derive(Clone, PartialEq, Debug, serde::Serialize)]
+pub struct Facts {
+    /// Its number.
+    pub number: i32,
+    /// What it is called.
+    pub name: String,
+    /// Its generation: 8.0 is sm_80.
+    pub compute_capability: (i32, i32),
+    /// Multiprocessors.
+    pub multiprocessors: i32,
+    /// Bytes of memory.
+    pub memory_bytes: usize,
+}
+
+/// The GPUs of this machine.
+///
+/// Errors: `cuda_driver` without a driver, or with one that is too old.
+pub fn devices() -> Result<Vec<Facts>, Diagnostic> {
+    guarded(|| {
+        start()?;
+        let count = result::device::get_count().map_err(|error| told("count devices", error))?;
+        (0..count).map(facts).collect()
+    })
+}
+
+fn facts(number: i32) -> Result<Facts, Diagnostic> {
+    use sys::CUdevice_attribute::{
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+        CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
+    };
+    let ask = || -> Result<Facts, DriverError> {
+        let device = result::device::get(number)?;
+        // SAFETY: the driver gave this device.
+        let attribute = |which| unsafe { result::device::get_attribute(device, which) };
+        let major = attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+        let minor = attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        Ok(Facts {
+            number,
+            name: result::device::get_name(device)?,
+            compute_capability: (major, minor),
+            multiprocessors: attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+            // SAFETY: as above.
+            memory_bytes: unsafe { result::device::total_mem(device)? },
+        })
+    };
+    ask().map_err(|error| told("ask what the device is", error))
+}
+
+/// Looks for the driver and starts it. Errors: `cuda_driver`.
+fn start() -> Result<(), Diagnostic> {
+    let none = |message: &str| Diagnostic::new("cuda_driver", message).help("run on the CPU instead: --backend cpu");
+    // SAFETY: loading the driver's library runs its initialisers, as any program that uses it does.
+    if !unsafe { sys::is_culib_present() } {
+        return Err(none("there is no NVIDIA driver here: its library (libcuda.so.1, nvcuda.dll) cannot be loaded"));
+    }
+    match result::init() {
+        Ok(()) => {}
+        Err(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => return Err(none("there is an NVIDIA driver, but no GPU that it may use")),
+        Err(error) => return Err(told("start", error)),
+    }
+    let mut version = 0;
+    // SAFETY: the driver writes one int.
+    unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().map_err(|error| told("say its version", error))?;
+    if version < OLDEST_DRIVER {
+        let (found, wanted) = (spelled(version), spelled(OLDEST_DRIVER));
+        return Err(none(&format!("the NVIDIA driver is of CUDA {found}: PTX {LANGUAGE} needs one of {wanted} or newer")));
+    }
+    Ok(())
+}
+
+/// `11.8` of 11080.
+fn spelled(version: i32) -> String {
+    format!("{}.{}", version / 1000, version % 1000 / 10)
+}
+
+/// An old driver lacks functions, of which the bindings only panic.
+fn guarded<T>(ask: impl FnOnce() -> Result<T, Diagnostic> + std::panic::UnwindSafe) -> Result<T, Diagnostic> {
+    catch_unwind(ask).unwrap_or_else(|_| {
+        Err(Diagnostic::new("cuda_driver", "the NVIDIA driver lacks functions that are needed: it is too old").help("install a newer one"))
+    })
+}
+
+fn told(what: &str, error: DriverError) -> Diagnostic {
+    let name = error.error_name().map_or_else(|_| format!("{:?}", error.0), |name| name.to_string_lossy().into_owned());
+    let text = error.error_string().map_or_else(|_| String::new(), |text| format!(": {}", text.to_string_lossy()));
+    Diagnostic::new("cuda", format!("the NVIDIA driver could not {what} ({name}{text})"))
+}
+
+/// One GPU with a module.
+pub struct Gpu {
+    module: sys::CUmodule,
+    entries: HashMap<String, sys::CUfunction>,
+}
+
+impl Gpu {
+    /// Opens the device of that number and loads the module.
+    ///
+    /// Errors: `cuda_driver`; `cuda` with what the driver says of the module.
+    pub fn open(number: i32, module: &Module) -> Result<Gpu, Diagnostic> {
+        guarded(|| {
+            start()?;
+            let device = result::device::get(number).map_err(|error| told(&format!("open device {number}"), error))?;
+            // SAFETY: the driver gave this device; its primary context lives as long as the process.
+            let context = unsafe { result::primary_ctx::retain(device) }.map_err(|error| told("open the device", error))?;
+            // SAFETY: the context was just made.
+            unsafe { result::ctx::set_current(context) }.map_err(|error| told("open the device", error))?;
+            let loaded = load(&module.text)?;
+            let mut entries = HashMap::new();
+            for entry in module.entries.values() {
+                let name = CString::new(entry.as_str()).expect("names of entries have no zeros");
+                // SAFETY: the module is loaded.
+                let function = unsafe { result::module::get_function(loaded, name) }.map_err(|error| told("find a kernel", error))?;
+                entries.insert(entry.clone(), function);
+            }
+            Ok(Gpu { module: loaded, entries })
+        })
+    }
+}
+
+/// Loads PTX, with the driver's own words where it refuses it.
+fn load(text: &str) -> Result<sys::CUmodule, Diagnostic> {
+    use sys::CUjit_option_enum::{CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
+    let image = CString::new(text).expect("PTX has no zeros");
+    let mut log = vec![0u8; LOG_BYTES];
+    let mut options = [CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
+    // The size is passed as if it were a pointer.
+    let mut values = [log.as_mut_ptr().cast::<c_void>(), LOG_BYTES as *mut c_void];
+    let mut module = null_mut();
+    // SAFETY: the image ends in a zero, the log has the size that is said, and both options have values.
+    let status = unsafe { sys::cuModuleLoadDataEx(&raw mut module, image.as_ptr().cast(), 2, options.as_mut_ptr(), values.as_mut_ptr()) };
+    status.result().map_err(|error| {
+        let said = String::from_utf8_lossy(&log).trim_end_matches('\0').trim().to_string();
+        let error = told("load the kernels", error);
+        if said.is_empty() { error } else { error.help(said) }
+    })?;
+    Ok(module)
+}
+
+impl Device for Gpu {
+    fn allocate(&mut self, bytes: u64) -> Result<u64, Diagnostic> {
+        // SAFETY: what the memory holds is not read before it is written.
+        unsafe { result::malloc_sync(bytes.max(1) as usize) }.map_err(|error| {
+            let (free, all) = result::mem_get_info().unwrap_or((0, 0));
+            Diagnostic::new("memory", format!("no memory for {bytes} bytes on the GPU: {free} of its {all} are free ({error:?})"))
+        })
+    }
+
+    fn free(&mut self, address: u64) {
+        // SAFETY: the address was allocated here. What fails while freeing shows up in the next call.
+        let _ = unsafe { result::free_sync(address) };
+    }
+
+    fn upload(&mut self, address: u64, bytes: &[u8]) -> Result<(), Diagnostic> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: the caller allocated as much.
+        unsafe { result::memcpy_htod_sync(address, bytes) }.map_err(|error| told("copy to the GPU", error))
+    }
+
+    fn download(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), Diagnostic> {
+        result::ctx::synchronize().map_err(|error| told("run the kernels", error))?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: the caller allocated as much.
+        unsafe { result::memcpy_dtoh_sync(bytes, address) }.map_err(|error| told("copy from the GPU", error))
+    }
+
+    fn launch(&mut self, entry: &str, blocks: u32, threads: u32, arguments: &[u64]) -> Result<(), Diagnostic> {
+        let mut arguments = arguments.to_vec();
+        let mut places: Vec<*mut c_void> = arguments.iter_mut().map(|argument| (&raw mut *argument).cast()).collect();
+        let (grid, block) = ((blocks, 1, 1), (threads, 1, 1));
+        // SAFETY: the entry takes as many 64-bit parameters, which the driver copies before it returns.
+        let status = unsafe { result::launch_kernel(self.entries[entry], grid, block, 0, null_mut(), &mut places) };
+        status.map_err(|error| told(&format!("launch {entry}"), error))
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        // SAFETY: the module was loaded by `open`, and its functions are not used any more.
+        let _ = unsafe { result::module::unload(self.module) };
+    }
+}

@@ -1,0 +1,522 @@
+//! The PTX that is emitted: types, registers, instructions, and how they are written.
+//!
+//! Every register belongs to a class, and every instruction says the type it works on, so that a mix-up is a panic here: `ptxas` takes
+//! a `.b32` register in `add.f32` without a word.   *Source*: PTX ISA 9.0, chapters 5 and 9.
+
+use std::fmt::{self, Display, Formatter};
+
+/// A class of registers: what is declared.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Class {
+    /// `.pred`: a truth value.
+    Pred,
+    /// `.b16`: a half float on its way.
+    B16,
+    /// `.b32`: integers of up to 32 bits; what lies above 8 or 16 bits means nothing.
+    B32,
+    /// `.b64`: integers of 64 bits, addresses.
+    B64,
+    /// `.f32`.
+    F32,
+    /// `.f64`.
+    F64,
+}
+
+impl Class {
+    /// All of them, in the order of declarations.
+    pub const ALL: [Class; 6] = [Class::Pred, Class::B16, Class::B32, Class::B64, Class::F32, Class::F64];
+
+    /// The type that moves a register of the class.
+    pub fn ty(self) -> Ty {
+        match self {
+            Class::Pred => Ty::Pred,
+            Class::B16 => Ty::B16,
+            Class::B32 => Ty::B32,
+            Class::B64 => Ty::B64,
+            Class::F32 => Ty::F32,
+            Class::F64 => Ty::F64,
+        }
+    }
+
+    /// What names of its registers begin with.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Class::Pred => "%p",
+            Class::B16 => "%h",
+            Class::B32 => "%r",
+            Class::B64 => "%rd",
+            Class::F32 => "%f",
+            Class::F64 => "%fd",
+        }
+    }
+}
+
+/// A virtual register; `ptxas` finds a place for it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Reg {
+    /// Its class.
+    pub class: Class,
+    /// Its number within the class.
+    pub number: u32,
+}
+
+/// A type that an instruction works on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)] // named as they are written
+pub enum Ty {
+    Pred,
+    B16,
+    B32,
+    B64,
+    U8,
+    U16,
+    U32,
+    U64,
+    S8,
+    S16,
+    S32,
+    S64,
+    F16,
+    BF16,
+    F32,
+    F64,
+}
+
+impl Ty {
+    /// The class of registers that hold it.
+    pub fn class(self) -> Class {
+        match self {
+            Ty::Pred => Class::Pred,
+            Ty::B16 | Ty::F16 | Ty::BF16 => Class::B16,
+            Ty::B32 | Ty::U8 | Ty::U16 | Ty::U32 | Ty::S8 | Ty::S16 | Ty::S32 => Class::B32,
+            Ty::B64 | Ty::U64 | Ty::S64 => Class::B64,
+            Ty::F32 => Class::F32,
+            Ty::F64 => Class::F64,
+        }
+    }
+}
+
+/// What an instruction reads.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Operand {
+    /// A register.
+    Reg(Reg),
+    /// An integer.
+    Int(i64),
+    /// The bits of a binary32.
+    F32(u32),
+    /// The bits of a binary64.
+    F64(u64),
+    /// A special register, such as `%tid.x`, or the name of a variable.
+    Name(&'static str),
+    /// A variable with a number: `scratch0`.
+    Variable(&'static str, u32),
+}
+
+impl From<Reg> for Operand {
+    fn from(reg: Reg) -> Operand {
+        Operand::Reg(reg)
+    }
+}
+
+/// Operations from operands of one type to a result of that type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)] // named as they are written
+pub enum Op {
+    Mov,
+    /// Integers.
+    Add,
+    /// Integers.
+    Sub,
+    /// Integers: the low half of the product.
+    MulLo,
+    /// Integers.
+    Div,
+    /// Integers.
+    Rem,
+    /// Floats, rounded to nearest; with its rounding written out it is never contracted.
+    AddRn,
+    SubRn,
+    MulRn,
+    DivRn,
+    SqrtRn,
+    FmaRn,
+    Neg,
+    Abs,
+    Min,
+    Max,
+    /// Of `f32`: NaN if either is.
+    MinNan,
+    MaxNan,
+    And,
+    Or,
+    Xor,
+    Not,
+    /// The amount is a `.b32`.
+    Shl,
+    /// The amount is a `.b32`.
+    Shr,
+    /// The last operand is the condition.
+    Selp,
+    /// From a local address to a generic one.
+    CvtaLocal,
+}
+
+impl Op {
+    fn text(self) -> &'static str {
+        match self {
+            Op::Mov => "mov",
+            Op::Add => "add",
+            Op::Sub => "sub",
+            Op::MulLo => "mul.lo",
+            Op::Div => "div",
+            Op::Rem => "rem",
+            Op::AddRn => "add.rn",
+            Op::SubRn => "sub.rn",
+            Op::MulRn => "mul.rn",
+            Op::DivRn => "div.rn",
+            Op::SqrtRn => "sqrt.rn",
+            Op::FmaRn => "fma.rn",
+            Op::Neg => "neg",
+            Op::Abs => "abs",
+            Op::Min => "min",
+            Op::Max => "max",
+            Op::MinNan => "min.NaN",
+            Op::MaxNan => "max.NaN",
+            Op::And => "and",
+            Op::Or => "or",
+            Op::Xor => "xor",
+            Op::Not => "not",
+            Op::Shl => "shl",
+            Op::Shr => "shr",
+            Op::Selp => "selp",
+            Op::CvtaLocal => "cvta.local",
+        }
+    }
+
+    /// Whether operand `at` may be of another class than the result, and which.
+    fn other_class(self, at: usize) -> Option<Class> {
+        match (self, at) {
+            (Op::Shl | Op::Shr, 1) => Some(Class::B32),
+            (Op::Selp, 2) => Some(Class::Pred),
+            _ => None,
+        }
+    }
+}
+
+/// Comparisons.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)] // named as they are written
+pub enum Cmp {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    /// Not equal, or NaN.
+    Neu,
+    /// Either is NaN.
+    Nan,
+}
+
+impl Cmp {
+    fn text(self) -> &'static str {
+        match self {
+            Cmp::Eq => "eq",
+            Cmp::Ne => "ne",
+            Cmp::Lt => "lt",
+            Cmp::Le => "le",
+            Cmp::Gt => "gt",
+            Cmp::Ge => "ge",
+            Cmp::Neu => "neu",
+            Cmp::Nan => "nan",
+        }
+    }
+}
+
+/// How a conversion rounds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)] // named as they are written
+pub enum Round {
+    /// Not at all.
+    None,
+    Rn,
+    /// To an integer, nearest even.
+    Rni,
+    Rzi,
+    Rmi,
+    Rpi,
+}
+
+impl Round {
+    fn text(self) -> &'static str {
+        match self {
+            Round::None => "",
+            Round::Rn => ".rn",
+            Round::Rni => ".rni",
+            Round::Rzi => ".rzi",
+            Round::Rmi => ".rmi",
+            Round::Rpi => ".rpi",
+        }
+    }
+}
+
+/// Where memory lies, and how it is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Space {
+    /// Parameters of the kernel.
+    Param,
+    /// Memory of the device.
+    Global,
+    /// Either that or the thread's own.
+    Generic,
+    /// Memory of the device that other threads may write at the same time.
+    RelaxedGlobal,
+}
+
+impl Space {
+    fn text(self) -> &'static str {
+        match self {
+            Space::Param => ".param",
+            Space::Global => ".global",
+            Space::Generic => "",
+            Space::RelaxedGlobal => ".relaxed.gpu.global",
+        }
+    }
+}
+
+/// A place in a function.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Label(pub u32);
+
+/// An instruction.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Inst {
+    /// `op.ty dst, args…`
+    Op {
+        /// The operation.
+        op: Op,
+        /// The type.
+        ty: Ty,
+        /// The result.
+        dst: Reg,
+        /// The operands.
+        args: Vec<Operand>,
+    },
+    /// `cvt.round.to.from dst, src`; integers of 8 and 16 bits lie in `.b32` registers.
+    Cvt {
+        /// How it rounds.
+        round: Round,
+        /// The result's type.
+        to: Ty,
+        /// The operand's type.
+        from: Ty,
+        /// The result.
+        dst: Reg,
+        /// The operand.
+        src: Reg,
+    },
+    /// `mov` between classes of one width: the same bits.
+    Bits {
+        /// The result.
+        dst: Reg,
+        /// The operand.
+        src: Reg,
+    },
+    /// `setp.cmp.ty dst, a, b`
+    Setp {
+        /// The comparison.
+        cmp: Cmp,
+        /// The operands' type.
+        ty: Ty,
+        /// The result, a predicate.
+        dst: Reg,
+        /// The first operand.
+        a: Operand,
+        /// The second operand.
+        b: Operand,
+    },
+    /// `ld.space.ty dst, [base + offset]`
+    Ld {
+        /// Where from.
+        space: Space,
+        /// The element's type.
+        ty: Ty,
+        /// The result.
+        dst: Reg,
+        /// An address.
+        base: Operand,
+        /// Bytes.
+        offset: i64,
+    },
+    /// `st.space.ty [base + offset], src`
+    St {
+        /// Where to.
+        space: Space,
+        /// The element's type.
+        ty: Ty,
+        /// An address.
+        base: Reg,
+        /// Bytes.
+        offset: i64,
+        /// What is stored.
+        src: Reg,
+    },
+    /// `prefetch.global.L2 [base + offset]`
+    Prefetch {
+        /// An address.
+        base: Reg,
+        /// Bytes.
+        offset: i64,
+    },
+    /// A place to jump to.
+    Label(Label),
+    /// `bra`, where the predicate is as said.
+    Bra {
+        /// Where to.
+        to: Label,
+        /// A predicate, and what it has to be.
+        when: Option<(Reg, bool)>,
+    },
+    /// The thread ends.
+    Ret,
+}
+
+impl Inst {
+    /// The register it writes, where that is all it does.
+    pub fn result(&self) -> Option<Reg> {
+        match self {
+            Inst::Op { dst, .. } | Inst::Cvt { dst, .. } | Inst::Bits { dst, .. } | Inst::Setp { dst, .. } | Inst::Ld { dst, .. } => {
+                Some(*dst)
+            }
+            Inst::St { .. } | Inst::Prefetch { .. } | Inst::Label(_) | Inst::Bra { .. } | Inst::Ret => None,
+        }
+    }
+
+    /// The registers it reads.
+    pub fn reads(&self) -> Vec<Reg> {
+        let of = |operand: &Operand| if let Operand::Reg(reg) = operand { Some(*reg) } else { None };
+        match self {
+            Inst::Op { args, .. } => args.iter().filter_map(of).collect(),
+            Inst::Cvt { src, .. } | Inst::Bits { src, .. } => vec![*src],
+            Inst::Setp { a, b, .. } => [a, b].into_iter().filter_map(of).collect(),
+            Inst::Ld { base, .. } => of(base).into_iter().collect(),
+            Inst::St { base, src, .. } => vec![*base, *src],
+            Inst::Prefetch { base, .. } => vec![*base],
+            Inst::Bra { when, .. } => when.iter().map(|(reg, _)| *reg).collect(),
+            Inst::Label(_) | Inst::Ret => vec![],
+        }
+    }
+
+    /// Panics when a register is of the wrong class: an error of whoever made the instruction.
+    pub fn check(&self) {
+        let fits = |operand: &Operand, class: Class| match operand {
+            Operand::Reg(reg) => reg.class == class,
+            Operand::Int(_) => matches!(class, Class::B16 | Class::B32 | Class::B64),
+            Operand::F32(_) => class == Class::F32,
+            Operand::F64(_) => class == Class::F64,
+            Operand::Name(_) => class == Class::B32,
+            Operand::Variable(..) => class == Class::B64,
+        };
+        let right = match self {
+            Inst::Op { op, ty, dst, args } => {
+                let class = ty.class();
+                let all = args.iter().enumerate().all(|(at, arg)| fits(arg, op.other_class(at).unwrap_or(class)));
+                all && dst.class == class
+            }
+            Inst::Cvt { to, from, dst, src, .. } => dst.class == to.class() && src.class == from.class(),
+            Inst::Bits { dst, src } => {
+                let pair = (dst.class, src.class);
+                let pairs = [(Class::B32, Class::F32), (Class::B64, Class::F64), (Class::F32, Class::B32), (Class::F64, Class::B64)];
+                pairs.contains(&pair)
+            }
+            Inst::Setp { ty, dst, a, b, .. } => dst.class == Class::Pred && fits(a, ty.class()) && fits(b, ty.class()),
+            Inst::Ld { ty, dst, .. } => dst.class == ty.class(),
+            Inst::St { ty, base, src, .. } => src.class == ty.class() && base.class == Class::B64,
+            Inst::Prefetch { base, .. } => base.class == Class::B64,
+            Inst::Bra { when, .. } => when.is_none_or(|(reg, _)| reg.class == Class::Pred),
+            Inst::Label(_) | Inst::Ret => true,
+        };
+        assert!(right, "ptx: wrong class of register in `{self}`");
+    }
+}
+
+impl Display for Reg {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.class.prefix(), self.number)
+    }
+}
+
+impl Display for Ty {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Ty::Pred => ".pred",
+            Ty::B16 => ".b16",
+            Ty::B32 => ".b32",
+            Ty::B64 => ".b64",
+            Ty::U8 => ".u8",
+            Ty::U16 => ".u16",
+            Ty::U32 => ".u32",
+            Ty::U64 => ".u64",
+            Ty::S8 => ".s8",
+            Ty::S16 => ".s16",
+            Ty::S32 => ".s32",
+            Ty::S64 => ".s64",
+            Ty::F16 => ".f16",
+            Ty::BF16 => ".bf16",
+            Ty::F32 => ".f32",
+            Ty::F64 => ".f64",
+        })
+    }
+}
+
+impl Display for Operand {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Operand::Reg(reg) => write!(f, "{reg}"),
+            Operand::Int(value) => write!(f, "{value}"),
+            Operand::F32(bits) => write!(f, "0f{bits:08X}"),
+            Operand::F64(bits) => write!(f, "0d{bits:016X}"),
+            Operand::Name(name) => f.write_str(name),
+            Operand::Variable(name, number) => write!(f, "{name}{number}"),
+        }
+    }
+}
+
+/// `[base+offset]`.
+struct Address<'a>(&'a dyn Display, i64);
+
+impl Display for Address<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            0 => write!(f, "[{}]", self.0),
+            offset => write!(f, "[{}+{offset}]", self.0),
+        }
+    }
+}
+
+impl Display for Inst {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Inst::Op { op, ty, dst, args } => {
+                write!(f, "{}{ty} {dst}", op.text())?;
+                args.iter().try_for_each(|arg| write!(f, ", {arg}"))?;
+                f.write_str(";")
+            }
+            Inst::Cvt { round, to, from, dst, src } => write!(f, "cvt{}{to}{from} {dst}, {src};", round.text()),
+            Inst::Bits { dst, src } => {
+                let ty = if matches!(dst.class, Class::B32 | Class::F32) { Ty::B32 } else { Ty::B64 };
+                write!(f, "mov{ty} {dst}, {src};")
+            }
+            Inst::Setp { cmp, ty, dst, a, b } => write!(f, "setp.{}{ty} {dst}, {a}, {b};", cmp.text()),
+            Inst::Ld { space, ty, dst, base, offset } => write!(f, "ld{}{ty} {dst}, {};", space.text(), Address(base, *offset)),
+            Inst::St { space, ty, base, offset, src } => write!(f, "st{}{ty} {}, {src};", space.text(), Address(base, *offset)),
+            Inst::Prefetch { base, offset } => write!(f, "prefetch.global.L2 {};", Address(base, *offset)),
+            Inst::Label(label) => write!(f, "L{}:", label.0),
+            Inst::Bra { to, when: None } => write!(f, "bra L{};", to.0),
+            Inst::Bra { to, when: Some((reg, wanted)) } => write!(f, "@{}{reg} bra L{};", if *wanted { "" } else { "!" }, to.0),
+            Inst::Ret => f.write_str("ret;"),
+        }
+    }
+}

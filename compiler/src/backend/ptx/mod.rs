@@ -1,0 +1,112 @@
+//! The PTX backend: kernels become functions for NVIDIA GPUs, as text.
+//!
+//! Kernels are lowered as for the CPU, to tile programs, but of scalars: a task is one element or one row, and a thread computes it.
+//! So sums have the same canonical order, mathematical functions are the same steps, and results the same bits. A tile program then
+//! becomes PTX ([`tile`], [`select`]), and a module of all functions a text ([`module`]).
+//!
+//! No GPU is needed for any of it.
+
+pub mod cuda;
+pub mod function;
+pub mod inst;
+pub mod run;
+mod select;
+pub mod tile;
+
+use crate::backend::cpu::entry::LaunchStep;
+use crate::backend::cpu::lower::Arg;
+use crate::backend::cpu::plan::ProgramPlan;
+use crate::backend::cpu::tile::TileProgram;
+use crate::backend::cpu::tile::expand::expand;
+use function::Function;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use tile::Parameter;
+
+/// Threads of a block.
+pub const BLOCK_THREADS: u32 = 128;
+
+/// A module of all kernels that a program runs.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Module {
+    /// The text.
+    pub text: String,
+    /// The entry of each function of the plan that is run.
+    pub entries: BTreeMap<usize, String>,
+}
+
+/// The PTX of a planned program, which was lowered for [`VectorIsa::THREAD`](crate::backend::cpu::lower::VectorIsa::THREAD).
+///
+/// An entry takes what [`Launch::args`](crate::backend::cpu::entry::Launch::args) says, 64 bits each, then the number of tasks; blocks have up to
+/// [`BLOCK_THREADS`] threads along x, and any number of blocks computes all tasks.
+pub fn module(plan: &ProgramPlan) -> Module {
+    let mut parameters = BTreeMap::new();
+    let entries = plan.prepare.iter().map(|prepare| &prepare.entry).chain([&plan.main]);
+    entries.for_each(|entry| find_parameters(&entry.steps, &mut parameters));
+    let mut text = format!("// Made by Kiln.\n.version {LANGUAGE}\n.target {TARGET}\n.address_size 64\n");
+    let mut names = crate::artifact::names::SymbolNames::default();
+    let mut entries = BTreeMap::new();
+    for (number, parameters) in parameters {
+        let function = &plan.functions[number];
+        let program = expand(&function.program, &select::Ptx);
+        let name = identifier(&names.unique(&function.name));
+        write_kernel(&mut text, &name, &function.name, &program, &parameters);
+        entries.insert(number, name);
+    }
+    Module { text, entries }
+}
+
+/// The version of the language: what is used needs no newer one.
+pub const LANGUAGE: &str = "7.8";
+/// The oldest generation of GPUs: Ampere.
+pub const TARGET: &str = "sm_80";
+
+/// What each function that is run takes. A function that several kernels share takes the same of each.
+fn find_parameters(steps: &[LaunchStep], found: &mut BTreeMap<usize, Vec<Parameter>>) {
+    for step in steps {
+        match step {
+            LaunchStep::Run(launch) => {
+                let parameter = |arg: &Arg| match arg {
+                    Arg::Buffer(_) => Parameter::Buffer,
+                    Arg::Symbol(_) => Parameter::Value,
+                    Arg::ErrorCell => Parameter::ErrorCell,
+                    Arg::WorkerScratch => panic!("ptx: threads have no scratch of workers"),
+                };
+                found.entry(launch.function).or_insert_with(|| launch.args.iter().map(parameter).collect());
+            }
+            LaunchStep::Loop { body, .. } => find_parameters(body, found),
+        }
+    }
+}
+
+/// A name that PTX takes.
+fn identifier(name: &str) -> String {
+    let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    format!("k_{plain}")
+}
+
+fn write_kernel(text: &mut String, name: &str, layer: &str, program: &TileProgram, parameters: &[Parameter]) {
+    let function = tile::kernel(program, parameters);
+    let line = |text: &mut String, line: std::fmt::Arguments<'_>| text.write_fmt(line).expect("a string takes anything");
+    line(text, format_args!("\n// {}\n.visible .entry {name}(\n", layer.escape_debug()));
+    for at in 0..parameters.len() {
+        line(text, format_args!("    .param .u64 {}{at},\n", tile::PARAMETER));
+    }
+    line(text, format_args!("    .param .u64 {}\n)\n.maxntid {BLOCK_THREADS}\n{{\n", tile::TASKS));
+    for (class, count) in function.registers() {
+        line(text, format_args!("    .reg {} {}<{count}>;\n", class.ty(), class.prefix()));
+    }
+    for (piece, scratch) in program.scratch.iter().enumerate() {
+        let (align, size) = (scratch.align_bytes.min(16), scratch.size_bytes);
+        line(text, format_args!("    .local .align {align} .b8 {}{piece}[{size}];\n", tile::SCRATCH));
+    }
+    write_body(text, &function);
+    text.push_str("}\n");
+}
+
+fn write_body(text: &mut String, function: &Function) {
+    for inst in function.insts() {
+        let indent = if matches!(inst, inst::Inst::Label(_)) { "" } else { "    " };
+        writeln!(text, "{indent}{inst}").expect("a string takes anything");
+    }
+}

@@ -1,0 +1,214 @@
+//! Runs a planned program on a device, kernel after kernel: what a driver and the interpreter of the tests have in common.
+
+use super::{BLOCK_THREADS, Module};
+use crate::backend::cpu::entry::{EntryPlan, Launch, LaunchStep, Place};
+use crate::backend::cpu::lower::Arg;
+use crate::backend::cpu::plan::ProgramPlan;
+use crate::backend::cpu::weights::value_of;
+use crate::kernel::{Buffer, BufferId, BufferKind};
+use kiln_ir::graph::Parameter;
+use kiln_ir::{Diagnostic, Dim, Symbol, Tensor};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Memory and kernels of a GPU, one after the other.
+pub trait Device {
+    /// Memory of its own; what it holds is not said. Errors: `memory`.
+    fn allocate(&mut self, bytes: u64) -> Result<u64, Diagnostic>;
+    /// Gives memory back.
+    fn free(&mut self, address: u64);
+    /// Copies to the device. Errors: of the device.
+    fn upload(&mut self, address: u64, bytes: &[u8]) -> Result<(), Diagnostic>;
+    /// Copies from the device, when all that was launched is done. Errors: of the device, or of a kernel.
+    fn download(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), Diagnostic>;
+    /// Runs an entry. Errors: of the device.
+    fn launch(&mut self, entry: &str, blocks: u32, threads: u32, arguments: &[u64]) -> Result<(), Diagnostic>;
+}
+
+/// Blocks that are launched at most: threads of these take several tasks each.
+const MOST_BLOCKS: i64 = 1 << 16;
+
+/// A program on a device, with its weights.
+pub struct Session<D> {
+    plan: Arc<ProgramPlan>,
+    module: Module,
+    device: D,
+    weights: u64,
+    /// An i64 that is not 0 after an index was out of range.
+    error_cell: u64,
+}
+
+/// Sizes, and indices of loops.
+type Symbols = BTreeMap<Symbol, i64>;
+
+impl<D: Device> Session<D> {
+    /// Fills the weights, on the device what is computed of them.
+    ///
+    /// Errors: `parameter` when a value is missing or of another type; of the device.
+    pub fn new(
+        plan: ProgramPlan,
+        module: Module,
+        parameters: &BTreeMap<String, Parameter>,
+        mut device: D,
+    ) -> Result<Session<D>, Diagnostic> {
+        let weights = device.allocate(plan.weights.bytes)?;
+        let error_cell = device.allocate(8)?;
+        device.upload(error_cell, &[0; 8])?;
+        for (id, offset) in &plan.weights.offsets {
+            if plan.program.buffer(*id).kind != BufferKind::Prepared {
+                device.upload(weights + offset, value_of(&plan, parameters, *id)?.bytes())?;
+            }
+        }
+        let plan = Arc::new(plan);
+        let mut session = Session { plan: Arc::clone(&plan), module, device, weights, error_cell };
+        if let Some(prepare) = &plan.prepare {
+            let mut sources = Vec::new();
+            for id in &prepare.sources {
+                let bytes = value_of(&plan, parameters, *id)?.bytes();
+                sources.push(session.device.allocate(bytes.len() as u64)?);
+                session.device.upload(sources[sources.len() - 1], bytes)?;
+            }
+            let results: Vec<u64> = prepare.results.iter().map(|id| weights + plan.weights.offsets[id]).collect();
+            session.entry(&prepare.entry, &sources, &results, &mut Symbols::new())?;
+            sources.into_iter().for_each(|address| session.device.free(address));
+        }
+        Ok(session)
+    }
+
+    /// Runs the function on inputs in the order of its signature.
+    ///
+    /// Errors: `shape` and `guard` for inputs that do not fit; `index`; of the device.
+    pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Diagnostic> {
+        let plan = Arc::clone(&self.plan);
+        let mut symbols = sizes(&plan, inputs)?;
+        let mut given = Vec::new();
+        for tensor in inputs {
+            given.push(self.device.allocate(tensor.bytes().len() as u64)?);
+            self.device.upload(given[given.len() - 1], tensor.bytes())?;
+        }
+        let mut results = Vec::new();
+        for (_, id) in &plan.program.outputs {
+            results.push(self.device.allocate(bytes(plan.program.buffer(*id), &symbols))?);
+        }
+        self.entry(&plan.main, &given, &results, &mut symbols)?;
+        let mut outputs = Vec::new();
+        for ((_, id), address) in plan.program.outputs.iter().zip(&results) {
+            let buffer = plan.program.buffer(*id);
+            let mut content = vec![0; bytes(buffer, &symbols) as usize];
+            self.device.download(*address, &mut content)?;
+            let shape = buffer.shape.iter().map(|dim| value(dim, &symbols) as usize).collect();
+            outputs.push(Tensor::from_vec(buffer.dtype, shape, content));
+        }
+        given.into_iter().chain(results).for_each(|address| self.device.free(address));
+        Ok(outputs)
+    }
+
+    fn entry(&mut self, entry: &EntryPlan, inputs: &[u64], outputs: &[u64], symbols: &mut Symbols) -> Result<(), Diagnostic> {
+        let temporaries = self.device.allocate(value(&entry.temporary_bytes, symbols).max(0) as u64)?;
+        let base = Bases { inputs, outputs, weights: self.weights, temporaries };
+        self.steps(&entry.steps, &entry.places, &base, symbols)?;
+        self.device.free(temporaries);
+        let mut cell = [0; 8];
+        self.device.download(self.error_cell, &mut cell)?;
+        let Some(node) = usize::try_from(i64::from_le_bytes(cell)).ok().and_then(|one_more| one_more.checked_sub(1)) else { return Ok(()) };
+        self.device.upload(self.error_cell, &[0; 8])?;
+        let name = self.plan.program.checked_nodes.get(node).map_or("?", String::as_str);
+        Err(Diagnostic::new("index", format!("node `{name}` got an index out of range")))
+    }
+
+    fn steps(
+        &mut self,
+        steps: &[LaunchStep],
+        places: &BTreeMap<BufferId, Place>,
+        base: &Bases,
+        symbols: &mut Symbols,
+    ) -> Result<(), Diagnostic> {
+        for step in steps {
+            match step {
+                LaunchStep::Run(launch) => self.launch(launch, places, base, symbols)?,
+                LaunchStep::Loop { index, extent, body } => {
+                    for turn in 0..value(extent, symbols) {
+                        symbols.insert(index.clone(), turn);
+                        self.steps(body, places, base, symbols)?;
+                    }
+                    symbols.remove(index);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn launch(&mut self, launch: &Launch, places: &BTreeMap<BufferId, Place>, base: &Bases, symbols: &Symbols) -> Result<(), Diagnostic> {
+        let tasks = value(&launch.tasks, symbols);
+        if tasks <= 0 {
+            return Ok(());
+        }
+        let argument = |arg: &Arg| match arg {
+            Arg::Buffer(id) => base.address(&places[id], symbols),
+            Arg::Symbol(symbol) => symbols[symbol] as u64,
+            Arg::ErrorCell => self.error_cell,
+            Arg::WorkerScratch => panic!("ptx: threads have no scratch of workers"),
+        };
+        let mut arguments: Vec<u64> = launch.args.iter().map(argument).collect();
+        arguments.push(tasks as u64);
+        let blocks = (tasks as u64).div_ceil(u64::from(BLOCK_THREADS)).min(MOST_BLOCKS as u64) as u32;
+        self.device.launch(&self.module.entries[&launch.function], blocks, BLOCK_THREADS, &arguments)
+    }
+}
+
+/// What places of buffers are counted from.
+struct Bases<'a> {
+    inputs: &'a [u64],
+    outputs: &'a [u64],
+    weights: u64,
+    temporaries: u64,
+}
+
+impl Bases<'_> {
+    fn address(&self, place: &Place, symbols: &Symbols) -> u64 {
+        match place {
+            Place::Input(at) => self.inputs[*at],
+            Place::Output(at) => self.outputs[*at],
+            Place::Weights(offset) => self.weights + offset,
+            Place::Temporary(offset) => self.temporaries + value(offset, symbols) as u64,
+        }
+    }
+}
+
+fn value(dim: &Dim, symbols: &Symbols) -> i64 {
+    dim.evaluate(&|symbol| symbols.get(symbol).copied()).unwrap_or_else(|| panic!("ptx: no value of {dim}"))
+}
+
+fn bytes(buffer: &Buffer, symbols: &Symbols) -> u64 {
+    value(&buffer.elements(), symbols).max(0) as u64 * buffer.dtype.size_bytes() as u64
+}
+
+/// The sizes that inputs say. Errors: `shape`, `guard`.
+fn sizes(plan: &ProgramPlan, inputs: &[Tensor]) -> Result<Symbols, Diagnostic> {
+    let program = &plan.program;
+    if inputs.len() != program.inputs.len() {
+        return Err(Diagnostic::new("shape", format!("{} inputs are given, {} are taken", inputs.len(), program.inputs.len())));
+    }
+    let declared = || program.inputs.iter().map(|(name, id)| (name, program.buffer(*id))).zip(inputs);
+    let mut symbols = Symbols::new();
+    for ((_, buffer), tensor) in declared() {
+        for (dim, size) in buffer.shape.iter().zip(tensor.shape()) {
+            if let Some(symbol) = dim.as_symbol() {
+                symbols.entry(symbol.clone()).or_insert(*size as i64);
+            }
+        }
+    }
+    for ((name, buffer), tensor) in declared() {
+        let sizes: Option<Vec<i64>> = buffer.shape.iter().map(|dim| dim.evaluate(&|s| symbols.get(s).copied())).collect();
+        let given: Vec<i64> = tensor.shape().iter().map(|size| *size as i64).collect();
+        if tensor.dtype() != buffer.dtype || sizes.as_ref() != Some(&given) {
+            let shape: Vec<String> = buffer.shape.iter().map(ToString::to_string).collect();
+            let message = format!("input `{name}` is {}, the model takes {}[{}]", tensor.ty(), buffer.dtype, shape.join(", "));
+            return Err(Diagnostic::new("shape", message));
+        }
+    }
+    match program.guards.iter().find(|guard| guard.holds(&|s| symbols.get(s).copied()) != Some(true)) {
+        Some(guard) => Err(Diagnostic::new("guard", format!("sizes do not fit each other: {guard}"))),
+        None => Ok(symbols),
+    }
+}

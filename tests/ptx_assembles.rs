@@ -1,0 +1,141 @@
+//! Every kernel that is emitted as PTX assembles, without spills and without advice (`C75xx`), for each generation of GPUs: of all
+//! operators, of random graphs, of the example networks and of their steps of training.
+//!
+//! `KILN_PTXAS` names the assembler, of CUDA 13.0; without it nothing is assembled, and each test says so.
+
+use kiln::artifact::describe::ModelFacts;
+use kiln::compile::compile_ptx;
+use kiln::frontend::model::{Language, parse};
+use kiln::pipeline::Config;
+use kiln::training::plan;
+use kiln_ir::ops::Example;
+use kiln_ir::{DType, Dim, Graph, Module, Op};
+use kiln_tests::bless::repository;
+use kiln_tests::instances;
+use kiln_tests::random_graphs;
+use kiln_tests::samples::Random;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Architectures, each with a version of the language that knows it.
+const TARGETS: [(&str, &str); 4] = [("sm_80", "7.8"), ("sm_90a", "8.0"), ("sm_100", "8.6"), ("sm_120", "8.7")];
+
+/// Kernels of one file: starting the assembler takes longer than a kernel does.
+const KERNELS_AT_ONCE: usize = 200;
+
+fn assembler() -> Option<PathBuf> {
+    let path = std::env::var_os("KILN_PTXAS").map(PathBuf::from);
+    if path.is_none() {
+        eprintln!("skipped: KILN_PTXAS names no assembler");
+    }
+    path
+}
+
+/// Bodies of kernels, each once.
+#[derive(Default)]
+struct Kernels(BTreeSet<String>);
+
+impl Kernels {
+    /// Adds those of a module. Errors: why there is no PTX.
+    fn add(&mut self, module: &Module, facts: &ModelFacts) -> Result<(), String> {
+        let compiled = compile_ptx(module, facts, &Config::default()).map_err(|errors| format!("{errors:?}"))?;
+        // Each follows a comment, as does the head.
+        for kernel in compiled.kernels.text.split("\n// ").skip(1) {
+            let (_, rest) = kernel.split_once(".entry ").expect("a kernel has an entry");
+            let (_, body) = rest.split_once('(').expect("an entry has parameters");
+            self.0.insert(body.trim_end().to_string());
+        }
+        Ok(())
+    }
+
+    /// What the assembler says of all of them.
+    fn assemble(&self, ptxas: &PathBuf) {
+        let place = tempfile::tempdir().expect("a directory");
+        let bodies: Vec<&String> = self.0.iter().collect();
+        let mut wrong = Vec::new();
+        for (number, bodies) in bodies.chunks(KERNELS_AT_ONCE).enumerate() {
+            for (arch, version) in TARGETS {
+                let mut text = format!(".version {version}\n.target {arch}\n.address_size 64\n");
+                for (at, body) in bodies.iter().enumerate() {
+                    text += &format!(".visible .entry k{at}({body}\n");
+                }
+                let file = place.path().join(format!("{number}_{arch}.ptx"));
+                std::fs::write(&file, text).expect("writes");
+                let mut command = Command::new(ptxas);
+                command.arg(format!("-arch={arch}")).args(["-warn-spills", "-Werror", "-o"]).arg(file.with_extension("cubin")).arg(&file);
+                let output = command.output().unwrap_or_else(|error| panic!("{}: {error}", ptxas.display()));
+                let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+                if !output.status.success() || said.contains("(C75") {
+                    let first: String = said.lines().take(4).collect::<Vec<_>>().join("\n");
+                    let culprit = bodies.iter().enumerate().find(|(at, _)| said.contains(&format!("'k{at}'"))).map_or("", |(_, body)| body);
+                    wrong.push(format!("{arch}: {first}\n{culprit}"));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{} files of {} kernels are refused, the first:\n{}", wrong.len(), bodies.len(), wrong[0]);
+    }
+}
+
+fn module_of(graph: Graph) -> Module {
+    let mut module = Module { name: "law".into(), ..Module::default() };
+    module.functions.insert("predict".into(), graph);
+    module
+}
+
+/// The example with its symbols open, where its inputs define them all, and at sizes unlike each other.
+fn graphs(example: &Example) -> Vec<Graph> {
+    let function = instances::function(example).unwrap_or_else(|(label, message)| panic!("{message} ({label})"));
+    let symbols = instances::sizes(example).pop().expect("there are sizes");
+    let open = instances::bind_undefined(&function, &symbols);
+    let fixed = function.map_dims(&mut |d| d.substitute(&|s| symbols.get(s).map(|v| Dim::from(*v))));
+    vec![open, fixed]
+}
+
+#[test]
+fn kernels_of_every_operator_assemble() {
+    let Some(ptxas) = assembler() else { return };
+    let (mut kernels, mut left) = (Kernels::default(), BTreeSet::new());
+    let mut examples = Op::all_examples();
+    examples.retain(|(_, example)| example.rejected.is_none());
+    left.extend(examples.iter().map(|(name, _)| *name));
+    for (name, example) in &examples {
+        for graph in graphs(example) {
+            // An artefact takes its symbols from whole axes of its inputs, and some sizes break what an example promises of them.
+            if kernels.add(&module_of(graph), &ModelFacts::default()).is_ok() {
+                left.remove(name);
+            }
+        }
+    }
+    assert!(left.is_empty(), "of no example of these there is PTX: {left:?}");
+    assert!(kernels.0.len() > 500, "{}", kernels.0.len());
+    kernels.assemble(&ptxas);
+}
+
+#[test]
+fn kernels_of_random_graphs_assemble() {
+    let Some(ptxas) = assembler() else { return };
+    let mut kernels = Kernels::default();
+    for seed in 0..60 {
+        let mut random = Random::new(seed);
+        let module = random_graphs::module([DType::F32, DType::F64, DType::I32, DType::F16][seed as usize % 4], &mut random);
+        kernels.add(&module, &ModelFacts::default()).unwrap_or_else(|error| panic!("graph {seed}: {error}"));
+    }
+    kernels.assemble(&ptxas);
+}
+
+#[test]
+fn kernels_of_example_networks_and_of_their_training_assemble() {
+    let Some(ptxas) = assembler() else { return };
+    let mut kernels = Kernels::default();
+    for name in ["fashion/cnn", "fashion/deep", "fashion/mlp", "fashion/gru", "networks/lstm", "networks/text_transformer"] {
+        let path = repository().join(format!("examples/{name}.toml"));
+        let text = std::fs::read_to_string(&path).expect("it is there");
+        let model = parse("test.toml", "test", &text, Language::Toml).unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
+        kernels.add(&model.module, &ModelFacts::default()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let plan = plan(&model, model.config.as_ref().expect("it says how")).unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
+        let facts = ModelFacts { states: plan.recipe.states.len(), ..ModelFacts::default() };
+        kernels.add(&plan.step, &facts).unwrap_or_else(|error| panic!("training {name}: {error}"));
+    }
+    kernels.assemble(&ptxas);
+}
