@@ -663,6 +663,9 @@ pub struct CheckArgs {
     /// Absolute tolerance [default: 1e-5, or 1e-4 of the largest expected value where that is more]
     #[arg(long, value_name = "A")]
     pub atol: Option<f64>,
+    /// What is compared with the reference interpreter
+    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+    pub backend: Backend,
     /// Threads at most
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,

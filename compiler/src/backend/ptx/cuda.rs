@@ -8,7 +8,7 @@ use cudarc::driver::{DriverError, result, sys};
 use kiln_ir::Diagnostic;
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
-use std::panic::catch_unwind;
+use std::panic::{UnwindSafe, catch_unwind, set_hook, take_hook};
 use std::ptr::null_mut;
 
 /// The oldest driver that reads [`LANGUAGE`]: of CUDA 11.8.
@@ -93,9 +93,13 @@ fn spelled(version: i32) -> String {
     format!("{}.{}", version / 1000, version % 1000 / 10)
 }
 
-/// An old driver lacks functions, of which the bindings only panic.
-fn guarded<T>(ask: impl FnOnce() -> Result<T, Diagnostic> + std::panic::UnwindSafe) -> Result<T, Diagnostic> {
-    catch_unwind(ask).unwrap_or_else(|_| {
+/// An old driver lacks functions, of which the bindings only panic; nobody needs to read that.
+fn guarded<T>(ask: impl FnOnce() -> Result<T, Diagnostic> + UnwindSafe) -> Result<T, Diagnostic> {
+    let hook = take_hook();
+    set_hook(Box::new(|_| {}));
+    let outcome = catch_unwind(ask);
+    set_hook(hook);
+    outcome.unwrap_or_else(|_| {
         Err(Diagnostic::new("cuda_driver", "the NVIDIA driver lacks functions that are needed: it is too old").help("install a newer one"))
     })
 }
