@@ -4,7 +4,7 @@ use super::args::ModelArgs;
 use kiln::artifact::describe::ModelFacts;
 use kiln::frontend::keras;
 use kiln::frontend::keras::file::is_keras;
-use kiln::frontend::model::generation::{Writer, writes_nothing};
+use kiln::frontend::model::generation::writes_nothing;
 use kiln::frontend::model::tuning::{Tuning, load_tuning};
 use kiln::frontend::model::{Language, Model, load};
 use kiln::frontend::onnx::trainable::{load_trainable, name_batch};
@@ -12,7 +12,6 @@ use kiln::frontend::onnx::{Options, import};
 use kiln::training::adapters::with_adapters;
 use kiln::training::config::LossTerm;
 use kiln::training::{TrainingPlan, plan};
-use kiln_ir::artifact::TextInput;
 use kiln_ir::text::{ConstantTable, parse_module};
 use kiln_ir::{Diagnostic, Dim, Graph, Module, Symbol};
 use kiln_runtime::files::file_error;
@@ -71,7 +70,7 @@ pub fn writes(args: &ModelArgs) -> Result<Option<Result<(), Diagnostic>>, Vec<Di
 
 fn read_function(args: &ModelArgs, writes: bool) -> Result<Loaded, Vec<Diagnostic>> {
     let path = args.model.as_path();
-    let (mut losses, mut writer) = (Vec::new(), None);
+    let (mut losses, mut writer, mut states) = (Vec::new(), None, 0);
     let mut module = if path.extension().is_some_and(|extension| extension == "kiln") {
         if args.parameters.is_some() || args.config.is_some() {
             let error = Diagnostic::new("usage_parameters", format!("{} is a program, with values of its own", path.display()));
@@ -96,24 +95,12 @@ fn read_function(args: &ModelArgs, writes: bool) -> Result<Loaded, Vec<Diagnosti
     };
     if writes {
         let writer = writer.unwrap_or_else(|| Err(writes_nothing(&module.name))).map_err(|error| vec![error])?;
-        set_writer(&mut module, writer).map_err(|error| vec![error])?;
+        states = writer.set_in(&mut module).map_err(|error| vec![error])?;
         bind(&mut module, &args.dims).map_err(|error| vec![error])?;
     }
     predict(&module).map_err(|error| vec![error])?;
     let facts = facts(&module, path).map_err(|error| vec![error])?;
-    let states = if writes { predict(&module).map_or(0, |graph| graph.inputs().len() - 2) } else { 0 };
     Ok(Loaded { module, facts: ModelFacts { states, ..facts }, losses })
-}
-
-/// Lets a module compute the function that writes.
-fn set_writer(module: &mut Module, writer: Writer) -> Result<(), Diagnostic> {
-    module.functions = [("predict".to_string(), writer.graph)].into();
-    if let Some(text) = module.metadata.get("kiln.text") {
-        let text: TextInput = serde_json::from_str(text).map_err(|error| Diagnostic::new("metadata", error.to_string()))?;
-        let text = TextInput { length: writer.length, ..text };
-        module.metadata.insert("kiln.text".to_string(), serde_json::json!(text).to_string());
-    }
-    Ok(())
 }
 
 fn is_onnx(path: &Path) -> bool {

@@ -8,9 +8,9 @@
 
 use super::context::Context;
 use super::tree::Mistake;
-use kiln_ir::artifact::Signature;
+use kiln_ir::artifact::{Signature, TextInput};
 use kiln_ir::ops::{ScatterElements, ScatterReduction};
-use kiln_ir::{DType, Diagnostic, Dim, Graph, TensorType, Value};
+use kiln_ir::{DType, Diagnostic, Dim, Graph, Module, TensorType, Value};
 
 /// Layers whose output for a token depends on it, and on tokens before it through states alone.
 const LAYERS: &[&str] = &[
@@ -43,6 +43,20 @@ pub struct Writer {
     pub graph: Graph,
     /// Tokens that it sees at most, `None` where nothing bounds them.
     pub length: Option<u32>,
+}
+
+impl Writer {
+    /// Lets a module compute this function, and gives the number of its states. Errors: `metadata`.
+    pub fn set_in(self, module: &mut Module) -> Result<usize, Diagnostic> {
+        let states = self.graph.inputs().len() - 2;
+        module.functions = [("predict".to_string(), self.graph)].into();
+        if let Some(text) = module.metadata.get("kiln.text") {
+            let unreadable = |error| Diagnostic::new("metadata", format!("metadata `kiln.text` is unreadable: {error}"));
+            let text = TextInput { length: self.length, ..serde_json::from_str(text).map_err(unreadable)? };
+            module.metadata.insert("kiln.text".to_string(), serde_json::json!(text).to_string());
+        }
+        Ok(states)
+    }
 }
 
 /// What layers of such a function use and leave.
