@@ -240,20 +240,41 @@ fn what_does_not_write_is_told_by_name() {
     let cases = [
         ("{type='multi_head_attention', heads=4}", "an attention that sees later elements"),
         ("{type='gru', units=8, return_sequences=true, bidirectional=true}", "walks backwards"),
-        ("{type='conv1d', filters=16, kernel=3, padding='same'}", "a `conv1d`"),
-        ("{type='conv1d', filters=16, kernel=1}", "a `conv1d`"),
+        ("{type='concat', inputs=['layer_norm', 'layer_norm']}", "a `concat`"),
+        ("{type='permute', order=[1, 2]}", "a `permute`"),
+        ("{type='softmax', axis=1}", "along another axis"),
     ];
     for (layers, told) in cases {
         let text = format!("{{type='layer_norm'}}, {layers}");
-        let error = match std::panic::catch_unwind(|| read(&text)) {
-            Ok(model) => model.writer.expect("it scores the next token").expect_err("it does not write"),
-            Err(_) => panic!("{layers} is no network"),
-        };
+        let error = read(&text).writer.expect("it scores the next token").expect_err("it does not write");
         assert!(error.message.contains(told), "{layers}: {error}");
     }
-    let one =
-        "input = [{name='text', shape=['time'], text={tokens='byte'}}]\nlayer = [{type='embedding', features=4}, {type='global_avg_pool'}]";
-    assert!(parse("t.toml", "t", one, Language::Toml).map_or(true, |model| model.writer.is_none()));
+    let pooled = "input = [{name='text', shape=['time'], text={tokens='byte'}}]
+        layer = [{type='embedding', features=4}, {type='sequence_pool'}, {type='dense', units=258}]";
+    assert!(parse("test.toml", "test", pooled, Language::Toml).expect("a network").writer.is_none());
+}
+
+#[test]
+fn probabilities_are_scores_too() {
+    let network = |last: &str| {
+        let text = format!(
+            "name = 'writes'\nseed = 5\ninput = [{{name='text', shape=['time'], text={{tokens='byte'}}}}]\n\
+             layer = [{{type='embedding', features=16, initialiser='normal(1)'}}, {{type='gru', units=16, return_sequences=true}}, \
+             {{type='dense', units={BYTES}, initialiser='normal(0.5)'}}{last}]"
+        );
+        parse("test.toml", "test", &text, Language::Toml).expect("a network")
+    };
+    let pool = ThreadPool::new(1);
+    let written = ["", ", {type='softmax'}", ", {type='log_softmax'}"].map(|last| {
+        let [_, function] = functions(&network(last));
+        let predictor = compiled(&function).predictor(&pool).expect("it compiles");
+        let mut network = Compiled::new(predictor.model(), &pool);
+        let tokeniser = tokeniser(&network);
+        let mut writer = Writer::new(&mut network, &tokeniser, false).expect("it writes");
+        writer.sample(&[80, 81], 30, &Choice { top_k: Some(50), ..Choice::default() }, 3, &mut |_| Ok(true)).expect("it writes")
+    });
+    assert_eq!(written[0], written[1]);
+    assert_eq!(written[0], written[2]);
 }
 
 #[test]

@@ -102,7 +102,12 @@ fn load(args: &CompileArgs) -> Result<(Loaded, Option<Start>), Failure> {
     let function = args.function.map_or_else(|| usual_function(args), Ok)?;
     match function {
         Function::Predict => return Ok((model::read(&args.model)?, None)),
-        Function::Write => return Ok((model::read_writer(&args.model)?, None)),
+        Function::Write => {
+            let loaded = model::read_writer(&args.model)?;
+            // Classes with names are labels of tokens, however many there are.
+            let is_tagger = args.function.is_none() && loaded.facts.labels.is_some();
+            return Ok((if is_tagger { model::read(&args.model)? } else { loaded }, None));
+        }
         Function::TrainStep | Function::Evaluate if args.emit == Emit::Exe => return Err(only_other_kinds()),
         Function::TrainStep | Function::Evaluate => {}
     }

@@ -32,6 +32,8 @@ const LAYERS: &[&str] = &[
     "activation",
     "leaky_relu",
     "elu",
+    "softmax",
+    "log_softmax",
     "sequence",
     "residual",
 ];
