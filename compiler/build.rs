@@ -23,11 +23,13 @@ const SOURCES: [&str; 10] = [
 ];
 
 /// The functions that programs' `main` call: what they do not reach is dropped, and when a program is linked, what its own does not.
-const ENTRIES: [&str; 7] = [
+const ENTRIES: [&str; 9] = [
     "kiln_runtime_main",
     "kiln_listener_main",
     "kiln_text_main",
     "kiln_tokenizer_main",
+    "kiln_writer_main",
+    "kiln_tokenizer_writer_main",
     "kiln_trainer_main",
     "kiln_tokenizer_trainer_main",
     "kiln_listener_trainer_main",

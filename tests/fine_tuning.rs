@@ -264,6 +264,7 @@ fn merged_matrices_compute_what_adapters_do() {
         training: graph.clone(),
         config: None,
         adapters: Vec::new(),
+        writer: None,
     };
     let mut adapted = with_adapters(model, &Adapters { pattern: "w".into(), rank: 3, alpha: Some(6.0) }).expect("a matrix");
     for (name, value) in [("w.lora_A", &first), ("w.lora_B", &second)] {

@@ -313,3 +313,64 @@ fn a_tagger_is_trained_measured_and_asked() {
     let json: serde_json::Value = serde_json::from_str(&told(run(at, &tagger, &["--json"], "Ada\n")).expect("it answers")).expect("JSON");
     assert_eq!((&json["tokens"][0]["token"], &json["tokens"][0]["label"]), (&"Ada".into(), &"B-person".into()));
 }
+
+/// A network that scores the next byte, as its seed makes it.
+const WRITER: &str = r#"
+name = "bytes"
+seed = 3
+[[input]]
+name = "text"
+shape = ["time"]
+text = { tokens = "byte", length = 16 }
+[[layer]]
+type = "embedding"
+features = 8
+initialiser = "normal(1)"
+[[layer]]
+type = "transformer_encoder"
+heads = 2
+hidden = 8
+causal = true
+[[layer]]
+type = "dense"
+units = 258
+initialiser = "normal(1)"
+"#;
+
+#[test]
+fn networks_write_in_the_tool_and_in_programs() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let net = directory.path().join("bytes.toml");
+    fs::write(&net, WRITER).expect("written");
+    let kiln = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_kiln")).args(arguments).current_dir(directory.path()).output().expect("kiln runs");
+        let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        (output.status.code().expect("it ends by itself"), out, err)
+    };
+    let asked = ["--tokens", "40", "--temperature", "0.5", "--top-k", "9", "--seed", "4", "--json", "Once"];
+    let tokens = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON")["tokens"].clone();
+    let (code, out, err) = kiln(&[&["generate", "bytes.toml"], &asked[..]].concat());
+    assert_eq!((code, err.as_str()), (0, ""));
+    let written = tokens(&out);
+    assert_eq!(written.as_array().map(Vec::len), Some(40));
+    for more in [&["--backend", "reference"][..], &["--no-cache"], &["--threads", "1"]] {
+        let (code, out, err) = kiln(&[&["generate", "bytes.toml"], &asked[..], more].concat());
+        assert_eq!((code, tokens(&out)), (0, written.clone()), "{more:?} {err}");
+    }
+    let (code, _, err) = kiln(&["compile", "bytes.toml", "-o", "bytes"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let output = Command::new(directory.path().join("bytes")).args(asked).output().expect("it runs");
+    assert_eq!(tokens(&String::from_utf8_lossy(&output.stdout)), written);
+    // The function that scores whole texts is still there, and what cannot write says so.
+    let (code, _, err) = kiln(&["compile", "bytes.toml", "-o", "scores", "--function", "predict"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let help = Command::new(directory.path().join("scores")).arg("--help").output().expect("it runs");
+    assert!(String::from_utf8_lossy(&help.stdout).contains("answer the lines of a file"));
+    fs::write(&net, WRITER.replace("causal = true", "")).expect("written");
+    let (code, _, err) = kiln(&["compile", "bytes.toml", "-o", "scores"]);
+    assert!(code == 0 && err.contains("does not write them: an attention that sees later elements"), "{err}");
+    let (code, _, err) = kiln(&["generate", "bytes.toml", "Once"]);
+    assert!(code == 1 && err.contains("an attention that sees later elements") && err.contains("bytes.toml:13"), "{err}");
+    let (code, _, err) = kiln(&["generate", "bytes.toml", "Once", "--beams", "0"]);
+    assert!(code == 2 && err.contains("--beams is a number from 1"), "{err}");
+}

@@ -263,6 +263,12 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Whether inputs, states included, have the sizes that this session was made for.
+    pub fn fits<'x>(&mut self, inputs: impl IntoIterator<Item = &'x Array, IntoIter: Clone>) -> bool {
+        let is_solved = self.model.solve(inputs.into_iter(), &mut self.solved).is_ok();
+        is_solved && self.solved.iter().zip(&self.dims).all(|(solved, &dim)| solved.is_some_and(|place| place.size == dim))
+    }
+
     /// The outputs of the last run, in signature order.
     pub fn outputs(&self) -> &[Array] {
         &self.outputs

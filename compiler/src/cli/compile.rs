@@ -24,7 +24,7 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if args.after.is_some() && args.emit != Emit::Graph {
         return Err(Failure::Usage("--after PASS goes with --emit graph".to_string()));
     }
-    if args.memory.memory.is_some() && args.emit != Emit::Trainer && args.function != Function::TrainStep {
+    if args.memory.memory.is_some() && args.emit != Emit::Trainer && args.function != Some(Function::TrainStep) {
         return Err(Failure::Usage("--memory is for steps of training: --emit trainer, or --function train-step".to_string()));
     }
     let config = args.memory.within(args.rewrites.config(), threads(None));
@@ -80,7 +80,7 @@ fn target(args: &CompileArgs) -> Result<CpuTarget, Failure> {
 }
 
 fn only_other_kinds() -> Failure {
-    Failure::Usage("a program predicts (--emit exe) or trains (--emit trainer); --function is for other kinds".into())
+    Failure::Usage("a program predicts or writes (--emit exe) or trains (--emit trainer); other functions are for other kinds".into())
 }
 
 fn weights(args: &CompileArgs) -> WeightsChoice {
@@ -99,18 +99,24 @@ type Start = (usize, Vec<Array>);
 
 /// Reads the function that is asked for; with what a Rust module of a step begins with.
 fn load(args: &CompileArgs) -> Result<(Loaded, Option<Start>), Failure> {
-    if args.function == Function::Predict {
-        return Ok((model::read(&args.model)?, None));
-    }
-    if args.emit == Emit::Exe {
-        return Err(only_other_kinds());
+    let function = args.function.map_or_else(|| usual_function(args), Ok)?;
+    match function {
+        Function::Predict => return Ok((model::read(&args.model)?, None)),
+        Function::Write => {
+            let loaded = model::read_writer(&args.model)?;
+            // Classes with names are labels of tokens, however many there are.
+            let is_tagger = args.function.is_none() && loaded.facts.labels.is_some();
+            return Ok((if is_tagger { model::read(&args.model)? } else { loaded }, None));
+        }
+        Function::TrainStep | Function::Evaluate if args.emit == Emit::Exe => return Err(only_other_kinds()),
+        Function::TrainStep | Function::Evaluate => {}
     }
     if args.model.parameters.is_some() {
         return Err(Failure::Usage("parameters are inputs of that function: --parameters goes with --function predict".into()));
     }
     let trainable = model::read_trainable(&args.model)?;
     let plan = trainable.plan()?;
-    let steps = args.function == Function::TrainStep;
+    let steps = function == Function::TrainStep;
     let start = match steps && args.emit == Emit::Rust {
         true => Some((plan.recipe.fixed.len(), plan.first_values(&trainable.model)?)),
         false => None,
@@ -122,9 +128,26 @@ fn load(args: &CompileArgs) -> Result<(Loaded, Option<Start>), Failure> {
     Ok((Loaded { module, facts, losses: Vec::new() }, start))
 }
 
+/// The function of an artefact for which none is asked for: programs of networks that write do, unless a size is fixed.
+fn usual_function(args: &CompileArgs) -> Result<Function, Failure> {
+    if args.emit != Emit::Exe || !args.model.dims.is_empty() {
+        return Ok(Function::Predict);
+    }
+    match model::writes(&args.model)? {
+        None => Ok(Function::Predict),
+        Some(Ok(())) => Ok(Function::Write),
+        Some(Err(why)) => {
+            let note = "the program scores texts, but does not write them";
+            // If nobody can read it, the program's help says it, too.
+            let _ = writeln!(io::stderr(), "note: {note}: {}", why.message);
+            Ok(Function::Predict)
+        }
+    }
+}
+
 /// Writes a program that trains.
 fn write_trainer(args: &CompileArgs, config: &Config) -> Result<(), Failure> {
-    if args.function != Function::Predict {
+    if args.function.is_some_and(|function| function != Function::Predict) {
         return Err(only_other_kinds());
     }
     if args.output == Path::new("-") {

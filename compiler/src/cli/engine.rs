@@ -104,6 +104,15 @@ impl Network for Answering {
         Ok(())
     }
 
+    fn update(&mut self, inputs: &[Array], states: &mut [Array]) -> Result<(), Diagnostic> {
+        let given: Vec<Tensor> = inputs.iter().chain(states.iter()).map(to_tensor).collect();
+        let outputs = evaluate(&self.module, predict(&self.module)?, &given)?;
+        self.outputs = outputs.iter().map(to_array).collect::<Result<_, _>>()?;
+        let next = self.outputs.split_off(self.outputs.len() - states.len());
+        states.iter_mut().zip(next).for_each(|(state, next)| *state = next);
+        Ok(())
+    }
+
     fn outputs(&self) -> &[Array] {
         &self.outputs
     }

@@ -17,6 +17,7 @@ mod expected_failures;
 mod explain;
 mod export;
 mod failure;
+mod generate;
 mod inspect;
 mod model;
 mod panics;
@@ -62,6 +63,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         Command::Compile(args) => compile::compile(&args, out),
         Command::Run(args) => run::run(&args, out),
+        Command::Generate(args) => generate::generate(&args, out),
         Command::Train(args) => train::train(&args, out),
         Command::Eval(args) => eval::eval(&args, out),
         Command::Predict(args) => predict::predict(&args, out),

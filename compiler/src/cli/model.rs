@@ -4,6 +4,7 @@ use super::args::ModelArgs;
 use kiln::artifact::describe::ModelFacts;
 use kiln::frontend::keras;
 use kiln::frontend::keras::file::is_keras;
+use kiln::frontend::model::generation::writes_nothing;
 use kiln::frontend::model::tuning::{Tuning, load_tuning};
 use kiln::frontend::model::{Language, Model, load};
 use kiln::frontend::onnx::trainable::{load_trainable, name_batch};
@@ -46,9 +47,31 @@ impl Loaded {
 ///
 /// Errors: everything that can be wrong with it.
 pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
+    read_function(args, false)
+}
+
+/// Reads the function of a network that writes: see [`kiln::frontend::model::generation`].
+///
+/// Errors: as [`read`]; networks that do not write.
+pub fn read_writer(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
+    read_function(args, true)
+}
+
+/// Whether a model is a network that writes, or why it is none although it scores the next token; `None` for all others.
+///
+/// Errors: as [`read`].
+pub fn writes(args: &ModelArgs) -> Result<Option<Result<(), Diagnostic>>, Vec<Diagnostic>> {
     let path = args.model.as_path();
-    let mut losses = Vec::new();
-    let module = if path.extension().is_some_and(|extension| extension == "kiln") {
+    match Language::of(path).filter(|_| !is_keras(path) && args.config.is_none()) {
+        Some(language) => Ok(load(path, language)?.writer.map(|writer| writer.map(drop))),
+        None => Ok(None),
+    }
+}
+
+fn read_function(args: &ModelArgs, writes: bool) -> Result<Loaded, Vec<Diagnostic>> {
+    let path = args.model.as_path();
+    let (mut losses, mut writer, mut states) = (Vec::new(), None, 0);
+    let mut module = if path.extension().is_some_and(|extension| extension == "kiln") {
         if args.parameters.is_some() || args.config.is_some() {
             let error = Diagnostic::new("usage_parameters", format!("{} is a program, with values of its own", path.display()));
             return Err(vec![error.help("--parameters and --config are for networks")]);
@@ -63,15 +86,21 @@ pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
         let tuning = tuning(args)?;
         let model = network(args, &tuning)?;
         losses = tuning.train.as_ref().or(model.config.as_ref()).map_or(Vec::new(), |config| config.losses.clone());
+        writer = model.writer.clone();
         let mut module = args.parameters.as_deref().map_or_else(|| model.initialised(), |file| model.trained(file))?;
-        if !is_onnx(path) {
+        if !is_onnx(path) && !writes {
             bind(&mut module, &args.dims).map_err(|error| vec![error])?;
         }
         module
     };
+    if writes {
+        let writer = writer.unwrap_or_else(|| Err(writes_nothing(&module.name))).map_err(|error| vec![error])?;
+        states = writer.set_in(&mut module).map_err(|error| vec![error])?;
+        bind(&mut module, &args.dims).map_err(|error| vec![error])?;
+    }
     predict(&module).map_err(|error| vec![error])?;
     let facts = facts(&module, path).map_err(|error| vec![error])?;
-    Ok(Loaded { module, facts, losses })
+    Ok(Loaded { module, facts: ModelFacts { states, ..facts }, losses })
 }
 
 fn is_onnx(path: &Path) -> bool {

@@ -63,6 +63,18 @@ pub struct Signature {
     pub scores: Option<Scores>,
 }
 
+impl Signature {
+    /// Name of the second input of functions that write: how many tokens were seen before the new ones, `i64[]`.
+    pub const START: &str = "write/start";
+    /// Name of the size of their states along time.
+    pub const ROOM: &str = "room";
+
+    /// Whether this is a function that takes new tokens of a text and scores the next one, and has what it remembers as states.
+    pub fn writes(&self) -> bool {
+        self.inputs.get(1).is_some_and(|input| input.name == Signature::START)
+    }
+}
+
 /// What scores of classes mean.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,6 +6,7 @@ pub mod options;
 mod pictures;
 pub mod sounds;
 pub mod text;
+pub mod write;
 
 use crate::arrays::Array;
 use crate::bench::{Limits, Measurement, measure};
@@ -108,6 +109,31 @@ pub unsafe extern "C" fn kiln_tokenizer_main(argc: c_int, argv: *const *const c_
     crate::text::foreign::install();
     // SAFETY: the caller's promise.
     unsafe { kiln_text_main(argc, argv, model) }
+}
+
+/// `main` of compiled programs that write texts.
+///
+/// # Safety
+/// As [`kiln_runtime_main`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kiln_writer_main(argc: c_int, argv: *const *const c_char, model: *const ModelDescriptor) -> c_int {
+    occupy_standard_streams();
+    // SAFETY: the caller's promise.
+    let mut arguments = unsafe { arguments(argc, argv) }.into_iter();
+    let program = arguments.next().unwrap_or_else(|| OsString::from("write"));
+    // SAFETY: the caller's promise.
+    unsafe { write::run(&program, arguments, &*model, &mut io::stdout().lock(), &mut io::stderr().lock()) }
+}
+
+/// The same of those whose texts a `tokenizer.json` cuts.
+///
+/// # Safety
+/// As [`kiln_runtime_main`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kiln_tokenizer_writer_main(argc: c_int, argv: *const *const c_char, model: *const ModelDescriptor) -> c_int {
+    crate::text::foreign::install();
+    // SAFETY: the caller's promise.
+    unsafe { kiln_writer_main(argc, argv, model) }
 }
 
 /// What every `main` does; programs carry what is `special` only where theirs names it.

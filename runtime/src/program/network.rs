@@ -18,7 +18,11 @@ pub trait Network {
     ///
     /// Errors: what fails while computing.
     fn run(&mut self, inputs: &[Array]) -> Result<(), Diagnostic>;
-    /// What the last run gave, in signature order; empty before the first.
+    /// Computes once, on inputs of any sizes, for a model with states: their next values take their place.
+    ///
+    /// Errors: as [`Network::prepare`] and [`Network::run`].
+    fn update(&mut self, inputs: &[Array], states: &mut [Array]) -> Result<(), Diagnostic>;
+    /// What the last run gave, in signature order, states left out; empty before the first.
     fn outputs(&self) -> &[Array];
 }
 
@@ -52,6 +56,18 @@ impl Network for Compiled<'_> {
     fn run(&mut self, inputs: &[Array]) -> Result<(), Diagnostic> {
         match &mut self.session {
             Some(session) => session.run(inputs),
+            None => Err(Diagnostic::new("session", "nothing was prepared for these inputs")),
+        }
+    }
+
+    fn update(&mut self, inputs: &[Array], states: &mut [Array]) -> Result<(), Diagnostic> {
+        let fits = self.session.as_mut().is_some_and(|session| session.fits(inputs.iter().chain(states.iter())));
+        if !fits {
+            let dims = self.model.solve_symbols(inputs.iter().chain(states.iter()))?;
+            self.session = Some(self.model.session(&dims, self.pool)?);
+        }
+        match &mut self.session {
+            Some(session) => session.update(inputs, states),
             None => Err(Diagnostic::new("session", "nothing was prepared for these inputs")),
         }
     }

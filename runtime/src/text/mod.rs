@@ -1,9 +1,11 @@
-//! Texts become tokens: [`pieces`] cuts them, [`vocabulary`] finds out which pieces there are, [`Tokeniser`] gives their numbers, and
-//! [`foreign`] reads tokenisers that another library made.
+//! Texts become tokens: [`pieces`] cuts them, [`vocabulary`] finds out which pieces there are, [`Tokeniser`] gives their numbers,
+//! [`foreign`] reads tokenisers that another library made; [`writing`] goes on with texts by [`choice`].
 
+pub mod choice;
 pub mod foreign;
 pub mod pieces;
 pub mod vocabulary;
+pub mod writing;
 
 use crate::arrays::Array;
 use foreign::{Foreign, opened};

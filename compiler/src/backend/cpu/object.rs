@@ -19,6 +19,8 @@ const RUNTIME_MAIN: &str = "kiln_runtime_main";
 const LISTENER_MAIN: &str = "kiln_listener_main";
 const TEXT_MAIN: &str = "kiln_text_main";
 const TOKENIZER_MAIN: &str = "kiln_tokenizer_main";
+const WRITER_MAIN: &str = "kiln_writer_main";
+const TOKENIZER_WRITER_MAIN: &str = "kiln_tokenizer_writer_main";
 const TRAINER_MAIN: &str = "kiln_trainer_main";
 const TOKENIZER_TRAINER_MAIN: &str = "kiln_tokenizer_trainer_main";
 const LISTENER_TRAINER_MAIN: &str = "kiln_listener_trainer_main";
@@ -72,6 +74,8 @@ pub fn model_object<'a>(plan: &ProgramPlan, target: &CpuTarget, parts: &ObjectPa
         Main::None => {}
         Main::Predict => {
             let main = match (&parts.signature.text, has_tokenizer(parts.signature)) {
+                (_, true) if parts.signature.writes() => TOKENIZER_WRITER_MAIN,
+                (Some(_), false) if parts.signature.writes() => WRITER_MAIN,
                 (_, true) => TOKENIZER_MAIN,
                 (Some(_), false) => TEXT_MAIN,
                 (None, false) if parts.signature.audio.is_some() => LISTENER_MAIN,

@@ -1,5 +1,6 @@
 //! What a layer sees while it is built: the graph, its parameters, and where it stands.
 
+use super::generation::Generation;
 use super::sequences::Sequences;
 use super::tree::Mistake;
 use crate::losses::Penalty;
@@ -125,6 +126,8 @@ pub struct Context<'n> {
     pub training: Option<&'n mut TrainingMode>,
     /// What is known of values made of texts, where there can be some.
     pub sequences: Option<&'n mut Sequences>,
+    /// In the function that writes.
+    pub generation: Option<&'n mut Generation>,
 }
 
 /// What layers that behave differently during training use and leave.
@@ -192,6 +195,7 @@ impl Context<'_> {
         let origin = self.origin.clone();
         let sample_rate = self.sample_rate;
         let (training, sequences) = (self.training.as_deref_mut(), self.sequences.as_deref_mut());
+        let generation = self.generation.as_deref_mut();
         f(&mut Context {
             graph: self.graph,
             parameters: self.parameters,
@@ -203,6 +207,7 @@ impl Context<'_> {
             sample_rate,
             training,
             sequences,
+            generation,
         })
     }
 

@@ -3,11 +3,13 @@
 use super::Model;
 use super::context::{Care, Context, Parameters, TrainingMode};
 use super::file::{Body, Entry, File, InputType};
+use super::generation::{Generation, Writer};
 use super::layers::Read;
 use super::read::suggest;
 use super::sequences::Sequences;
 use super::tree::Mistake;
 use crate::losses::{Penalty, weight_penalty};
+use kiln_ir::artifact::Signature;
 use kiln_ir::graph::Parameter;
 use kiln_ir::{Builder, DType, Dim, Graph, Module, Origin, TensorType, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +28,12 @@ pub const ACTIVITY: &str = "activity penalty";
 
 /// Builds the network. Errors: the first thing that does not fit.
 pub fn build(file: File, name: &str, place: &str, line_of: &dyn Fn(usize) -> usize) -> Result<Model, Mistake> {
-    let (predict, parameters) = function(&file, place, line_of, false)?;
-    let (training, _) = function(&file, place, line_of, true)?;
+    let Built { graph: predict, parameters, .. } = function(&file, place, line_of, Mode::Predict)?;
+    let training = function(&file, place, line_of, Mode::Train)?.graph;
+    let writer = scores_next(&file, &predict).then(|| {
+        let built = function(&file, place, line_of, Mode::Write).map_err(|mistake| mistake.told("model_writer", place))?;
+        Ok(Writer { graph: built.graph, length: built.window })
+    });
     let mut module = Module { name: file.head.name.unwrap_or_else(|| name.to_string()), ..Module::default() };
     module.functions.insert("predict".into(), predict);
     let parameters: BTreeMap<String, _> = parameters.into_infos();
@@ -35,11 +41,37 @@ pub fn build(file: File, name: &str, place: &str, line_of: &dyn Fn(usize) -> usi
     module.parameters = declared.collect();
     module.metadata = file.metadata;
     super::audio::find_output(&module.functions["predict"], &mut module.metadata)?;
-    Ok(Model { module, parameters, seed: file.head.seed, training, config: file.train, adapters: Vec::new() })
+    Ok(Model { module, parameters, seed: file.head.seed, training, config: file.train, adapters: Vec::new(), writer })
 }
 
-/// The function that predicts, or the one that training differentiates.
-fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, trains: bool) -> Result<(Graph, Parameters), Mistake> {
+/// What a function is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Predict,
+    /// Training differentiates it.
+    Train,
+    /// It takes what is new of a text: see [`super::generation`].
+    Write,
+}
+
+/// A function.
+struct Built {
+    graph: Graph,
+    parameters: Parameters,
+    /// Tokens that one that writes sees at most.
+    window: Option<u32>,
+}
+
+/// Whether a network scores the next token for each one of a text: its only output has a class for each token.
+fn scores_next(file: &File, predict: &Graph) -> bool {
+    let (Some(text), [_], [(_, output)]) = (&file.text, predict.inputs(), predict.outputs()) else { return false };
+    let [_, _, classes] = &predict.ty(*output).shape[..] else { return false };
+    classes.as_const().is_some_and(|classes| classes >= i64::from(text.size))
+}
+
+/// Builds one of the functions.
+fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, mode: Mode) -> Result<Built, Mistake> {
+    let trains = mode == Mode::Train;
     let stored = file.head.dtype.dtype();
     let precision = file.train.as_ref().and_then(|train| train.precision).filter(|_| trains);
     let dtype = precision.unwrap_or(stored);
@@ -49,6 +81,7 @@ fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, trains: 
         training: None,
         activity: None,
         sequences: Sequences::default(),
+        generation: None,
         dtype,
         stored,
         scopes: vec![Scope::default()],
@@ -60,7 +93,10 @@ fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, trains: 
     for (input, span) in &file.inputs {
         let batch = Dim::symbol(BATCH);
         let understood = (!input.shape.contains(&batch)).then_some(batch);
-        let shape: Vec<Dim> = understood.iter().chain(&input.shape).cloned().collect();
+        let mut shape: Vec<Dim> = understood.iter().chain(&input.shape).cloned().collect();
+        if let (Mode::Write, Some(time)) = (mode, shape.get_mut(1)) {
+            *time = Dim::symbol(Generation::NEW);
+        }
         let unsaid = if input.text.is_some() { DType::I64 } else { stored };
         let ty = TensorType::new(input.dtype.map_or(unsaid, InputType::dtype), shape);
         let mut value = network.graph.add_input(&input.name, ty);
@@ -72,6 +108,10 @@ fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, trains: 
         }
         network.define(&input.name, Named { value, path: input.name.clone(), word: "input".into() }).map_err(|m| m.at(*span))?;
     }
+    if mode == Mode::Write {
+        let start = network.graph.add_input(Signature::START, TensorType::fixed(DType::I64, &[]));
+        network.generation = Some(Generation::new(start, file.text.as_ref().and_then(|text| text.length)));
+    }
     if trains {
         let key = network.graph.add_input("step/key", TensorType::fixed(DType::U64, &[]));
         network.training = Some(TrainingMode::new(key));
@@ -80,6 +120,11 @@ fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, trains: 
     // With several inputs the first layer says what it takes.
     network.scopes[0].current = (file.inputs.len() == 1).then_some(first);
     let last = network.layers(&file.layers)?;
+    if let Some(generation) = network.generation.take() {
+        let window = generation.window();
+        let graph = network.written(file, last, generation)?;
+        return Ok(Built { graph, parameters: network.parameters, window });
+    }
     if file.outputs.is_empty() {
         let name = file.layers.last().and_then(|layer| layer.name.as_ref()).map_or("output", |(name, _)| name.as_str());
         network.graph.add_output(name, last);
@@ -98,7 +143,7 @@ fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, trains: 
     for (name, value) in network.training.map(|training| training.statistics).unwrap_or_default() {
         network.graph.add_output(format!("{STATISTIC}{name}"), value);
     }
-    Ok((network.graph, network.parameters))
+    Ok(Built { graph: network.graph, parameters: network.parameters, window: None })
 }
 
 struct Network<'f> {
@@ -108,6 +153,7 @@ struct Network<'f> {
     /// What outputs of layers add to the loss of training.
     activity: Option<Value>,
     sequences: Sequences,
+    generation: Option<Generation>,
     dtype: DType,
     stored: DType,
     /// The list that is built, in the groups that it stands in.
@@ -139,6 +185,24 @@ struct Named {
 }
 
 impl Network<'_> {
+    /// The function that writes, with its outputs: scores of the token behind the last one, then what is remembered.
+    fn written(&mut self, file: &File, last: Value, generation: Generation) -> Result<Graph, Mistake> {
+        let scores = match file.outputs.first() {
+            Some((name, _)) => self.find(name)?.value,
+            None => last,
+        };
+        let ty = self.graph.ty(scores).clone();
+        let [batch, new, classes] = &ty.shape[..] else { return Err(Mistake::new(format!("{ty} does not score the next token"))) };
+        let mut b = Builder::new(&mut self.graph);
+        let scores = b.slice_axis(scores, 1, &(new.clone() - Dim::ONE), &Dim::ONE);
+        let scores = b.reshape(scores, &[batch.clone(), classes.clone()]);
+        self.graph.add_output("scores", scores);
+        for (name, after) in generation.results() {
+            self.graph.add_output(name, after);
+        }
+        Ok(std::mem::take(&mut self.graph))
+    }
+
     fn scope(&mut self) -> &mut Scope {
         self.scopes.last_mut().expect("there is the outermost")
     }
@@ -170,6 +234,9 @@ impl Network<'_> {
     }
 
     fn entry(&mut self, entry: &Entry) -> Result<Value, Mistake> {
+        if self.generation.is_some() {
+            Generation::check(&entry.word)?;
+        }
         let mut x = match &entry.inputs {
             Some(names) => {
                 let named = names.iter().map(|(name, span)| Ok(self.find(name).map_err(|m| m.at(*span))?.value));
@@ -261,6 +328,7 @@ impl Network<'_> {
             sample_rate: self.sample_rate,
             training: self.training.as_mut(),
             sequences: Some(&mut self.sequences),
+            generation: self.generation.as_mut(),
         }
     }
 

@@ -42,6 +42,10 @@ impl Context<'_> {
 
     /// The lengths of the samples of a value, `i64[batch]`, if they are texts: up to their last token that is no padding.
     pub fn lengths(&mut self, x: Value) -> Option<Value> {
+        // What writes is given no padding.
+        if self.writes() {
+            return None;
+        }
         let sequences = self.sequences.as_deref()?;
         if let Some(lengths) = sequences.lengths.get(&x) {
             return Some(*lengths);

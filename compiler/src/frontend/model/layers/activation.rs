@@ -156,16 +156,25 @@ impl Default for LogSoftmax {
 
 impl Layer for Softmax {
     fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
-        let axis = axis_of(c, x[0], self.axis)?;
+        let axis = features_axis(c, x[0], self.axis)?;
         c.op(ops::Softmax { axis }, x)
     }
 }
 
 impl Layer for LogSoftmax {
     fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
-        let axis = axis_of(c, x[0], self.axis)?;
+        let axis = features_axis(c, x[0], self.axis)?;
         c.op(ops::LogSoftmax { axis }, x)
     }
+}
+
+/// The same of a layer that, where a text is written token by token, looks at one token alone. Errors: another axis than its features.
+fn features_axis(c: &Context, x: Value, axis: i64) -> Result<usize, Mistake> {
+    let found = axis_of(c, x, axis)?;
+    if c.writes() && found + 1 != c.graph.ty(x).rank() {
+        return Err(Mistake::new("a softmax along another axis than the last does not write token by token"));
+    }
+    Ok(found)
 }
 
 /// An axis, counted from the end if negative. Errors: there is none.

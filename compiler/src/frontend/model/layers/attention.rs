@@ -78,10 +78,19 @@ impl Heads {
             let split = b.transpose(split, &[0, 2, 1, 3]);
             parts.push(if self.rotary && name != "value" { turned(c, split, size)? } else { split });
         }
+        if c.writes() {
+            if !self.causal || asks != answers {
+                let mistake = Mistake::new("an attention that sees later elements does not write token by token");
+                return Err(mistake.help("`causal = true` lets each see those before it alone"));
+            }
+            if let Some([keys, values, seen]) = c.remembered(parts[1], parts[2])? {
+                parts = vec![parts[0], keys, values, seen];
+            }
+        }
         // Padding stands behind a text, so none of its elements sees any where none sees a later one.
         let lengths = if self.causal { None } else { c.lengths(answers) };
         parts.extend(lengths);
-        let attention = Attention { causal: self.causal, has_lengths: lengths.is_some(), ..Attention::plain() };
+        let attention = Attention { causal: self.causal, has_lengths: parts.len() > 3, ..Attention::plain() };
         let mixed = c.op(attention, &parts)?;
         let shape = c.graph.ty(asks).shape.clone();
         let mut b = c.b();
@@ -96,9 +105,10 @@ fn turned(c: &mut Context, x: Value, size: usize) -> Result<Value, Mistake> {
     let ty = c.graph.ty(x).clone();
     let rates = (0..size / 2).map(|i| 10_000f64.powf(-((2 * i) as f64) / size as f64));
     let rates = Tensor::from_floats(wide(ty.dtype), vec![1, 1, size / 2], rates);
+    let places = c.places(wide(ty.dtype), &ty.shape[2]);
     let mut b = c.b();
     let rates = b.constant(rates);
-    let places = b.iota(wide(ty.dtype), &[Dim::ONE, ty.shape[2].clone(), Dim::ONE], 1);
+    let places = b.reshape(places, &[Dim::ONE, ty.shape[2].clone(), Dim::ONE]);
     let angles = b.mul(places, rates);
     let (cosines, sines) = (b.cos(angles), b.sin(angles));
     let (cosines, sines) = (b.cast(cosines, ty.dtype), b.cast(sines, ty.dtype));

@@ -91,9 +91,10 @@ impl Layer for SinusoidalPosition {
         let dtype = c.graph.ty(x[0]).dtype;
         let rates = Tensor::from_floats(wide(dtype), vec![features], rates);
         let odd = Tensor::from_bools(vec![features], (0..features).map(|i| i % 2 == 1));
+        let places = c.places(wide(dtype), &time);
         let mut b = c.b();
         let (rates, odd) = (b.constant(rates), b.constant(odd));
-        let places = b.iota(wide(dtype), &[time.clone(), Dim::ONE], 0);
+        let places = b.reshape(places, &[time.clone(), Dim::ONE]);
         let angles = b.mul(places, rates);
         let (sines, cosines) = (b.sin(angles), b.cos(angles));
         let odd = b.broadcast_to(odd, &[time, Dim::from(features)]);
@@ -122,6 +123,12 @@ impl Layer for LearnedPosition {
         }
         let table = Weight::matrix("weight", length, features, self.initialiser);
         let table = c.parameter(Weight { incoming: vec![1], ..table })?;
+        if c.writes() {
+            c.bound_places(self.length);
+            let places = c.places(DType::I64, &time);
+            let used = c.op(Gather { axis: 0 }, &[table, places])?;
+            return c.broadcast_op(Add {}, &[x[0], used]);
+        }
         // Longer sequences are refused when the network is called.
         let used = c.b().slice(table, &[Dim::ZERO, Dim::ZERO], &[time, Dim::from(features)]);
         c.broadcast_op(Add {}, &[x[0], used])

@@ -11,7 +11,7 @@ use super::dense::{ZEROS, glorot};
 use kiln_ir::attr::Real;
 use kiln_ir::initialiser::Initialiser;
 use kiln_ir::ops::{self, Activation, Op};
-use kiln_ir::{Dim, Value};
+use kiln_ir::{Dim, TensorType, Value};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -112,6 +112,11 @@ impl Common {
         if self.forget_bias.is_some() && !forgets {
             return Err(Mistake::new("only an `lstm` has a `forget_bias`"));
         }
+        if c.writes() && (self.bidirectional || !self.return_sequences) {
+            let mistake =
+                Mistake::new("a recurrent layer that walks backwards, or gives its last output alone, does not write token by token");
+            return Err(mistake.help("`return_sequences = true`, and not `bidirectional`, does"));
+        }
         let (features, batch) = (c.size(x, 2, "features")?, c.graph.ty(x).shape[0].clone());
         let (units, dtype) = (self.units as usize, c.graph.ty(x).dtype);
         let lengths = c.lengths(x);
@@ -131,12 +136,22 @@ impl Common {
             // The gates are in the order of the operator: input, output, forget, cell.
             let part = Initialiser::Part { from: 2 * units, to: 3 * units, value: self.forget_bias.unwrap_or(1.0) };
             let bias = c.parameter(Weight::vector("bias", 2 * rows, if forgets { part } else { ZEROS }))?;
-            let mut b = c.b();
-            let zero = b.scalar(dtype, 0.0);
-            let state = b.broadcast_to(zero, &[batch.clone(), Dim::from(units)]);
+            let shape = [batch.clone(), Dim::from(units)];
+            let names = ["hidden", "cell"].into_iter().take(states);
+            let kept: Vec<(usize, Value)> = names.filter_map(|name| c.state(name, TensorType::new(dtype, shape.to_vec()))).collect();
+            let first: Vec<Value> = if kept.is_empty() {
+                let mut b = c.b();
+                let zero = b.scalar(dtype, 0.0);
+                vec![b.broadcast_to(zero, &shape); states]
+            } else {
+                kept.iter().map(|(_, before)| *before).collect()
+            };
             // Lengths stand behind the first states.
-            let operands: Vec<Value> = [steps, w, r, bias].into_iter().chain(vec![state; states]).chain(lengths).collect();
+            let operands: Vec<Value> = [steps, w, r, bias].into_iter().chain(first).chain(lengths).collect();
             let results = c.ops(op(units, reverse, lengths.is_some()), &operands)?;
+            for ((at, _), last) in kept.iter().zip(&results[1..]) {
+                c.keep_state(*at, *last);
+            }
             Ok(if self.return_sequences { results[0] } else { results[1] })
         };
         let y = if self.bidirectional {
