@@ -1,6 +1,6 @@
 //! Which buffers kernels read and write: what memory planning and the split into prepare and run ask.
 
-use super::{Axis, Body, BufferId, ExprId, ExprKind, Kernel, Nest, Stage, Step, Store};
+use super::{Axis, Body, BufferId, ExprId, ExprKind, Kernel, Stage, Step, Store};
 use kiln_ir::{Dim, Symbol};
 use std::collections::BTreeSet;
 
@@ -32,17 +32,6 @@ impl Kernel {
         });
         let combined = self.stores().into_iter().filter(|store| store.combine.is_some()).map(|store| store.buffer);
         loaded.chain(combined).collect()
-    }
-
-    /// Which buffer it copies to which other one, element by element to the same place, if it does nothing else.
-    pub fn copied(&self) -> Option<(BufferId, BufferId)> {
-        let Body::Nest(Nest { stages, .. }) = &self.body else { return None };
-        let [Stage::Sweep { stores, .. }] = &stages[..] else { return None };
-        let [Store { buffer, offset, value, combine: None }] = &stores[..] else { return None };
-        match &self.exprs.get(*value).kind {
-            ExprKind::Load(access) if access.bounds.is_empty() && access.offset == *offset => Some((access.buffer, *buffer)),
-            _ => None,
-        }
     }
 
     /// Its stores, in order.

@@ -98,8 +98,6 @@ pub struct Launch {
     pub tasks: Dim,
     /// Rough scalar operations of one task.
     pub work_per_task: Dim,
-    /// Buffers of which it copies one to the other, so that there is nothing to do where a caller gives both the same memory.
-    pub copied: Option<(BufferId, BufferId)>,
 }
 
 impl EntryPlan {

@@ -117,7 +117,7 @@ impl Functions {
         let LoweredKernel { program, args, tasks, work_per_task, worker_scratch_bytes, optimise } = lowered;
         let function = self.find_or_add(program, optimise, &kernel.name);
         LoweredLaunch {
-            launch: Launch { function, args, args_offset: 0, tasks, work_per_task, copied: kernel.copied() },
+            launch: Launch { function, args, args_offset: 0, tasks, work_per_task },
             worker_bytes: (worker_scratch_bytes + Dim::from(63)).floor_div(&Dim::from(64)) * Dim::from(64),
         }
     }

@@ -3,7 +3,6 @@
 use super::{Body, ERROR_CELL_BYTES, Emit, KERNELS_PER_FUNCTION, Launch, LaunchStep, Place, WeightsSource};
 use crate::backend::cpu::lower::Arg;
 use crate::backend::cpu::size_code::SizeCode;
-use crate::kernel::BufferId;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value, types};
 use cranelift_module::{FuncId, Linkage, Module};
@@ -197,14 +196,6 @@ impl<M: Module> Body<'_, '_, M> {
         }
     }
 
-    /// Where an input and an output lie, if these buffers are that.
-    fn addresses(&mut self, call: Value, from: BufferId, to: BufferId) -> Option<(Value, Value)> {
-        let places = &self.emit.plan.places;
-        let (Some(Place::Input(from)), Some(Place::Output(to))) = (places.get(&from), places.get(&to)) else { return None };
-        let (from, to) = (*from, *to);
-        Some((self.pointer(call, offset_of!(Call, inputs), from), self.pointer(call, offset_of!(Call, outputs), to)))
-    }
-
     /// The n-th pointer of an array in the call.
     fn pointer(&mut self, call: Value, array: usize, position: usize) -> Value {
         let array = self.call_field(call, array);
@@ -242,14 +233,9 @@ impl Running {
             return;
         }
         let args = body.f.ins().iadd_imm_s(self.arena, ERROR_CELL_BYTES + launch.args_offset);
-        let mut tasks = self.sizes.value(&mut body.f, &launch.tasks);
-        let shared = launch.copied.and_then(|(from, to)| body.addresses(self.call, from, to));
-        if let Some((from, to)) = shared {
-            let (none, is_same) = (body.constant(0), body.f.ins().icmp(IntCC::Equal, from, to));
-            tasks = body.f.ins().select(is_same, none, tasks);
-        }
+        let tasks = self.sizes.value(&mut body.f, &launch.tasks);
         let kernel = body.emit.kernels[&launch.function];
-        if launch.always_inline() && shared.is_none() {
+        if launch.always_inline() {
             let zero = body.constant(0);
             body.call_local(kernel, &[args, zero, zero, tasks]);
         } else {
