@@ -5,6 +5,7 @@
 
 mod agreement;
 mod args;
+mod attribute;
 mod bench;
 mod bench_step;
 mod cases;
@@ -63,6 +64,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Run(args) => run::run(&args, out),
         Command::Train(args) => train::train(&args, out),
         Command::Eval(args) => eval::eval(&args, out),
+        Command::Attribute(args) => attribute::attribute(&args, out),
         Command::Predict(args) => predict::predict(&args, out),
         Command::Export(args) => export::export(&args, out),
         Command::Bench(args) => bench::bench(&args, out),

@@ -1,0 +1,216 @@
+//! Attributions of predictions: against PyTorch, finite differences, sums by hand, and the completeness of integrated gradients.
+
+use kiln::artifact::describe::ModelFacts;
+use kiln::attribution::explain::{Attribution, Explainer, Settings};
+use kiln::attribution::function::Wanted;
+use kiln::attribution::{Baseline, Method};
+use kiln::pipeline::Config;
+use kiln_ir::graph::Parameter;
+use kiln_ir::{DType, Module, Symbol, Tensor};
+use kiln_runtime::arrays::Array;
+use kiln_runtime::npz::Npz;
+use kiln_runtime::threads::ThreadPool;
+use kiln_tests::training::{array, network, values};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const SETTINGS: Settings = Settings { target: None, baseline: Baseline::Number(0.0), steps: 256, window: 1, stride: 1, layout: None };
+
+fn initialised(text: &str) -> Module {
+    network(text).initialised().unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+fn explainer(module: &Module, method: Method) -> Explainer {
+    let wanted = Wanted { method, input: None, output: None, layer: None };
+    Explainer::new(module, &ModelFacts::default(), &wanted, &Config::default(), ThreadPool::new(2)).unwrap_or_else(|e| panic!("{e:?}"))
+}
+
+fn explain(module: &Module, method: Method, x: &Array, settings: Settings) -> Attribution {
+    explainer(module, method).explain(&[row(x, 0)], &settings).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// One sample of a batch, in a batch of its own.
+fn row(x: &Array, at: usize) -> Array {
+    let shape = [&[1], &x.shape()[1..]].concat();
+    let width = x.bytes().len() / x.shape()[0];
+    Array::from_bytes(x.dtype(), shape, &x.bytes()[at * width..(at + 1) * width]).expect("small")
+}
+
+fn assert_close(found: &[f64], expected: &[f64], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let most = expected.iter().fold(0.0f64, |most, value| most.max(value.abs()));
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() <= 1e-9 * most.max(1.0), "{what}: {found} and {expected}");
+    }
+}
+
+#[test]
+fn gradients_and_maps_are_those_of_pytorch() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("files/attribution");
+    let text = std::fs::read_to_string(folder.join("network.toml")).expect("it is there");
+    let mut module = initialised(&text);
+    let mut file = Npz::open(&folder.join("network.npz")).expect("it is there");
+    let mut read = |name: &str| file.read(name).expect("whole").unwrap_or_else(|| panic!("{name}"));
+    for (name, parameter) in &mut module.parameters {
+        let given = read(name);
+        let value = Tensor::from_vec(given.dtype(), given.shape().to_vec(), given.bytes().to_vec());
+        *parameter = Parameter { ty: parameter.ty.clone(), value: Some(value) };
+    }
+    let (x, target) = (read("x"), read("target"));
+    let methods = [
+        (Method::GradientXInput, "gradient_x_input", SETTINGS.baseline),
+        (Method::IntegratedGradients, "integrated_gradients", Baseline::Number(-0.25)),
+        (Method::GradCam, "grad_cam", SETTINGS.baseline),
+    ];
+    for (method, name, baseline) in methods {
+        let expected = read(name);
+        for sample in 0..2 {
+            let found = explainer(&module, method).explain(&[row(&x, sample)], &Settings { baseline, ..SETTINGS }).expect("it runs");
+            assert_eq!(found.predicted, Some(target.get_f64(sample) as usize));
+            assert_eq!(found.shape, expected.shape()[1..]);
+            assert_close(&found.values, &values(&row(&expected, sample)), name);
+        }
+    }
+}
+
+const DENSE: &str = "name = \"dense\"\nseed = 4\ndtype = \"f64\"\n[[input]]\nname = \"x\"\nshape = [7]\n\
+    [[layer]]\ntype = \"dense\"\nunits = 24\nactivation = \"gelu\"\nbias_initialiser = \"normal(0.5)\"\n\
+    [[layer]]\ntype = \"dense\"\nunits = 16\nactivation = \"relu\"\nbias_initialiser = \"normal(0.5)\"\n\
+    [[layer]]\ntype = \"dense\"\nname = \"scores\"\nunits = 3\n";
+
+fn wave(dtype: DType, shape: &[usize], scale: f64) -> Array {
+    array(dtype, shape, (0..).map(move |i| (f64::from(i) * scale).sin() * 1.5))
+}
+
+#[test]
+fn the_gradient_is_that_of_finite_differences() {
+    let module = initialised(DENSE);
+    let x = wave(DType::F64, &[1, 7], 0.9);
+    let explainer = explainer(&module, Method::GradientXInput);
+    for target in 0..3 {
+        let settings = Settings { target: Some(target), ..SETTINGS };
+        let found = explainer.explain(&[row(&x, 0)], &settings).expect("it runs");
+        for at in 0..7 {
+            let score = |step: f64| {
+                let mut moved = row(&x, 0);
+                moved.set_f64(at, x.get_f64(at) + step);
+                explainer.explain(&[moved], &settings).expect("it runs").score
+            };
+            let slope = (score(1e-5) - score(-1e-5)) / 2e-5;
+            let gradient = found.values[at] / x.get_f64(at);
+            assert!((gradient - slope).abs() < 1e-6 * slope.abs().max(1.0), "{gradient} and {slope}");
+        }
+    }
+}
+
+/// Within 1 % at 256 steps, wherever the scores differ by more than 0.05.
+fn assert_complete(module: &Module, inputs: &[Array], baseline: Baseline) {
+    let explainer = explainer(module, Method::IntegratedGradients);
+    let mut checked = 0;
+    for x in inputs {
+        let found = explainer.explain(std::slice::from_ref(x), &Settings { baseline, ..SETTINGS }).expect("it runs");
+        let (sum, difference) = (found.values.iter().sum::<f64>(), found.score - found.baseline_score.expect("it has one"));
+        if difference.abs() > 0.05 {
+            assert!((sum - difference).abs() <= 0.01 * difference.abs(), "{sum} and {difference}");
+            checked += 1;
+        }
+    }
+    assert!(checked * 2 > inputs.len(), "{checked} of {}", inputs.len());
+}
+
+#[test]
+fn integrated_gradients_add_up_to_the_difference_of_the_scores() {
+    let x = wave(DType::F64, &[12, 7], 0.77);
+    let rows: Vec<Array> = (0..12).map(|at| row(&x, at)).collect();
+    assert_complete(&initialised(DENSE), &rows, Baseline::Number(0.0));
+    assert_complete(&initialised(DENSE), &rows, Baseline::Mean);
+    // In f32, behind a softmax.
+    let text = DENSE.replace("f64", "f32") + "[[layer]]\ntype = \"softmax\"\n";
+    let x = wave(DType::F32, &[12, 7], 0.77);
+    let rows: Vec<Array> = (0..12).map(|at| row(&x, at)).collect();
+    assert_complete(&initialised(&text), &rows, Baseline::Number(0.0));
+}
+
+const TEXT: &str = "name = \"text\"\nseed = 6\n[[input]]\nname = \"tokens\"\nshape = [\"time\"]\ndtype = \"i64\"\n\
+    [[layer]]\ntype = \"embedding\"\nvocabulary = 20\nfeatures = 16\ninitialiser = \"normal(1.0)\"\n\
+    [[layer]]\ntype = \"transformer_encoder\"\nrepeat = 2\nheads = 2\nhidden = 32\n\
+    [[layer]]\ntype = \"lstm\"\nunits = 12\n\
+    [[layer]]\ntype = \"dense\"\nname = \"scores\"\nunits = 4\n";
+
+fn tokens(time: usize, seed: usize) -> Array {
+    array(DType::I64, &[1, time], (0..time).map(|i| ((i * 7 + seed * 5) % 20) as f64))
+}
+
+#[test]
+fn tokens_are_attributed_to_through_their_embedding() {
+    let module = initialised(TEXT);
+    let inputs: Vec<Array> = (1..9).map(|time| tokens(time, time)).collect();
+    assert_complete(&module, &inputs, Baseline::Number(0.0));
+    for method in [Method::IntegratedGradients, Method::GradientXInput, Method::Occlusion, Method::Attention] {
+        let found = explainer(&module, method).explain(&[tokens(6, 2)], &SETTINGS).expect("it runs");
+        assert_eq!((found.shape.as_slice(), found.values.len()), ([6].as_slice(), 6), "{method:?}");
+    }
+    let looks = explainer(&module, Method::Attention).explain(&[tokens(6, 2)], &SETTINGS).expect("it runs");
+    assert_eq!(looks.attention.iter().map(Vec::len).collect::<Vec<_>>(), [72, 72]);
+    for layer in &looks.attention {
+        assert!(layer.chunks(6).all(|row| (row.iter().sum::<f64>() - 1.0).abs() < 1e-5));
+    }
+    assert!((looks.values.iter().sum::<f64>() - 1.0).abs() < 1e-5);
+}
+
+#[test]
+fn occlusion_is_what_the_score_loses() {
+    let text = "name = \"linear\"\nseed = 2\ndtype = \"f64\"\n[[input]]\nname = \"x\"\nshape = [5]\n\
+                [[layer]]\ntype = \"dense\"\nname = \"scores\"\nunits = 2\n";
+    let module = initialised(text);
+    let weight = module.parameters["scores.weight"].value.as_ref().expect("it has one").floats();
+    let x = wave(DType::F64, &[1, 5], 1.1);
+    let parts: Vec<f64> = (0..5).map(|i| weight[i * 2 + 1] * (x.get_f64(i) - 0.5)).collect();
+    let settings = Settings { target: Some(1), baseline: Baseline::Number(0.5), ..SETTINGS };
+    let found = explain(&module, Method::Occlusion, &x, settings);
+    assert_close(&found.values, &parts, "one by one");
+    let found = explain(&module, Method::Occlusion, &x, Settings { window: 2, ..settings });
+    // Four windows of two; what lies in two of them has the mean of both.
+    let pair = |i: usize| parts[i] + parts[i + 1];
+    let expected = [pair(0), (pair(0) + pair(1)) / 2.0, (pair(1) + pair(2)) / 2.0, (pair(2) + pair(3)) / 2.0, pair(3)];
+    assert_close(&found.values, &expected, "pairs");
+    let found = explain(&module, Method::Occlusion, &x, Settings { window: 9, ..settings });
+    assert_close(&found.values, &[parts.iter().sum::<f64>(); 5], "all at once");
+}
+
+#[test]
+fn a_fixed_batch_gives_the_same() {
+    let open = initialised(DENSE);
+    let mut fixed = open.clone();
+    fixed.specialise(&BTreeMap::from([(Symbol::new("batch"), 5)]));
+    let x = wave(DType::F64, &[1, 7], 0.9);
+    for method in [Method::IntegratedGradients, Method::GradientXInput, Method::Occlusion] {
+        let [a, b] = [&open, &fixed].map(|module| explain(module, method, &x, SETTINGS));
+        assert_close(&a.values, &b.values, "fixed");
+        assert_eq!((a.predicted, a.shape), (b.predicted, b.shape));
+    }
+}
+
+#[test]
+fn what_cannot_be_explained_is_told() {
+    let refused = |text: &str, wanted: &Wanted| {
+        let explainer = Explainer::new(&initialised(text), &ModelFacts::default(), wanted, &Config::default(), ThreadPool::new(1));
+        explainer.err().expect("refused")[0].to_string()
+    };
+    let wanted = Wanted { method: Method::GradCam, input: None, output: None, layer: None };
+    insta::assert_snapshot!(refused(DENSE, &wanted), @"error[attribute_layer]: the network has no convolution on the way to the score");
+    let wanted = Wanted { method: Method::Attention, ..wanted };
+    insta::assert_snapshot!(refused(DENSE, &wanted), @"
+    error[attribute_layer]: no attention between the input and the score was found
+      help: `kiln explain MODEL` says what was recognised; other methods need none
+    ");
+    let wanted = Wanted { method: Method::Occlusion, output: Some("score"), ..wanted };
+    insta::assert_snapshot!(refused(DENSE, &wanted), @"
+    error[attribute_output]: the network has no output `score`
+      help: did you mean `scores`?
+    ");
+    let error = explainer(&initialised(DENSE), Method::Occlusion)
+        .explain(&[wave(DType::F64, &[1, 7], 1.0)], &Settings { target: Some(3), ..SETTINGS })
+        .expect_err("refused");
+    insta::assert_snapshot!(error, @"error[attribute_target]: class 3: the output has 3, numbered from 0");
+}
