@@ -58,8 +58,8 @@ pub fn attribute(args: &AttributeArgs, out: &mut dyn Write) -> Result<(), Failur
     };
     let progress = super::compile::Progress::start();
     let mut found: Vec<Attribution> = Vec::new();
-    for (at, inputs) in samples.inputs.iter().enumerate() {
-        progress.say(&format!("explaining sample {} of {}", at + 1, samples.inputs.len()));
+    progress.say("explaining samples");
+    for inputs in &samples.inputs {
         found.push(explainer.explain(inputs, &settings)?);
     }
     drop(progress);
