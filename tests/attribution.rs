@@ -2,9 +2,11 @@
 
 use kiln::artifact::describe::ModelFacts;
 use kiln::attribution::explain::{Attribution, Explainer, Settings};
-use kiln::attribution::function::Wanted;
+use kiln::attribution::function::{Point, Wanted};
 use kiln::attribution::{Baseline, Method};
 use kiln::pipeline::Config;
+use kiln_ir::artifact::AudioInput;
+use kiln_ir::eval::evaluate;
 use kiln_ir::graph::Parameter;
 use kiln_ir::{DType, Module, Symbol, Tensor};
 use kiln_runtime::arrays::Array;
@@ -12,9 +14,10 @@ use kiln_runtime::npz::Npz;
 use kiln_runtime::threads::ThreadPool;
 use kiln_tests::training::{array, network, values};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-const SETTINGS: Settings = Settings { target: None, baseline: Baseline::Number(0.0), steps: 256, window: 1, stride: 1, layout: None };
+const SETTINGS: Settings =
+    Settings { target: None, baseline: Baseline::Number(0.0), steps: 256, window: Some(1), stride: Some(1), layout: None };
 
 fn initialised(text: &str) -> Module {
     network(text).initialised().unwrap_or_else(|errors| panic!("{errors:?}"))
@@ -44,31 +47,71 @@ fn assert_close(found: &[f64], expected: &[f64], what: &str) {
     }
 }
 
-#[test]
-fn gradients_and_maps_are_those_of_pytorch() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("files/attribution");
-    let text = std::fs::read_to_string(folder.join("network.toml")).expect("it is there");
+fn files() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("files/attribution")
+}
+
+/// A network of the fixtures with PyTorch's parameters, and the rest of its file.
+fn fixture(name: &str) -> (Module, Npz) {
+    let text = std::fs::read_to_string(files().join(format!("{name}.toml"))).expect("it is there");
     let mut module = initialised(&text);
-    let mut file = Npz::open(&folder.join("network.npz")).expect("it is there");
-    let mut read = |name: &str| file.read(name).expect("whole").unwrap_or_else(|| panic!("{name}"));
+    let mut file = Npz::open(&files().join(format!("{name}.npz"))).expect("it is there");
     for (name, parameter) in &mut module.parameters {
-        let given = read(name);
+        let given = read(&mut file, name);
         let value = Tensor::from_vec(given.dtype(), given.shape().to_vec(), given.bytes().to_vec());
         *parameter = Parameter { ty: parameter.ty.clone(), value: Some(value) };
     }
-    let (x, target) = (read("x"), read("target"));
+    (module, file)
+}
+
+fn read(file: &mut Npz, name: &str) -> Array {
+    file.read(name).expect("whole").unwrap_or_else(|| panic!("{name}"))
+}
+
+#[test]
+fn gradients_and_maps_are_those_of_pytorch() {
+    let (module, mut file) = fixture("network");
+    let (x, target) = (read(&mut file, "x"), read(&mut file, "target"));
     let methods = [
         (Method::GradientXInput, "gradient_x_input", SETTINGS.baseline),
         (Method::IntegratedGradients, "integrated_gradients", Baseline::Number(-0.25)),
         (Method::GradCam, "grad_cam", SETTINGS.baseline),
     ];
     for (method, name, baseline) in methods {
-        let expected = read(name);
+        let expected = read(&mut file, name);
         for sample in 0..2 {
             let found = explainer(&module, method).explain(&[row(&x, sample)], &Settings { baseline, ..SETTINGS }).expect("it runs");
             assert_eq!(found.predicted, Some(target.get_f64(sample) as usize));
             assert_eq!(found.shape, expected.shape()[1..]);
             assert_close(&found.values, &values(&row(&expected, sample)), name);
+        }
+    }
+}
+
+#[test]
+fn attentions_and_parts_of_tokens_are_those_of_pytorch() {
+    let (module, mut file) = fixture("tokens");
+    let (tokens, target) = (read(&mut file, "tokens"), read(&mut file, "target"));
+    for (method, name) in [
+        (Method::GradientXInput, "gradient_x_input"),
+        (Method::IntegratedGradients, "integrated_gradients"),
+        (Method::Attention, "rollout"),
+    ] {
+        let expected = read(&mut file, name);
+        let layers = ["attention.first", "attention.second"].map(|layer| read(&mut file, layer));
+        let explainer = explainer(&module, method);
+        for sample in 0..2 {
+            let found = explainer.explain(&[row(&tokens, sample)], &SETTINGS).expect("it runs");
+            assert_eq!((found.predicted, found.shape.as_slice()), (Some(target.get_f64(sample) as usize), [5].as_slice()));
+            assert_close(&found.values, &values(&row(&expected, sample)), name);
+            if method == Method::Attention {
+                assert_eq!(found.attention.len(), 2);
+                for (layer, expected) in found.attention.iter().zip(&layers) {
+                    assert_close(layer, &values(&row(expected, sample)), "attention");
+                    assert!(layer.chunks(5).all(|row| (row.iter().sum::<f64>() - 1.0).abs() < 1e-12));
+                }
+                assert!(explainer.explained.layers[0].contains("\"first\"") && explainer.explained.layers[1].contains("\"second\""));
+            }
         }
     }
 }
@@ -169,13 +212,76 @@ fn occlusion_is_what_the_score_loses() {
     let settings = Settings { target: Some(1), baseline: Baseline::Number(0.5), ..SETTINGS };
     let found = explain(&module, Method::Occlusion, &x, settings);
     assert_close(&found.values, &parts, "one by one");
-    let found = explain(&module, Method::Occlusion, &x, Settings { window: 2, ..settings });
+    let found = explain(&module, Method::Occlusion, &x, Settings { window: Some(2), ..settings });
     // Four windows of two; what lies in two of them has the mean of both.
     let pair = |i: usize| parts[i] + parts[i + 1];
     let expected = [pair(0), (pair(0) + pair(1)) / 2.0, (pair(1) + pair(2)) / 2.0, (pair(2) + pair(3)) / 2.0, pair(3)];
     assert_close(&found.values, &expected, "pairs");
-    let found = explain(&module, Method::Occlusion, &x, Settings { window: 9, ..settings });
+    let found = explain(&module, Method::Occlusion, &x, Settings { window: Some(9), ..settings });
     assert_close(&found.values, &[parts.iter().sum::<f64>(); 5], "all at once");
+}
+
+/// Windows of pictures go over rows and columns, through all channels: each is what the interpreter says less when they are covered.
+#[test]
+fn windows_of_pictures_are_those_of_the_network_run_by_hand() {
+    let (module, mut file) = fixture("network");
+    let x = row(&read(&mut file, "x"), 1);
+    let settings = Settings { target: Some(2), baseline: Baseline::Number(0.5), window: None, stride: Some(3), ..SETTINGS };
+    let found = explain(&module, Method::Occlusion, &x, settings);
+    assert_eq!(found.shape, [9, 7]);
+    let score = |x: &Array| {
+        let tensor = Tensor::from_vec(x.dtype(), x.shape().to_vec(), x.bytes().to_vec());
+        evaluate(&module, module.predict().expect("one"), &[tensor]).expect("it runs")[0].floats()[2]
+    };
+    let whole = score(&x);
+    assert!((found.score - whole).abs() < 1e-12);
+    let (mut sums, mut counts) = ([0.0; 63], [0.0; 63]);
+    for (top, left) in [0, 3, 5].iter().flat_map(|top| [0, 3].map(|left| (*top, left))) {
+        let mut covered = row(&x, 0);
+        let places = || (top..top + 4).flat_map(move |y| (left..left + 4).map(move |x| y * 7 + x));
+        places().for_each(|place| (0..2).for_each(|channel| covered.set_f64(channel * 63 + place, 0.5)));
+        let lost = whole - score(&covered);
+        places().for_each(|place| (sums[place], counts[place]) = (sums[place] + lost, counts[place] + 1.0));
+    }
+    let expected: Vec<f64> = sums.iter().zip(counts).map(|(sum, count)| sum / count).collect();
+    assert_close(&found.values, &expected, "windows");
+}
+
+/// A sound is explained by its spectrogram, against that of silence; how long it is stays as it is.
+#[test]
+fn sounds_are_attributed_to_through_their_spectrogram() {
+    let text = "name = \"sound\"\nseed = 3\n[[input]]\nname = \"sound\"\nshape = [400]\n\
+        audio = { sample_rate = 4000, lengths = \"part\" }\n[[input]]\nname = \"part\"\nshape = []\n\
+        [[layer]]\ntype = \"log_mel\"\ninputs = \"sound\"\nn_fft = 64\nhop_length = 25\nn_mels = 12\nfloor = 1e-4\n\
+        [[layer]]\ntype = \"normalise\"\ninputs = [\"log_mel\", \"part\"]\n\
+        [[layer]]\ntype = \"permute\"\norder = [2, 1]\n\
+        [[layer]]\ntype = \"conv1d\"\nfilters = 8\nkernel = 3\nstrides = 2\nactivation = \"relu\"\n\
+        [[layer]]\ntype = \"global_avg_pool\"\n[[layer]]\ntype = \"dense\"\nname = \"scores\"\nunits = 3\n";
+    let module = initialised(text);
+    let facts = ModelFacts {
+        audio: Some(AudioInput { input: "sound".into(), sample_rate: 4000, lengths: Some("part".into()) }),
+        ..ModelFacts::default()
+    };
+    let part = array(DType::F32, &[1], [0.75].into_iter());
+    for method in [Method::IntegratedGradients, Method::GradientXInput, Method::Occlusion, Method::GradCam] {
+        let wanted = Wanted { method, input: None, output: None, layer: None };
+        let explainer = Explainer::new(&module, &facts, &wanted, &Config::default(), ThreadPool::new(2)).unwrap_or_else(|e| panic!("{e:?}"));
+        assert_eq!((explainer.explained.point, explainer.explained.input), (Point::Spectrogram, 0));
+        let mut checked = 0;
+        for n in 1..7 {
+            let sound = array(DType::F32, &[1, 400], (0..).map(|i| (f64::from(i * n) * 0.21).sin() * (f64::from(i) * 0.01).cos()));
+            let inputs = [sound, row(&part, 0)];
+            let found = explainer.explain(&inputs, &Settings { window: Some(4), stride: Some(4), ..SETTINGS }).expect("it runs");
+            let frames: &[usize] = if method == Method::GradCam { &[17] } else { &[17, 12] };
+            assert_eq!((found.shape.as_slice(), found.point_shape.as_slice()), (frames, [17, 12].as_slice()));
+            if let (Method::IntegratedGradients, Some(difference)) = (method, found.difference().filter(|d| d.abs() > 0.05)) {
+                let gap = found.gap().expect("it has a baseline");
+                assert!(gap.abs() <= 0.01 * difference.abs(), "{gap} of {difference}");
+                checked += 1;
+            }
+        }
+        assert!(checked >= 3 || method != Method::IntegratedGradients, "{checked}");
+    }
 }
 
 #[test]
@@ -189,6 +295,11 @@ fn a_fixed_batch_gives_the_same() {
         assert_close(&a.values, &b.values, "fixed");
         assert_eq!((a.predicted, a.shape), (b.predicted, b.shape));
     }
+    let open = initialised(TEXT);
+    let mut fixed = open.clone();
+    fixed.specialise(&BTreeMap::from([(Symbol::new("batch"), 3), (Symbol::new("time"), 6)]));
+    let [a, b] = [&open, &fixed].map(|module| explain(module, Method::IntegratedGradients, &tokens(6, 1), SETTINGS));
+    assert!(a.values.iter().zip(&b.values).all(|(a, b)| (a - b).abs() < 1e-4), "{:?} and {:?}", a.values, b.values);
 }
 
 #[test]

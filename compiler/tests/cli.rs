@@ -680,7 +680,7 @@ fn predictions_are_explained() {
         let output = kiln(path, &format!("attribute digits.onnx digit.png --method {method} --out why --json"));
         assert!(output.status.success(), "{method}: {}", String::from_utf8_lossy(&output.stderr));
         let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        assert_eq!(answer["samples"][0]["predicted"], answer["samples"][0]["target"], "{method}");
+        assert_eq!(answer["samples"][0]["predicted"], answer["samples"][0]["class"], "{method}");
         let page = std::fs::read_to_string(path.join("why/attributions.html")).expect("text");
         assert!(page.contains("data:image/png;base64,") && !page.contains("<script"), "{method}");
         assert!(std::fs::read(path.join("why/0.png")).expect("it is there").starts_with(b"\x89PNG"));
@@ -690,7 +690,7 @@ fn predictions_are_explained() {
     for (line, told) in [
         ("attribute digits.onnx --out why", "name what to explain"),
         ("attribute digits.onnx digit.png --samples 1 --out why", "numbers below 1"),
-        ("attribute digits.onnx digit.png --target eleven --out why", "--target eleven"),
+        ("attribute digits.onnx digit.png --class eleven --out why", "--class eleven"),
         ("attribute digits.onnx digit.png --baseline x --out why", "a number or `mean`"),
         ("attribute digits.onnx digit.png --method attention --out why", "no attention"),
     ] {

@@ -1,6 +1,6 @@
 //! The methods, on compiled code: what each part of a sample has to do with a score.
 
-use super::function::{Explained, Extra, POINT, TARGET, Wanted, explained};
+use super::function::{Explained, Extra, POINT, Point, TARGET, Wanted, explained};
 use super::maps::{enlarged, gauss_legendre, grad_cam, rollout};
 use super::windows::Places;
 use super::{Baseline, Method};
@@ -27,12 +27,19 @@ pub struct Settings {
     pub baseline: Baseline,
     /// Points between baseline and input.
     pub steps: usize,
-    /// Side of the windows that are covered.
-    pub window: usize,
-    /// From one window to the next.
-    pub stride: usize,
+    /// Side of the windows that are covered; `None`: [`Settings::usual_window`].
+    pub window: Option<usize>,
+    /// From one window to the next; `None`: a window.
+    pub stride: Option<usize>,
     /// Order of the axes of pictures.
     pub layout: Option<Layout>,
+}
+
+impl Settings {
+    /// Side of the windows that are covered unless it is said: 4 where places have two axes or more, else 1.
+    pub fn usual_window(axes: usize) -> usize {
+        if axes > 1 { 4 } else { 1 }
+    }
 }
 
 /// What was found about one sample.
@@ -52,8 +59,29 @@ pub struct Attribution {
     pub shape: Vec<usize>,
     /// What each part has to do with the score.
     pub values: Vec<f64>,
+    /// What was varied, as it is in the sample: the input, what tokens are embedded as, a spectrogram.
+    pub point: Vec<f64>,
+    /// Its sizes, without the batch.
+    pub point_shape: Vec<usize>,
     /// Of an attention: each layer, `[heads, n, n]`.
     pub attention: Vec<Vec<f64>>,
+}
+
+impl Attribution {
+    /// What all parts add up to.
+    pub fn sum(&self) -> f64 {
+        self.values.iter().sum()
+    }
+
+    /// How much more the score is than that of the baseline.
+    pub fn difference(&self) -> Option<f64> {
+        self.baseline_score.map(|base| self.score - base)
+    }
+
+    /// By how much the sum of the parts misses that difference, of which integrated gradients are a decomposition.
+    pub fn gap(&self) -> Option<f64> {
+        self.difference().map(|difference| self.sum() - difference)
+    }
 }
 
 /// A network compiled for attribution.
@@ -83,7 +111,7 @@ impl Explainer {
         config: &Config,
         pool: ThreadPool,
     ) -> Result<Explainer, Vec<Diagnostic>> {
-        let explained = explained(module, wanted, config)?;
+        let explained = explained(module, facts, wanted, config)?;
         let target = CpuTarget::host(CpuLevel::Native).map_err(|error| vec![error])?;
         let compiled = |module: &Module| {
             // Pictures and labels are the network's, not those of this function.
@@ -99,14 +127,7 @@ impl Explainer {
     ///
     /// Errors: `attribute_target`; `attribute_layer`; inputs that do not fit; what generated code reports.
     pub fn explain(&self, inputs: &[Array], settings: &Settings) -> Result<Attribution, Diagnostic> {
-        let point = match &self.embed {
-            None => copied(&inputs[self.explained.input])?,
-            Some(embed) => {
-                let mut session = embed.model().session(&embed.model().solve_symbols(inputs)?, &self.pool)?;
-                session.run(inputs)?;
-                copied(&session.outputs()[0])?
-            }
-        };
+        let point = self.point(inputs)?;
         let x = numbers(&point);
         let shape = point.shape().get(1..).unwrap_or_default().to_vec();
         let first = self.at(&[x.clone()], &point, inputs, 0)?;
@@ -116,7 +137,7 @@ impl Explainer {
             (None, None | Some(0)) => None,
             (None, Some(_)) => {
                 let error = Diagnostic::new("attribute_target", "the output is one number for each sample, and has no classes");
-                return Err(error.help("leave --target away"));
+                return Err(error.help("leave --class away"));
             }
             (Some(classes), Some(target)) if target >= classes => {
                 return Err(Diagnostic::new("attribute_target", format!("class {target}: the output has {classes}, numbered from 0")));
@@ -133,9 +154,11 @@ impl Explainer {
             baseline_score: None,
             shape: shape.clone(),
             values: Vec::new(),
+            point: x.clone(),
+            point_shape: shape.clone(),
             attention: Vec::new(),
         };
-        let base = baseline(&x, settings.baseline);
+        let base = self.baseline(inputs, &x, settings.baseline)?;
         match self.method {
             Method::GradientXInput => {
                 found.values = self.extra(&here, Extra::Gradient)[0].iter().zip(&x).map(|(gradient, x)| gradient * x).collect();
@@ -154,7 +177,8 @@ impl Explainer {
             }
             Method::Occlusion => {
                 let places = self.places(&shape, settings.layout);
-                let windows = places.windows(settings.window.max(1), settings.stride.max(1));
+                let side = settings.window.unwrap_or_else(|| Settings::usual_window(places.axes.len())).max(1);
+                let windows = places.windows(side, settings.stride.unwrap_or(side).max(1));
                 let (mut sums, mut counts) = (vec![0.0; x.len()], vec![0.0f64; x.len()]);
                 for windows in windows.chunks(POINTS) {
                     let cover = |window: &Vec<usize>| {
@@ -182,7 +206,11 @@ impl Explainer {
                 let layer = &here.extra_shapes[0];
                 let map = grad_cam(activation, gradient, layer[1]);
                 let places = self.places(&shape, settings.layout);
-                let sizes = places.sizes();
+                // Convolutions over time see the features of a spectrogram as channels.
+                let mut sizes = places.sizes();
+                if layer.len() == 3 {
+                    sizes.truncate(1);
+                }
                 if sizes.len() == layer.len() - 2 {
                     (found.values, found.shape) = (enlarged(&map, &layer[2..], &sizes), sizes);
                 } else {
@@ -204,7 +232,7 @@ impl Explainer {
                 found.shape = vec![n];
             }
         }
-        if self.embed.is_some() && matches!(self.method, Method::IntegratedGradients | Method::GradientXInput) {
+        if self.explained.point == Point::Embedding && matches!(self.method, Method::IntegratedGradients | Method::GradientXInput) {
             // Of a token, what all numbers of its embedding say together.
             let width = shape.last().copied().unwrap_or(1).max(1);
             found.values = found.values.chunks(width).map(|numbers| numbers.iter().sum()).collect();
@@ -213,12 +241,42 @@ impl Explainer {
         Ok(found)
     }
 
-    /// Which axes of a sample are places: of pictures height and width, of sequences the time, of features themselves.
+    /// The point that inputs are at.
+    fn point(&self, inputs: &[Array]) -> Result<Array, Diagnostic> {
+        let Some(embed) = &self.embed else { return copied(&inputs[self.explained.input]) };
+        let model = embed.model();
+        let declared = &model.signature().inputs;
+        let batch = declared[self.explained.input].shape.first();
+        let rows = if let Some(Extent::Fixed(rows)) = batch { *rows as usize } else { 1 };
+        let arrays = declared.iter().zip(inputs).map(|(input, array)| repeated(array, rows, input.shape.first() == batch));
+        let arrays = arrays.collect::<Result<Vec<_>, _>>()?;
+        let mut session = model.session(&model.solve_symbols(&arrays)?, &self.pool)?;
+        session.run(&arrays)?;
+        // What a fixed batch is filled with is of no interest.
+        repeated(&session.outputs()[0], 1, true)
+    }
+
+    /// The point that says nothing: of a sound the spectrogram of samples that are all the same, else numbers that are.
+    fn baseline(&self, inputs: &[Array], x: &[f64], baseline: Baseline) -> Result<Vec<f64>, Diagnostic> {
+        Ok(match baseline {
+            Baseline::Mean => vec![x.iter().sum::<f64>() / x.len().max(1) as f64; x.len()],
+            Baseline::Number(number) if self.explained.point == Point::Spectrogram => {
+                let mut silent = inputs.iter().map(copied).collect::<Result<Vec<_>, _>>()?;
+                let sound = &mut silent[self.explained.input];
+                (0..sound.len()).for_each(|at| sound.set_f64(at, number));
+                numbers(&self.point(&silent)?)
+            }
+            Baseline::Number(number) => vec![number; x.len()],
+        })
+    }
+
+    /// Which axes of a sample are places: of pictures height and width, of spectrograms time and frequency, of other sequences the time,
+    /// of features themselves.
     fn places(&self, shape: &[usize], layout: Option<Layout>) -> Places {
         let axes = match (shape.len(), layout) {
             (0, _) => vec![],
-            (1, _) => vec![0],
-            (2, _) => vec![0],
+            (2, _) if self.explained.point == Point::Spectrogram => vec![0, 1],
+            (1 | 2, _) => vec![0],
             (3, Some(Layout::Nhwc)) => vec![0, 1],
             (rank, _) => (1..rank).collect(),
         };
@@ -300,14 +358,6 @@ fn copied(array: &Array) -> Result<Array, Diagnostic> {
 fn numbers(array: &Array) -> Vec<f64> {
     let width = array.len() / array.shape().first().copied().unwrap_or(1).max(1);
     (0..width).map(|i| array.get_f64(i)).collect()
-}
-
-fn baseline(x: &[f64], baseline: Baseline) -> Vec<f64> {
-    let number = match baseline {
-        Baseline::Number(number) => number,
-        Baseline::Mean => x.iter().sum::<f64>() / x.len().max(1) as f64,
-    };
-    vec![number; x.len()]
 }
 
 fn largest(scores: &[f64]) -> usize {

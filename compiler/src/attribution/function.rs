@@ -2,9 +2,11 @@
 //! ```text
 //! score (inputs.., %point, %target: i64[batch]) { … return score: f32[batch], prediction, gradient, layer, layer_gradient }
 //! ```
-//! The point is the input itself where that is of floating numbers, else what its tokens are embedded as.
+//! The point is the input itself where that is of floating numbers; of tokens what they are embedded as, of sounds their spectrogram,
+//! if the network makes one.
 
 use super::Method;
+use crate::artifact::describe::ModelFacts;
 use crate::pipeline::{Config, run_passes_until};
 use kiln_ir::diagnostic::nearest;
 use kiln_ir::gradient::gradients;
@@ -30,9 +32,22 @@ pub struct Wanted<'a> {
     pub layer: Option<&'a str>,
 }
 
+/// What is varied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Point {
+    /// The input itself.
+    Input,
+    /// What tokens are embedded as, `[batch, time, features]`.
+    Embedding,
+    /// What a sound becomes first, `[batch, frames, bins]`.
+    Spectrogram,
+}
+
 /// A network made ready for attribution.
 #[derive(Debug)]
 pub struct Explained {
+    /// What is varied.
+    pub point: Point,
     /// From inputs to the point, if that is not an input itself.
     pub embed: Option<Module>,
     /// The score at a point.
@@ -43,8 +58,8 @@ pub struct Explained {
     pub classes: Option<usize>,
     /// What each further output of `score` is, behind score and prediction.
     pub extras: Vec<Extra>,
-    /// The layer that was looked at, if one was.
-    pub layer: Option<String>,
+    /// The layers that were looked at: of Grad-CAM one, of attention each.
+    pub layers: Vec<String>,
 }
 
 /// An output of the function behind score and prediction.
@@ -63,16 +78,14 @@ pub enum Extra {
 /// Makes a network ready.
 ///
 /// Errors: `attribute_input`, `attribute_output`, `attribute_layer` for what cannot be looked at; `not_differentiable`.
-pub fn explained(module: &Module, wanted: &Wanted, config: &Config) -> Result<Explained, Vec<Diagnostic>> {
+pub fn explained(module: &Module, facts: &ModelFacts, wanted: &Wanted, config: &Config) -> Result<Explained, Vec<Diagnostic>> {
     // Exporters spell attention out; recognised, it says what its probabilities are.
     let recognised = (wanted.method == Method::Attention).then(|| run_passes_until(module, config, "recognise")).transpose()?;
     let module = recognised.as_ref().unwrap_or(module);
     let graph = module.predict().map_err(|error| vec![Diagnostic::new("no_function", error)])?;
-    let input = input_of(graph, wanted.input).map_err(|error| vec![error])?;
+    let input = input_of(graph, facts, wanted.input).map_err(|error| vec![error])?;
     let output = output_of(graph, wanted.output).map_err(|error| vec![error])?;
-    let point = point_of(graph, input).map_err(|error| vec![error])?;
-    let main = graph.inputs()[input].1;
-    let is_embedded = point != main;
+    let (kind, point) = point_of(graph, facts, input).map_err(|error| vec![error])?;
 
     let mut score = graph.without_nodes();
     let mut map: BTreeMap<Value, Value> = BTreeMap::new();
@@ -92,7 +105,7 @@ pub fn explained(module: &Module, wanted: &Wanted, config: &Config) -> Result<Ex
     score.add_output("prediction", prediction);
 
     let mut extras = Vec::new();
-    let mut layer = None;
+    let mut layers = Vec::new();
     match wanted.method {
         Method::IntegratedGradients | Method::GradientXInput => {
             let name = &graph.inputs()[input].0;
@@ -106,7 +119,7 @@ pub fn explained(module: &Module, wanted: &Wanted, config: &Config) -> Result<Ex
             score.add_output("layer", activation);
             score.add_output("layer_gradient", gradient);
             extras.extend([Extra::Layer, Extra::LayerGradient]);
-            layer = Some(name);
+            layers.push(name);
         }
         Method::Occlusion => {}
         Method::Attention => {
@@ -115,14 +128,15 @@ pub fn explained(module: &Module, wanted: &Wanted, config: &Config) -> Result<Ex
                 let error = Diagnostic::new("attribute_layer", "no attention between the input and the score was found");
                 return Err(vec![error.help("`kiln explain MODEL` says what was recognised; other methods need none")]);
             }
-            for (number, probabilities) in found.iter().enumerate() {
-                score.add_output(format!("attention.{number}"), *probabilities);
+            for (number, (name, probabilities)) in found.into_iter().enumerate() {
+                score.add_output(format!("attention.{number}"), probabilities);
                 extras.push(Extra::Attention);
+                layers.push(name);
             }
         }
     }
 
-    let embed = is_embedded.then(|| {
+    let embed = (kind != Point::Input).then(|| {
         let mut embed = graph.without_nodes();
         let mut map: BTreeMap<Value, Value> =
             graph.inputs().iter().map(|(name, value)| (*value, embed.add_input(name, graph.ty(*value).clone()))).collect();
@@ -130,7 +144,7 @@ pub fn explained(module: &Module, wanted: &Wanted, config: &Config) -> Result<Ex
         embed.add_output(POINT, value);
         module_of(module, "embed", embed)
     });
-    Ok(Explained { embed, score: module_of(module, "score", score), input, classes, extras, layer })
+    Ok(Explained { point: kind, embed, score: module_of(module, "score", score), input, classes, extras, layers })
 }
 
 fn module_of(module: &Module, suffix: &str, graph: Graph) -> Module {
@@ -138,7 +152,9 @@ fn module_of(module: &Module, suffix: &str, graph: Graph) -> Module {
     Module { name: format!("{}_{suffix}", module.name), functions, parameters: module.parameters.clone(), ..Module::default() }
 }
 
-fn input_of(graph: &Graph, wanted: Option<&str>) -> Result<usize, Diagnostic> {
+/// The input that is attributed to: the one that is asked for, else that of pictures, sounds or texts, else the only one that has a
+/// gradient. Errors: `attribute_input`.
+fn input_of(graph: &Graph, facts: &ModelFacts, wanted: Option<&str>) -> Result<usize, Diagnostic> {
     let names: Vec<&str> = graph.inputs().iter().map(|(name, _)| name.as_str()).collect();
     let wrong = |text: String| Diagnostic::new("attribute_input", text);
     if let Some(name) = wanted {
@@ -147,8 +163,17 @@ fn input_of(graph: &Graph, wanted: Option<&str>) -> Result<usize, Diagnostic> {
             None => wrong(format!("the network has no input `{name}`")).help(format!("it has {}", names.join(", "))),
         });
     }
+    let described = [
+        facts.image.as_ref().map(|image| image.input.as_str()),
+        facts.audio.as_ref().map(|audio| audio.input.as_str()),
+        facts.text.as_ref().map(|text| text.input.as_str()),
+    ];
+    let described: Vec<usize> = described.into_iter().flatten().filter_map(|name| names.iter().position(|n| *n == name)).collect();
+    if let [only] = described[..] {
+        return Ok(only);
+    }
     let floats: Vec<usize> = (0..names.len()).filter(|at| graph.ty(graph.inputs()[*at].1).dtype.is_float()).collect();
-    let embedded = || (0..names.len()).filter(|at| point_of(graph, *at).is_ok()).collect::<Vec<_>>();
+    let embedded = || (0..names.len()).filter(|at| point_of(graph, facts, *at).is_ok()).collect::<Vec<_>>();
     let found = if floats.is_empty() { embedded() } else { floats };
     match found[..] {
         [only] => Ok(only),
@@ -180,11 +205,13 @@ fn output_of(graph: &Graph, wanted: Option<&str>) -> Result<Value, Diagnostic> {
     Ok(*value)
 }
 
-/// The value that is varied: the input, or what its tokens are looked up as. Errors: `attribute_input`.
-fn point_of(graph: &Graph, input: usize) -> Result<Value, Diagnostic> {
+/// The value that is varied: the input, what its tokens are looked up as, or the spectrogram of a sound. Errors: `attribute_input`.
+fn point_of(graph: &Graph, facts: &ModelFacts, input: usize) -> Result<(Point, Value), Diagnostic> {
     let (name, value) = &graph.inputs()[input];
     if graph.ty(*value).dtype.is_float() {
-        return Ok(*value);
+        let is_sound = facts.audio.as_ref().is_some_and(|audio| audio.input == *name);
+        let spectrogram = is_sound.then(|| spectrogram_of(graph, *value)).flatten();
+        return Ok(spectrogram.map_or((Point::Input, *value), |spectrogram| (Point::Spectrogram, spectrogram)));
     }
     let depends = dependent(graph, *value);
     let is_lookup = |id: &NodeId| {
@@ -196,7 +223,7 @@ fn point_of(graph: &Graph, input: usize) -> Result<Value, Diagnostic> {
     };
     let lookups: Vec<NodeId> = graph.order().into_iter().filter(is_lookup).collect();
     match lookups[..] {
-        [only] => Ok(Value { node: only, result: 0 }),
+        [only] => Ok((Point::Embedding, Value { node: only, result: 0 })),
         [] => {
             let message = format!("input `{name}` is {}, and goes through no embedding: it has no gradient", graph.ty(*value));
             Err(Diagnostic::new("attribute_input", message))
@@ -206,6 +233,27 @@ fn point_of(graph: &Graph, input: usize) -> Result<Value, Diagnostic> {
             format!("input `{name}` goes through {} embeddings, and one is possible", lookups.len()),
         )),
     }
+}
+
+/// What the layer that cuts a sound into frames makes of it, `[batch, frames, bins]`: a convolution by numbers that are not learnt
+/// begins the layer. `None` where the network listens to samples, or to them as well.
+fn spectrogram_of(graph: &Graph, sound: Value) -> Option<Value> {
+    let depends = dependent(graph, sound);
+    let order = graph.order();
+    let is_constant = |value: &Value| matches!(graph.node(value.node).kind, NodeKind::Constant(_));
+    let frames = |id: &&NodeId| {
+        let node = graph.node(**id);
+        depends.contains(*id) && matches!(node.kind, NodeKind::Op(Op::Conv(_))) && node.inputs.get(1).is_some_and(is_constant)
+    };
+    let layer = graph.node(*order.iter().find(frames)?).origin.clone()?;
+    let is_spectrogram = |id: &&NodeId| {
+        let node = graph.node(**id);
+        depends.contains(*id) && node.origin.as_ref() == Some(&layer) && node.types[0].rank() == 3 && node.types[0].dtype.is_float()
+    };
+    let last = *order.iter().rev().find(is_spectrogram)?;
+    // What lies behind it must hear the sound through it alone.
+    let others = graph.order_from(graph.outputs().iter().map(|(_, value)| value.node), &|id| id == last);
+    (!others.contains(&sound.node)).then_some(Value { node: last, result: 0 })
 }
 
 /// What depends on a value, itself included.
@@ -295,8 +343,8 @@ fn layer_of(graph: &Graph, point: Value, score: Value, wanted: Option<&str>) -> 
     Ok((text(head), Value { node: last, result: 0 }))
 }
 
-/// The probabilities of every attention of a sequence to itself that lies between the point and the score, in order.
-fn attentions(graph: &mut Graph, point: Value, score: Value) -> Vec<Value> {
+/// The probabilities of every attention of a sequence to itself that lies between the point and the score, in order, with its layer.
+fn attentions(graph: &mut Graph, point: Value, score: Value) -> Vec<(String, Value)> {
     let depends = dependent(graph, point);
     let mut found = Vec::new();
     for id in graph.order_from([score.node], &|_| false) {
@@ -306,7 +354,8 @@ fn attentions(graph: &mut Graph, point: Value, score: Value) -> Vec<Value> {
             continue;
         }
         let telling = Attention { scores: Some(AttentionScores::Probabilities), ..attention.clone() };
-        found.push(Builder::from_origin(graph, node.origin.clone()).ops(telling, &node.inputs)[1]);
+        let layer = node.origin.as_ref().map_or_else(|| format!("attention {}", found.len()), |origin| origin.text.clone());
+        found.push((layer, Builder::from_origin(graph, node.origin.clone()).ops(telling, &node.inputs)[1]));
     }
     found
 }

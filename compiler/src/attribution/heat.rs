@@ -5,6 +5,8 @@ use kiln_runtime::pictures::png;
 
 const FOR: [f64; 3] = [214.0, 39.0, 40.0];
 const AGAINST: [f64; 3] = [31.0, 90.0, 200.0];
+/// Pixels between pictures that stand side by side.
+const GAP: usize = 4;
 
 /// Values as parts of the largest one, −1 to 1. Few extremes are cut, so that the rest is seen: 1 in 100 of many.
 pub fn scaled(values: &[f64]) -> Vec<f64> {
@@ -16,10 +18,15 @@ pub fn scaled(values: &[f64]) -> Vec<f64> {
     values.iter().map(part).collect()
 }
 
-/// The colour of a part on a background, as pages write it.
+/// The colour of a part on white, as pages write it.
 pub fn css(part: f64) -> String {
-    let [r, g, b] = if part >= 0.0 { FOR } else { AGAINST };
-    format!("rgba({r},{g},{b},{:.3})", part.abs() * 0.85)
+    let [r, g, b] = over([255.0; 3], part, 1.0);
+    format!("#{r:02x}{g:02x}{b:02x}")
+}
+
+/// The colour of letters that are read on that.
+pub fn ink(part: f64) -> &'static str {
+    if part.abs() > 0.55 { "#fff" } else { "#222" }
 }
 
 fn over(background: [f64; 3], part: f64, strength: f64) -> [u8; 3] {
@@ -53,43 +60,48 @@ impl Pixels {
     }
 }
 
-/// The picture, the parts on white, and the parts over the picture in grey, side by side, enlarged to be seen. One part a pixel.
+/// The picture, the parts on white, and the parts over the picture in grey, all of its size. One part a pixel.
+pub fn panels(picture: &Pixels, parts: &[f64]) -> [Pixels; 3] {
+    let painted = |colour: &dyn Fn(usize) -> [u8; 3]| Pixels {
+        components: 3,
+        bytes: (0..picture.height * picture.width).flat_map(colour).collect(),
+        ..*picture
+    };
+    [
+        painted(&|at| picture.colour(at)),
+        painted(&|at| over([255.0; 3], parts[at], 1.0)),
+        painted(&|at| over([picture.grey(at) * 0.75 + 40.0; 3], parts[at], 0.8)),
+    ]
+}
+
+/// Parts on white, `[height, width]`.
+pub fn painted(parts: &[f64], height: usize, width: usize) -> Pixels {
+    Pixels { height, width, components: 3, bytes: parts.iter().flat_map(|part| over([255.0; 3], *part, 1.0)).collect() }
+}
+
+/// Pictures of one size in rows of so many, each pixel enlarged so many times, on white.
 ///
 /// Errors: `picture`.
-pub fn panels(picture: &Pixels, parts: &[f64]) -> Result<Vec<u8>, Diagnostic> {
-    let (height, width) = (picture.height, picture.width);
-    let scale = 224usize.div_ceil(height.max(width).max(1)).max(1);
-    let gap = 4;
-    let total = (3 * width * scale + 2 * gap, height * scale);
-    let mut bytes = vec![255u8; total.0 * total.1 * 3];
-    let panel: [&dyn Fn(usize) -> [u8; 3]; 3] =
-        [&|at: usize| picture.colour(at), &|at: usize| over([255.0; 3], parts[at], 1.0), &|at: usize| {
-            over([picture.grey(at) * 0.75 + 40.0; 3], parts[at], 0.8)
-        }];
-    for y in 0..height * scale {
-        for (number, colour) in panel.iter().enumerate() {
-            for x in 0..width * scale {
-                let at = (y * total.0 + number * (width * scale + gap) + x) * 3;
-                bytes[at..at + 3].copy_from_slice(&colour(y / scale * width + x / scale));
+pub fn arranged(pictures: &[Pixels], across: usize, scale: (usize, usize)) -> Result<Vec<u8>, Diagnostic> {
+    let Some(first) = pictures.first() else { return Err(Diagnostic::new("picture", "there is nothing to draw")) };
+    let (tall, wide, across) = (first.height * scale.0, first.width * scale.1, across.clamp(1, pictures.len()));
+    let (height, width) = (pictures.len().div_ceil(across) * (tall + GAP) - GAP, across * (wide + GAP) - GAP);
+    let mut bytes = vec![255u8; height * width * 3];
+    for (number, picture) in pictures.iter().enumerate() {
+        let (top, left) = (number / across * (tall + GAP), number % across * (wide + GAP));
+        for y in 0..tall {
+            for x in 0..wide {
+                let to = ((top + y) * width + left + x) * 3;
+                bytes[to..to + 3].copy_from_slice(&picture.colour(y / scale.0 * picture.width + x / scale.1));
             }
         }
     }
-    png(total.0, total.1, 3, &bytes)
+    png(width, height, 3, &bytes)
 }
 
-/// Parts alone, `[height, width]`, as a picture on white of at least this many pixels a side.
-///
-/// Errors: `picture`.
-pub fn strip(parts: &[f64], height: usize, width: usize) -> Result<Vec<u8>, Diagnostic> {
-    let scale = |size: usize, least: usize| least.div_ceil(size.max(1)).clamp(1, 16);
-    let (down, across) = (scale(height, 96), scale(width, 480));
-    let mut bytes = Vec::with_capacity(height * down * width * across * 3);
-    for y in 0..height * down {
-        for x in 0..width * across {
-            bytes.extend(over([255.0; 3], parts[y / down * width + x / across], 1.0));
-        }
-    }
-    png(width * across, height * down, 3, &bytes)
+/// How often a pixel is repeated so that so many become at least so large.
+pub fn enlargement(pixels: usize, least: usize) -> usize {
+    least.div_ceil(pixels.max(1)).clamp(1, 32)
 }
 
 #[cfg(test)]
@@ -105,13 +117,21 @@ mod tests {
         many[7] = 1000.0;
         assert!(scaled(&many).iter().all(|part| *part == 1.0));
         assert_eq!(scaled(&[f64::NAN, 1.0]), [0.0, 1.0]);
-        assert_eq!((css(1.0).as_str(), css(-0.5).as_str()), ("rgba(214,39,40,0.850)", "rgba(31,90,200,0.425)"));
+        assert_eq!((css(1.0).as_str(), css(-0.5).as_str(), css(0.0).as_str()), ("#d62728", "#8fade4", "#ffffff"));
+        assert_eq!((ink(-0.9), ink(0.2)), ("#fff", "#222"));
     }
 
     #[test]
     fn pictures_are_as_large_as_they_say() {
         let picture = Pixels { height: 2, width: 3, components: 1, bytes: vec![0, 50, 100, 150, 200, 250] };
-        assert!(panels(&picture, &[0.0, 0.5, -1.0, 1.0, 0.0, 0.2]).is_ok_and(|file| file.starts_with(b"\x89PNG")));
-        assert!(strip(&[0.1, -0.2, 0.3], 1, 3).is_ok());
+        let [whole, alone, both] = panels(&picture, &[0.0, 0.5, -1.0, 1.0, 0.0, 0.2]);
+        assert_eq!(whole.bytes[..6], [0, 0, 0, 50, 50, 50]);
+        assert_eq!((&alone.bytes[..3], &alone.bytes[6..9]), ([255, 255, 255].as_slice(), [31, 90, 200].as_slice()));
+        let file = arranged(&[whole, alone, both], 2, (2, 5)).expect("it is drawn");
+        // Width and height, as the head of the file says.
+        assert_eq!((&file[16..20], &file[20..24]), ([0, 0, 0, 34].as_slice(), [0, 0, 0, 12].as_slice()));
+        assert_eq!((enlargement(28, 224), enlargement(0, 10), enlargement(1000, 224)), (8, 10, 1));
+        assert!(arranged(&[], 3, (1, 1)).is_err());
+        assert_eq!(painted(&[1.0], 1, 1).bytes, [214, 39, 40]);
     }
 }

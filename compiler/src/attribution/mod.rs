@@ -9,11 +9,12 @@
 //! | attention | where attention looks, through all layers (rollout) | Abnar & Zuidema 2020, §3 |
 //!
 //! Reading order: [`function`] (a network as the function that is differentiated), [`explain`] (methods, on compiled code), `windows` and
-//! `maps` (arithmetic of places), [`heat`] (colours and pictures), [`page`] (what people look at).
+//! `maps` (arithmetic of places), [`heat`] (colours), [`looks`] (a sample and its parts as a picture), [`page`] (what people look at).
 
 pub mod explain;
 pub mod function;
 pub mod heat;
+pub mod looks;
 mod maps;
 pub mod page;
 mod windows;
@@ -41,7 +42,24 @@ impl Method {
             Method::GradientXInput => "gradient × input",
             Method::GradCam => "Grad-CAM",
             Method::Occlusion => "occlusion",
-            Method::Attention => "attention rollout",
+            Method::Attention => "attention",
+        }
+    }
+
+    /// What its attributions say, in a sentence for pages.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Method::IntegratedGradients => {
+                "What each part adds to the score of the class on the way from the baseline to the sample. All parts together are the \
+                 difference of the two scores."
+            }
+            Method::GradientXInput => "The slope of the score at the sample, times the sample: what each part adds if the network were straight.",
+            Method::GradCam => "Where the layer finds what raises the score of the class.",
+            Method::Occlusion => "What the score of the class loses when the part is covered by the baseline.",
+            Method::Attention => {
+                "What the whole sample looks at through all layers (rollout), then where each head of each layer looks. Attention says what \
+                 is looked at, and not whether it speaks for a class."
+            }
         }
     }
 }

@@ -1,24 +1,13 @@
-//! The page of attributions: one file that needs nothing else. Pictures are overlaid, tokens and steps highlighted, features listed.
+//! The page of a run: one file that needs nothing else. Pictures and spectrograms overlaid, words highlighted, features as bars.
 
 use super::Method;
 use super::explain::Attribution;
-use super::heat::{Pixels, css, panels, scaled, strip};
+use super::heat::{Pixels, arranged, css, ink, painted, panels, scaled};
+use super::looks::{Looks, strip};
 use kiln_ir::Diagnostic;
+use kiln_ir::tensor::unravel;
 use kiln_runtime::pictures::data_address;
 use kiln_runtime::training::report::escaped;
-
-/// What a sample is, for people to look at.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Looks {
-    /// A picture.
-    Picture(Pixels),
-    /// A sequence `[time, features]`, drawn as spectrograms are: time to the right, features upwards.
-    Sequence(Pixels),
-    /// Numbers of tokens: see [`word`].
-    Tokens(Vec<i64>),
-    /// Anything else: its values count by their places.
-    Numbers,
-}
 
 /// One sample with what was found.
 pub struct Entry<'a> {
@@ -40,48 +29,52 @@ pub struct Page<'a> {
     pub facts: Vec<(&'static str, String)>,
     /// What the classes are called.
     pub classes: Option<&'a [String]>,
+    /// Layers that attentions are of.
+    pub layers: &'a [String],
+    /// Whether sequences are spectrograms.
+    pub is_sound: bool,
     /// The samples.
     pub entries: Vec<Entry<'a>>,
 }
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:900px;margin:2rem auto;padding:0 1rem;color:#222}\
-h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin:1.8rem 0 .2rem;border-top:1px solid #e5e5e5;padding-top:.8rem}\
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:.4rem 0}dt{color:#666}dd{margin:0}\
-img{max-width:100%;image-rendering:pixelated;display:block;margin:.4rem 0}p{margin:.3rem 0;color:#666}.tokens{line-height:2.2}\
-.tokens span{padding:.15rem .3rem;border-radius:3px;margin:0 .1rem;white-space:nowrap}table{border-collapse:collapse;\
-font-variant-numeric:tabular-nums}td,th{padding:.1rem .6rem;text-align:right}.heads{display:flex;flex-wrap:wrap;gap:.6rem}\
-.heads figure{margin:0;font-size:12.5px;width:150px}.heads img{width:150px}.legend span{padding:.1rem .5rem;color:#fff;border-radius:3px}";
+const STYLE: &str = include_str!("page.css");
 
 /// Features that are listed of a sample.
 const LISTED: usize = 30;
-
-/// What a token is shown as. A tokeniser's words go here.
-fn word(token: i64) -> String {
-    token.to_string()
-}
+/// Places at most whose words stand beside a map of attention.
+const LABELLED: usize = 64;
+/// Part of the difference of scores that attributions may miss before the page says so in red.
+const NOTABLE_GAP: f64 = 0.01;
 
 impl Page<'_> {
     /// The page. Errors: `picture`.
     pub fn text(&self) -> Result<String, Diagnostic> {
         let name = escaped(self.name);
-        let mut page = format!("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{name}: attributions</title>");
-        page += &format!("<style>{STYLE}</style></head>\n<body>\n<h1>{name}: {}</h1>\n<dl>\n", self.method.name());
+        let mut page = format!("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{name}: {}</title>", self.method.name());
+        page += &format!("<style>{STYLE}</style></head>\n<body>\n<h1>{name}: why it says so</h1>\n<p>{}</p>\n<dl>\n", self.method.meaning());
+        page += &format!("<dt>method</dt><dd>{}</dd>\n", self.method.name());
         for (what, value) in &self.facts {
             page += &format!("<dt>{}</dt><dd>{}</dd>\n", escaped(what), escaped(value));
         }
         page += "</dl>\n";
-        page += &match self.method {
-            Method::GradCam | Method::Attention => "<p>The redder, the more counts what is there.</p>\n".to_owned(),
-            _ => format!(
-                "<p class=\"legend\"><span style=\"background:{}\">red</span> speaks for the class, <span style=\"background:{}\">blue</span> against it.</p>\n",
-                css(1.0),
-                css(-1.0)
-            ),
-        };
+        page += &self.legend();
         for entry in &self.entries {
             page += &self.entry(entry)?;
         }
         Ok(page + "</body></html>\n")
+    }
+
+    fn legend(&self) -> String {
+        let steps = |from: i32| (from..=4).map(|step| css(f64::from(step) / 4.0)).collect::<Vec<_>>().join(",");
+        match self.method {
+            Method::GradCam | Method::Attention => {
+                format!("<div class=\"legend\">nothing<i style=\"background:linear-gradient(90deg,{})\"></i>most of the sample</div>\n", steps(0))
+            }
+            _ => format!(
+                "<div class=\"legend\">against the class<i style=\"background:linear-gradient(90deg,{})\"></i>for the class</div>\n",
+                steps(-4)
+            ),
+        }
     }
 
     fn class(&self, class: usize) -> String {
@@ -90,131 +83,169 @@ impl Page<'_> {
 
     fn entry(&self, entry: &Entry) -> Result<String, Diagnostic> {
         let found = entry.found;
-        let mut page = format!("<h2>Sample {}</h2>\n<dl>\n", escaped(&entry.sample));
+        let mut page = format!("<section>\n<h2>{}", escaped(&entry.sample));
         if let Some(predicted) = found.predicted {
-            page += &format!("<dt>predicted</dt><dd>{}</dd>\n", self.class(predicted));
+            page += &format!(" <small>predicted</small> {}", self.class(predicted));
         }
+        page += "</h2>\n<dl>\n";
         let what = found.target.map_or("score".to_owned(), |target| format!("score of {}", self.class(target)));
-        page += &format!("<dt>{what}</dt><dd>{:.4}", found.score);
-        if let Some(base) = found.baseline_score {
-            page += &format!(", {base:.4} of the baseline, difference {:.4}", found.score - base);
+        page += &format!("<dt>{what}</dt><dd>{:.4}</dd>\n", found.score);
+        if let (Some(base), Some(difference)) = (found.baseline_score, found.difference()) {
+            page += &format!("<dt>of the baseline</dt><dd>{base:.4}, difference {difference:.4}</dd>\n");
         }
-        page += "</dd>\n";
-        if self.method == Method::IntegratedGradients {
-            page += &format!("<dt>sum of attributions</dt><dd>{:.4}</dd>\n", found.values.iter().sum::<f64>());
+        if let (Method::IntegratedGradients, Some(gap)) = (self.method, found.gap()) {
+            let class = if gap_part(found).is_some_and(|part| part > NOTABLE_GAP) { " class=\"notable\"" } else { "" };
+            page += &format!("<dt>sum of attributions</dt><dd>{:.4}, completeness gap <span{class}>{}</span></dd>\n", found.sum(), gap_text(found, gap));
         }
         page += "</dl>\n";
-        match &entry.looks {
-            Looks::Picture(picture) | Looks::Sequence(picture) => match parts_of(&entry.looks, found) {
-                Some(parts) => page += &image(&panels(picture, &parts)?, "sample, attributions, both"),
-                None => page += &self.numbers(found)?,
-            },
-            Looks::Tokens(tokens) if tokens.len() == found.values.len() => {
-                page += "<div class=\"tokens\">";
-                for (token, part) in tokens.iter().zip(scaled(&found.values)) {
-                    page += &format!("<span style=\"background:{}\" title=\"{part:.3}\">{}</span> ", css(part), escaped(&word(*token)));
-                }
-                page += "</div>\n";
+        let parts = entry.looks.pixel_parts(found);
+        page += &match (&entry.looks, parts) {
+            (Looks::Picture(picture), Some(parts)) => overlaid(picture, &parts, "pictures", ["picture", "attributions", "both"])?,
+            (Looks::Sequence(picture), Some(parts)) => {
+                let upwards = if self.is_sound { "time to the right, frequency upwards" } else { "time to the right, features upwards" };
+                let what = if self.is_sound { "spectrogram" } else { "sequence" };
+                overlaid(picture, &parts, "sequences", [&format!("{what}: {upwards}"), "attributions", "both"])?
             }
-            Looks::Tokens(_) | Looks::Numbers => page += &self.numbers(found)?,
+            (Looks::Tokens(tokens), _) if tokens.len() == found.values.len() => words(tokens, &found.values),
+            _ => bars(found)?,
+        };
+        if !found.attention.is_empty() {
+            page += &self.attention(entry)?;
         }
+        Ok(page + "</section>\n")
+    }
+
+    /// A map for each head of each layer: rows are places that look, columns those that are looked at.
+    fn attention(&self, entry: &Entry) -> Result<String, Diagnostic> {
+        let found = entry.found;
+        let n = found.shape.first().copied().unwrap_or(0);
+        let mut page = String::new();
         for (number, layer) in found.attention.iter().enumerate() {
-            let n = found.shape.first().copied().unwrap_or(0);
-            page += &format!("<p>attention {number}: rows look, columns are looked at</p>\n<div class=\"heads\">");
+            let name = self.layers.get(number).map_or(String::new(), |name| format!(", {}", escaped(name)));
+            page += &format!("<h3>layer {number}<small>{name}: rows look at columns</small></h3>\n<div class=\"heads\">");
             for (head, looks) in layer.chunks((n * n).max(1)).enumerate() {
-                page += &format!("<figure>{}head {head}</figure>", image(&strip(&scaled(looks), n, n)?, &format!("head {head}")));
+                let most = looks.iter().copied().fold(0.0, f64::max);
+                let map = head_map(looks, n, entry)?;
+                page += &format!("<figure>{map}<figcaption>head {head}, most {:.0} %</figcaption></figure>", most * 100.0);
             }
             page += "</div>\n";
         }
         Ok(page)
     }
+}
 
-    /// What has no looks of its own: a strip of places, and the features that count most.
-    fn numbers(&self, found: &Attribution) -> Result<String, Diagnostic> {
-        let parts = scaled(&found.values);
-        let (height, width) = match found.shape[..] {
-            [] => (1, 1),
-            [n] => (1, n),
-            // Sequences run to the right, features upwards, as in a spectrogram.
-            [time, features] => (features, time),
-            _ => (found.shape[..found.shape.len() - 1].iter().product(), found.shape[found.shape.len() - 1]),
-        };
-        let drawn: Vec<f64> = match found.shape[..] {
-            [time, features] => {
-                (0..features).rev().flat_map(|f| (0..time).map(move |t| (t, f))).map(|(t, f)| parts[t * features + f]).collect()
-            }
-            _ => parts.clone(),
-        };
-        if drawn.is_empty() {
-            return Ok("<p>The sample has no parts.</p>\n".to_owned());
-        }
-        let mut page = image(&strip(&drawn, height, width)?, "attributions by place");
-        let mut order: Vec<usize> = (0..parts.len()).collect();
-        order.sort_by(|a, b| found.values[*b].abs().total_cmp(&found.values[*a].abs()));
-        page += "<table>\n<tr><th>place</th><th>attribution</th></tr>\n";
-        for at in order.into_iter().take(LISTED) {
-            let place: Vec<String> = kiln_ir::tensor::unravel(at, &found.shape).iter().map(usize::to_string).collect();
-            page += &format!(
-                "<tr><td>{}</td><td style=\"background:{}\">{:.5}</td></tr>\n",
-                place.join(", "),
-                css(parts[at]),
-                found.values[at]
-            );
-        }
-        Ok(page + "</table>\n")
+/// What sum and difference differ by, and which part of the difference that is.
+pub fn gap_text(found: &Attribution, gap: f64) -> String {
+    match gap_part(found) {
+        Some(part) => format!("{gap:.1e} ({:.2} % of the difference)", part * 100.0),
+        None => format!("{gap:.1e}"),
     }
 }
 
-/// The parts of each pixel of what is drawn, channels added up; `None` where places are no pixels.
-pub fn parts_of(looks: &Looks, found: &Attribution) -> Option<Vec<f64>> {
-    let values = &found.values;
-    let by_pixel: Vec<f64> = match looks {
-        Looks::Picture(picture) => {
-            let pixels = picture.height * picture.width;
-            let fits = |height: usize, width: usize| (height, width) == (picture.height, picture.width);
-            match found.shape[..] {
-                [height, width] if fits(height, width) => values.clone(),
-                [channels, height, width] if fits(height, width) => {
-                    (0..pixels).map(|at| (0..channels).map(|channel| values[channel * pixels + at]).sum()).collect()
-                }
-                [height, width, channels] if fits(height, width) => values.chunks(channels.max(1)).map(|all| all.iter().sum()).collect(),
-                _ => return None,
-            }
-        }
-        Looks::Sequence(Pixels { height, width, .. }) => {
-            let features = match found.shape[..] {
-                [time] if time == *width => 1,
-                [time, features] if (time, features) == (*width, *height) => features,
-                _ => return None,
-            };
-            // What counts for a time as a whole is told at each of its features.
-            let value = |at: usize| values[at % width * features + (height - 1 - at / width) % features];
-            (0..height * width).map(value).collect()
-        }
-        Looks::Tokens(_) | Looks::Numbers => return None,
-    };
-    Some(scaled(&by_pixel))
+/// Which part of the difference of scores the attributions miss; `None` where the scores are the same, or there is no baseline.
+pub fn gap_part(found: &Attribution) -> Option<f64> {
+    let difference = found.difference().filter(|difference| *difference != 0.0)?;
+    Some(found.gap()?.abs() / difference.abs())
 }
 
-/// A sequence `[time, features]` as a picture in grey, from its smallest number to its largest.
-pub fn drawn(values: &[f64], time: usize, features: usize) -> Pixels {
-    let (low, high) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)));
-    let grey = |at: usize| {
-        let value = values[at % time * features + features - 1 - at / time];
-        ((value - low) / (high - low).max(f64::MIN_POSITIVE) * 255.0).round() as u8
-    };
-    Pixels { height: features, width: time, components: 1, bytes: (0..time * features).map(grey).collect() }
+/// A number with its sign, in few digits.
+fn signed(value: f64) -> String {
+    if value == 0.0 {
+        "0".to_owned()
+    } else if (1e-3..1e5).contains(&value.abs()) {
+        format!("{value:+.3}")
+    } else {
+        format!("{value:+.1e}")
+    }
+    .replace('-', "\u{2212}")
 }
 
-fn image(png: &[u8], what: &str) -> String {
-    format!("<img alt=\"{what}\" src=\"{}\">\n", data_address(png))
+/// What the deepest colour stands for.
+fn scale(values: &[f64]) -> String {
+    let shown = scaled(values).iter().zip(values).find(|(part, value)| part.abs() < 1.0 && **part != 0.0 && value.is_finite()).map(|(part, value)| value / part);
+    let most = shown.unwrap_or_else(|| values.iter().fold(0.0f64, |most, value| most.max(value.abs())));
+    format!("<p>deepest colour: {}</p>\n", signed(most.abs()).replace('+', "±"))
+}
+
+fn overlaid(picture: &Pixels, values: &[f64], class: &str, captions: [&str; 3]) -> Result<String, Diagnostic> {
+    let mut page = format!("<div class=\"{class}\">");
+    let sharp = if picture.height.max(picture.width) < 160 { " class=\"sharp\"" } else { "" };
+    for (panel, caption) in panels(picture, &scaled(values)).iter().zip(captions) {
+        let png = arranged(std::slice::from_ref(panel), 1, (1, 1))?;
+        page += &format!("<figure><img{sharp} alt=\"{caption}\" src=\"{}\"><figcaption>{caption}</figcaption></figure>", data_address(&png));
+    }
+    Ok(page + "</div>\n" + &scale(values))
+}
+
+fn words(tokens: &[String], values: &[f64]) -> String {
+    let mut page = "<div class=\"words\">".to_owned();
+    for ((token, part), value) in tokens.iter().zip(scaled(values)).zip(values) {
+        let colours = format!("background:{};color:{}", css(part), ink(part));
+        page += &format!("<span><b style=\"{colours}\">{}</b>{}</span>", escaped(token), signed(*value));
+    }
+    page + "</div>\n"
+}
+
+/// The features that count most as bars to both sides, under a strip of all of them where they are not all listed.
+fn bars(found: &Attribution) -> Result<String, Diagnostic> {
+    if found.values.is_empty() {
+        return Ok("<p>The sample has no parts.</p>\n".to_owned());
+    }
+    let mut page = String::new();
+    if found.values.len() > LISTED {
+        let (height, width, parts) = strip(found);
+        let png = arranged(&[painted(&parts, height, width)], 1, (1, 1))?;
+        page += &format!("<figure class=\"strip\"><img class=\"sharp\" alt=\"attributions by place\" src=\"{}\">", data_address(&png));
+        page += &format!("<figcaption>all {} parts by place; the {LISTED} that count most:</figcaption></figure>\n", found.values.len());
+    }
+    let most = found.values.iter().fold(0.0f64, |most, value| most.max(value.abs()));
+    let mut order: Vec<usize> = (0..found.values.len()).collect();
+    order.sort_by(|a, b| found.values[*b].abs().total_cmp(&found.values[*a].abs()));
+    page += "<table class=\"bars\">\n<tr><th>place</th><th>value</th><th></th><th>attribution</th></tr>\n";
+    for at in order.into_iter().take(LISTED) {
+        let place: Vec<String> = unravel(at, &found.shape).iter().map(usize::to_string).collect();
+        let value = found.values[at];
+        let part = if most > 0.0 && value.is_finite() { value / most } else { 0.0 };
+        let side = if part < 0.0 { "right" } else { "left" };
+        let bar = format!("<i style=\"{side}:50%;width:{:.1}%;background:{}\"></i>", part.abs() * 50.0, css(part.signum()));
+        let input = if found.shape == found.point_shape { format!("{:.4}", found.point[at]) } else { String::new() };
+        page += &format!("<tr><td>[{}]</td><td>{input}</td><td class=\"track\">{bar}</td><td>{}</td></tr>\n", place.join(", "), signed(value));
+    }
+    Ok(page + "</table>\n")
+}
+
+/// One head's `[n, n]` with the words, or the numbers, of its places where they can be read.
+fn head_map(looks: &[f64], n: usize, entry: &Entry) -> Result<String, Diagnostic> {
+    let png = arranged(&[painted(&scaled(looks), n, n)], 1, (1, 1))?;
+    let cell = (300 / n.max(1)).clamp(4, 18);
+    let label = |at: usize| match &entry.looks {
+        Looks::Tokens(tokens) if tokens.len() == n => tokens[at].chars().take(14).collect(),
+        _ => at.to_string(),
+    };
+    let longest = (0..n).map(|at| label(at).chars().count()).max().unwrap_or(0);
+    let (side, margin) = (cell * n, if n <= LABELLED && cell >= 8 { 7 * longest + 8 } else { 0 });
+    let whole = side + margin;
+    let mut svg = format!(
+        "<svg width=\"{whole}\" height=\"{whole}\" viewBox=\"0 0 {whole} {whole}\"><image x=\"{margin}\" y=\"{margin}\" width=\"{side}\" height=\"{side}\" \
+         preserveAspectRatio=\"none\" href=\"{}\"/><rect x=\"{margin}\" y=\"{margin}\" width=\"{side}\" height=\"{side}\"/>",
+        data_address(&png)
+    );
+    if margin > 0 {
+        for at in 0..n {
+            let (middle, before, text) = (margin + at * cell + cell / 2, margin - 4, escaped(&label(at)));
+            svg += &format!("<text x=\"{before}\" y=\"{}\" text-anchor=\"end\">{text}</text>", middle + 4);
+            svg += &format!("<text transform=\"translate({},{before}) rotate(-90)\">{text}</text>", middle + 4);
+        }
+    }
+    Ok(svg + "</svg>")
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn found(shape: &[usize], values: &[f64]) -> Attribution {
+    /// Something found in a sample that gives so many numbers.
+    pub(in crate::attribution) fn found(shape: &[usize], values: &[f64]) -> Attribution {
         Attribution {
             target: Some(1),
             predicted: Some(1),
@@ -223,33 +254,51 @@ mod tests {
             baseline_score: Some(0.5),
             shape: shape.to_vec(),
             values: values.to_vec(),
+            point: values.to_vec(),
+            point_shape: shape.to_vec(),
             attention: Vec::new(),
         }
     }
 
-    #[test]
-    fn sequences_run_to_the_right_and_features_upwards() {
-        // Two times of three features.
-        let picture = drawn(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 2, 3);
-        assert_eq!((picture.height, picture.width, picture.bytes.as_slice()), (3, 2, [102, 255, 51, 204, 0, 153].as_slice()));
-        let looks = Looks::Sequence(picture);
-        let parts = parts_of(&looks, &found(&[2, 3], &[0.0, 0.1, 0.2, 0.3, 0.4, 1.0])).expect("places are pixels");
-        assert_eq!(parts, [0.2, 1.0, 0.1, 0.4, 0.0, 0.3]);
-        assert_eq!(parts_of(&looks, &found(&[2], &[0.5, 1.0])), Some(vec![0.5, 1.0, 0.5, 1.0, 0.5, 1.0]));
-        assert_eq!(parts_of(&looks, &found(&[4], &[0.5, 1.0, 0.0, 0.0])), None);
+    fn page(method: Method, entries: Vec<Entry>) -> String {
+        let classes = ["no".to_string(), "y&s".to_string()];
+        let page = Page { name: "net", method, facts: vec![], classes: Some(&classes), layers: &["a<b".into()], is_sound: false, entries };
+        page.text().expect("it is drawn")
     }
 
     #[test]
     fn a_page_needs_nothing_else_and_quotes_what_it_is_given() {
-        let token = found(&[2], &[1.0, -0.5]);
+        let two = found(&[2], &[1.0, -0.52]);
         let entries = vec![
-            Entry { sample: "<a>".into(), looks: Looks::Tokens(vec![7, 12]), found: &token },
-            Entry { sample: "b".into(), looks: Looks::Numbers, found: &token },
+            Entry { sample: "<a>".into(), looks: Looks::Tokens(vec!["w<".into(), "12".into()]), found: &two },
+            Entry { sample: "b".into(), looks: Looks::Numbers, found: &two },
         ];
-        let classes = ["no".to_string(), "y&s".to_string()];
-        let method = Method::IntegratedGradients;
-        let text = Page { name: "net", method, facts: vec![], classes: Some(&classes), entries }.text().expect("it is drawn");
-        assert!(text.contains("Sample &lt;a&gt;") && text.contains("y&amp;s") && text.contains(">7</span>"), "{text}");
-        assert!(text.contains("difference 1.5000") && text.contains("data:image/png") && !text.contains("http"));
+        let text = page(Method::IntegratedGradients, entries);
+        for told in ["<h2>&lt;a&gt; ", "y&amp;s", ">w&lt;</b>+1.000", "\u{2212}0.520", "difference 1.5000", "width:26.0%", "against the class"] {
+            assert!(text.contains(told), "{told}: {text}");
+        }
+        // Two of the difference of 150 hundredths are missed.
+        assert!(text.contains("completeness gap <span class=\"notable\">-1.0e0 (68.00 % of the difference)</span>"), "{text}");
+        assert!(!text.contains("http") && !text.contains("<script"));
+    }
+
+    #[test]
+    fn maps_of_attention_have_a_figure_for_each_head_and_words_at_its_sides() {
+        let mut two = found(&[2], &[0.5, 0.5]);
+        two.attention = vec![vec![0.25, 0.75, 1.0, 0.0, 0.5, 0.5, 0.5, 0.5]];
+        let text = page(Method::Attention, vec![Entry { sample: "0".into(), looks: Looks::Tokens(vec!["to".into(), "be".into()]), found: &two }]);
+        assert_eq!((text.matches("<svg").count(), text.matches(">to</text>").count()), (2, 4));
+        assert!(text.contains("head 0, most 100 %") && text.contains("head 1, most 50 %") && text.contains("layer 0<small>, a&lt;b"));
+    }
+
+    #[test]
+    fn what_has_many_parts_lists_those_that_count_most() {
+        let values: Vec<f64> = (0..100).map(f64::from).collect();
+        let many = found(&[10, 10], &values);
+        let text = page(Method::Occlusion, vec![Entry { sample: "0".into(), looks: Looks::Numbers, found: &many }]);
+        assert!(text.contains("all 100 parts") && text.contains("[9, 9]") && text.contains("[7, 0]") && !text.contains("[6, 9]"));
+        let none = found(&[0], &[]);
+        let text = page(Method::Occlusion, vec![Entry { sample: "0".into(), looks: Looks::Numbers, found: &none }]);
+        assert!(text.contains("has no parts"));
     }
 }

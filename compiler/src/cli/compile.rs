@@ -157,17 +157,17 @@ fn write(compiled: &Compiled, kind: ArtifactKind, args: &CompileArgs) -> Result<
 }
 
 /// What the compiler is doing, on a terminal and only when it takes a while.
-pub struct Progress(ProgressBar);
+struct Progress(ProgressBar);
 
 impl Progress {
-    pub fn start() -> Progress {
+    fn start() -> Progress {
         let bar = if io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
         // The first tick comes late, so that quick compilations stay silent.
         bar.enable_steady_tick(Duration::from_millis(300));
         Progress(bar)
     }
 
-    pub fn say(&self, what: &'static str) {
+    fn say(&self, what: &'static str) {
         self.0.set_message(what);
     }
 }
