@@ -10,9 +10,11 @@ use kiln_ir::eval::evaluate;
 use kiln_ir::graph::Parameter;
 use kiln_ir::{DType, Module, Symbol, Tensor};
 use kiln_runtime::arrays::Array;
-use kiln_runtime::npz::Npz;
+use kiln_runtime::npz::{Npz, write_npz};
 use kiln_runtime::threads::ThreadPool;
-use kiln_tests::training::{array, network, values};
+use kiln_runtime::training::run::TrainOptions;
+use kiln_tests::samples::Random;
+use kiln_tests::training::{array, network, run_here, values};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -39,12 +41,21 @@ fn row(x: &Array, at: usize) -> Array {
     Array::from_bytes(x.dtype(), shape, &x.bytes()[at * width..(at + 1) * width]).expect("small")
 }
 
-fn assert_close(found: &[f64], expected: &[f64], what: &str) {
+fn assert_within(bound: f64, found: &[f64], expected: &[f64], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let most = expected.iter().fold(0.0f64, |most, value| most.max(value.abs()));
     for (found, expected) in found.iter().zip(expected) {
-        assert!((found - expected).abs() <= 1e-9 * most.max(1.0), "{what}: {found} and {expected}");
+        assert!((found - expected).abs() <= bound * most, "{what}: {found} and {expected}, of {most}");
     }
+}
+
+fn assert_close(found: &[f64], expected: &[f64], what: &str) {
+    assert_within(1e-9, found, expected, what);
+}
+
+/// How far from PyTorch a method may be: 256 points of a path with kinks are not its 8,000.
+fn bound(method: Method) -> f64 {
+    if method == Method::IntegratedGradients { 5e-3 } else { 1e-9 }
 }
 
 fn files() -> PathBuf {
@@ -83,7 +94,7 @@ fn gradients_and_maps_are_those_of_pytorch() {
             let found = explainer(&module, method).explain(&[row(&x, sample)], &Settings { baseline, ..SETTINGS }).expect("it runs");
             assert_eq!(found.predicted, Some(target.get_f64(sample) as usize));
             assert_eq!(found.shape, expected.shape()[1..]);
-            assert_close(&found.values, &values(&row(&expected, sample)), name);
+            assert_within(bound(method), &found.values, &values(&row(&expected, sample)), name);
         }
     }
 }
@@ -103,7 +114,7 @@ fn attentions_and_parts_of_tokens_are_those_of_pytorch() {
         for sample in 0..2 {
             let found = explainer.explain(&[row(&tokens, sample)], &SETTINGS).expect("it runs");
             assert_eq!((found.predicted, found.shape.as_slice()), (Some(target.get_f64(sample) as usize), [5].as_slice()));
-            assert_close(&found.values, &values(&row(&expected, sample)), name);
+            assert_within(bound(method), &found.values, &values(&row(&expected, sample)), name);
             if method == Method::Attention {
                 assert_eq!(found.attention.len(), 2);
                 for (layer, expected) in found.attention.iter().zip(&layers) {
@@ -128,7 +139,8 @@ fn wave(dtype: DType, shape: &[usize], scale: f64) -> Array {
 #[test]
 fn the_gradient_is_that_of_finite_differences() {
     let module = initialised(DENSE);
-    let x = wave(DType::F64, &[1, 7], 0.9);
+    // Away from 0, where the product says nothing of the gradient.
+    let x = array(DType::F64, &[1, 7], (1..).map(|i| (f64::from(i) * 0.9).sin() * 1.5));
     let explainer = explainer(&module, Method::GradientXInput);
     for target in 0..3 {
         let settings = Settings { target: Some(target), ..SETTINGS };
@@ -140,8 +152,8 @@ fn the_gradient_is_that_of_finite_differences() {
                 explainer.explain(&[moved], &settings).expect("it runs").score
             };
             let slope = (score(1e-5) - score(-1e-5)) / 2e-5;
-            let gradient = found.values[at] / x.get_f64(at);
-            assert!((gradient - slope).abs() < 1e-6 * slope.abs().max(1.0), "{gradient} and {slope}");
+            let part = slope * x.get_f64(at);
+            assert!((found.values[at] - part).abs() < 1e-6 * part.abs().max(1.0), "{} and {part}", found.values[at]);
         }
     }
 }
@@ -172,6 +184,49 @@ fn integrated_gradients_add_up_to_the_difference_of_the_scores() {
     let x = wave(DType::F32, &[12, 7], 0.77);
     let rows: Vec<Array> = (0..12).map(|at| row(&x, at)).collect();
     assert_complete(&initialised(&text), &rows, Baseline::Number(0.0));
+}
+
+/// Pictures with a bright bar, upright or level: a network that has learnt which it is sees it where it is.
+#[test]
+fn a_trained_network_looks_at_what_tells_the_classes_apart() {
+    let directory = tempfile::tempdir().expect("a place for files");
+    let (data, out) = (directory.path().join("data.npz"), directory.path().join("out"));
+    let mut random = Random::new(8);
+    let mut part = |count: usize| {
+        let (mut x, mut y) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let (is_level, at) = (random.below(2) == 1, random.below(8));
+            let bright = |place: usize| if is_level { place / 8 == at } else { place % 8 == at };
+            x.extend((0..64).map(|place| if bright(place) { 1.0 } else { 0.0 } + random.unit() * 0.3));
+            y.push(f64::from(u8::from(is_level)));
+        }
+        [array(DType::F32, &[count, 1, 8, 8], x.into_iter()), array(DType::I64, &[count], y.into_iter())]
+    };
+    let (train, test) = (part(192), part(24));
+    write_npz(&data, [("x_train", &train[0]), ("y_train", &train[1]), ("x_test", &test[0]), ("y_test", &test[1])]).expect("it is written");
+    let model = network(
+        "name = \"bars\"\nseed = 2\n[[input]]\nname = \"x\"\nshape = [1, 8, 8]\n\
+         [[layer]]\ntype = \"conv2d\"\nfilters = 8\nkernel = 3\nactivation = \"relu\"\n\
+         [[layer]]\ntype = \"conv2d\"\nfilters = 8\nkernel = 3\nactivation = \"relu\"\n\
+         [[layer]]\ntype = \"flatten\"\n[[layer]]\ntype = \"dense\"\nname = \"scores\"\nunits = 2\n\
+         [train]\nloss = \"sparse_cross_entropy\"\noptimiser = \"adam\"\nlearning_rate = 0.01\nbatch = 16\nepochs = 8\nvalidation = 0.0\n",
+    );
+    run_here(&model, &data, &out, TrainOptions::default()).expect("it trains");
+    let module = model.trained(&out.join("model.safetensors")).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let rows: Vec<Array> = (0..24).map(|at| row(&test[0], at)).collect();
+    assert_complete(&module, &rows, Baseline::Number(0.0));
+    for method in [Method::IntegratedGradients, Method::GradientXInput] {
+        let explainer = explainer(&module, method);
+        let (mut right, mut inside, mut whole) = (0, 0.0, 0.0);
+        for (x, at) in rows.iter().zip(0..) {
+            let found = explainer.explain(std::slice::from_ref(x), &SETTINGS).expect("it runs");
+            right += usize::from(found.predicted == Some(test[1].get_f64(at) as usize));
+            whole += found.sum();
+            inside += found.values.iter().zip(values(x)).filter(|(_, x)| *x > 0.9).map(|(part, _)| part).sum::<f64>();
+        }
+        // An eighth of the pixels says more than half of it.
+        assert!(right >= 22 && inside > 0.5 * whole, "{method:?}: {right} right, {inside} of {whole}");
+    }
 }
 
 const TEXT: &str = "name = \"text\"\nseed = 6\n[[input]]\nname = \"tokens\"\nshape = [\"time\"]\ndtype = \"i64\"\n\
@@ -265,7 +320,8 @@ fn sounds_are_attributed_to_through_their_spectrogram() {
     let part = array(DType::F32, &[1], [0.75].into_iter());
     for method in [Method::IntegratedGradients, Method::GradientXInput, Method::Occlusion, Method::GradCam] {
         let wanted = Wanted { method, input: None, output: None, layer: None };
-        let explainer = Explainer::new(&module, &facts, &wanted, &Config::default(), ThreadPool::new(2)).unwrap_or_else(|e| panic!("{e:?}"));
+        let explainer =
+            Explainer::new(&module, &facts, &wanted, &Config::default(), ThreadPool::new(2)).unwrap_or_else(|e| panic!("{e:?}"));
         assert_eq!((explainer.explained.point, explainer.explained.input), (Point::Spectrogram, 0));
         let mut checked = 0;
         for n in 1..7 {

@@ -1,7 +1,8 @@
 //! The methods, on compiled code: what each part of a sample has to do with a score.
 
 use super::function::{Explained, Extra, POINT, Point, TARGET, Wanted, explained};
-use super::maps::{enlarged, gauss_legendre, grad_cam, rollout};
+use super::maps::{enlarged, grad_cam, rollout};
+use super::path::{Along, integrate};
 use super::windows::Places;
 use super::{Baseline, Method};
 use crate::artifact::describe::ModelFacts;
@@ -25,7 +26,7 @@ pub struct Settings {
     pub target: Option<usize>,
     /// What stands for nothing.
     pub baseline: Baseline,
-    /// Points between baseline and input.
+    /// Points between baseline and input at most.
     pub steps: usize,
     /// Side of the windows that are covered; `None`: [`Settings::usual_window`].
     pub window: Option<usize>,
@@ -164,41 +165,44 @@ impl Explainer {
                 found.values = self.extra(&here, Extra::Gradient)[0].iter().zip(&x).map(|(gradient, x)| gradient * x).collect();
             }
             Method::IntegratedGradients => {
-                let mut sums = vec![0.0; x.len()];
-                for way in gauss_legendre(settings.steps.max(1)).chunks(POINTS) {
-                    let at = |part: f64| base.iter().zip(&x).map(|(b, x)| b + part * (x - b)).collect::<Vec<f64>>();
-                    let there = self.at(&way.iter().map(|(part, _)| at(*part)).collect::<Vec<_>>(), &point, inputs, class)?;
-                    for (gradient, (_, weight)) in self.extra(&there, Extra::Gradient).iter().zip(way) {
-                        sums.iter_mut().zip(gradient).for_each(|(sum, gradient)| *sum += weight * gradient);
+                let delta: Vec<f64> = base.iter().zip(&x).map(|(base, x)| x - base).collect();
+                let mut function = |places: &[f64]| {
+                    let mut along = Along { scores: Vec::new(), gradients: Vec::new() };
+                    for places in places.chunks(POINTS) {
+                        let at = |part: &f64| base.iter().zip(&delta).map(|(base, delta)| base + part * delta).collect::<Vec<f64>>();
+                        let mut there = self.at(&places.iter().map(at).collect::<Vec<_>>(), &point, inputs, class)?;
+                        along.scores.append(&mut there.scores);
+                        along.gradients.append(&mut there.extras[0]);
                     }
-                }
-                found.values = sums.iter().zip(&base).zip(&x).map(|((sum, b), x)| sum * (x - b)).collect();
-                found.baseline_score = Some(self.at(&[base], &point, inputs, class)?.scores[0]);
+                    Ok(along)
+                };
+                let integral = integrate(settings.steps, &delta, &mut function)?;
+                found.values = integral.gradient.iter().zip(&delta).map(|(gradient, delta)| gradient * delta).collect();
+                found.baseline_score = Some(integral.start);
             }
             Method::Occlusion => {
                 let places = self.places(&shape, settings.layout);
                 let side = settings.window.unwrap_or_else(|| Settings::usual_window(places.axes.len())).max(1);
-                let windows = places.windows(side, settings.stride.unwrap_or(side).max(1));
-                let (mut sums, mut counts) = (vec![0.0; x.len()], vec![0.0f64; x.len()]);
-                for windows in windows.chunks(POINTS) {
+                let elements = places.elements_by_place();
+                let (mut sums, mut counts) = (vec![0.0; elements.len()], vec![0.0f64; elements.len()]);
+                for corners in places.corners(side, settings.stride.unwrap_or(side).max(1)).chunks(POINTS) {
+                    let windows: Vec<Vec<usize>> = corners.iter().map(|corner| places.window(corner, side)).collect();
                     let cover = |window: &Vec<usize>| {
                         let mut point = x.clone();
-                        window.iter().for_each(|at| point[*at] = base[*at]);
+                        window.iter().flat_map(|place| &elements[*place]).for_each(|at| point[*at] = base[*at]);
                         point
                     };
                     let there = self.at(&windows.iter().map(cover).collect::<Vec<_>>(), &point, inputs, class)?;
                     for (window, score) in windows.iter().zip(there.scores) {
-                        for at in window {
-                            sums[*at] += here.scores[0] - score;
-                            counts[*at] += 1.0;
+                        for place in window {
+                            sums[*place] += here.scores[0] - score;
+                            counts[*place] += 1.0;
                         }
                     }
                 }
-                found.values = sums.iter().zip(counts).map(|(sum, count)| sum / count.max(1.0)).collect();
                 // All elements of a place are covered together, so they are told once.
-                let mut by_place = vec![0.0; places.sizes().iter().product()];
-                found.values.iter().enumerate().for_each(|(element, value)| by_place[places.place_of(element)] = *value);
-                (found.shape, found.values) = (places.sizes(), by_place);
+                found.values = sums.iter().zip(counts).map(|(sum, count)| sum / count.max(1.0)).collect();
+                found.shape = places.sizes();
                 found.baseline_score = Some(self.at(&[base], &point, inputs, class)?.scores[0]);
             }
             Method::GradCam => {

@@ -1,7 +1,6 @@
 //! Arithmetic of attributions: points of an integral, Grad-CAM and its enlargement, attention through several layers.
 
-/// Points from 0 to 1 with their weights, which add up to 1: Gauss–Legendre quadrature. Points are dense at both ends, where norms turn
-/// an input that says nothing into one that does.
+/// Points from 0 to 1 with their weights, which add up to 1: Gauss–Legendre quadrature.
 ///
 /// *Source*: Press et al. 2007, "Numerical Recipes", §4.6.1: Newton's method on the recurrence of Legendre polynomials.
 pub fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {

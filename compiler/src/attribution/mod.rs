@@ -8,8 +8,8 @@
 //! | occlusion | what the score loses when a window is covered | Zeiler & Fergus 2014, §4.2 |
 //! | attention | where attention looks, through all layers (rollout) | Abnar & Zuidema 2020, §3 |
 //!
-//! Reading order: [`function`] (a network as the function that is differentiated), [`explain`] (methods, on compiled code), `windows` and
-//! `maps` (arithmetic of places), [`heat`] (colours), [`looks`] (a sample and its parts as a picture), [`page`] (what people look at).
+//! Reading order: [`function`] (a network as the function that is differentiated), [`explain`] (methods, on compiled code), `path`, `windows` and
+//! `maps` (their arithmetic), [`heat`] (colours), [`looks`] (a sample and its parts as a picture), [`page`] (what people look at).
 
 pub mod explain;
 pub mod function;
@@ -17,6 +17,7 @@ pub mod heat;
 pub mod looks;
 mod maps;
 pub mod page;
+mod path;
 mod windows;
 
 /// How parts of an input are weighed.
@@ -53,7 +54,9 @@ impl Method {
                 "What each part adds to the score of the class on the way from the baseline to the sample. All parts together are the \
                  difference of the two scores."
             }
-            Method::GradientXInput => "The slope of the score at the sample, times the sample: what each part adds if the network were straight.",
+            Method::GradientXInput => {
+                "The slope of the score at the sample, times the sample: what each part adds if the network were straight."
+            }
             Method::GradCam => "Where the layer finds what raises the score of the class.",
             Method::Occlusion => "What the score of the class loses when the part is covered by the baseline.",
             Method::Attention => {

@@ -50,8 +50,10 @@ impl Page<'_> {
     /// The page. Errors: `picture`.
     pub fn text(&self) -> Result<String, Diagnostic> {
         let name = escaped(self.name);
-        let mut page = format!("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{name}: {}</title>", self.method.name());
-        page += &format!("<style>{STYLE}</style></head>\n<body>\n<h1>{name}: why it says so</h1>\n<p>{}</p>\n<dl>\n", self.method.meaning());
+        let mut page =
+            format!("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{name}: {}</title>", self.method.name());
+        page +=
+            &format!("<style>{STYLE}</style></head>\n<body>\n<h1>{name}: why it says so</h1>\n<p>{}</p>\n<dl>\n", self.method.meaning());
         page += &format!("<dt>method</dt><dd>{}</dd>\n", self.method.name());
         for (what, value) in &self.facts {
             page += &format!("<dt>{}</dt><dd>{}</dd>\n", escaped(what), escaped(value));
@@ -68,7 +70,10 @@ impl Page<'_> {
         let steps = |from: i32| (from..=4).map(|step| css(f64::from(step) / 4.0)).collect::<Vec<_>>().join(",");
         match self.method {
             Method::GradCam | Method::Attention => {
-                format!("<div class=\"legend\">nothing<i style=\"background:linear-gradient(90deg,{})\"></i>most of the sample</div>\n", steps(0))
+                format!(
+                    "<div class=\"legend\">nothing<i style=\"background:linear-gradient(90deg,{})\"></i>most of the sample</div>\n",
+                    steps(0)
+                )
             }
             _ => format!(
                 "<div class=\"legend\">against the class<i style=\"background:linear-gradient(90deg,{})\"></i>for the class</div>\n",
@@ -91,23 +96,29 @@ impl Page<'_> {
         let what = found.target.map_or("score".to_owned(), |target| format!("score of {}", self.class(target)));
         page += &format!("<dt>{what}</dt><dd>{:.4}</dd>\n", found.score);
         if let (Some(base), Some(difference)) = (found.baseline_score, found.difference()) {
-            page += &format!("<dt>of the baseline</dt><dd>{base:.4}, difference {difference:.4}</dd>\n");
+            page += &format!("<dt>score of the baseline</dt><dd>{base:.4}, difference {difference:.4}</dd>\n");
         }
         if let (Method::IntegratedGradients, Some(gap)) = (self.method, found.gap()) {
             let class = if gap_part(found).is_some_and(|part| part > NOTABLE_GAP) { " class=\"notable\"" } else { "" };
-            page += &format!("<dt>sum of attributions</dt><dd>{:.4}, completeness gap <span{class}>{}</span></dd>\n", found.sum(), gap_text(found, gap));
+            page += &format!(
+                "<dt>sum of attributions</dt><dd>{:.4}, completeness gap <span{class}>{}</span></dd>\n",
+                found.sum(),
+                gap_text(found, gap)
+            );
         }
         page += "</dl>\n";
         let parts = entry.looks.pixel_parts(found);
         page += &match (&entry.looks, parts) {
-            (Looks::Picture(picture), Some(parts)) => overlaid(picture, &parts, "pictures", ["picture", "attributions", "both"])?,
+            (Looks::Picture(picture), Some(parts)) => {
+                overlaid(self.method, picture, &parts, "pictures", ["picture", "attributions", "both"])?
+            }
             (Looks::Sequence(picture), Some(parts)) => {
                 let upwards = if self.is_sound { "time to the right, frequency upwards" } else { "time to the right, features upwards" };
                 let what = if self.is_sound { "spectrogram" } else { "sequence" };
-                overlaid(picture, &parts, "sequences", [&format!("{what}: {upwards}"), "attributions", "both"])?
+                overlaid(self.method, picture, &parts, "sequences", [&format!("{what}: {upwards}"), "attributions", "both"])?
             }
-            (Looks::Tokens(tokens), _) if tokens.len() == found.values.len() => words(tokens, &found.values),
-            _ => bars(found)?,
+            (Looks::Tokens(tokens), _) if tokens.len() == found.values.len() => words(self.method, tokens, &found.values),
+            _ => bars(self.method, found)?,
         };
         if !found.attention.is_empty() {
             page += &self.attention(entry)?;
@@ -137,6 +148,7 @@ impl Page<'_> {
 /// What sum and difference differ by, and which part of the difference that is.
 pub fn gap_text(found: &Attribution, gap: f64) -> String {
     match gap_part(found) {
+        Some(part) if part < 1e-4 => format!("{gap:.1e} (less than 0.01 % of the difference)"),
         Some(part) => format!("{gap:.1e} ({:.2} % of the difference)", part * 100.0),
         None => format!("{gap:.1e}"),
     }
@@ -160,34 +172,48 @@ fn signed(value: f64) -> String {
     .replace('-', "\u{2212}")
 }
 
-/// What the deepest colour stands for.
-fn scale(values: &[f64]) -> String {
-    let shown = scaled(values).iter().zip(values).find(|(part, value)| part.abs() < 1.0 && **part != 0.0 && value.is_finite()).map(|(part, value)| value / part);
-    let most = shown.unwrap_or_else(|| values.iter().fold(0.0f64, |most, value| most.max(value.abs())));
-    format!("<p>deepest colour: {}</p>\n", signed(most.abs()).replace('+', "±"))
+/// A part as its method means it: attentions are shares, maps have no sign.
+fn told(method: Method, value: f64) -> String {
+    match method {
+        Method::Attention => format!("{:.1} %", value * 100.0),
+        Method::GradCam => signed(value).replace('+', ""),
+        Method::IntegratedGradients | Method::GradientXInput | Method::Occlusion => signed(value),
+    }
 }
 
-fn overlaid(picture: &Pixels, values: &[f64], class: &str, captions: [&str; 3]) -> Result<String, Diagnostic> {
+/// What the deepest colour stands for.
+fn scale(method: Method, values: &[f64]) -> String {
+    let shown = scaled(values)
+        .iter()
+        .zip(values)
+        .find(|(part, value)| part.abs() < 1.0 && **part != 0.0 && value.is_finite())
+        .map(|(part, value)| value / part);
+    let most = shown.unwrap_or_else(|| values.iter().fold(0.0f64, |most, value| most.max(value.abs())));
+    format!("<p class=\"scale\">deepest colour: {}</p>\n", told(method, most.abs()).replace('+', "±"))
+}
+
+fn overlaid(method: Method, picture: &Pixels, values: &[f64], class: &str, captions: [&str; 3]) -> Result<String, Diagnostic> {
     let mut page = format!("<div class=\"{class}\">");
     let sharp = if picture.height.max(picture.width) < 160 { " class=\"sharp\"" } else { "" };
     for (panel, caption) in panels(picture, &scaled(values)).iter().zip(captions) {
         let png = arranged(std::slice::from_ref(panel), 1, (1, 1))?;
-        page += &format!("<figure><img{sharp} alt=\"{caption}\" src=\"{}\"><figcaption>{caption}</figcaption></figure>", data_address(&png));
+        page +=
+            &format!("<figure><img{sharp} alt=\"{caption}\" src=\"{}\"><figcaption>{caption}</figcaption></figure>", data_address(&png));
     }
-    Ok(page + "</div>\n" + &scale(values))
+    Ok(page + "</div>\n" + &scale(method, values))
 }
 
-fn words(tokens: &[String], values: &[f64]) -> String {
+fn words(method: Method, tokens: &[String], values: &[f64]) -> String {
     let mut page = "<div class=\"words\">".to_owned();
     for ((token, part), value) in tokens.iter().zip(scaled(values)).zip(values) {
         let colours = format!("background:{};color:{}", css(part), ink(part));
-        page += &format!("<span><b style=\"{colours}\">{}</b>{}</span>", escaped(token), signed(*value));
+        page += &format!("<span><b style=\"{colours}\">{}</b>{}</span>", escaped(token), told(method, *value));
     }
     page + "</div>\n"
 }
 
 /// The features that count most as bars to both sides, under a strip of all of them where they are not all listed.
-fn bars(found: &Attribution) -> Result<String, Diagnostic> {
+fn bars(method: Method, found: &Attribution) -> Result<String, Diagnostic> {
     if found.values.is_empty() {
         return Ok("<p>The sample has no parts.</p>\n".to_owned());
     }
@@ -209,7 +235,11 @@ fn bars(found: &Attribution) -> Result<String, Diagnostic> {
         let side = if part < 0.0 { "right" } else { "left" };
         let bar = format!("<i style=\"{side}:50%;width:{:.1}%;background:{}\"></i>", part.abs() * 50.0, css(part.signum()));
         let input = if found.shape == found.point_shape { format!("{:.4}", found.point[at]) } else { String::new() };
-        page += &format!("<tr><td>[{}]</td><td>{input}</td><td class=\"track\">{bar}</td><td>{}</td></tr>\n", place.join(", "), signed(value));
+        page += &format!(
+            "<tr><td>[{}]</td><td>{input}</td><td class=\"track\">{bar}</td><td>{}</td></tr>\n",
+            place.join(", "),
+            told(method, value)
+        );
     }
     Ok(page + "</table>\n")
 }
@@ -274,7 +304,9 @@ pub(super) mod tests {
             Entry { sample: "b".into(), looks: Looks::Numbers, found: &two },
         ];
         let text = page(Method::IntegratedGradients, entries);
-        for told in ["<h2>&lt;a&gt; ", "y&amp;s", ">w&lt;</b>+1.000", "\u{2212}0.520", "difference 1.5000", "width:26.0%", "against the class"] {
+        for told in
+            ["<h2>&lt;a&gt; ", "y&amp;s", ">w&lt;</b>+1.000", "\u{2212}0.520", "difference 1.5000", "width:26.0%", "against the class"]
+        {
             assert!(text.contains(told), "{told}: {text}");
         }
         // Two of the difference of 150 hundredths are missed.
@@ -286,8 +318,10 @@ pub(super) mod tests {
     fn maps_of_attention_have_a_figure_for_each_head_and_words_at_its_sides() {
         let mut two = found(&[2], &[0.5, 0.5]);
         two.attention = vec![vec![0.25, 0.75, 1.0, 0.0, 0.5, 0.5, 0.5, 0.5]];
-        let text = page(Method::Attention, vec![Entry { sample: "0".into(), looks: Looks::Tokens(vec!["to".into(), "be".into()]), found: &two }]);
+        let text =
+            page(Method::Attention, vec![Entry { sample: "0".into(), looks: Looks::Tokens(vec!["to".into(), "be".into()]), found: &two }]);
         assert_eq!((text.matches("<svg").count(), text.matches(">to</text>").count()), (2, 4));
+        assert!(text.contains(">to</b>50.0 %"), "{text}");
         assert!(text.contains("head 0, most 100 %") && text.contains("head 1, most 50 %") && text.contains("layer 0<small>, a&lt;b"));
     }
 

@@ -26,18 +26,32 @@ impl Places {
         self.axes.iter().fold(0, |place, axis| place * self.shape[*axis] + index[*axis])
     }
 
-    /// All windows of that side, `stride` apart along each axis; the last ones reach the end. Each is the list of its elements.
-    pub fn windows(&self, side: usize, stride: usize) -> Vec<Vec<usize>> {
+    /// The elements of each place, by its number.
+    pub fn elements_by_place(&self) -> Vec<Vec<usize>> {
+        let mut elements = vec![Vec::new(); self.sizes().iter().product()];
+        (0..self.elements()).for_each(|element| elements[self.place_of(element)].push(element));
+        elements
+    }
+
+    /// Where windows of that side begin, `stride` apart along each axis; the last ones reach the end.
+    pub fn corners(&self, side: usize, stride: usize) -> Vec<Vec<usize>> {
         let starts: Vec<Vec<usize>> = self.axes.iter().map(|axis| starts(self.shape[*axis], side, stride)).collect();
         let mut corners: Vec<Vec<usize>> = vec![Vec::new()];
         for axis in &starts {
             corners = corners.iter().flat_map(|corner| axis.iter().map(move |start| [corner.as_slice(), &[*start]].concat())).collect();
         }
-        let inside = |corner: &[usize], index: &[usize]| {
-            self.axes.iter().zip(corner).all(|(axis, start)| (*start..start + side).contains(&index[*axis]))
+        corners
+    }
+
+    /// The places in the window that begins there.
+    pub fn window(&self, corner: &[usize], side: usize) -> Vec<usize> {
+        let sizes = self.sizes();
+        let spans: Vec<usize> = corner.iter().zip(&sizes).map(|(start, size)| side.min(size - start)).collect();
+        let place = |at| {
+            let index = kiln_ir::tensor::unravel(at, &spans);
+            sizes.iter().zip(corner).zip(index).fold(0, |place, ((size, start), inside)| place * size + start + inside)
         };
-        let all: Vec<Vec<usize>> = (0..self.elements()).map(|element| kiln_ir::tensor::unravel(element, &self.shape)).collect();
-        corners.iter().map(|corner| (0..all.len()).filter(|element| inside(corner, &all[*element])).collect()).collect()
+        (0..spans.iter().product()).map(place).collect()
     }
 }
 
@@ -57,15 +71,19 @@ mod tests {
     #[test]
     fn windows_cover_everything_and_channels_whole() {
         let picture = Places { shape: vec![2, 3, 5], axes: vec![1, 2] };
-        let windows = picture.windows(2, 2);
+        let elements = picture.elements_by_place();
+        let corners = picture.corners(2, 2);
         // Rows from 0 and 1, columns from 0, 2 and 3.
-        assert_eq!(windows.len(), 6);
-        assert_eq!(windows[0], [0, 1, 5, 6, 15, 16, 20, 21]);
-        assert!((0..30).all(|element| windows.iter().any(|window| window.contains(&element))));
+        assert_eq!(corners.len(), 6);
+        let covered =
+            |corner: &Vec<usize>| picture.window(corner, 2).into_iter().flat_map(|place| elements[place].clone()).collect::<Vec<_>>();
+        assert_eq!(covered(&corners[0]), [0, 15, 1, 16, 5, 20, 6, 21]);
+        assert!((0..30).all(|element| corners.iter().any(|corner| covered(corner).contains(&element))));
         assert_eq!((picture.place_of(0), picture.place_of(15), picture.place_of(29)), (0, 0, 14));
         let features = Places { shape: vec![3], axes: vec![0] };
-        assert_eq!(features.windows(1, 1), [vec![0], vec![1], vec![2]]);
-        assert_eq!(features.windows(9, 1), [vec![0, 1, 2]]);
-        assert!(Places { shape: vec![0], axes: vec![0] }.windows(1, 1).iter().all(Vec::is_empty));
+        assert_eq!(features.corners(1, 1), [[0], [1], [2]]);
+        assert_eq!((features.corners(9, 1), features.window(&[0], 9)), (vec![vec![0]], vec![0, 1, 2]));
+        let empty = Places { shape: vec![0], axes: vec![0] };
+        assert!(empty.corners(1, 1).iter().all(|corner| empty.window(corner, 1).is_empty()));
     }
 }

@@ -567,7 +567,7 @@ pub struct AttributeArgs {
     /// for each element of their embedding; of sounds, for each of their samples (0 is silence)
     #[arg(long, value_name = "BASELINE", default_value = "0", allow_negative_numbers = true, value_parser = baseline)]
     pub baseline: Baseline,
-    /// Points between baseline and input, of Gauss-Legendre quadrature, for integrated gradients
+    /// Gradients between baseline and input, for integrated gradients: half of them where the score changes most
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: u32,
     /// Side of the windows that occlusion covers: pixels, time steps, tokens or features [default: 4 of pictures and spectrograms, else 1]

@@ -4,7 +4,9 @@ use super::args::AttributeArgs;
 use super::attribute_samples::{Sample, samples};
 use super::engine::{describe, threads};
 use super::failure::Failure;
-use super::model::{self, Loaded, predict};
+use super::model::{self, predict};
+use super::predict::labels;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kiln::attribution::explain::{Attribution, Explainer, Settings};
 use kiln::attribution::function::{Point, Wanted};
 use kiln::attribution::heat::Pixels;
@@ -17,9 +19,7 @@ use kiln_runtime::arrays::Array;
 use kiln_runtime::files::{file_error, write_whole};
 use kiln_runtime::npz::write_npz;
 use kiln_runtime::pictures::{image_input_named, pixels_of};
-use kiln_runtime::program::read_labels;
 use kiln_runtime::threads::ThreadPool;
-use kiln_runtime::training::progress::bar;
 use serde_json::json;
 use std::io::Write;
 
@@ -31,7 +31,7 @@ pub fn attribute(args: &AttributeArgs, out: &mut dyn Write) -> Result<(), Failur
     let loaded = model::read(&args.model)?;
     let signature = describe(predict(&loaded.module)?, &loaded.facts);
     let method = args.method.method();
-    let classes = classes(args, &loaded)?;
+    let classes = labels(args.labels.as_deref(), &args.model, &loaded)?;
     let target = args.class.as_deref().map(|class| class_named(class, classes.as_deref())).transpose()?;
     let samples = samples(args, &signature)?;
     let wanted = Wanted { method, input: args.of.as_deref(), output: args.output.as_deref(), layer: args.layer.as_deref() };
@@ -48,7 +48,9 @@ pub fn attribute(args: &AttributeArgs, out: &mut dyn Write) -> Result<(), Failur
         stride: args.stride.map(|stride| stride as usize),
         layout: image.as_ref().map(|image| image.layout),
     };
-    let progress = bar(samples.len() as u64, "explaining".to_owned());
+    // Seen on terminals only.
+    let progress = ProgressBar::with_draw_target(Some(samples.len() as u64), ProgressDrawTarget::stderr_with_hz(10));
+    progress.set_style(ProgressStyle::with_template("  explaining {bar:36} {pos}/{len}  {eta} left").expect("it is well formed"));
     let mut found: Vec<Attribution> = Vec::new();
     for sample in &samples {
         found.push(explainer.explain(&sample.inputs, &settings)?);
@@ -65,11 +67,13 @@ pub fn attribute(args: &AttributeArgs, out: &mut dyn Write) -> Result<(), Failur
         }
     }
     let mut facts = vec![("input", declared.to_string())];
-    facts.push(("attributed to", of_point(explained.point).to_owned()));
+    if matches!(method, Method::IntegratedGradients | Method::GradientXInput) {
+        facts.push(("attributed to", of_point(explained.point).to_owned()));
+    }
     let base = baseline_text(args.baseline, explained.point);
     match method {
         Method::IntegratedGradients => {
-            facts.extend([("baseline", base), ("steps", format!("{}, Gauss–Legendre quadrature", args.steps))]);
+            facts.extend([("baseline", base), ("steps", args.steps.to_string())]);
             facts.extend(worst_gap(&samples, &found).map(|gap| ("largest completeness gap", gap)));
         }
         Method::Occlusion => {
@@ -106,17 +110,6 @@ fn class_named(text: &str, classes: Option<&[String]>) -> Result<usize, Failure>
     })
 }
 
-fn classes(args: &AttributeArgs, loaded: &Loaded) -> Result<Option<Vec<String>>, Failure> {
-    if let Some(path) = &args.labels {
-        return Ok(Some(read_labels(path)?));
-    }
-    let beside = args.model.parameters.as_ref().map(|path| path.with_file_name("labels.txt")).filter(|path| path.is_file());
-    match (&loaded.facts.labels, beside) {
-        (None, Some(path)) => Ok(Some(read_labels(&path)?)),
-        (own, _) => Ok(own.clone()),
-    }
-}
-
 fn looks(sample: &Sample, found: &Attribution, explainer: &Explainer, image: Option<&ImageInput>) -> Looks {
     let input = &sample.inputs[explainer.explained.input];
     if explainer.explained.point == Point::Embedding {
@@ -151,7 +144,7 @@ fn picture_of(shape: &[usize]) -> Option<ImageInput> {
 fn of_point(point: Point) -> &'static str {
     match point {
         Point::Input => "the input",
-        Point::Embedding => "tokens, by the sum over their embedding",
+        Point::Embedding => "tokens, each by the sum over its embedding",
         Point::Spectrogram => "the spectrogram that the first layer makes of a sound",
     }
 }

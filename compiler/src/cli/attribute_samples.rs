@@ -107,7 +107,11 @@ fn of_thing(thing: &std::path::Path, signature: &Signature) -> Result<(Vec<Array
         let text = thing.to_string_lossy();
         let tokens = tokeniser.tokens(&text)?;
         let decl = &signature.inputs[0];
-        let wide = if matches!(decl.shape.get(1), Some(Extent::Expression(_))) { tokens.len().max(1) } else { width(tokens.len(), decl, tokeniser.input()) };
+        let wide = if matches!(decl.shape.get(1), Some(Extent::Expression(_))) {
+            tokens.len().max(1)
+        } else {
+            width(tokens.len(), decl, tokeniser.input())
+        };
         let numbers = tokens.iter().map(|token| token.number).collect();
         let inputs = vec![to_array(&[numbers], wide, tokeniser.input().padding, decl.dtype)?];
         // The letters themselves say more than the vocabulary, which has only what it knows.
