@@ -131,7 +131,7 @@ impl Explainer {
         let point = self.point(inputs)?;
         let x = numbers(&point);
         let shape = point.shape().get(1..).unwrap_or_default().to_vec();
-        let first = self.at(&[x.clone()], &point, inputs, 0)?;
+        let first = self.at(std::slice::from_ref(&x), &point, inputs, 0)?;
         let scores = first.predictions[0].clone();
         let predicted = self.explained.classes.map(|_| largest(&scores));
         let target = match (self.explained.classes, settings.target) {
@@ -146,7 +146,7 @@ impl Explainer {
             (Some(_), target) => target.or(predicted),
         };
         let class = target.unwrap_or(0);
-        let here = self.at(&[x.clone()], &point, inputs, class)?;
+        let here = self.at(std::slice::from_ref(&x), &point, inputs, class)?;
         let mut found = Attribution {
             target,
             predicted,

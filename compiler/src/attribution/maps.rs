@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn attention_goes_through_layers_and_rows_stay_shares() {
         let looks = vec![0.0, 1.0, 1.0, 0.0];
-        assert_eq!(rollout(&[looks.clone()], 2), [0.5, 0.5, 0.5, 0.5]);
+        assert_eq!(rollout(std::slice::from_ref(&looks), 2), [0.5, 0.5, 0.5, 0.5]);
         let twice = rollout(&[vec![1.0, 0.0, 1.0, 0.0], looks], 2);
         assert_eq!(twice, [0.75, 0.25, 0.75, 0.25]);
         assert!(twice.chunks(2).all(|row| (row.iter().sum::<f64>() - 1.0).abs() < 1e-12));

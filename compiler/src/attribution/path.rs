@@ -28,6 +28,9 @@ pub struct Integral {
     pub start: f64,
 }
 
+/// Both ends of a stretch of the way, and the scores there.
+type Stretch = ([f64; 2], [f64; 2]);
+
 /// A stretch of the way.
 struct Panel {
     ends: [f64; 2],
@@ -54,8 +57,9 @@ pub fn integrate(
     let edges: Vec<f64> = (0..=count).map(|edge| (edge as f64 / count as f64).powi(2)).collect();
     let scores = function(&edges)?.scores;
     let start = scores[0];
-    let ends: Vec<_> = edges.windows(2).zip(scores.windows(2)).map(|(ends, scores)| ([ends[0], ends[1]], [scores[0], scores[1]])).collect();
-    let mut panels = computed(&ends, &rule, delta, function)?;
+    let stretches: Vec<Stretch> =
+        edges.windows(2).zip(scores.windows(2)).map(|(ends, scores)| ([ends[0], ends[1]], [scores[0], scores[1]])).collect();
+    let mut panels = computed(&stretches, &rule, delta, function)?;
     let splits = if count == 1 { 0 } else { (steps - count * ORDER) / (2 * ORDER) };
     for _ in 0..splits {
         let worst = (0..panels.len()).max_by(|a, b| panels[*a].gap.abs().total_cmp(&panels[*b].gap.abs())).unwrap_or(0);
@@ -74,14 +78,14 @@ pub fn integrate(
 }
 
 fn computed(
-    ends: &[([f64; 2], [f64; 2])],
+    stretches: &[Stretch],
     rule: &[(f64, f64)],
     delta: &[f64],
     function: &mut dyn FnMut(&[f64]) -> Result<Along, Diagnostic>,
 ) -> Result<Vec<Panel>, Diagnostic> {
-    let places: Vec<f64> = ends.iter().flat_map(|([from, to], _)| rule.iter().map(move |(at, _)| from + at * (to - from))).collect();
+    let places: Vec<f64> = stretches.iter().flat_map(|([from, to], _)| rule.iter().map(move |(at, _)| from + at * (to - from))).collect();
     let along = function(&places)?;
-    let panel = |(gradients, (ends, scores)): (&[Vec<f64>], &([f64; 2], [f64; 2]))| {
+    let panel = |(gradients, (ends, scores)): (&[Vec<f64>], &Stretch)| {
         let mut sums = vec![0.0; delta.len()];
         for (gradient, (_, weight)) in gradients.iter().zip(rule) {
             sums.iter_mut().zip(gradient).for_each(|(sum, gradient)| *sum += weight * (ends[1] - ends[0]) * gradient);
@@ -89,7 +93,7 @@ fn computed(
         let along: f64 = sums.iter().zip(delta).map(|(sum, delta)| sum * delta).sum();
         Panel { ends: *ends, scores: *scores, gap: along - (scores[1] - scores[0]), gradient: sums }
     };
-    Ok(along.gradients.chunks(rule.len()).zip(ends).map(panel).collect())
+    Ok(along.gradients.chunks(rule.len()).zip(stretches).map(panel).collect())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `kiln attribute`: which parts of an input a prediction comes from.
 
-use super::args::AttributeArgs;
+use super::attribute_args::AttributeArgs;
 use super::attribute_samples::{Sample, samples};
 use super::engine::{describe, threads};
 use super::failure::Failure;

@@ -1,6 +1,7 @@
 //! Samples that `kiln attribute` explains: pictures, sounds and texts of the command line, arrays, or data.
 
-use super::args::{AttributeArgs, DataPart};
+use super::args::DataPart;
+use super::attribute_args::AttributeArgs;
 use super::failure::Failure;
 use super::run::input_options;
 use kiln_ir::Diagnostic;

@@ -6,6 +6,7 @@
 mod agreement;
 mod args;
 mod attribute;
+mod attribute_args;
 mod attribute_samples;
 mod bench;
 mod bench_step;
