@@ -9,6 +9,8 @@ use kiln_ir::Diagnostic;
 
 /// Points of a panel.
 const ORDER: usize = 4;
+/// Panels that are computed at once.
+const AT_ONCE: usize = 8;
 /// Where a panel next to the baseline is cut: norms behind each other make jumps there that are orders of magnitude nearer than others.
 const NEAR: f64 = 1.0 / 32.0;
 
@@ -59,7 +61,11 @@ pub fn integrate(
     let start = scores[0];
     let stretches: Vec<Stretch> =
         edges.windows(2).zip(scores.windows(2)).map(|(ends, scores)| ([ends[0], ends[1]], [scores[0], scores[1]])).collect();
-    let mut panels = computed(&stretches, &rule, delta, function)?;
+    let mut panels = Vec::new();
+    // Gradients are as large as samples, so few are kept before they are summed.
+    for some in stretches.chunks(AT_ONCE) {
+        panels.extend(computed(some, &rule, delta, function)?);
+    }
     let splits = if count == 1 { 0 } else { (steps - count * ORDER) / (2 * ORDER) };
     for _ in 0..splits {
         let worst = (0..panels.len()).max_by(|a, b| panels[*a].gap.abs().total_cmp(&panels[*b].gap.abs())).unwrap_or(0);
