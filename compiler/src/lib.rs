@@ -1,12 +1,13 @@
 //! Kiln: neural networks become native code.
 //!
 //! [`frontend`] reads models into graphs, [`autodiff`] makes the graphs of their
-//! gradients, [`losses`] and [`optim`] what training adds to them, [`training`] whole steps of it, [`pipeline`] runs [`passes`] over them, [`cut`] makes structured kernels ([`kernel`]) of
+//! gradients, [`attribution`] explains predictions by them, [`losses`] and [`optim`] what training adds to them, [`training`] whole steps of it, [`pipeline`] runs [`passes`] over them, [`cut`] makes structured kernels ([`kernel`]) of
 //! graphs, [`schedule`] plans them, [`backend`] makes code of them and [`artifact`] writes it. [`compile`] is the way through; [`export`] writes
 //! networks for other programs.
 
 pub mod frontend;
 
+pub mod attribution;
 pub mod autodiff;
 pub mod losses;
 pub mod optim;

@@ -666,3 +666,36 @@ fn an_onnx_model_is_tuned_and_compiled() {
     let page = std::fs::read_to_string(path.join("eval.html")).expect("text");
     assert!(done && page.contains("Confusion") && page.contains("recall") && page.contains("conv1"), "{told}");
 }
+
+/// Pictures are explained as pages, arrays and pictures, by every method that a network of convolutions has.
+#[test]
+fn predictions_are_explained() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let path = place.path();
+    let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/digits");
+    std::fs::copy(digits.join("digits.onnx"), path.join("digits.onnx")).expect("it is copied");
+    let picture = std::fs::read_dir(digits.join("pictures")).expect("it is there").next().expect("one").expect("readable").path();
+    std::fs::copy(picture, path.join("digit.png")).expect("it is copied");
+    for method in ["integrated_gradients --steps 32", "gradient_x_input", "grad_cam", "occlusion --window 7"] {
+        let output = kiln(path, &format!("attribute digits.onnx digit.png --method {method} --out why --json"));
+        assert!(output.status.success(), "{method}: {}", String::from_utf8_lossy(&output.stderr));
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(answer["samples"][0]["predicted"], answer["samples"][0]["class"], "{method}");
+        let page = std::fs::read_to_string(path.join("why/attributions.html")).expect("text");
+        assert!(page.contains("data:image/png;base64,") && !page.contains("<script"), "{method}");
+        assert!(std::fs::read(path.join("why/0.png")).expect("it is there").starts_with(b"\x89PNG"));
+        let read = |name: &str| Npz::open(&path.join("why/attributions.npz")).and_then(|mut file| file.read(name)).expect("whole");
+        assert_eq!(read("attributions").expect("it is there").shape()[0], 1);
+    }
+    for (line, told) in [
+        ("attribute digits.onnx --out why", "name what to explain"),
+        ("attribute digits.onnx digit.png --samples 1 --out why", "numbers below 1"),
+        ("attribute digits.onnx digit.png --class eleven --out why", "--class eleven"),
+        ("attribute digits.onnx digit.png --baseline x --out why", "a number or `mean`"),
+        ("attribute digits.onnx digit.png --method attention --out why", "no attention"),
+    ] {
+        let output = kiln(path, line);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.contains(told), "{line}: {text}");
+    }
+}

@@ -1,5 +1,6 @@
 //! What can be asked of the compiler.
 
+use super::attribute_args::AttributeArgs;
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use kiln::egraph::rule::Freedom;
 use kiln::egraph::saturate::Limits;
@@ -35,6 +36,7 @@ pub enum Command {
     Train(TrainArgs),
     Eval(EvalArgs),
     Predict(PredictArgs),
+    Attribute(AttributeArgs),
     Export(ExportArgs),
     Bench(BenchArgs),
     Test(TestArgs),

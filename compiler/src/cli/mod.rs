@@ -5,6 +5,9 @@
 
 mod agreement;
 mod args;
+mod attribute;
+mod attribute_args;
+mod attribute_samples;
 mod bench;
 mod bench_step;
 mod cases;
@@ -66,6 +69,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Generate(args) => generate::generate(&args, out),
         Command::Train(args) => train::train(&args, out),
         Command::Eval(args) => eval::eval(&args, out),
+        Command::Attribute(args) => attribute::attribute(&args, out),
         Command::Predict(args) => predict::predict(&args, out),
         Command::Export(args) => export::export(&args, out),
         Command::Bench(args) => bench::bench(&args, out),

@@ -1,6 +1,6 @@
 //! `kiln predict`: writes what a model says of each sample of data.
 
-use super::args::{Backend, DataPart, PredictArgs};
+use super::args::{Backend, DataPart, ModelArgs, PredictArgs};
 use super::engine::{Answering, compile_here, threads};
 use super::failure::Failure;
 use super::model::{self, Loaded};
@@ -9,6 +9,7 @@ use kiln_runtime::program::read_labels;
 use kiln_runtime::threads::ThreadPool;
 use kiln_runtime::training::predict::{PredictOptions, predict as run};
 use std::io::Write;
+use std::path::Path;
 
 /// Runs the command.
 pub fn predict(args: &PredictArgs, out: &mut dyn Write) -> Result<(), Failure> {
@@ -19,7 +20,7 @@ pub fn predict(args: &PredictArgs, out: &mut dyn Write) -> Result<(), Failure> {
         out: args.out.clone(),
         batch: args.batch,
         meanings: loaded.meanings()?,
-        labels: labels(args, &loaded)?,
+        labels: labels(args.labels.as_deref(), &args.model, &loaded)?,
         json: args.json,
     };
     match args.backend {
@@ -37,11 +38,11 @@ pub fn predict(args: &PredictArgs, out: &mut dyn Write) -> Result<(), Failure> {
 }
 
 /// What the classes are called: as asked for, else as the network says, else as training wrote down beside the parameters.
-fn labels(args: &PredictArgs, loaded: &Loaded) -> Result<Option<Vec<String>>, Failure> {
-    if let Some(path) = &args.labels {
+pub fn labels(asked: Option<&Path>, model: &ModelArgs, loaded: &Loaded) -> Result<Option<Vec<String>>, Failure> {
+    if let Some(path) = asked {
         return Ok(Some(read_labels(path)?));
     }
-    let beside = args.model.parameters.as_ref().map(|path| path.with_file_name("labels.txt")).filter(|path| path.is_file());
+    let beside = model.parameters.as_ref().map(|path| path.with_file_name("labels.txt")).filter(|path| path.is_file());
     match (&loaded.facts.labels, beside) {
         (None, Some(path)) => Ok(Some(read_labels(&path)?)),
         (own, _) => Ok(own.clone()),

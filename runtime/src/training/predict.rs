@@ -114,7 +114,9 @@ fn labels_words(signature: &Signature, slots: &[DataSlot]) -> bool {
 }
 
 /// An input as a slot of data: samples lie along the axis that is called `batch`, else along the first.
-fn slot(input: &TensorDecl) -> Result<DataSlot, Diagnostic> {
+///
+/// Errors: `predict_input` for a single number.
+pub fn slot(input: &TensorDecl) -> Result<DataSlot, Diagnostic> {
     let named = input.shape.iter().position(|extent| *extent == Extent::Expression("batch".into()));
     let batch_axis = named.unwrap_or(0);
     if input.shape.is_empty() {
