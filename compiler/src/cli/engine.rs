@@ -87,6 +87,11 @@ impl Answering {
         let signature = describe(predict(&loaded.module).map_err(|error| vec![error])?, &loaded.facts);
         Ok(Answering { engine: Engine::new(loaded, backend, config, threads(None))?, signature, outputs: Vec::new() })
     }
+
+    fn answer(&mut self, given: &[Tensor]) -> Result<(), Diagnostic> {
+        self.outputs = self.engine.run(given)?.iter().map(to_array).collect::<Result<_, _>>()?;
+        Ok(())
+    }
 }
 
 impl Network for Answering {
@@ -99,15 +104,12 @@ impl Network for Answering {
     }
 
     fn run(&mut self, inputs: &[Array]) -> Result<(), Diagnostic> {
-        let inputs: Vec<Tensor> = inputs.iter().map(to_tensor).collect();
-        self.outputs = self.engine.run(&inputs)?.iter().map(to_array).collect::<Result<_, _>>()?;
-        Ok(())
+        self.answer(&inputs.iter().map(to_tensor).collect::<Vec<_>>())
     }
 
     fn update(&mut self, inputs: &[Array], states: &mut [Array]) -> Result<(), Diagnostic> {
         let given: Vec<Tensor> = inputs.iter().chain(states.iter()).map(to_tensor).collect();
-        let outputs = evaluate(&self.module, predict(&self.module)?, &given)?;
-        self.outputs = outputs.iter().map(to_array).collect::<Result<_, _>>()?;
+        self.answer(&given)?;
         let next = self.outputs.split_off(self.outputs.len() - states.len());
         states.iter_mut().zip(next).for_each(|(state, next)| *state = next);
         Ok(())

@@ -1,7 +1,7 @@
 //! `kiln generate`: what a network writes, by the code that compiled programs have.
 
 use super::args::{Backend, GenerateArgs};
-use super::engine::{Interpreter, compile_here, threads};
+use super::engine::{Answering, compile_here, threads};
 use super::failure::Failure;
 use super::model;
 use kiln_runtime::program::network::Compiled;
@@ -28,7 +28,10 @@ pub fn generate(args: &GenerateArgs, out: &mut dyn Write) -> Result<(), Failure>
     let loaded = model::read_writer(&args.model)?;
     let mut err = io::stderr();
     match args.backend {
-        Backend::Reference => write(&choices, &mut Interpreter::new(loaded)?, out, &mut err)?,
+        Backend::Reference | Backend::Ptx => {
+            let mut network = Answering::new(&loaded, args.backend, &args.rewrites.config())?;
+            write(&choices, &mut network, out, &mut err)?;
+        }
         Backend::Cpu => {
             let pool = ThreadPool::new(threads(args.threads));
             let predictor = compile_here(&loaded, &args.rewrites.config())?.predictor(&pool)?;
