@@ -237,7 +237,7 @@ fn sounds_in_lists_and_folders_are_read() {
     assert!(error.contains("it has 16000 samples a second, those before have 8000") && error.contains("list.csv:18"), "{error}");
     let told = train(5).expect("five are left out");
     for text in
-        ["fast.wav: it has 16000", "cut.wav: no sound", "gone.wav: no sound", "`list.csv` is no .png", "list.csv:23: `` is no class"]
+        ["fast.wav: it has 16000", "cut.wav: no sound", "gone.wav: no sound", "`list.csv` is no picture", "list.csv:23: `` is no class"]
     {
         assert!(told.lines().any(|line| line.starts_with("left out: ") && line.contains(text)), "{text} in {told}");
     }

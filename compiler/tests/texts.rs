@@ -370,7 +370,7 @@ fn networks_write_in_the_tool_and_in_programs() {
     let (code, _, err) = kiln(&["compile", "bytes.toml", "-o", "scores"]);
     assert!(code == 0 && err.contains("does not write them: an attention that sees later elements"), "{err}");
     let (code, _, err) = kiln(&["generate", "bytes.toml", "Once"]);
-    assert!(code == 1 && err.contains("an attention that sees later elements") && err.contains("bytes.toml:14"), "{err}");
+    assert!(code == 1 && err.contains("an attention that sees later elements") && err.contains("bytes.toml:13"), "{err}");
     let (code, _, err) = kiln(&["generate", "bytes.toml", "Once", "--beams", "0"]);
     assert!(code == 2 && err.contains("--beams is a number from 1"), "{err}");
 }

@@ -1,10 +1,12 @@
 //! What the test suites share: checked-in texts, files of tests/files, sample values, programs made from the operator table's
 //! examples, random graphs, comparison, steps of training, networks that are trained here.
 
+pub mod agreement;
 pub mod bless;
 pub mod closeness;
 pub mod compare;
 pub mod filetest;
+pub mod gpu;
 pub mod instances;
 pub mod objectives;
 pub mod random_graphs;

@@ -1,8 +1,9 @@
 //! `kiln generate`: what a network writes, by the code that compiled programs have.
 
-use super::args::{Backend, GenerateArgs};
+use super::args::Backend;
 use super::engine::{Answering, compile_here, threads};
 use super::failure::Failure;
+use super::generate_args::GenerateArgs;
 use super::model;
 use kiln_runtime::program::network::Compiled;
 use kiln_runtime::program::write::{Choices, write};

@@ -21,6 +21,7 @@ mod explain;
 mod export;
 mod failure;
 mod generate;
+mod generate_args;
 mod inspect;
 mod model;
 mod panics;

@@ -76,6 +76,8 @@ pub enum Ty {
     S16,
     S32,
     S64,
+    /// `.u16` of a `.b16` register.
+    Half,
     F16,
     BF16,
     F32,
@@ -87,7 +89,7 @@ impl Ty {
     pub fn class(self) -> Class {
         match self {
             Ty::Pred => Class::Pred,
-            Ty::B16 | Ty::F16 | Ty::BF16 => Class::B16,
+            Ty::B16 | Ty::Half | Ty::F16 | Ty::BF16 => Class::B16,
             Ty::B32 | Ty::U8 | Ty::U16 | Ty::U32 | Ty::S8 | Ty::S16 | Ty::S32 => Class::B32,
             Ty::B64 | Ty::U64 | Ty::S64 => Class::B64,
             Ty::F32 => Class::F32,
@@ -456,7 +458,7 @@ impl Display for Ty {
             Ty::B32 => ".b32",
             Ty::B64 => ".b64",
             Ty::U8 => ".u8",
-            Ty::U16 => ".u16",
+            Ty::U16 | Ty::Half => ".u16",
             Ty::U32 => ".u32",
             Ty::U64 => ".u64",
             Ty::S8 => ".s8",

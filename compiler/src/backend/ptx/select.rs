@@ -151,7 +151,7 @@ fn unary(f: &mut Function, op: Unary, lane: Lane, a: Reg) -> Reg {
 
 /// The bits of a bfloat16 are the upper half of those of the same binary32.
 fn from_bf16(f: &mut Function, half: Reg) -> Reg {
-    let bits = f.cvt(Round::None, Ty::U32, Ty::B16, half);
+    let bits = f.cvt(Round::None, Ty::U32, Ty::Half, half);
     let bits = f.op(Op::Shl, Ty::B32, [bits.into(), Operand::Int(16)]);
     f.bits(Class::F32, bits)
 }

@@ -1,0 +1,68 @@
+//! A GPU that is the PTX interpreter: what [`Session`](kiln::backend::ptx::run::Session) runs programs on.
+
+use kiln::artifact::describe::ModelFacts;
+use kiln::backend::ptx::Module as Kernels;
+use kiln::backend::ptx::run::{Device, Session};
+use kiln::compile::{CompiledPtx, compile_ptx};
+use kiln::pipeline::Config;
+use kiln_ir::{Diagnostic, Module};
+use kiln_ptx::Argument;
+
+/// Blocks of a launch, and threads of a block: few, so that the interpreter's time goes into tasks, and unlike the driver's, as a kernel
+/// computes all of its tasks whatever the grid.
+const GRIDS: [(u32, u32); 3] = [(3, 32), (1, 64), (2, 96)];
+
+/// The interpreter with a module.
+pub struct Interpreted {
+    device: kiln_ptx::Device,
+    module: kiln_ptx::Module,
+    /// Of the next launch's schedule.
+    seed: u64,
+}
+
+impl Interpreted {
+    /// The interpreter with these kernels, whose launches are scheduled by seeds from this one on. Panics when it cannot read them.
+    pub fn new(kernels: &Kernels, seed: u64) -> Interpreted {
+        let module = kiln_ptx::Module::parse(&kernels.text).unwrap_or_else(|error| panic!("{error}\n{}", kernels.text));
+        Interpreted { device: kiln_ptx::Device::new(), module, seed }
+    }
+}
+
+fn fault(fault: &kiln_ptx::Fault) -> Diagnostic {
+    Diagnostic::new("ptx", fault.to_string())
+}
+
+impl Device for Interpreted {
+    fn allocate(&mut self, bytes: u64) -> Result<u64, Diagnostic> {
+        Ok(self.device.alloc(bytes))
+    }
+
+    fn free(&mut self, address: u64) {
+        self.device.free(address).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    fn upload(&mut self, address: u64, bytes: &[u8]) -> Result<(), Diagnostic> {
+        self.device.write(address, bytes).map_err(|error| fault(&error))
+    }
+
+    fn download(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), Diagnostic> {
+        bytes.copy_from_slice(&self.device.read(address, bytes.len() as u64).map_err(|error| fault(&error))?);
+        Ok(())
+    }
+
+    fn launch(&mut self, entry: &str, blocks: u32, _threads: u32, arguments: &[u64]) -> Result<(), Diagnostic> {
+        let arguments: Vec<Argument> = arguments.iter().map(|argument| Argument::U64(*argument)).collect();
+        self.seed += 1;
+        let (most, threads) = GRIDS[(self.seed % 3) as usize];
+        let grid = [most.min(blocks), 1, 1];
+        self.device.launch(&self.module, entry, grid, [threads, 1, 1], 0, &arguments, self.seed).map_err(|error| fault(&error))?;
+        Ok(())
+    }
+}
+
+/// A module on the interpreter. Errors: what the compiler reports.
+pub fn interpreted(module: &Module, facts: &ModelFacts, config: &Config, seed: u64) -> Result<Session<Interpreted>, String> {
+    let CompiledPtx { plan, kernels, parameters } = compile_ptx(module, facts, config).map_err(|errors| format!("{errors:?}"))?;
+    let device = Interpreted::new(&kernels, seed);
+    Session::new(plan, kernels, &parameters, device).map_err(|error| error.to_string())
+}
