@@ -26,6 +26,7 @@ pub mod backend;
 
 pub mod artifact;
 pub mod compile;
+pub mod conformance;
 pub mod export;
 mod parallel;
 pub mod runtime_object;

@@ -1,11 +1,11 @@
 //! `kiln check`: compiled code against the reference interpreter or given outputs, down to the first node that differs.
 
-use super::agreement::{Agreement, Tolerance, compare};
 use super::args::{Backend, CheckArgs};
 use super::engine::{Engine, describe, threads, to_array, to_tensor};
 use super::failure::Failure;
 use super::model::{self, Loaded, predict};
 use super::run::input_options;
+use kiln::conformance::agreement::{Agreement, Tolerance, compare};
 use kiln::pipeline::Config;
 use kiln_ir::eval::{evaluate, evaluate_observed};
 use kiln_ir::{Diagnostic, NodeKind, Tensor, Value};

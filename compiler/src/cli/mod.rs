@@ -3,14 +3,12 @@
 //! Read in this order: [`args`] (what can be asked), [`failure`] and [`render`] (how it ends when it fails), [`engine`] (a model that
 //! runs on either backend), then the commands.
 
-mod agreement;
 mod args;
 mod attribute;
 mod attribute_args;
 mod attribute_samples;
 mod bench;
 mod bench_step;
-mod cases;
 mod check;
 mod compile;
 mod devices;

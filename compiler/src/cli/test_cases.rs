@@ -1,14 +1,14 @@
 //! `kiln test`: runs test cases and compares what comes out.
 
-use super::agreement::compare;
 use super::args::TestArgs;
-use super::cases::{DataSet, data_sets, find, skip_reason, tolerance};
 use super::engine::Engine;
 use super::expected_failures::ExpectedFailures;
 use super::failure::Failure;
 use super::model::{Loaded, predict};
 use super::panics;
 use kiln::artifact::describe::ModelFacts;
+use kiln::conformance::agreement::compare;
+use kiln::conformance::cases::{DataSet, data_sets, find, skip_reason, tolerance};
 use kiln::frontend::onnx::{Options, import_model, load};
 use kiln_ir::Diagnostic;
 use serde::Serialize;

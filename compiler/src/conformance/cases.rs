@@ -1,8 +1,8 @@
 //! Test cases on disk: a model and data sets of inputs with the outputs they must give.
 
 use super::agreement::Tolerance;
-use kiln::frontend::onnx::load::load_tensor;
-use kiln::frontend::onnx::proto::{ModelProto, TypeValue, ValueInfoProto};
+use crate::frontend::onnx::load::load_tensor;
+use crate::frontend::onnx::proto::{ModelProto, TypeValue, ValueInfoProto};
 use kiln_ir::{Diagnostic, Graph, Tensor};
 use kiln_runtime::files::file_error;
 use std::path::{Path, PathBuf};
