@@ -78,10 +78,8 @@ pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &C
 
 /// Takes a module through passes and memory planning to PTX: the plan of an NVIDIA GPU, and the functions that it runs.
 ///
-/// With them come the parameters as passes left them.
-///
 /// Errors: as [`compile`].
-pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Result<CompiledPtx, Vec<Diagnostic>> {
+pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Result<ptx::Compiled, Vec<Diagnostic>> {
     let (module, _) = run_passes(module, config)?;
     // Layouts and transformed convolutions are chosen for a CPU's caches.
     let mut program = cut(&module, "predict", &Choices::default()).map_err(|error| vec![error])?;
@@ -89,17 +87,7 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
     update_in_place(&mut program, facts.states);
     let plan = plan_program(program, &VectorIsa::THREAD).map_err(|error| vec![error])?;
     let kernels = ptx::module(&plan);
-    Ok(CompiledPtx { plan, kernels, parameters: module.parameters })
-}
-
-/// A model for NVIDIA GPUs.
-pub struct CompiledPtx {
-    /// What runs, in which order, in which memory.
-    pub plan: ProgramPlan,
-    /// The kernels.
-    pub kernels: ptx::Module,
-    /// Values of parameters.
-    pub parameters: BTreeMap<String, Parameter>,
+    Ok(ptx::Compiled { plan, kernels, module })
 }
 
 /// What is chosen for a graph and the bodies of its scans.

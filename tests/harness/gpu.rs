@@ -3,7 +3,7 @@
 use kiln::artifact::describe::ModelFacts;
 use kiln::backend::ptx::Module as Kernels;
 use kiln::backend::ptx::run::{Device, Session};
-use kiln::compile::{CompiledPtx, compile_ptx};
+use kiln::compile::compile_ptx;
 use kiln::pipeline::Config;
 use kiln_ir::{Diagnostic, Module};
 use kiln_ptx::Argument;
@@ -62,7 +62,7 @@ impl Device for Interpreted {
 
 /// A module on the interpreter. Errors: what the compiler reports.
 pub fn interpreted(module: &Module, facts: &ModelFacts, config: &Config, seed: u64) -> Result<Session<Interpreted>, String> {
-    let CompiledPtx { plan, kernels, parameters } = compile_ptx(module, facts, config).map_err(|errors| format!("{errors:?}"))?;
-    let device = Interpreted::new(&kernels, seed);
-    Session::new(plan, kernels, &parameters, device).map_err(|error| error.to_string())
+    let compiled = compile_ptx(module, facts, config).map_err(|errors| format!("{errors:?}"))?;
+    let device = Interpreted::new(&compiled.kernels, seed);
+    Session::new(compiled, device).map_err(|error| error.to_string())
 }

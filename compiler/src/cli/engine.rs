@@ -7,7 +7,7 @@ use kiln::backend::cpu::jit::Predictor;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
 use kiln::backend::ptx::cuda::Gpu;
 use kiln::backend::ptx::run::Session;
-use kiln::compile::{Compiled, CompiledPtx, compile, compile_ptx};
+use kiln::compile::{Compiled, compile, compile_ptx};
 use kiln::pipeline::Config;
 use kiln_ir::artifact::{ABI_VERSION, Extent, Signature, SymbolDecl, TensorDecl, WeightsDecl, WeightsLocation};
 use kiln_ir::eval::evaluate;
@@ -40,9 +40,10 @@ impl Engine {
                 Ok(Engine::Compiled(Box::new(predictor), pool))
             }
             Backend::Ptx => {
-                let CompiledPtx { plan, kernels, parameters } = compile_ptx(&loaded.module, &loaded.facts, config)?;
-                let start = || Session::new(plan, kernels.clone(), &parameters, Gpu::open(0, &kernels)?);
-                Ok(Engine::Gpu(Box::new(RefCell::new(start().map_err(|error| vec![error])?))))
+                let compiled = compile_ptx(&loaded.module, &loaded.facts, config)?;
+                let gpu = Gpu::open(0, &compiled.kernels).map_err(|error| vec![error])?;
+                let session = Session::new(compiled, gpu).map_err(|error| vec![error])?;
+                Ok(Engine::Gpu(Box::new(RefCell::new(session))))
             }
         }
     }

@@ -21,7 +21,6 @@ use crate::backend::cpu::tile::expand::expand;
 use function::Function;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use tile::Parameter;
 
 /// Threads of a block.
 pub const BLOCK_THREADS: u32 = 128;
@@ -35,22 +34,32 @@ pub struct Module {
     pub entries: BTreeMap<usize, String>,
 }
 
+/// A model for NVIDIA GPUs.
+pub struct Compiled {
+    /// What runs, in which order, in which memory.
+    pub plan: ProgramPlan,
+    /// The kernels.
+    pub kernels: Module,
+    /// The module after all passes: what its function takes, and values of parameters.
+    pub module: kiln_ir::Module,
+}
+
 /// The PTX of a planned program, which was lowered for [`VectorIsa::THREAD`](crate::backend::cpu::lower::VectorIsa::THREAD).
 ///
 /// An entry takes what [`Launch::args`](crate::backend::cpu::entry::Launch::args) says, 64 bits each, then the number of tasks; blocks have up to
 /// [`BLOCK_THREADS`] threads along x, and any number of blocks computes all tasks.
 pub fn module(plan: &ProgramPlan) -> Module {
-    let mut parameters = BTreeMap::new();
+    let mut arguments = BTreeMap::new();
     let entries = plan.prepare.iter().map(|prepare| &prepare.entry).chain([&plan.main]);
-    entries.for_each(|entry| find_parameters(&entry.steps, &mut parameters));
+    entries.for_each(|entry| find_arguments(&entry.steps, &mut arguments));
     let mut text = format!("// Made by Kiln.\n.version {LANGUAGE}\n.target {TARGET}\n.address_size 64\n");
     let mut names = crate::artifact::names::SymbolNames::default();
     let mut entries = BTreeMap::new();
-    for (number, parameters) in parameters {
+    for (number, arguments) in arguments {
         let function = &plan.functions[number];
         let program = expand(&function.program, &select::Ptx);
         let name = identifier(&names.unique(&function.name));
-        write_kernel(&mut text, &name, &function.name, &program, &parameters);
+        write_kernel(&mut text, &name, &function.name, &program, arguments);
         entries.insert(number, name);
     }
     Module { text, entries }
@@ -61,20 +70,14 @@ pub const LANGUAGE: &str = "7.8";
 /// The oldest generation of GPUs: Ampere.
 pub const TARGET: &str = "sm_80";
 
-/// What each function that is run takes. A function that several kernels share takes the same of each.
-fn find_parameters(steps: &[LaunchStep], found: &mut BTreeMap<usize, Vec<Parameter>>) {
+/// What each function that is run takes. A function that several kernels share takes other buffers of each, and the rest alike.
+fn find_arguments<'a>(steps: &'a [LaunchStep], found: &mut BTreeMap<usize, &'a [Arg]>) {
     for step in steps {
         match step {
             LaunchStep::Run(launch) => {
-                let parameter = |arg: &Arg| match arg {
-                    Arg::Buffer(_) => Parameter::Buffer,
-                    Arg::Symbol(_) => Parameter::Value,
-                    Arg::ErrorCell => Parameter::ErrorCell,
-                    Arg::WorkerScratch => panic!("ptx: threads have no scratch of workers"),
-                };
-                found.entry(launch.function).or_insert_with(|| launch.args.iter().map(parameter).collect());
+                found.entry(launch.function).or_insert(&launch.args);
             }
-            LaunchStep::Loop { body, .. } => find_parameters(body, found),
+            LaunchStep::Loop { body, .. } => find_arguments(body, found),
         }
     }
 }
@@ -85,11 +88,11 @@ fn identifier(name: &str) -> String {
     format!("k_{plain}")
 }
 
-fn write_kernel(text: &mut String, name: &str, layer: &str, program: &TileProgram, parameters: &[Parameter]) {
-    let function = tile::kernel(program, parameters);
+fn write_kernel(text: &mut String, name: &str, layer: &str, program: &TileProgram, arguments: &[Arg]) {
+    let function = tile::kernel(program, arguments);
     let line = |text: &mut String, line: std::fmt::Arguments<'_>| text.write_fmt(line).expect("a string takes anything");
     line(text, format_args!("\n// {}\n.visible .entry {name}(\n", layer.escape_debug()));
-    for at in 0..parameters.len() {
+    for at in 0..arguments.len() {
         line(text, format_args!("    .param .u64 {}{at},\n", tile::PARAMETER));
     }
     line(text, format_args!("    .param .u64 {}\n)\n.maxntid {BLOCK_THREADS}\n{{\n", tile::TASKS));

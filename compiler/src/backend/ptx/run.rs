@@ -1,12 +1,10 @@
 //! Runs a planned program on a device, kernel after kernel: what a driver and the interpreter of the tests have in common.
 
-use super::{BLOCK_THREADS, Module};
+use super::{BLOCK_THREADS, Compiled};
 use crate::backend::cpu::entry::{EntryPlan, Launch, LaunchStep, Place};
 use crate::backend::cpu::lower::Arg;
-use crate::backend::cpu::plan::ProgramPlan;
 use crate::backend::cpu::weights::value_of;
 use crate::kernel::{Buffer, BufferId, BufferKind};
-use kiln_ir::graph::Parameter;
 use kiln_ir::{Diagnostic, Dim, Symbol, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,9 +27,8 @@ pub trait Device {
 const MOST_BLOCKS: i64 = 1 << 16;
 
 /// A program on a device, with its weights.
-pub struct Session<D> {
-    plan: Arc<ProgramPlan>,
-    module: Module,
+pub struct Session<D: Device> {
+    compiled: Arc<Compiled>,
     device: D,
     weights: u64,
     /// An i64 that is not 0 after an index was out of range.
@@ -45,74 +42,83 @@ impl<D: Device> Session<D> {
     /// Fills the weights, on the device what is computed of them.
     ///
     /// Errors: `parameter` when a value is missing or of another type; of the device.
-    pub fn new(
-        plan: ProgramPlan,
-        module: Module,
-        parameters: &BTreeMap<String, Parameter>,
-        mut device: D,
-    ) -> Result<Session<D>, Diagnostic> {
-        let weights = device.allocate(plan.weights.bytes)?;
+    pub fn new(compiled: Compiled, mut device: D) -> Result<Session<D>, Diagnostic> {
+        let weights = device.allocate(compiled.plan.weights.bytes)?;
         let error_cell = device.allocate(8)?;
-        device.upload(error_cell, &[0; 8])?;
+        let compiled = Arc::new(compiled);
+        let mut session = Session { compiled: Arc::clone(&compiled), device, weights, error_cell };
+        session.device.upload(error_cell, &[0; 8])?;
+        let Compiled { plan, module, .. } = &*compiled;
         for (id, offset) in &plan.weights.offsets {
             if plan.program.buffer(*id).kind != BufferKind::Prepared {
-                device.upload(weights + offset, value_of(&plan, parameters, *id)?.bytes())?;
+                session.device.upload(weights + offset, value_of(plan, &module.parameters, *id)?.bytes())?;
             }
         }
-        let plan = Arc::new(plan);
-        let mut session = Session { plan: Arc::clone(&plan), module, device, weights, error_cell };
         if let Some(prepare) = &plan.prepare {
-            let mut sources = Vec::new();
-            for id in &prepare.sources {
-                let bytes = value_of(&plan, parameters, *id)?.bytes();
-                sources.push(session.device.allocate(bytes.len() as u64)?);
-                session.device.upload(sources[sources.len() - 1], bytes)?;
-            }
+            let sources = prepare.sources.iter().map(|id| value_of(plan, &module.parameters, *id)).collect::<Result<Vec<_>, _>>()?;
             let results: Vec<u64> = prepare.results.iter().map(|id| weights + plan.weights.offsets[id]).collect();
-            session.entry(&prepare.entry, &sources, &results, &mut Symbols::new())?;
-            sources.into_iter().for_each(|address| session.device.free(address));
+            session.holding(|session, held| {
+                let sources = sources.iter().map(|tensor| session.uploaded(tensor, held)).collect::<Result<Vec<u64>, _>>()?;
+                session.entry(&prepare.entry, &sources, &results, &mut Symbols::new())
+            })?;
         }
         Ok(session)
     }
 
     /// Runs the function on inputs in the order of its signature.
     ///
-    /// Errors: `shape` and `guard` for inputs that do not fit; `index`; of the device.
+    /// Errors: `input_shape`, `input_dtype` and `guard` for inputs that do not fit; `index`; of the device.
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Diagnostic> {
-        let plan = Arc::clone(&self.plan);
-        let mut symbols = sizes(&plan, inputs)?;
-        let mut given = Vec::new();
-        for tensor in inputs {
-            given.push(self.device.allocate(tensor.bytes().len() as u64)?);
-            self.device.upload(given[given.len() - 1], tensor.bytes())?;
-        }
-        let mut results = Vec::new();
-        for (_, id) in &plan.program.outputs {
-            results.push(self.device.allocate(bytes(plan.program.buffer(*id), &symbols))?);
-        }
-        self.entry(&plan.main, &given, &results, &mut symbols)?;
-        let mut outputs = Vec::new();
-        for ((_, id), address) in plan.program.outputs.iter().zip(&results) {
-            let buffer = plan.program.buffer(*id);
-            let mut content = vec![0; bytes(buffer, &symbols) as usize];
-            self.device.download(*address, &mut content)?;
-            let shape = buffer.shape.iter().map(|dim| value(dim, &symbols) as usize).collect();
-            outputs.push(Tensor::from_vec(buffer.dtype, shape, content));
-        }
-        given.into_iter().chain(results).for_each(|address| self.device.free(address));
-        Ok(outputs)
+        let compiled = Arc::clone(&self.compiled);
+        let Compiled { plan, .. } = &*compiled;
+        let mut symbols = sizes(&compiled, inputs)?;
+        self.holding(|session, held| {
+            let given = inputs.iter().map(|tensor| session.uploaded(tensor, held)).collect::<Result<Vec<u64>, _>>()?;
+            let mut results = Vec::new();
+            for (_, id) in &plan.program.outputs {
+                results.push(session.device.allocate(bytes(plan.program.buffer(*id), &symbols))?);
+                held.extend(results.last());
+            }
+            session.entry(&plan.main, &given, &results, &mut symbols)?;
+            let mut outputs = Vec::new();
+            for ((_, id), address) in plan.program.outputs.iter().zip(&results) {
+                let buffer = plan.program.buffer(*id);
+                let mut content = vec![0; bytes(buffer, &symbols) as usize];
+                session.device.download(*address, &mut content)?;
+                let shape = buffer.shape.iter().map(|dim| value(dim, &symbols) as usize).collect();
+                outputs.push(Tensor::from_vec(buffer.dtype, shape, content));
+            }
+            Ok(outputs)
+        })
+    }
+
+    /// Does `work`, then gives back what it noted down as held, whatever came of it.
+    fn holding<R>(&mut self, work: impl FnOnce(&mut Self, &mut Vec<u64>) -> Result<R, Diagnostic>) -> Result<R, Diagnostic> {
+        let mut held = Vec::new();
+        let outcome = work(self, &mut held);
+        held.into_iter().for_each(|address| self.device.free(address));
+        outcome
+    }
+
+    /// A tensor on the device.
+    fn uploaded(&mut self, tensor: &Tensor, held: &mut Vec<u64>) -> Result<u64, Diagnostic> {
+        let address = self.device.allocate(tensor.bytes().len() as u64)?;
+        held.push(address);
+        self.device.upload(address, tensor.bytes())?;
+        Ok(address)
     }
 
     fn entry(&mut self, entry: &EntryPlan, inputs: &[u64], outputs: &[u64], symbols: &mut Symbols) -> Result<(), Diagnostic> {
         let temporaries = self.device.allocate(value(&entry.temporary_bytes, symbols).max(0) as u64)?;
         let base = Bases { inputs, outputs, weights: self.weights, temporaries };
-        self.steps(&entry.steps, &entry.places, &base, symbols)?;
+        let outcome = self.steps(&entry.steps, &entry.places, &base, symbols);
         self.device.free(temporaries);
+        outcome?;
         let mut cell = [0; 8];
         self.device.download(self.error_cell, &mut cell)?;
         let Some(node) = usize::try_from(i64::from_le_bytes(cell)).ok().and_then(|one_more| one_more.checked_sub(1)) else { return Ok(()) };
         self.device.upload(self.error_cell, &[0; 8])?;
-        let name = self.plan.program.checked_nodes.get(node).map_or("?", String::as_str);
+        let name = self.compiled.plan.program.checked_nodes.get(node).map_or("?", String::as_str);
         Err(Diagnostic::new("index", format!("node `{name}` got an index out of range")))
     }
 
@@ -152,7 +158,14 @@ impl<D: Device> Session<D> {
         let mut arguments: Vec<u64> = launch.args.iter().map(argument).collect();
         arguments.push(tasks as u64);
         let blocks = (tasks as u64).div_ceil(u64::from(BLOCK_THREADS)).min(MOST_BLOCKS as u64) as u32;
-        self.device.launch(&self.module.entries[&launch.function], blocks, BLOCK_THREADS, &arguments)
+        self.device.launch(&self.compiled.kernels.entries[&launch.function], blocks, BLOCK_THREADS, &arguments)
+    }
+}
+
+impl<D: Device> Drop for Session<D> {
+    fn drop(&mut self) {
+        self.device.free(self.weights);
+        self.device.free(self.error_cell);
     }
 }
 
@@ -183,32 +196,20 @@ fn bytes(buffer: &Buffer, symbols: &Symbols) -> u64 {
     value(&buffer.elements(), symbols).max(0) as u64 * buffer.dtype.size_bytes() as u64
 }
 
-/// The sizes that inputs say. Errors: `shape`, `guard`.
-fn sizes(plan: &ProgramPlan, inputs: &[Tensor]) -> Result<Symbols, Diagnostic> {
-    let program = &plan.program;
-    if inputs.len() != program.inputs.len() {
-        return Err(Diagnostic::new("shape", format!("{} inputs are given, {} are taken", inputs.len(), program.inputs.len())));
-    }
-    let declared = || program.inputs.iter().map(|(name, id)| (name, program.buffer(*id))).zip(inputs);
-    let mut symbols = Symbols::new();
-    for ((_, buffer), tensor) in declared() {
-        for (dim, size) in buffer.shape.iter().zip(tensor.shape()) {
-            if let Some(symbol) = dim.as_symbol() {
-                symbols.entry(symbol.clone()).or_insert(*size as i64);
-            }
-        }
-    }
-    for ((name, buffer), tensor) in declared() {
-        let sizes: Option<Vec<i64>> = buffer.shape.iter().map(|dim| dim.evaluate(&|s| symbols.get(s).copied())).collect();
-        let given: Vec<i64> = tensor.shape().iter().map(|size| *size as i64).collect();
-        if tensor.dtype() != buffer.dtype || sizes.as_ref() != Some(&given) {
-            let shape: Vec<String> = buffer.shape.iter().map(ToString::to_string).collect();
-            let message = format!("input `{name}` is {}, the model takes {}[{}]", tensor.ty(), buffer.dtype, shape.join(", "));
-            return Err(Diagnostic::new("shape", message));
+/// The sizes that inputs say. Errors: `input_shape`, `input_dtype`, `guard`.
+fn sizes(compiled: &Compiled, inputs: &[Tensor]) -> Result<Symbols, Diagnostic> {
+    let program = &compiled.plan.program;
+    let shapes: Vec<Vec<usize>> = inputs.iter().map(|tensor| tensor.shape().to_vec()).collect();
+    let graph = compiled.module.predict().map_err(|error| Diagnostic::new("no_function", error))?;
+    let symbols = graph.bind_symbols(&shapes).map_err(|error| Diagnostic::new("input_shape", error))?;
+    for ((name, id), tensor) in program.inputs.iter().zip(inputs) {
+        let expected = program.buffer(*id).dtype;
+        if tensor.dtype() != expected {
+            return Err(Diagnostic::new("input_dtype", format!("input `{name}` is {}, expected {expected}", tensor.dtype())));
         }
     }
     match program.guards.iter().find(|guard| guard.holds(&|s| symbols.get(s).copied()) != Some(true)) {
-        Some(guard) => Err(Diagnostic::new("guard", format!("sizes do not fit each other: {guard}"))),
+        Some(guard) => Err(Diagnostic::new("guard", format!("the given sizes do not fit: {guard}"))),
         None => Ok(symbols),
     }
 }

@@ -5,19 +5,9 @@
 use super::function::Function;
 use super::inst::{Class, Cmp, Inst, Op, Operand, Reg, Space, Ty};
 use super::select;
+use crate::backend::cpu::lower::Arg;
 use crate::backend::cpu::tile::{self, Inst as TileInst, Lane, Loop, Mem, Stmt, TileProgram};
 use std::collections::HashMap;
-
-/// What a parameter of a kernel is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Parameter {
-    /// An integer.
-    Value,
-    /// The address of a buffer.
-    Buffer,
-    /// The address of the cell that any thread may set.
-    ErrorCell,
-}
 
 /// Names of parameters, by number.
 pub const PARAMETER: &str = "a";
@@ -29,7 +19,7 @@ pub const SCRATCH: &str = "scratch";
 /// The state of translating one program.
 pub(super) struct Translation<'a> {
     program: &'a TileProgram,
-    parameters: &'a [Parameter],
+    arguments: &'a [Arg],
     registers: HashMap<u32, Reg>,
     /// Registers whose value is known.
     constants: HashMap<u32, i64>,
@@ -39,11 +29,11 @@ pub(super) struct Translation<'a> {
     space: Space,
 }
 
-/// The function that runs the program for all tasks. `parameters` are what its argument array holds.
-pub(super) fn kernel(program: &TileProgram, parameters: &[Parameter]) -> Function {
+/// The function that runs the program for all tasks. `arguments` are what its array of arguments holds.
+pub(super) fn kernel(program: &TileProgram, arguments: &[Arg]) -> Function {
     let mut f = Function::default();
     let space = if program.scratch.is_empty() { Space::Global } else { Space::Generic };
-    let mut t = Translation { program, parameters, registers: HashMap::new(), constants: HashMap::new(), error_cells: vec![], space };
+    let mut t = Translation { program, arguments, registers: HashMap::new(), constants: HashMap::new(), error_cells: vec![], space };
     let tasks = f.ld(Space::Param, Ty::B64, Operand::Name(TASKS), 0);
     let special = |f: &mut Function, name| f.op(Op::Mov, Ty::U32, [Operand::Name(name)]);
     let wide = |f: &mut Function, reg| f.cvt(super::inst::Round::None, Ty::U64, Ty::U32, reg);
@@ -172,7 +162,7 @@ impl Translation<'_> {
     fn argument(&mut self, f: &mut Function, mem: Mem, offset: i32, result: tile::Reg) -> Reg {
         assert!(mem == Mem::I64 && offset % 8 == 0, "ptx: an argument is an i64");
         let at = (offset / 8) as usize;
-        if self.parameters[at] == Parameter::ErrorCell {
+        if self.arguments[at] == Arg::ErrorCell {
             self.error_cells.push(result.index);
         }
         f.ld(Space::Param, Ty::B64, Operand::Variable(PARAMETER, at as u32), 0)
