@@ -2,7 +2,7 @@
 //!
 //! [`frontend`] reads models into graphs, [`autodiff`] makes the graphs of their
 //! gradients, [`attribution`] explains predictions by them, [`losses`] and [`optim`] what training adds to them, [`training`] whole steps of it, [`pipeline`] runs [`passes`] over them, [`cut`] makes structured kernels ([`kernel`]) of
-//! graphs, [`schedule`] plans them, [`backend`] makes code of them and [`artifact`] writes it. [`compile`] is the way through; [`export`] writes
+//! graphs, [`schedule`] plans them, [`lower`] writes them as programs of one language ([`tile`]), [`backend`] makes code of these and [`artifact`] writes it. [`compile`] is the way through; [`export`] writes
 //! networks for other programs.
 
 pub mod frontend;
@@ -20,7 +20,9 @@ pub mod rewrites;
 
 pub mod cut;
 pub mod kernel;
+pub mod lower;
 pub mod schedule;
+pub mod tile;
 
 pub mod backend;
 

@@ -1,9 +1,12 @@
-//! Decisions that every backend takes the same way: what lives where in memory, and for how long.
+//! Decisions that every backend takes the same way: how operands are laid out, what lives where in memory and for how long, what is launched.
 
+pub mod contractions;
 pub mod in_place;
+pub mod launches;
 pub mod layout;
 pub mod lifetime;
 pub mod memory;
+pub mod plan;
 pub mod rematerialise;
 mod rows;
 #[cfg(test)]

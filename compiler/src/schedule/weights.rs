@@ -2,8 +2,9 @@
 
 use super::memory::buffer_bytes;
 use crate::kernel::{BufferId, BufferKind, Program, Step, buffers_touched};
-use kiln_ir::Diagnostic;
 use kiln_ir::artifact::ALIGNMENT;
+use kiln_ir::graph::Parameter;
+use kiln_ir::{Diagnostic, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Offsets in the weights image.
@@ -53,4 +54,27 @@ pub fn scratch_of(program: &Program, steps: &[Step], weights: &WeightsPlan) -> B
         BufferKind::Input(_) | BufferKind::Output(_) | BufferKind::Constant(_) | BufferKind::Parameter(_) => false,
     };
     buffers_touched(steps).into_iter().filter(is_scratch).collect()
+}
+
+/// The value of a parameter or constant.
+///
+/// Errors: `parameter` when it is missing or of another type.
+pub fn value_of<'a>(program: &'a Program, parameters: &'a BTreeMap<String, Parameter>, id: BufferId) -> Result<&'a Tensor, Diagnostic> {
+    let buffer = program.buffer(id);
+    let name = match &buffer.kind {
+        BufferKind::Constant(tensor) => return Ok(tensor),
+        BufferKind::Parameter(name) => name,
+        BufferKind::Input(_) | BufferKind::Output(_) | BufferKind::Prepared | BufferKind::Temporary => {
+            panic!("weights: `{}` is no parameter", buffer.name)
+        }
+    };
+    let parameter = parameters.get(&**name).and_then(|parameter| parameter.value.as_ref());
+    let tensor = parameter.ok_or_else(|| Diagnostic::new("parameter", format!("parameter `{name}` has no value")))?;
+    let expected: Option<Vec<usize>> = buffer.shape.iter().map(|dim| dim.as_const().and_then(|n| usize::try_from(n).ok())).collect();
+    if tensor.dtype() != buffer.dtype || expected.as_deref() != Some(tensor.shape()) {
+        let shape: Vec<String> = buffer.shape.iter().map(ToString::to_string).collect();
+        let message = format!("parameter `{name}` is {}, the model needs {}[{}]", tensor.ty(), buffer.dtype, shape.join(", "));
+        return Err(Diagnostic::new("parameter", message));
+    }
+    Ok(tensor)
 }

@@ -1,9 +1,9 @@
 //! Where the time of a run goes: each kernel's time, work and traffic.
 
-use super::plan::ProgramPlan;
 use crate::artifact::describe::flops;
 use crate::kernel::{Kernel, Step};
 use crate::schedule::memory::buffer_bytes;
+use crate::schedule::plan::ProgramPlan;
 use kiln_ir::Symbol;
 use serde::Serialize;
 use std::cell::RefCell;

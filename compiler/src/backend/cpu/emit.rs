@@ -2,13 +2,14 @@
 //!
 //! Functions are declared and defined in the order of the plan, whatever thread compiled them, so equal programs give equal bytes.
 
-use super::entry::{self, EntryPlan, Exports, LaunchStep, WeightsSource};
-use super::plan::{KernelFunction, PreparePlan, ProgramPlan};
+use super::clif;
+use super::entry::{self, Exports, WeightsSource};
 use super::target::{CpuTarget, Optimise, Placement};
-use super::tile::clif;
-use super::tile::x86::{self, WideVectors};
+use super::x86::{self, WideVectors};
 use crate::artifact::names::SymbolNames;
 use crate::parallel::map_in_parallel;
+use crate::schedule::launches::{EntryPlan, LaunchStep};
+use crate::schedule::plan::{KernelFunction, PreparePlan, ProgramPlan};
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::Function;

@@ -3,8 +3,8 @@
 use super::emit::{Isas, emit_main};
 use super::entry::{Exports, WeightsSource};
 use super::loaded::{LoadedCode, OBSERVER_SYMBOL, WEIGHTS_SYMBOL};
-use super::plan::ProgramPlan;
 use super::target::{CpuTarget, Placement};
+use crate::schedule::plan::ProgramPlan;
 use cranelift_codegen::ir::{AbiParam, types};
 use cranelift_module::{Linkage, Module as _};
 use kiln_ir::artifact::{ABI_VERSION, ArenaBytesFn, ModelDescriptor, OutputShapesFn, PredictFn, Signature};

@@ -2,8 +2,8 @@
 
 use super::emit::{Isas, emit_main};
 use super::entry::{Exports, WeightsSource, export_name};
-use super::plan::ProgramPlan;
 use super::target::{CpuTarget, Placement};
+use crate::schedule::plan::ProgramPlan;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, UserFuncName, types};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};

@@ -1,8 +1,8 @@
 //! Which CPU code is made for: its architecture and the instruction sets it may use.
 
-use super::lower::VectorIsa;
-use super::tile::clif;
-use super::tile::x86::WideVectors;
+use super::clif;
+use super::x86::WideVectors;
+use crate::lower::VectorIsa;
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{Configurable, Flags};
 use kiln_ir::Diagnostic;

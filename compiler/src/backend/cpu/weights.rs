@@ -2,9 +2,10 @@
 
 use super::emit::{Isas, emit_prepare};
 use super::loaded::LoadedCode;
-use super::plan::{PreparePlan, ProgramPlan};
 use super::target::{CpuLevel, CpuTarget, Placement};
-use crate::kernel::{BufferId, BufferKind};
+use crate::kernel::BufferKind;
+use crate::schedule::plan::{PreparePlan, ProgramPlan};
+use crate::schedule::weights::value_of;
 use kiln_ir::artifact::{Call, PredictFn, Status};
 use kiln_ir::graph::Parameter;
 use kiln_ir::{Diagnostic, Tensor};
@@ -30,7 +31,7 @@ pub fn fill_weights(
     let mut image = image.ok_or_else(|| Diagnostic::new("memory", format!("no memory for {bytes} bytes of weights")))?;
     for (id, offset) in &plan.weights.offsets {
         if plan.program.buffer(*id).kind != BufferKind::Prepared {
-            let tensor = value_of(plan, parameters, *id)?;
+            let tensor = value_of(&plan.program, parameters, *id)?;
             let start = *offset as usize;
             image.as_mut_slice()[start..start + tensor.bytes().len()].copy_from_slice(tensor.bytes());
         }
@@ -39,31 +40,6 @@ pub fn fill_weights(
         run_prepare(plan, prepare, parameters, target, pool, &mut image)?;
     }
     Ok(image)
-}
-
-/// The value of a parameter or constant.
-pub(in crate::backend) fn value_of<'a>(
-    plan: &'a ProgramPlan,
-    parameters: &'a BTreeMap<String, Parameter>,
-    id: BufferId,
-) -> Result<&'a Tensor, Diagnostic> {
-    let buffer = plan.program.buffer(id);
-    let name = match &buffer.kind {
-        BufferKind::Constant(tensor) => return Ok(tensor),
-        BufferKind::Parameter(name) => name,
-        BufferKind::Input(_) | BufferKind::Output(_) | BufferKind::Prepared | BufferKind::Temporary => {
-            panic!("weights: `{}` is no parameter", buffer.name)
-        }
-    };
-    let parameter = parameters.get(&**name).and_then(|parameter| parameter.value.as_ref());
-    let tensor = parameter.ok_or_else(|| Diagnostic::new("parameter", format!("parameter `{name}` has no value")))?;
-    let expected: Option<Vec<usize>> = buffer.shape.iter().map(|dim| dim.as_const().and_then(|n| usize::try_from(n).ok())).collect();
-    if tensor.dtype() != buffer.dtype || expected.as_deref() != Some(tensor.shape()) {
-        let shape: Vec<String> = buffer.shape.iter().map(ToString::to_string).collect();
-        let message = format!("parameter `{name}` is {}, the model needs {}[{}]", tensor.ty(), buffer.dtype, shape.join(", "));
-        return Err(Diagnostic::new("parameter", message));
-    }
-    Ok(tensor)
 }
 
 fn run_prepare(
@@ -82,7 +58,7 @@ fn run_prepare(
     // SAFETY: `m_prepare` has the type of `m_predict`.
     let run = unsafe { std::mem::transmute::<*const u8, PredictFn>(code.address(function)) };
 
-    let sources: Vec<&Tensor> = prepare.sources.iter().map(|id| value_of(plan, parameters, *id)).collect::<Result<_, _>>()?;
+    let sources: Vec<&Tensor> = prepare.sources.iter().map(|id| value_of(&plan.program, parameters, *id)).collect::<Result<_, _>>()?;
     let inputs: Vec<_> = sources.iter().map(|tensor| tensor.bytes().as_ptr().cast()).collect();
     let start = image.as_mut_ptr();
     // SAFETY: offsets of the plan lie inside the image, which has the plan's size.

@@ -13,11 +13,11 @@ pub mod run;
 mod select;
 pub mod tile;
 
-use crate::backend::cpu::entry::LaunchStep;
-use crate::backend::cpu::lower::Arg;
-use crate::backend::cpu::plan::ProgramPlan;
-use crate::backend::cpu::tile::TileProgram;
-use crate::backend::cpu::tile::expand::expand;
+use crate::lower::Arg;
+use crate::schedule::launches::LaunchStep;
+use crate::schedule::plan::ProgramPlan;
+use crate::tile::TileProgram;
+use crate::tile::expand::expand;
 use function::Function;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -44,9 +44,9 @@ pub struct Compiled {
     pub module: kiln_ir::Module,
 }
 
-/// The PTX of a planned program, which was lowered for [`VectorIsa::THREAD`](crate::backend::cpu::lower::VectorIsa::THREAD).
+/// The PTX of a planned program, which was lowered for [`VectorIsa::THREAD`](crate::lower::VectorIsa::THREAD).
 ///
-/// An entry takes what [`Launch::args`](crate::backend::cpu::entry::Launch::args) says, 64 bits each, then the number of tasks; blocks have up to
+/// An entry takes what [`Launch::args`](crate::schedule::launches::Launch::args) says, 64 bits each, then the number of tasks; blocks have up to
 /// [`BLOCK_THREADS`] threads along x, and any number of blocks computes all tasks.
 pub fn module(plan: &ProgramPlan) -> Module {
     let mut arguments = BTreeMap::new();

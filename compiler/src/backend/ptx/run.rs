@@ -1,10 +1,10 @@
 //! Runs a planned program on a device, kernel after kernel: what a driver and the interpreter of the tests have in common.
 
 use super::{BLOCK_THREADS, Compiled};
-use crate::backend::cpu::entry::{EntryPlan, Launch, LaunchStep, Place};
-use crate::backend::cpu::lower::Arg;
-use crate::backend::cpu::weights::value_of;
 use crate::kernel::{Buffer, BufferId, BufferKind};
+use crate::lower::Arg;
+use crate::schedule::launches::{EntryPlan, Launch, LaunchStep, Place};
+use crate::schedule::weights::value_of;
 use kiln_ir::{Diagnostic, Dim, Symbol, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,11 +51,12 @@ impl<D: Device> Session<D> {
         let Compiled { plan, module, .. } = &*compiled;
         for (id, offset) in &plan.weights.offsets {
             if plan.program.buffer(*id).kind != BufferKind::Prepared {
-                session.device.upload(weights + offset, value_of(plan, &module.parameters, *id)?.bytes())?;
+                session.device.upload(weights + offset, value_of(&plan.program, &module.parameters, *id)?.bytes())?;
             }
         }
         if let Some(prepare) = &plan.prepare {
-            let sources = prepare.sources.iter().map(|id| value_of(plan, &module.parameters, *id)).collect::<Result<Vec<_>, _>>()?;
+            let sources =
+                prepare.sources.iter().map(|id| value_of(&plan.program, &module.parameters, *id)).collect::<Result<Vec<_>, _>>()?;
             let results: Vec<u64> = prepare.results.iter().map(|id| weights + plan.weights.offsets[id]).collect();
             session.holding(|session, held| {
                 let sources = sources.iter().map(|tensor| session.uploaded(tensor, held)).collect::<Result<Vec<u64>, _>>()?;

@@ -6,10 +6,10 @@
 use super::function::Function;
 use super::inst::{Class, Cmp, Op, Operand, Reg, Round, Space, Ty};
 use super::tile::{SCRATCH, Translation, class_of};
-use crate::backend::cpu::tile::expand::Abilities;
-use crate::backend::cpu::tile::{self, Binary, Compare, Convert, Inst, Lane, Mem, Type, Unary};
+use crate::tile::expand::Abilities;
+use crate::tile::{self, Binary, Compare, Convert, Inst, Lane, Mem, Type, Unary};
 
-/// What the emitter leaves to [`expand`](crate::backend::cpu::tile::expand::expand).
+/// What the emitter leaves to [`expand`](crate::tile::expand::expand).
 pub(super) struct Ptx;
 
 impl Abilities for Ptx {

@@ -5,8 +5,8 @@
 use super::function::Function;
 use super::inst::{Class, Cmp, Inst, Op, Operand, Reg, Space, Ty};
 use super::select;
-use crate::backend::cpu::lower::Arg;
-use crate::backend::cpu::tile::{self, Inst as TileInst, Lane, Loop, Mem, Stmt, TileProgram};
+use crate::lower::Arg;
+use crate::tile::{self, Inst as TileInst, Lane, Loop, Mem, Stmt, TileProgram};
 use std::collections::HashMap;
 
 /// Names of parameters, by number.

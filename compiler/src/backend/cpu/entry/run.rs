@@ -1,8 +1,9 @@
 //! The function that runs everything, and its parts: writing arguments, running kernels.
 
-use super::{Body, ERROR_CELL_BYTES, Emit, KERNELS_PER_FUNCTION, Launch, LaunchStep, Place, WeightsSource};
-use crate::backend::cpu::lower::Arg;
+use super::{Body, Emit, KERNELS_PER_FUNCTION, WeightsSource};
 use crate::backend::cpu::size_code::SizeCode;
+use crate::lower::Arg;
+use crate::schedule::launches::{ERROR_CELL_BYTES, Launch, LaunchStep, Place, launches};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value, types};
 use cranelift_module::{FuncId, Linkage, Module};
@@ -289,18 +290,6 @@ impl Launch {
             _ => false,
         }
     }
-}
-
-/// All kernel runs, those inside loops included.
-pub(super) fn launches(steps: &[LaunchStep]) -> Vec<&Launch> {
-    let mut found = Vec::new();
-    for step in steps {
-        match step {
-            LaunchStep::Run(launch) => found.push(launch),
-            LaunchStep::Loop { body, .. } => found.extend(launches(body)),
-        }
-    }
-    found
 }
 
 /// The steps in slices of about [`KERNELS_PER_FUNCTION`] kernels; a loop stays whole.

@@ -1,0 +1,620 @@
+//! Contractions: panels of the right operand against rows of the left one, in register tiles.
+//!
+//! ```text
+//! task (batch, panel, block of rows):   pack what cannot be read in place;   for each tile of rows:   sums ← Σ lhs · panel;   epilogue
+//! ```
+//!
+//! Columns are flattened to one index. A *panel* is `panel_columns` neighbouring columns as `[depth][column]`: a prepared buffer
+//! already holds it, anything else is packed into the worker's scratch by evaluating its expression. Rows are read where they lie
+//! when each depth index is a plain stride: those of a dot, and the pixels of an image under each tap of a convolution, of which a
+//! tile takes neighbours along the last row index. Otherwise rows are flattened and packed.
+//!
+//! Where a task packs columns of a sum of many chunks, chunks are the outer loop, so that what is packed and read stays in the cache;
+//! sums then wait in scratch.
+//!
+//! Which tile an element falls into never changes its bits: each is one chain of multiply-adds per chunk of depth.
+
+use super::context::{Base, Context};
+use super::nest::{self, Tasks};
+use super::ops::{cast, lane_of, memory_of};
+use super::rewrite::{flatten, merge_axes, ranges_of};
+use super::stage::over;
+use super::tasks::{for_each_number, for_each_task};
+use super::tile::{Epilogue, Left, Part, Tile, Waiting};
+use super::{Arg, VectorIsa};
+use crate::kernel::cost;
+use crate::kernel::{
+    Access, Axis, Body, Bound, Contract, ExprId, ExprKind, Exprs, Kernel, Program, Stage, row_major, sum_dtype, unravelled,
+};
+use crate::tile::{Builder, Reg};
+use kiln_ir::{DType, Dim, Ranges, Symbol};
+
+/// Rows that one task takes where there are more, or some more: enough to pay for packing, few enough to stay in the second-level
+/// cache. A multiple of every vector unit's tile, where rows are not known.
+const ROW_BLOCK: i64 = 60;
+/// As [`ROW_BLOCK`], where each task packs its own panel.
+pub const PACKED_ROW_BLOCK: i64 = 240;
+/// Fewer rows than this along the last index are flattened with the others.
+pub const LEAST_ROWS: i64 = 4;
+/// Panels that one task takes where it packs its rows.
+const PANEL_GROUP: i64 = 8;
+
+/// A contraction in the form that is emitted.
+pub(super) enum Form {
+    /// Without panels: for operands that are used once.
+    Nest { parallel: Vec<Axis>, works: Vec<nest::Work> },
+    /// With panels.
+    Tiles(Box<Tiles>),
+}
+
+/// A contraction by panels and rows.
+pub(super) struct Tiles {
+    batch: Vec<Axis>,
+    /// Row indices that tiles do not run along.
+    outer_rows: Vec<Axis>,
+    row: Axis,
+    column: Axis,
+    depth: Vec<Axis>,
+    chunk: i64,
+    lhs: ExprId,
+    rhs: ExprId,
+    stores: Vec<crate::kernel::Store>,
+    dtype: DType,
+    panel_columns: i64,
+    /// Rows of the largest tile.
+    height: i64,
+    rhs_in_place: Option<Plain>,
+    lhs_in_place: Option<Direct>,
+}
+
+/// A left operand that is read where it lies: its offset without depth, and what one step along each depth axis adds.
+#[derive(Clone)]
+struct Direct {
+    access: Access,
+    offset: Dim,
+    steps: Vec<(Axis, Dim)>,
+}
+
+/// A right operand in panels: its offset without depth.
+#[derive(Clone)]
+struct Plain {
+    access: Access,
+    offset: Dim,
+}
+
+/// Chooses the form and brings the kernel into it. The kernel's expressions and ranges are then those to emit with.
+pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, sizes: &Ranges) -> Form {
+    let Body::Contract(contract) = kernel.body.clone() else { panic!("lower: not a contraction") };
+    if isa.is_thread() {
+        return nest_form(kernel, contract, sizes);
+    }
+    let rows = Dim::product(contract.rows.iter().map(|a| &a.extent));
+    let dtype = sum_dtype(kernel.exprs.get(contract.lhs).dtype);
+    let panel_columns = isa.panel_columns(dtype);
+    let unflattened = kernel.clone();
+    let column = flattened(kernel, |c| &mut c.columns, "#column", sizes);
+    let rhs_in_place = panels_in_place(kernel, program, body_mut(&mut kernel.clone()), &column, panel_columns, sizes);
+    if rows.is(1) && rhs_in_place.is_none() {
+        *kernel = unflattened;
+        return nest_form(kernel, contract, sizes);
+    }
+    let (outer_rows, row, lhs_in_place) = match direct_rows(kernel, sizes) {
+        Some((outer, row, direct)) => (outer, row, Some(direct)),
+        None => {
+            let row = flattened(kernel, |c| &mut c.rows, "#row", sizes);
+            let direct = plain_rows(kernel, &body_mut(&mut kernel.clone()).clone(), sizes);
+            (vec![], row, direct)
+        }
+    };
+    if rhs_in_place.is_none() && column.extent.as_const().is_none_or(|n| n % panel_columns != 0) {
+        guard_columns(kernel, &column);
+    }
+    let contract = body_mut(kernel).clone();
+    let height = row.extent.as_const().map_or(isa.tile_rows(), |rows| isa.tile_rows_of(rows));
+    Form::Tiles(Box::new(Tiles {
+        batch: contract.batch,
+        outer_rows,
+        row,
+        column,
+        depth: contract.depth,
+        chunk: contract.chunk,
+        lhs: contract.lhs,
+        rhs: contract.rhs,
+        stores: contract.stores,
+        dtype,
+        panel_columns,
+        height,
+        rhs_in_place,
+        lhs_in_place,
+    }))
+}
+
+fn body_mut(kernel: &mut Kernel) -> &mut Contract {
+    match &mut kernel.body {
+        Body::Contract(contract) => contract,
+        Body::Nest(_) => panic!("lower: not a contraction"),
+    }
+}
+
+/// Each output element on its own, along whatever axis suits memory.
+fn nest_form(kernel: &mut Kernel, contract: Contract, sizes: &Ranges) -> Form {
+    let points = Dim::product(contract.depth.iter().map(|a| &a.extent));
+    if contract.depth.len() > 1 && points.as_const().is_none_or(|n| n > contract.chunk) {
+        flattened(kernel, |c| &mut c.depth, "#depth", sizes);
+    }
+    let contract = body_mut(kernel).clone();
+    // As one list, rows of a batch may merge with columns.
+    let parallel = [contract.batch.clone(), contract.rows.clone(), contract.columns.clone()].concat();
+    let merged = Contract { batch: parallel, rows: vec![], columns: vec![], ..contract };
+    kernel.body = Body::Contract(merged);
+    *kernel = merge_axes(kernel.clone(), sizes);
+    let Contract { batch: parallel, depth: axes, chunk, lhs, rhs, stores, .. } = body_mut(kernel).clone();
+    let works = vec![nest::Work::Dot { axes, chunk, lhs, rhs }, nest::Work::Stage(Stage::Sweep { axes: vec![], stores })];
+    Form::Nest { parallel, works }
+}
+
+/// Joins a list of the contraction's axes into one.
+fn flattened(kernel: &mut Kernel, list: impl Fn(&mut Contract) -> &mut Vec<Axis>, name: &str, sizes: &Ranges) -> Axis {
+    let axes = list(body_mut(kernel)).clone();
+    let index = Symbol::new(name);
+    let joined = flatten(kernel, &axes, &index, sizes);
+    *list(body_mut(kernel)) = vec![joined.clone()];
+    joined
+}
+
+/// A load without bounds whose offset no expression takes part in.
+fn plain_load(exprs: &Exprs, id: ExprId) -> Option<Access> {
+    let ExprKind::Load(access) = &exprs.get(id).kind else { return None };
+    let gathers = access.offset.symbols().iter().any(|s| ExprId::of_symbol(s).is_some());
+    (access.bounds.is_empty() && !gathers).then(|| access.clone())
+}
+
+/// The offset as a linear function of the position in depth.
+fn linear_in_depth(offset: &Dim, depth: &[Axis], ranges: &Ranges) -> Option<(Dim, Dim)> {
+    let position = Symbol::new("#depth");
+    let mut ranges = ranges.clone();
+    ranges.set_index(position.clone(), Dim::product(depth.iter().map(|a| &a.extent)));
+    let parts = unravelled(&Dim::from(position.clone()), depth);
+    let flat = offset.substitute(&|s| parts.get(s).cloned()).simplify(&ranges);
+    flat.linear_in(&position)
+}
+
+/// The left operand, if each row's elements are a constant stride apart.
+fn plain_rows(kernel: &Kernel, contract: &Contract, sizes: &Ranges) -> Option<Direct> {
+    let access = plain_load(&kernel.exprs, contract.lhs)?;
+    let (step, offset) = linear_in_depth(&access.offset, &contract.depth, &ranges_of(kernel, sizes))?;
+    let points = Axis { index: Symbol::new("#depth"), extent: Dim::product(contract.depth.iter().map(|a| &a.extent)) };
+    Some(Direct { access, offset, steps: vec![(points, step)] })
+}
+
+/// The row indices that tiles do not run along, the one they do, and the left operand, if it need not be packed: each index of
+/// rows and depth moves by a stride of its own.
+fn direct_rows(kernel: &mut Kernel, sizes: &Ranges) -> Option<(Vec<Axis>, Axis, Direct)> {
+    let contract = body_mut(kernel).clone();
+    let (row, outer) = contract.rows.split_last()?;
+    // Tiles of a few rows would load each panel for little.
+    if !outer.is_empty() && row.extent.as_const().is_some_and(|n| n < LEAST_ROWS) {
+        return None;
+    }
+    let direct = match plain_rows(kernel, &contract, sizes) {
+        Some(direct) => direct,
+        None => {
+            let access = plain_load(&kernel.exprs, contract.lhs)?;
+            let taps = Dim::product(contract.depth[1..].iter().map(|a| &a.extent)).as_const()?;
+            if contract.chunk % taps.max(1) != 0 || taps == 0 {
+                return None;
+            }
+            let (mut steps, mut offset) = (vec![], access.offset.clone());
+            for axis in &contract.depth {
+                let (step, rest) = offset.linear_in(&axis.index)?;
+                steps.push((axis.clone(), step));
+                offset = rest;
+            }
+            let depends = |d: &Dim| contract.depth.iter().any(|a| d.mentions(&a.index));
+            if steps.iter().any(|(_, step)| depends(step)) {
+                return None;
+            }
+            Direct { access, offset, steps }
+        }
+    };
+    // Rows of one tile lie a stride apart, so that one address serves them all.
+    direct.offset.linear_in(&row.index)?;
+    Some((outer.to_vec(), row.clone(), direct))
+}
+
+/// The right operand, if it lies in a buffer of panels, the last of them padded.
+fn panels_in_place(
+    kernel: &Kernel,
+    program: &Program,
+    contract: &Contract,
+    column: &Axis,
+    panel_columns: i64,
+    sizes: &Ranges,
+) -> Option<Plain> {
+    let access = plain_load(&kernel.exprs, contract.rhs)?;
+    if !program.buffer(access.buffer).shape.last()?.is(panel_columns) {
+        return None;
+    }
+    let (panel, lane) = (Symbol::new("#panel"), Symbol::new("#lane"));
+    let mut ranges = ranges_of(kernel, sizes);
+    ranges.set_index(panel.clone(), column.extent.ceil_div(&Dim::from(panel_columns)));
+    ranges.set_index(lane.clone(), Dim::from(panel_columns));
+    let split = Dim::from(panel) * Dim::from(panel_columns) + Dim::from(lane.clone());
+    let offset = access.offset.substitute(&|s| (*s == column.index).then(|| split.clone())).simplify(&ranges);
+    let (step, rest) = linear_in_depth(&offset, &contract.depth, &ranges)?;
+    let (along, offset) = rest.linear_in(&lane)?;
+    // Whole panels, so that the columns beyond the last one are padding and not the end of memory.
+    let aligned = offset.terms().iter().all(|t| t.coefficient % panel_columns == 0);
+    (along.is(1) && step.is(panel_columns) && aligned).then_some(Plain { access, offset })
+}
+
+/// Bounds every load of the right operand that varies by column to existing columns: panels may reach beyond the last one.
+fn guard_columns(kernel: &mut Kernel, column: &Axis) {
+    let contract = body_mut(kernel).clone();
+    let mut copies: Vec<ExprId> = Vec::new();
+    let bound = Bound { index: Dim::from(column.index.clone()), extent: column.extent.clone() };
+    for i in 0..=contract.rhs.0 {
+        let expr = kernel.exprs.get(ExprId(i)).clone();
+        let dim = |d: &Dim| d.substitute(&|s| ExprId::of_symbol(s).map(|id| Dim::from(copies[id.0 as usize].symbol())));
+        let mut kind = expr.kind.map(&mut |e| copies[e.0 as usize], &mut |d| dim(d));
+        if let ExprKind::Load(access) = &mut kind
+            && kernel.exprs.symbols(ExprId(i)).contains(&column.index)
+        {
+            access.bounds.push(bound.clone());
+            if access.otherwise.is_none() {
+                access.otherwise = Some(kernel.exprs.constant(expr.dtype, 0.0));
+            }
+        }
+        let copy = kernel.exprs.add(expr.dtype, kind);
+        copies.push(copy);
+    }
+    body_mut(kernel).rhs = copies[contract.rhs.0 as usize];
+}
+
+/// The scratch of one worker, as it is laid out.
+struct Scratch {
+    /// Element offset of the packed rows, or of the sums that wait for the next chunk.
+    rows_at: Dim,
+    bytes: Dim,
+}
+
+/// Where one worker's part of the scratch begins, and what the rows of a task are.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    memory: Option<Reg>,
+    /// Row indices that tiles do not run along and that the task does not fix.
+    outer_rows: &'a [Axis],
+    first_row: &'a Dim,
+    end_row: &'a Dim,
+}
+
+impl Tiles {
+    fn panels(&self) -> Dim {
+        self.column.extent.ceil_div(&Dim::from(self.panel_columns))
+    }
+
+    fn points(&self) -> Dim {
+        Dim::product(self.depth.iter().map(|a| &a.extent))
+    }
+
+    /// Rows of one task, when they are split.
+    fn row_block(&self) -> Option<i64> {
+        let known = self.row.extent.as_const();
+        if self.rhs_in_place.is_some() {
+            return known.is_none_or(|n| n > ROW_BLOCK).then_some(self.tiles_of(ROW_BLOCK));
+        }
+        // Each task packs its panel again: many rows pay for it, but a few tasks are needed to share.
+        let others = Dim::product(self.batch.iter().map(|a| &a.extent)) * self.panels();
+        if !self.outer_rows.is_empty() {
+            return None;
+        }
+        let Some(rows) = known else { return Some(self.tiles_of(PACKED_ROW_BLOCK)) };
+        if rows >= 2 * ROW_BLOCK && others.as_const().is_some_and(|others| others < 8) {
+            return Some(self.tiles_of(ROW_BLOCK));
+        }
+        // Blocks alike: a small one at the end would pack as much as the others.
+        let blocks = (rows + PACKED_ROW_BLOCK / 2) / PACKED_ROW_BLOCK;
+        (blocks > 1).then(|| self.tiles_of((rows + blocks - 1) / blocks))
+    }
+
+    /// So many rows or a few more: whole tiles.
+    fn tiles_of(&self, rows: i64) -> i64 {
+        (rows + self.height - 1) / self.height * self.height
+    }
+
+    /// Whether chunks of depth are the outer loop of a task.
+    fn is_chunked(&self) -> bool {
+        self.rhs_in_place.is_none() && self.lhs_in_place.is_some() && self.points().as_const().is_none_or(|n| n > self.chunk)
+    }
+
+    /// Rows of one task.
+    fn task_rows(&self) -> Dim {
+        self.row_block().map_or(self.row.extent.clone(), |block| self.row.extent.minimum(&Dim::from(block)))
+    }
+
+    fn scratch(&self) -> Scratch {
+        let columns = Dim::from(self.panel_columns);
+        let (panel, rows) = if self.is_chunked() {
+            let outer = Dim::product(self.outer_rows.iter().map(|a| &a.extent));
+            (Dim::from(self.chunk) * &columns, self.task_rows() * outer * &columns)
+        } else {
+            let panel = if self.rhs_in_place.is_some() { Dim::ZERO } else { self.points() * columns };
+            (panel, if self.lhs_in_place.is_some() { Dim::ZERO } else { self.points() * self.task_rows() })
+        };
+        let bytes = (&panel + rows) * Dim::from(self.dtype.size_bytes());
+        Scratch { rows_at: panel, bytes }
+    }
+
+    /// Bytes of scratch that one worker needs.
+    pub(super) fn scratch_bytes(&self) -> Dim {
+        self.scratch().bytes
+    }
+
+    /// Emits the kernel.
+    pub(super) fn lower(&self, cx: &mut Context, b: &mut Builder) -> Tasks {
+        let [_, worker, _, _] = b.params();
+        let scratch = self.scratch();
+        let memory = (!scratch.bytes.is(0)).then(|| {
+            let all = cx.argument(b, Arg::WorkerScratch);
+            let bytes = cx.index(b, &(scratch.bytes.ceil_div(&Dim::from(64)) * Dim::from(64)));
+            let skipped = b.mul(worker, bytes);
+            b.add(all, skipped)
+        });
+        let (panel, block, group) = (Symbol::new("#panel"), Symbol::new("#rows"), Symbol::new("#panels"));
+        cx.ranges.set_index(panel.clone(), self.panels());
+        cx.ranges.set_index(self.column.index.clone(), self.panels() * Dim::from(self.panel_columns));
+        let rows = self.row_block();
+        let grouped = self.lhs_in_place.is_none();
+        let mut digits = self.batch.clone();
+        if grouped {
+            digits.push(Axis { index: group.clone(), extent: self.panels().ceil_div(&Dim::from(PANEL_GROUP)) });
+        } else {
+            digits.push(Axis { index: panel.clone(), extent: self.panels() });
+        }
+        // A task that packs its panel uses it for all rows.
+        let (split_rows, inner_rows) =
+            if self.rhs_in_place.is_some() { (&self.outer_rows[..], &[][..]) } else { (&[][..], &self.outer_rows[..]) };
+        digits.extend_from_slice(split_rows);
+        if let Some(block_rows) = rows {
+            digits.push(Axis { index: block.clone(), extent: self.row.extent.ceil_div(&Dim::from(block_rows)) });
+        }
+        let (first_row, end_row) = match rows {
+            None => (Dim::ZERO, self.row.extent.clone()),
+            Some(n) => {
+                let first = Dim::from(block) * Dim::from(n);
+                (first.clone(), (first + Dim::from(n)).minimum(&self.row.extent))
+            }
+        };
+        for_each_task(cx, b, &digits, |cx, b| {
+            let left = match &self.lhs_in_place {
+                Some(direct) => Left {
+                    base: Base::Buffer(direct.access.buffer),
+                    offset: direct.offset.clone(),
+                    steps: direct.steps.clone(),
+                    dtype: cx.program.buffer(direct.access.buffer).dtype,
+                },
+                None => self.pack_rows(cx, b, memory, &scratch, &first_row, &end_row),
+            };
+            let work = Work { memory, outer_rows: inner_rows, first_row: &first_row, end_row: &end_row };
+            if !grouped {
+                return self.panel(cx, b, &left, work);
+            }
+            let start = cx.index(b, &(Dim::from(group.clone()) * Dim::from(PANEL_GROUP)));
+            let end = cx.index(b, &(Dim::from(group.clone()) * Dim::from(PANEL_GROUP) + Dim::from(PANEL_GROUP)).minimum(&self.panels()));
+            cx.counted(b, &panel, start, end, 1, &[], |cx, b, _| {
+                self.panel(cx, b, &left, work);
+                vec![]
+            });
+        });
+        let task_rows = self.task_rows() * Dim::product(inner_rows.iter().map(|a| &a.extent));
+        let task_panels = if grouped { self.panels().minimum(&Dim::from(PANEL_GROUP)) } else { Dim::ONE };
+        Tasks {
+            count: Dim::product(digits.iter().map(|a| &a.extent)),
+            work: task_rows * task_panels * self.points().maximum(&Dim::ONE) * Dim::from(self.panel_columns),
+        }
+    }
+
+    /// Copies the task's rows to scratch as `[row][depth]`.
+    fn pack_rows(&self, cx: &mut Context, b: &mut Builder, memory: Option<Reg>, scratch: &Scratch, first: &Dim, end: &Dim) -> Left {
+        let Some(memory) = memory else {
+            // No depth or no rows: nothing is ever read.
+            return Left { base: Base::Own(b.scratch(64, 64), cx.top()), offset: Dim::ZERO, steps: self.packed_steps(), dtype: self.dtype };
+        };
+        let base = Base::Own(memory, 0);
+        let offset = (Dim::from(self.row.index.clone()) - first) * self.points() + &scratch.rows_at;
+        let (start, stop) = (cx.index(b, first), cx.index(b, end));
+        let Some((axis, outer)) = self.depth.split_last() else {
+            cx.counted(b, &self.row.index, start, stop, 1, &[], |cx, b, _| {
+                self.pack_one(cx, b, base, &offset);
+                vec![]
+            });
+            return Left { base, offset, steps: self.packed_steps(), dtype: self.dtype };
+        };
+        let lanes = cx.isa.lanes(4);
+        let to = &offset + row_major(&self.depth);
+        cx.counted(b, &self.row.index, start, stop, 1, &[], |cx, b, _| {
+            over(cx, b, outer, &[], &mut |cx, b, _| {
+                super::stage::along_axis(cx, b, axis, (&Dim::ZERO, &axis.extent), lanes, &mut |cx, b| self.pack_one(cx, b, base, &to));
+                vec![]
+            })
+        });
+        Left { base, offset, steps: self.packed_steps(), dtype: self.dtype }
+    }
+
+    /// Packed rows are contiguous along all of depth.
+    fn packed_steps(&self) -> Vec<(Axis, Dim)> {
+        vec![(Axis { index: Symbol::new("#depth"), extent: self.points() }, Dim::ONE)]
+    }
+
+    fn pack_one(&self, cx: &mut Context, b: &mut Builder, base: Base, to: &Dim) {
+        let value = self.operand(cx, b, self.lhs);
+        match cx.lanes.clone() {
+            Some((_, lanes)) => {
+                let value = cx.widened(b, super::context::Value { reg: value, level: cx.top() }, lanes);
+                cx.store_vector(b, base, self.dtype, to, &Dim::ONE, value);
+            }
+            None => {
+                let to = cx.resolve(to);
+                let at = cx.address(b, base, &to, self.dtype.size_bytes() as u32);
+                b.store(memory_of(self.dtype), value, at.reg, at.offset);
+            }
+        }
+    }
+
+    /// An operand's value in the type of the sums.
+    fn operand(&self, cx: &mut Context, b: &mut Builder, id: ExprId) -> Reg {
+        let dtype = cx.exprs.get(id).dtype;
+        let value = cx.eval(b, id).reg;
+        if lane_of(dtype) == lane_of(self.dtype) { value } else { cast(b, dtype, self.dtype, value) }
+    }
+
+    /// One panel against the task's rows.
+    fn panel(&self, cx: &mut Context, b: &mut Builder, left: &Left, work: Work) {
+        let right = match (&self.rhs_in_place, work.memory) {
+            (Some(plain), _) => {
+                let offset = cx.resolve(&plain.offset);
+                cx.address(b, Base::Buffer(plain.access.buffer), &offset, self.dtype.size_bytes() as u32)
+            }
+            (None, Some(memory)) => {
+                if !self.is_chunked() {
+                    self.pack_panel(cx, b, memory);
+                }
+                cx.address(b, Base::Own(memory, 0), &Dim::ZERO, 1)
+            }
+            (None, None) => super::offsets::Address { reg: b.scratch(64, 64), offset: 0 },
+        };
+        let sum_lanes = cx.isa.sum_lanes(self.dtype);
+        let epilogue = Epilogue {
+            stores: &self.stores,
+            row: &self.row,
+            column: &self.column,
+            first_column: Dim::symbol("#panel") * Dim::from(self.panel_columns),
+            lanes: sum_lanes,
+            is_cheap: cost(&cx.exprs, &self.stores.iter().map(|s| s.value).collect::<Vec<_>>()) <= 12,
+        };
+        let tile = Tile {
+            dtype: self.dtype,
+            panel_columns: self.panel_columns,
+            columns: self.panel_columns,
+            lanes: sum_lanes,
+            points: self.points(),
+            height: self.height,
+            chunk: self.chunk,
+            left,
+            right,
+            epilogue,
+        };
+        let rows = |cx: &mut Context, b: &mut Builder, tile: &Tile| match work.memory {
+            Some(memory) if self.is_chunked() => self.chunks(cx, b, tile, memory, work),
+            _ => {
+                over(cx, b, work.outer_rows, &[], &mut |cx, b, _| {
+                    tile.rows(cx, b, work.first_row, work.end_row);
+                    vec![]
+                });
+            }
+        };
+        // The last panel may need fewer registers of columns.
+        let rest = self.column.extent.as_const().map_or(0, |n| n % self.panel_columns);
+        let narrow = (rest + i64::from(sum_lanes) - 1) / i64::from(sum_lanes) * i64::from(sum_lanes);
+        if rest == 0 || narrow == self.panel_columns {
+            return rows(cx, b, &tile);
+        }
+        let narrow = Tile { columns: narrow, ..tile.clone() };
+        if self.panels().is(1) {
+            return rows(cx, b, &narrow);
+        }
+        let panel = cx.index(b, &Dim::symbol("#panel"));
+        let last = cx.index(b, &(self.panels() - Dim::ONE));
+        let is_whole = b.lt(panel, last);
+        cx.branch(
+            b,
+            is_whole,
+            false,
+            |cx, b| {
+                rows(cx, b, &tile);
+                vec![]
+            },
+            |cx, b| {
+                rows(cx, b, &narrow);
+                vec![]
+            },
+        );
+    }
+
+    /// The tiles of all rows for one chunk of depth after the other, then their epilogues.
+    fn chunks(&self, cx: &mut Context, b: &mut Builder, tile: &Tile, memory: Reg, work: Work) {
+        let place = row_major(work.outer_rows) * self.task_rows() - work.first_row + Dim::from(self.row.index.clone());
+        let waiting = Waiting { base: Base::Own(memory, 0), offset: &self.scratch().rows_at + place * Dim::from(tile.columns) };
+        let each = |cx: &mut Context, b: &mut Builder, part: &Part| {
+            over(cx, b, work.outer_rows, &[], &mut |cx, b, _| {
+                tile.parts_of_rows(cx, b, work.first_row, work.end_row, part, &waiting);
+                vec![]
+            });
+        };
+        // In units of the first axis by which the left operand moves: single points, or images and channels of a convolution.
+        let length = &tile.left.steps[0].0.extent;
+        let taps = tile.taps();
+        let step = self.chunk / taps;
+        // The first chunk may be empty: it begins the sums.
+        let (begin, end) = (cx.index(b, &Dim::ZERO), cx.index(b, &length.maximum(&Dim::ONE)));
+        let chunk = Symbol::new("#chunk");
+        cx.ranges.set_index(chunk.clone(), length.maximum(&Dim::ONE));
+        each(cx, b, &Part::Begin);
+        cx.counted(b, &chunk, begin, end, step, &[], |cx, b, _| {
+            let from = cx.index(b, &Dim::from(chunk.clone()));
+            let to = cx.index(b, &(Dim::from(chunk.clone()) + Dim::from(step)).minimum(length));
+            let skipped = Dim::from(chunk.clone()) * Dim::from(taps * self.panel_columns);
+            self.pack_chunk(cx, b, memory, (from, to), taps, &skipped);
+            // As if the panel began at the first point of depth.
+            let skipped = cx.index(b, &(skipped * Dim::from(self.dtype.size_bytes())));
+            let right = super::offsets::Address { reg: b.sub(tile.right.reg, skipped), ..tile.right };
+            each(cx, b, &Part::Chunk { right, from, to });
+            vec![]
+        });
+        each(cx, b, &Part::End);
+    }
+
+    /// Evaluates the panel's columns into scratch as `[depth][column]`.
+    fn pack_panel(&self, cx: &mut Context, b: &mut Builder, memory: Reg) {
+        let to = row_major(&self.depth) * Dim::from(self.panel_columns);
+        over(cx, b, &self.depth, &[], &mut |cx, b, _| {
+            self.pack_columns(cx, b, memory, &to);
+            vec![]
+        });
+    }
+
+    /// The same for one chunk of depth, in units of `taps` points; `skipped` is what lies before it.
+    fn pack_chunk(&self, cx: &mut Context, b: &mut Builder, memory: Reg, (from, to): (Reg, Reg), taps: i64, skipped: &Dim) {
+        let points = Dim::product(self.depth.iter().map(|a| &a.extent));
+        let place = row_major(&self.depth) * Dim::from(self.panel_columns) - skipped;
+        cx.when_nonempty(b, &points, &[], |cx, b| {
+            let [from, to] = [from, to].map(|at| super::offsets::times(b, at, taps));
+            for_each_number(cx, b, &self.depth, from, to, |cx, b| self.pack_columns(cx, b, memory, &place));
+            vec![]
+        });
+    }
+
+    /// One point of depth of the panel's columns.
+    fn pack_columns(&self, cx: &mut Context, b: &mut Builder, memory: Reg, place: &Dim) {
+        let lanes = cx.isa.lanes(4);
+        let first = Dim::symbol("#panel") * Dim::from(self.panel_columns);
+        for start in (0..self.panel_columns).step_by(lanes as usize) {
+            let column = &first + Dim::from(start);
+            cx.vectored(&self.column.index, column, lanes, |cx| {
+                let value = self.operand(cx, b, self.rhs);
+                let value = cx.widened(b, super::context::Value { reg: value, level: cx.top() }, lanes);
+                let to = cx.resolve(&(place + Dim::from(start)));
+                let at = cx.address(b, Base::Own(memory, 0), &to, self.dtype.size_bytes() as u32);
+                b.store(memory_of(self.dtype), value, at.reg, at.offset);
+            });
+        }
+    }
+}
+
+/// Emits a contraction in either form.
+pub(super) fn lower_contract(form: &Form, cx: &mut Context, b: &mut Builder) -> Tasks {
+    match form {
+        Form::Nest { parallel, works } => nest::lower_nest(cx, b, parallel, works, false),
+        Form::Tiles(tiles) => tiles.lower(cx, b),
+    }
+}

@@ -1,0 +1,139 @@
+//! Structured kernels to tile programs.
+//!
+//! [`lower`] writes one function per kernel. What it computes is fixed by the kernel; how, by memory access: the vectorised index,
+//! tiles and panels are chosen here and never change a bit of the results.
+//!
+//! Read in this order: [`context`] (scopes and hoisting), [`offsets`] (index arithmetic), [`expr`] and [`access`] (values and
+//! memory), [`nest`] with [`plan`], [`stage`], [`reduce`], [`fold`], [`columns`], [`transposed`] (nests), [`contract`] with [`tile`] (contractions).
+
+mod access;
+mod ahead;
+mod columns;
+mod context;
+mod contract;
+mod dot;
+mod expr;
+mod fold;
+mod isa;
+mod nest;
+mod offsets;
+mod ops;
+mod plan;
+mod reduce;
+mod remainder;
+mod rewrite;
+mod stage;
+mod tasks;
+#[cfg(test)]
+mod tests;
+mod tile;
+mod transposed;
+
+pub use contract::{LEAST_ROWS, PACKED_ROW_BLOCK};
+pub use isa::VectorIsa;
+
+use crate::kernel::{Body, BufferId, Kernel, Program, Stage, Step};
+use crate::tile::{Builder, TileProgram};
+use context::Context;
+use kiln_ir::{Dim, Symbol};
+use nest::Work;
+use std::collections::BTreeSet;
+
+/// A kernel as a function `fn(args: *const i64, worker, begin, end)` that computes tasks `begin..end`.
+///
+/// `args[i]` is the value of `self.args[i]`. How the tasks are split among calls does not change results. Equal programs with
+/// different `args` are one function: names of indices, buffers and kernels are not part of the program.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LoweredKernel {
+    /// The function, named `kernel`.
+    pub program: TileProgram,
+    /// What the function is passed, in order.
+    pub args: Vec<Arg>,
+    /// How many tasks there are.
+    pub tasks: Dim,
+    /// Rough scalar operations of one task: how many tasks are worth a thread's while.
+    pub work_per_task: Dim,
+    /// Scratch of each worker, in bytes; 0 when the function takes no [`Arg::WorkerScratch`].
+    pub worker_scratch_bytes: Dim,
+    /// Whether Cranelift's mid-end pays: not for unrolled tiles, which it spreads over too many registers.
+    pub optimise: bool,
+}
+
+/// One argument of a kernel's function, as an i64.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Arg {
+    /// Address of a buffer's first element.
+    Buffer(BufferId),
+    /// Value of a size symbol or of the index of an enclosing [`Step::Loop`].
+    Symbol(Symbol),
+    /// Address of the i64 that a failed [`CheckedIndex`](crate::kernel::ExprKind::CheckedIndex) sets to its node + 1.
+    ErrorCell,
+    /// Address of all workers' scratch, 64-byte aligned; each worker's part is `worker_scratch_bytes` rounded up to 64.
+    WorkerScratch,
+}
+
+/// Lowers one kernel of `program`.
+pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKernel {
+    let canonical = rewrite::canonical(kernel, &program.symbol_order);
+    let mut sizes = program.symbols.clone();
+    let loops = enclosing_loops(program);
+    for (name, original) in &canonical.loop_indices {
+        if let Some((_, extent)) = loops.iter().find(|(index, _)| index == original) {
+            sizes.set_index(name.clone(), extent.clone());
+        }
+    }
+    let mut kernel = rewrite::merge_axes(canonical.kernel, &sizes);
+    let stored = stored(&kernel);
+    let form = matches!(kernel.body, Body::Contract(_)).then(|| contract::form(&mut kernel, program, isa, &sizes));
+    let ranges = rewrite::ranges_of(&kernel, &sizes);
+    let mut b = Builder::new("kernel", 4);
+    let mut cx = Context::new(program, isa, kernel.exprs.clone(), ranges, canonical.loop_indices, &stored, &b);
+    let (tasks, optimise, worker_scratch_bytes) = match (&form, &kernel.body) {
+        (Some(form), _) => {
+            let tasks = contract::lower_contract(form, &mut cx, &mut b);
+            match form {
+                contract::Form::Nest { .. } => (tasks, true, Dim::ZERO),
+                contract::Form::Tiles(tiles) => (tasks, false, tiles.scratch_bytes()),
+            }
+        }
+        (None, Body::Nest(nest)) => {
+            let works: Vec<Work> = nest.stages.iter().cloned().map(Work::Stage).collect();
+            (nest::lower_nest(&mut cx, &mut b, &nest.parallel, &works, nest.serial), true, Dim::ZERO)
+        }
+        (None, Body::Contract(_)) => panic!("lower: a contraction without a form"),
+    };
+    let args = cx.args;
+    LoweredKernel { program: b.finish(), args, tasks: tasks.count, work_per_task: tasks.work, worker_scratch_bytes, optimise }
+}
+
+/// Every loop index of the program with its extent.
+fn enclosing_loops(program: &Program) -> Vec<(Symbol, Dim)> {
+    fn visit(steps: &[Step], found: &mut Vec<(Symbol, Dim)>) {
+        for step in steps {
+            if let Step::Loop { index, extent, body } = step {
+                found.push((index.clone(), extent.clone()));
+                visit(body, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    visit(&program.prepare, &mut found);
+    visit(&program.steps, &mut found);
+    found
+}
+
+/// The buffers that a kernel writes.
+fn stored(kernel: &Kernel) -> BTreeSet<BufferId> {
+    match &kernel.body {
+        Body::Nest(nest) => nest
+            .stages
+            .iter()
+            .flat_map(|stage| match stage {
+                Stage::Reduce { .. } => vec![],
+                Stage::Sweep { stores, .. } => stores.iter().map(|s| s.buffer).collect(),
+                Stage::Running { store, .. } => vec![store.buffer],
+            })
+            .collect(),
+        Body::Contract(c) => c.stores.iter().map(|s| s.buffer).collect(),
+    }
+}

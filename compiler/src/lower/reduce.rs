@@ -1,0 +1,444 @@
+//! Reductions in the canonical order: 16 virtual lanes, lane l taking row-major positions l, l + 16, l + 32, … ascending, merged
+//! by a fixed tree. Whether a machine vector holds neighbouring positions or neighbouring points, the bits are the same.
+
+use super::context::{Context, Value};
+use super::fold::{Fold, ORDER_LANES};
+use super::nest::flat;
+use super::stage::{has_rest, over, whole_vectors};
+use crate::kernel::{Axis, Combine, ExprId, Keep, Reduction, row_major};
+use crate::tile::{Builder, Reg, Type};
+use kiln_ir::{Dim, Symbol};
+
+/// Reductions over at most so many points are written out.
+const UNROLLED_POINTS: i64 = 16;
+
+fn folds(cx: &Context, reductions: &[Reduction]) -> Vec<Fold> {
+    reductions.iter().map(|r| Fold::new(r, cx.exprs.get(r.value).dtype)).collect()
+}
+
+/// The state after the value at this point.
+pub(super) fn stepped(cx: &mut Context, b: &mut Builder, fold: Fold, value: ExprId, state: &[Reg], position: &Dim, lanes: u32) -> Vec<Reg> {
+    let value = cx.eval(b, value);
+    let value = cx.widened(b, value, lanes);
+    let position = (fold.keep != Keep::Value).then(|| {
+        let reg = cx.index_vector(b, position);
+        if reg.ty.lanes == lanes { reg } else { b.splat(reg, lanes) }
+    });
+    fold.step(b, state, value, position)
+}
+
+fn push_results(cx: &mut Context, b: &mut Builder, folds: &[Fold], states: &[Vec<Reg>]) {
+    for (fold, state) in folds.iter().zip(states) {
+        let reg = fold.finish(b, state);
+        let level = cx.top();
+        cx.accumulators.push(Value { reg, level });
+    }
+}
+
+/// Splits registers in a row into the folds' states.
+fn states(folds: &[Fold], regs: &[Reg]) -> Vec<Vec<Reg>> {
+    let mut rest = regs;
+    folds
+        .iter()
+        .map(|fold| {
+            let (state, others) = rest.split_at(fold.parts());
+            rest = others;
+            state.to_vec()
+        })
+        .collect()
+}
+
+/// One point after the other (with neighbouring parallel points in the machine's lanes, if it has any).
+pub(super) fn point_by_point(cx: &mut Context, b: &mut Builder, axes: &[Axis], reductions: &[Reduction]) {
+    let lanes = cx.lanes.as_ref().map_or(1, |l| l.1);
+    let folds = folds(cx, reductions);
+    let extents: Option<Vec<i64>> = axes.iter().map(|a| a.extent.as_const()).collect();
+    let states = match extents {
+        Some(extents) if extents.iter().product::<i64>() <= UNROLLED_POINTS => unrolled(cx, b, axes, &extents, reductions, &folds, lanes),
+        _ => match (axes, reductions, &folds[..]) {
+            ([axis], [reduction], [fold]) if fold.is_ordered() => vec![in_registers(cx, b, axis, reduction, *fold, lanes)],
+            _ => looped(cx, b, axes, reductions, &folds, lanes),
+        },
+    };
+    push_results(cx, b, &folds, &states);
+}
+
+fn unrolled(
+    cx: &mut Context,
+    b: &mut Builder,
+    axes: &[Axis],
+    extents: &[i64],
+    reductions: &[Reduction],
+    folds: &[Fold],
+    lanes: u32,
+) -> Vec<Vec<Reg>> {
+    let shape: Vec<usize> = extents.iter().map(|n| *n as usize).collect();
+    // The state of each virtual lane, where one exists: at most 16 points, so each has its own.
+    let mut taken: Vec<Vec<Option<Vec<Reg>>>> = folds.iter().map(|_| vec![None; ORDER_LANES as usize]).collect();
+    for (position, point) in kiln_ir::tensor::indices(&shape).enumerate() {
+        let point: Vec<(Symbol, Dim)> = axes.iter().zip(&point).map(|(a, i)| (a.index.clone(), Dim::from(*i))).collect();
+        at_point(cx, &point, &mut |cx| {
+            for (which, (reduction, fold)) in reductions.iter().zip(folds).enumerate() {
+                let value = cx.eval(b, reduction.value);
+                let value = cx.widened(b, value, lanes);
+                if fold.keep == Keep::Value {
+                    taken[which][position] = Some(vec![value]);
+                    continue;
+                }
+                // Extremes do not depend on the order, so positions can be met as they ascend.
+                let number = b.int(fold.few_positions(lanes), position as i64);
+                let state = match taken[which][0].take() {
+                    Some(state) => fold.step_behind(b, &state, value, number),
+                    None => vec![value, number],
+                };
+                taken[which][0] = Some(state);
+            }
+        });
+    }
+    let mut results = Vec::new();
+    for (fold, mut slots) in folds.iter().zip(taken) {
+        let mut width = slots.len();
+        while width > 1 {
+            width /= 2;
+            for low in 0..width {
+                let high = slots[low + width].take();
+                slots[low] = match (slots[low].take(), high) {
+                    (Some(x), Some(y)) => Some(fold.merge(b, &x, &y)),
+                    (x, None) => x,
+                    (None, y) => y,
+                };
+            }
+        }
+        results.push(match slots[0].take() {
+            None => fold.identity(b, lanes),
+            // Lanes start from +0, so that −0 never comes out; values that are left out change nothing else.
+            Some(state) if fold.is_ordered() && fold.combine == Combine::Sum => {
+                let zero = fold.identity(b, lanes);
+                fold.merge(b, &state, &zero)
+            }
+            Some(state) => state,
+        });
+    }
+    results
+}
+
+/// With every axis at a constant.
+pub(super) fn at_point(cx: &mut Context, point: &[(Symbol, Dim)], body: &mut dyn FnMut(&mut Context)) {
+    match point {
+        [] => body(cx),
+        [(symbol, value), rest @ ..] => cx.replaced(symbol, value.clone(), |cx| at_point(cx, rest, body)),
+    }
+}
+
+/// Partial results of the virtual lanes in stack memory: `[virtual lane][machine lane]`.
+pub(super) struct Slots {
+    memory: Reg,
+    slot_bytes: u32,
+    ty: Type,
+}
+
+impl Slots {
+    pub(super) fn new(b: &mut Builder, fold: Fold, lanes: u32) -> Slots {
+        let ty = fold.identity(b, lanes)[0].ty;
+        let slot_bytes = fold.lane_bytes() * lanes;
+        Slots { memory: b.scratch(slot_bytes * ORDER_LANES, 64), slot_bytes, ty }
+    }
+
+    pub(super) fn clear(&self, b: &mut Builder, fold: Fold) {
+        let identity = fold.identity(b, self.ty.lanes)[0];
+        for lane in 0..ORDER_LANES {
+            b.store(memory(fold), identity, self.memory, (lane * self.slot_bytes) as i32);
+        }
+    }
+
+    fn address(&self, b: &mut Builder, position: Reg) -> Reg {
+        let mask = b.index(i64::from(ORDER_LANES) - 1);
+        let lane = b.and(position, mask);
+        let at = super::offsets::times(b, lane, i64::from(self.slot_bytes));
+        b.add(self.memory, at)
+    }
+
+    /// Adds a value to the virtual lane of that number.
+    pub(super) fn add_to_lane(&self, b: &mut Builder, fold: Fold, lane: u32, value: Reg) {
+        let offset = (lane * self.slot_bytes) as i32;
+        let old = b.load(memory(fold), self.ty, self.memory, offset);
+        let new = fold.step(b, &[old], value, None)[0];
+        b.store(memory(fold), new, self.memory, offset);
+    }
+
+    /// Adds a value to the virtual lane of a position.
+    pub(super) fn add(&self, b: &mut Builder, fold: Fold, position: Reg, value: Reg) {
+        let at = self.address(b, position);
+        let old = b.load(memory(fold), self.ty, at, 0);
+        let new = fold.step(b, &[old], value, None)[0];
+        b.store(memory(fold), new, at, 0);
+    }
+
+    /// What is in all of them.
+    pub(super) fn all(&self, b: &mut Builder, fold: Fold) -> Vec<Vec<Reg>> {
+        (0..ORDER_LANES).map(|lane| vec![b.load(memory(fold), self.ty, self.memory, (lane * self.slot_bytes) as i32)]).collect()
+    }
+}
+
+/// Ordered folds are f32 or f64 in registers and stay so in memory.
+fn memory(fold: Fold) -> crate::tile::Mem {
+    use crate::tile::Mem;
+    if fold.lane_bytes() == 4 { Mem::F32 } else { Mem::F64 }
+}
+
+/// One ordered fold along one axis: the virtual lanes stay in registers through whole groups of 16 points.
+fn in_registers(cx: &mut Context, b: &mut Builder, axis: &Axis, reduction: &Reduction, fold: Fold, lanes: u32) -> Vec<Reg> {
+    let identity = fold.identity(b, lanes);
+    let init = vec![identity[0]; ORDER_LANES as usize];
+    let whole = whole_vectors(cx, b, &axis.extent, ORDER_LANES);
+    let group = Symbol::new(&format!("{}g", axis.index));
+    cx.ranges.set_index(group.clone(), axis.extent.clone());
+    let is_long = axis.extent.as_const().is_none_or(|n| n >= i64::from(ORDER_LANES));
+    let totals = if is_long {
+        cx.when_nonempty(b, &axis.extent.floor_div(&Dim::from(i64::from(ORDER_LANES))), &init, |cx, b| {
+            let start = cx.index(b, &Dim::ZERO);
+            cx.counted(b, &group, start, whole, i64::from(ORDER_LANES), &init, |cx, b, totals| {
+                let step = |(lane, total): (usize, &Reg)| {
+                    cx.replaced(&axis.index, Dim::from(group.clone()) + Dim::from(lane), |cx| {
+                        stepped(cx, b, fold, reduction.value, &[*total], &Dim::ZERO, lanes)[0]
+                    })
+                };
+                totals.iter().enumerate().map(step).collect()
+            })
+        })
+    } else {
+        init
+    };
+    if !has_rest(cx, &axis.extent, ORDER_LANES) {
+        return fold.merge_all(b, totals.into_iter().map(|total| vec![total]).collect());
+    }
+    // The rest belongs to the first virtual lanes, one point each: through memory, since which ones is not known.
+    let slots = Slots::new(b, fold, lanes);
+    for (lane, total) in totals.iter().enumerate() {
+        b.store(memory(fold), *total, slots.memory, (lane as u32 * slots.slot_bytes) as i32);
+    }
+    cx.when_nonempty(b, &axis.extent, &[], |cx, b| {
+        let end = cx.index(b, &axis.extent);
+        cx.counted(b, &axis.index, whole, end, 1, &[], |cx, b, _| {
+            let value = cx.eval(b, reduction.value);
+            let value = cx.widened(b, value, lanes);
+            let position = cx.index(b, &Dim::from(axis.index.clone()));
+            slots.add(b, fold, position, value);
+            vec![]
+        })
+    });
+    let all = slots.all(b, fold);
+    fold.merge_all(b, all)
+}
+
+fn looped(cx: &mut Context, b: &mut Builder, axes: &[Axis], reductions: &[Reduction], folds: &[Fold], lanes: u32) -> Vec<Vec<Reg>> {
+    let slots: Vec<Option<Slots>> = folds
+        .iter()
+        .map(|fold| {
+            fold.is_ordered().then(|| {
+                let slots = Slots::new(b, *fold, lanes);
+                slots.clear(b, *fold);
+                slots
+            })
+        })
+        .collect();
+    // Ordered folds carry nothing; the others carry their state.
+    let free: Vec<Fold> = folds.iter().filter(|f| !f.is_ordered()).copied().collect();
+    let init: Vec<Vec<Reg>> = free.iter().map(|f| f.identity(b, lanes)).collect();
+    let position = row_major(axes);
+    let carried = over(cx, b, axes, &flat(&init), &mut |cx, b, carried| {
+        let mut old = states(&free, carried).into_iter();
+        let mut new = Vec::new();
+        for ((reduction, fold), slots) in reductions.iter().zip(folds).zip(&slots) {
+            match slots {
+                Some(slots) => {
+                    let value = cx.eval(b, reduction.value);
+                    let value = cx.widened(b, value, lanes);
+                    let position = cx.index(b, &position);
+                    slots.add(b, *fold, position, value);
+                }
+                None => {
+                    let state = old.next().unwrap_or_default();
+                    new.push(stepped(cx, b, *fold, reduction.value, &state, &position, lanes));
+                }
+            }
+        }
+        flat(&new)
+    });
+    let mut carried = states(&free, &carried).into_iter();
+    folds
+        .iter()
+        .zip(&slots)
+        .map(|(fold, slots)| match slots {
+            Some(slots) => {
+                let all = slots.all(b, *fold);
+                fold.merge_all(b, all)
+            }
+            None => carried.next().unwrap_or_default(),
+        })
+        .collect()
+}
+
+/// Machine lanes along the last axis: 16 virtual lanes are 16/lanes vectors.
+///
+/// With several axes, or folds of any order, rests of fewer than 16 elements at the end of a row are folded on their own;
+/// ordered folds come here with several axes only where rows are multiples of 16.
+pub(super) fn along_last(cx: &mut Context, b: &mut Builder, axes: &[Axis], reductions: &[Reduction], lanes: u32) {
+    let folds = folds(cx, reductions);
+    let Some((axis, outer)) = axes.split_last() else { panic!("lower: a reduction without axes has no last axis") };
+    let total = Dim::product(axes.iter().map(|a| &a.extent));
+    let empty: Vec<Vec<Reg>> = folds.iter().map(|f| f.identity(b, 1)).collect();
+    let row = Row { axis, position: row_major(axes), reductions, folds: &folds, lanes };
+    let result = cx.when_nonempty(b, &total, &flat(&empty), |cx, b| {
+        let vectors = (ORDER_LANES / lanes).max(1);
+        let mut init: Vec<Vec<Reg>> = Vec::new();
+        for _ in 0..vectors {
+            init.extend(folds.iter().map(|f| f.identity(b, lanes)));
+        }
+        let carried = over(cx, b, outer, &flat(&init), &mut |cx, b, carried| row.whole_groups(cx, b, carried));
+        let mut groups: Vec<Vec<Vec<Reg>>> = Vec::new();
+        let width: usize = folds.iter().map(Fold::parts).sum();
+        for group in carried.chunks(width) {
+            groups.push(states(&folds, group));
+        }
+        let merged = row.merged(cx, b, outer, groups);
+        flat(&merged)
+    });
+    let result = states(&folds, &result);
+    push_results(cx, b, &folds, &result);
+}
+
+/// One row of a reduction along its last axis.
+struct Row<'a> {
+    axis: &'a Axis,
+    position: Dim,
+    reductions: &'a [Reduction],
+    folds: &'a [Fold],
+    lanes: u32,
+}
+
+impl Row<'_> {
+    fn index(&self, cx: &mut Context, suffix: &str) -> Symbol {
+        let symbol = Symbol::new(&format!("{}{suffix}", self.axis.index));
+        cx.ranges.set_index(symbol.clone(), self.axis.extent.clone());
+        symbol
+    }
+
+    /// All folds one step further, with lanes from `first` on.
+    fn vector_step(&self, cx: &mut Context, b: &mut Builder, first: Dim, states: &[Vec<Reg>]) -> Vec<Vec<Reg>> {
+        cx.vectored(&self.axis.index, first, self.lanes, |cx| {
+            let turns = self.reductions.iter().zip(self.folds).zip(states);
+            turns.map(|((r, fold), state)| stepped(cx, b, *fold, r.value, state, &self.position, self.lanes)).collect()
+        })
+    }
+
+    /// The loop over whole groups of 16; carries `vectors × folds` states.
+    fn whole_groups(&self, cx: &mut Context, b: &mut Builder, carried: &[Reg]) -> Vec<Reg> {
+        if self.axis.extent.as_const().is_some_and(|n| n < i64::from(ORDER_LANES)) {
+            return carried.to_vec();
+        }
+        let start = cx.index(b, &Dim::ZERO);
+        let end = whole_vectors(cx, b, &self.axis.extent, ORDER_LANES);
+        let group = self.index(cx, "g");
+        let width: usize = self.folds.iter().map(Fold::parts).sum();
+        cx.counted(b, &group, start, end, i64::from(ORDER_LANES.max(self.lanes)), carried, |cx, b, carried| {
+            let mut next = Vec::new();
+            for (which, state) in carried.chunks(width).enumerate() {
+                let first = Dim::from(group.clone()) + Dim::from(which as i64 * i64::from(self.lanes));
+                let state = states(self.folds, state);
+                next.extend(self.vector_step(cx, b, first, &state));
+            }
+            flat(&next)
+        })
+    }
+
+    /// The rest of each row, then everything merged to scalars.
+    fn merged(&self, cx: &mut Context, b: &mut Builder, outer: &[Axis], groups: Vec<Vec<Vec<Reg>>>) -> Vec<Vec<Reg>> {
+        let has_rest = has_rest(cx, &self.axis.extent, ORDER_LANES);
+        let ordered: Vec<bool> = self.folds.iter().map(Fold::is_ordered).collect();
+        // Ordered folds with a rest go through memory: the rest belongs to its own virtual lanes.
+        let mut slots: Vec<Option<Slots>> = Vec::new();
+        for (which, fold) in self.folds.iter().enumerate() {
+            slots.push((has_rest && ordered[which]).then(|| {
+                let slots = Slots::new(b, *fold, 1);
+                for (place, group) in groups.iter().enumerate() {
+                    let offset = place as u32 * self.lanes * fold.lane_bytes();
+                    b.store(memory(*fold), group[which][0], slots.memory, offset as i32);
+                }
+                slots
+            }));
+        }
+        let mut results: Vec<Vec<Reg>> = Vec::new();
+        for (which, fold) in self.folds.iter().enumerate() {
+            let all: Vec<Vec<Reg>> = groups.iter().map(|g| g[which].clone()).collect();
+            let one = fold.merge_all(b, all);
+            results.push(fold.merge_lanes(b, &one));
+        }
+        if !has_rest {
+            return results;
+        }
+        let merged = over(cx, b, outer, &flat(&results), &mut |cx, b, carried| self.rest(cx, b, carried, &slots));
+        let mut results = states(self.folds, &merged);
+        for (which, fold) in self.folds.iter().enumerate() {
+            if let Some(slots) = &slots[which] {
+                let vector = b.load(memory(*fold), slots.ty.times(ORDER_LANES), slots.memory, 0);
+                results[which] = fold.merge_lanes(b, &[vector]);
+            }
+        }
+        results
+    }
+
+    /// The last elements of a row, fewer than 16: vectors while they fit, then one by one. Carries scalar states.
+    fn rest(&self, cx: &mut Context, b: &mut Builder, carried: &[Reg], slots: &[Option<Slots>]) -> Vec<Reg> {
+        let start = whole_vectors(cx, b, &self.axis.extent, ORDER_LANES);
+        let middle = whole_vectors(cx, b, &self.axis.extent, self.lanes);
+        let end = cx.index(b, &self.axis.extent);
+        let known = self.axis.extent.as_const();
+        let mut carried = carried.to_vec();
+        if self.lanes < ORDER_LANES && known.is_none_or(|n| n % i64::from(ORDER_LANES) >= i64::from(self.lanes)) {
+            let index = self.index(cx, "w");
+            carried = cx.counted(b, &index, start, middle, i64::from(self.lanes), &carried, |cx, b, carried| {
+                let first = Dim::from(index.clone());
+                let mut next = Vec::new();
+                let old = states(self.folds, carried);
+                for (which, (reduction, fold)) in self.reductions.iter().zip(self.folds).enumerate() {
+                    next.push(cx.vectored(&self.axis.index, first.clone(), self.lanes, |cx| match &slots[which] {
+                        Some(slots) => {
+                            let value = cx.eval(b, reduction.value);
+                            let value = cx.widened(b, value, self.lanes);
+                            let at = cx.at_lane(0, |cx| cx.index(b, &Dim::from(self.axis.index.clone())));
+                            Slots { ty: slots.ty.times(self.lanes), ..*slots }.add(b, *fold, at, value);
+                            old[which].clone()
+                        }
+                        None => {
+                            let identity = fold.identity(b, self.lanes);
+                            let vector = stepped(cx, b, *fold, reduction.value, &identity, &self.position, self.lanes);
+                            let scalar = fold.merge_lanes(b, &vector);
+                            fold.merge(b, &old[which], &scalar)
+                        }
+                    }));
+                }
+                flat(&next)
+            });
+        }
+        if known.is_some_and(|n| n % i64::from(self.lanes) == 0) {
+            return carried;
+        }
+        cx.counted(b, &self.axis.index, middle, end, 1, &carried, |cx, b, carried| {
+            let old = states(self.folds, carried);
+            let mut next = Vec::new();
+            for (which, (reduction, fold)) in self.reductions.iter().zip(self.folds).enumerate() {
+                next.push(match &slots[which] {
+                    Some(slots) => {
+                        let value = cx.eval(b, reduction.value).reg;
+                        let at = cx.index(b, &Dim::from(self.axis.index.clone()));
+                        slots.add(b, *fold, at, value);
+                        old[which].clone()
+                    }
+                    None => stepped(cx, b, *fold, reduction.value, &old[which], &self.position, 1),
+                });
+            }
+            flat(&next)
+        })
+    }
+}

@@ -1,0 +1,43 @@
+//! erf: x·P(x²) near zero; elsewhere 1 − erfc|x|, where an error of erfc counts little.
+
+use super::coefficients::{ERF_LARGE_F32, ERF_LARGE_F64, ERF_SMALL_F32, ERF_SMALL_F64};
+use super::exponential::exp;
+use super::{add_const, at_least, at_most, polynomial, with_sign_of};
+use crate::tile::builder::Builder;
+use crate::tile::ir::Reg;
+use crate::tile::types::Lane;
+
+/// 2/√π · ∫₀ˣ exp(−t²) dt.
+pub fn erf(b: &mut Builder, x: Reg) -> Reg {
+    let lane = x.ty.lane;
+    let magnitude = b.abs(x);
+    let square = b.mul(x, x);
+    // From 4 (6) on the result rounds to 1.
+    let (small, split, complement) = match lane {
+        Lane::F32 => {
+            let small = polynomial(b, square, &ERF_SMALL_F32);
+            let t = at_most(b, magnitude, 4.0);
+            let exponent = polynomial(b, t, &ERF_LARGE_F32);
+            (small, 0.96, exp(b, exponent))
+        }
+        _ => {
+            let small = polynomial(b, square, &ERF_SMALL_F64);
+            let t = at_most(b, magnitude, 6.0);
+            let t = at_least(b, t, 1.0);
+            let (above, below) = (add_const(b, t, -2.0), add_const(b, t, 2.0));
+            let u = b.div(above, below);
+            let scaled = polynomial(b, u, &ERF_LARGE_F64);
+            let t_square = b.mul(t, t);
+            let t_square = b.neg(t_square);
+            let e = exp(b, t_square);
+            (small, 1.0, b.mul(e, scaled))
+        }
+    };
+    let small = b.fma(x, small, x);
+    let one = b.float(x.ty, 1.0);
+    let large = b.sub(one, complement);
+    let large = with_sign_of(b, large, x);
+    let split = b.float(x.ty, split);
+    let is_small = b.lt(magnitude, split);
+    b.select(is_small, small, large)
+}
