@@ -314,7 +314,7 @@ fn sounds_are_attributed_to_through_their_spectrogram() {
         [[layer]]\ntype = \"global_avg_pool\"\n[[layer]]\ntype = \"dense\"\nname = \"scores\"\nunits = 3\n";
     let module = initialised(text);
     let facts = ModelFacts {
-        audio: Some(AudioInput { input: "sound".into(), sample_rate: 4000, lengths: Some("part".into()) }),
+        audio: Some(AudioInput { input: "sound".into(), sample_rate: 4000, lengths: Some("part".into()), stream: None }),
         ..ModelFacts::default()
     };
     let part = array(DType::F32, &[1], [0.75].into_iter());

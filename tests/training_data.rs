@@ -1,9 +1,16 @@
 //! Data that people bring: tables, arrays, sounds and lists, rows that cannot be used, and files larger than memory should be.
 
+use kiln::artifact::describe::ModelFacts;
+use kiln::artifact::write::{ArtifactKind, WeightsChoice};
+use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
+use kiln::compile::compile;
 use kiln::frontend::model::Model;
+use kiln::pipeline::Config;
 use kiln_ir::DType;
+use kiln_ir::artifact::Scores;
 use kiln_runtime::npy;
 use kiln_runtime::npz::write_npz;
+use kiln_runtime::threads::ThreadPool;
 use kiln_runtime::training::data::DataOptions;
 use kiln_runtime::training::run::TrainOptions;
 use kiln_tests::bless::repository;
@@ -326,4 +333,54 @@ fn data_larger_than_memory_should_be_are_read_batch_by_batch() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(most > 0 && most < 64 << 20 && most < bytes as u64 / 2, "{data}: {most} bytes of memory for {bytes} of data");
     }
+}
+
+#[test]
+fn texts_have_any_number_of_labels() {
+    let place = Place::new();
+    let text = "[[input]]\nname = \"text\"\nshape = [\"time\"]\ntext = { tokens = \"word\", vocabulary = 40, least_count = 1 }\n\
+        [[layer]]\ntype = \"embedding\"\nfeatures = 8\n[[layer]]\ntype = \"sequence_pool\"\nkind = \"max\"\n\
+        [[layer]]\ntype = \"dense\"\nname = \"marks\"\nunits = 3\n\
+        [train]\nloss = \"binary_cross_entropy\"\nepochs = 60\nbatch = 8\nlearning_rate = 0.05\nmetrics = [\"accuracy\", \"f1\"]\n";
+    let model = network(text);
+    // Each mark is there if its word is, in any order, with other words around.
+    let (marks, words) = (["big", "old", "red"], ["large", "ancient", "scarlet"]);
+    let rows = |from: usize, to: usize| {
+        let mut rows = "marks,text\n".to_owned();
+        for row in from..to {
+            let has = |i: &usize| (row >> i) & 1 == 1;
+            let mut order: Vec<usize> = (0..3).collect();
+            order.rotate_left(row % 3);
+            let labels: Vec<&str> = order.iter().copied().filter(has).map(|i| marks[i]).collect();
+            let said: Vec<&str> = order.iter().copied().filter(has).map(|i| words[i]).collect();
+            writeln!(rows, "{},\"a {} house, {} doors\"", labels.join(" | "), said.join(" and "), row % 5)
+                .expect("a string takes anything");
+        }
+        rows
+    };
+    place.write("data/train.csv", rows(0, 64));
+    place.write("data/test.csv", rows(100, 124));
+    let told = place.train(&model, &place.file("data")).expect("it trains");
+    assert!(accuracy(&told) > 0.99, "{told}");
+    assert_eq!(place.labels(), "big\nold\nred\n");
+
+    let trained = model.trained(&place.file("out/model.safetensors")).expect("it is whole");
+    let facts = ModelFacts { scores: Some(Scores::YesOrNoLogits), ..ModelFacts::new("marks", "", &trained.metadata).expect("facts") };
+    let compiled = compile(&trained, CpuTarget::host(CpuLevel::Native).expect("a CPU"), facts, &Config::default()).expect("it compiles");
+    let program = place.file("marks");
+    compiled.write(ArtifactKind::Executable, WeightsChoice::Embed, &program, &ThreadPool::new(1)).expect("it is written");
+    let texts = ["a scarlet and ancient house", "a house", "large"];
+    let answer = Command::new(&program).args(texts).output().expect("it runs");
+    let answer = String::from_utf8(answer.stdout).expect("text");
+    let names = |line: &str| line.split_whitespace().filter(|word| marks.contains(word) || *word == "none").map(str::to_owned).collect();
+    let mut said: Vec<Vec<String>> = answer.lines().map(names).collect();
+    said.iter_mut().for_each(|names| names.sort());
+    assert_eq!(said, [vec!["old", "red"], vec!["none"], vec!["big"]], "{answer}");
+
+    place.write("data/test.csv", rows(100, 124).replace("big", "huge"));
+    let error = place.train(&model, &place.file("data")).expect_err("no such label");
+    assert!(error.contains("column `marks`: `huge` is no class: the classes are big, old, red"), "{error}");
+    place.write("data/train.csv", rows(0, 64) + "green,a green house\n");
+    let error = place.train(&model, &place.file("data")).expect_err("four labels");
+    assert!(error.contains("there are 4 classes, and `marks` tells 3 apart"), "{error}");
 }

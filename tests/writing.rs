@@ -41,6 +41,7 @@ const NETWORKS: &[(&str, &str, Option<u32>)] = &[
         "{type='residual', layers=[{type='rms_norm'}, {type='multi_head_attention', heads=3, head_features=4, rotary=true, bias=false, causal=true}]}",
         Some(12),
     ),
+    ("window", "{type='multi_head_attention', heads=2, causal=true, window=3}", Some(12)),
     (
         "shared",
         "{type='multi_head_attention', name='a', heads=4, causal=true}, {type='multi_head_attention', share='a', heads=4, causal=true}",

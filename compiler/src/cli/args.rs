@@ -226,6 +226,8 @@ pub enum Function {
     Predict,
     /// From new tokens of a text to scores of the next one; the last inputs and outputs are states, what is remembered of the text
     Write,
+    /// From new samples of a sound to outputs for new time steps; the last inputs and outputs are what is remembered of the sound
+    Hear,
     /// One step of training, in which the last inputs and outputs are states
     TrainStep,
     /// From inputs, targets and parameters to the loss and outputs

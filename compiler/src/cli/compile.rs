@@ -3,7 +3,7 @@
 use super::args::{CompileArgs, Cpu, Emit, Function, Weights};
 use super::engine::threads;
 use super::failure::Failure;
-use super::model::{self, Loaded};
+use super::model::{self, Loaded, Stateful};
 use indicatif::ProgressBar;
 use kiln::artifact::describe::ModelFacts;
 use kiln::artifact::output::write_file;
@@ -108,6 +108,7 @@ fn load(args: &CompileArgs) -> Result<(Loaded, Option<Start>), Failure> {
             let is_tagger = args.function.is_none() && loaded.facts.labels.is_some();
             return Ok((if is_tagger { model::read(&args.model)? } else { loaded }, None));
         }
+        Function::Hear => return Ok((model::read_hearer(&args.model)?, None)),
         Function::TrainStep | Function::Evaluate if args.emit == Emit::Exe => return Err(only_other_kinds()),
         Function::TrainStep | Function::Evaluate => {}
     }
@@ -128,12 +129,14 @@ fn load(args: &CompileArgs) -> Result<(Loaded, Option<Start>), Failure> {
     Ok((Loaded { module, facts, losses: Vec::new() }, start))
 }
 
-/// The function of an artefact for which none is asked for: programs of networks that write do, unless a size is fixed.
+/// The function of an artefact for which none is asked for: programs of networks that write or hear streams do, unless a size is fixed.
 fn usual_function(args: &CompileArgs) -> Result<Function, Failure> {
     if args.emit != Emit::Exe || !args.model.dims.is_empty() {
         return Ok(Function::Predict);
     }
-    match model::writes(&args.model)? {
+    let stateful = Stateful::of(&args.model)?;
+    match stateful.writes {
+        None if stateful.hears => Ok(Function::Hear),
         None => Ok(Function::Predict),
         Some(Ok(())) => Ok(Function::Write),
         Some(Err(why)) => {

@@ -5,6 +5,7 @@ use kiln::artifact::describe::ModelFacts;
 use kiln::frontend::keras;
 use kiln::frontend::keras::file::is_keras;
 use kiln::frontend::model::generation::writes_nothing;
+use kiln::frontend::model::hearing::hears_nothing;
 use kiln::frontend::model::tuning::{Tuning, load_tuning};
 use kiln::frontend::model::{Language, Model, load};
 use kiln::frontend::onnx::trainable::{load_trainable, name_batch};
@@ -47,30 +48,57 @@ impl Loaded {
 ///
 /// Errors: everything that can be wrong with it.
 pub fn read(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
-    read_function(args, false)
+    read_function(args, Inference::Predict)
 }
 
 /// Reads the function of a network that writes: see [`kiln::frontend::model::generation`].
 ///
 /// Errors: as [`read`]; networks that do not write.
 pub fn read_writer(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
-    read_function(args, true)
+    read_function(args, Inference::Write)
 }
 
-/// Whether a model is a network that writes, or why it is none although it scores the next token; `None` for all others.
+/// Reads the function of a network that hears streams: see [`kiln::frontend::model::hearing`].
 ///
-/// Errors: as [`read`].
-pub fn writes(args: &ModelArgs) -> Result<Option<Result<(), Diagnostic>>, Vec<Diagnostic>> {
-    let path = args.model.as_path();
-    match Language::of(path).filter(|_| !is_keras(path) && args.config.is_none()) {
-        Some(language) => Ok(load(path, language)?.writer.map(|writer| writer.map(drop))),
-        None => Ok(None),
+/// Errors: as [`read`]; networks that do not.
+pub fn read_hearer(args: &ModelArgs) -> Result<Loaded, Vec<Diagnostic>> {
+    read_function(args, Inference::Hear)
+}
+
+/// Functions that go without training.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inference {
+    Predict,
+    Write,
+    Hear,
+}
+
+/// Which functions with states a model has.
+#[derive(Default)]
+pub struct Stateful {
+    /// Whether it writes, or why it does not although it scores the next token; `None` for all others.
+    pub writes: Option<Result<(), Diagnostic>>,
+    /// Whether it hears streams.
+    pub hears: bool,
+}
+
+impl Stateful {
+    /// Those of a model. Errors: as [`read`].
+    pub fn of(args: &ModelArgs) -> Result<Stateful, Vec<Diagnostic>> {
+        let path = args.model.as_path();
+        match Language::of(path).filter(|_| !is_keras(path) && args.config.is_none()) {
+            Some(language) => {
+                let model = load(path, language)?;
+                Ok(Stateful { writes: model.writer.map(|writer| writer.map(drop)), hears: matches!(model.hearer, Some(Ok(_))) })
+            }
+            None => Ok(Stateful::default()),
+        }
     }
 }
 
-fn read_function(args: &ModelArgs, writes: bool) -> Result<Loaded, Vec<Diagnostic>> {
+fn read_function(args: &ModelArgs, function: Inference) -> Result<Loaded, Vec<Diagnostic>> {
     let path = args.model.as_path();
-    let (mut losses, mut writer, mut states) = (Vec::new(), None, 0);
+    let (mut losses, mut stateful) = (Vec::new(), (None, None));
     let mut module = if path.extension().is_some_and(|extension| extension == "kiln") {
         if args.parameters.is_some() || args.config.is_some() {
             let error = Diagnostic::new("usage_parameters", format!("{} is a program, with values of its own", path.display()));
@@ -86,16 +114,24 @@ fn read_function(args: &ModelArgs, writes: bool) -> Result<Loaded, Vec<Diagnosti
         let tuning = tuning(args)?;
         let model = network(args, &tuning)?;
         losses = tuning.train.as_ref().or(model.config.as_ref()).map_or(Vec::new(), |config| config.losses.clone());
-        writer = model.writer.clone();
+        stateful = (model.writer.clone(), model.hearer.clone());
         let mut module = args.parameters.as_deref().map_or_else(|| model.initialised(), |file| model.trained(file))?;
-        if !is_onnx(path) && !writes {
+        if !is_onnx(path) && function == Inference::Predict {
             bind(&mut module, &args.dims).map_err(|error| vec![error])?;
         }
         module
     };
-    if writes {
-        let writer = writer.unwrap_or_else(|| Err(writes_nothing(&module.name))).map_err(|error| vec![error])?;
-        states = writer.set_in(&mut module).map_err(|error| vec![error])?;
+    let (writer, hearer) = stateful;
+    let set = match function {
+        Inference::Predict => Ok(0),
+        Inference::Write => writer.unwrap_or_else(|| Err(writes_nothing(&module.name))).and_then(|writer| writer.set_in(&mut module)),
+        // What it remembers changes its size, so that no memory is the same before and after.
+        Inference::Hear => {
+            hearer.unwrap_or_else(|| Err(hears_nothing(&module.name))).and_then(|hearer| hearer.set_in(&mut module)).map(|()| 0)
+        }
+    };
+    let states = set.map_err(|error| vec![error])?;
+    if function != Inference::Predict {
         bind(&mut module, &args.dims).map_err(|error| vec![error])?;
     }
     predict(&module).map_err(|error| vec![error])?;

@@ -14,7 +14,7 @@ mod text;
 pub use abi::{
     ABI_VERSION, ALIGNMENT, ArenaBytesFn, Call, Kernel, ModelDescriptor, OutputShapesFn, ParallelFor, Pool, PredictFn, TrainerDescriptor,
 };
-pub use audio::{AudioInput, CtcOutput};
+pub use audio::{AudioInput, CtcOutput, SoundStream};
 pub use footer::{FOOTER_BYTES, WeightsFooter};
 pub use signature::{Extent, ImageInput, Layout, Resize, Scores, Signature, SymbolDecl, TensorDecl, WeightsDecl, WeightsLocation};
 pub use status::Status;

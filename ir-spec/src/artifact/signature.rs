@@ -69,6 +69,11 @@ impl Signature {
     /// Name of the size of their states along time.
     pub const ROOM: &str = "room";
 
+    /// Name of the second input of functions that hear a stream: whether it ends, by its size.
+    pub const END: &str = "hear/end";
+    /// What names of that and of all they remember begin with.
+    pub const HEARD: &str = "hear/";
+
     /// Whether this is a function that takes new tokens of a text and scores the next one, and has what it remembers as states.
     pub fn writes(&self) -> bool {
         self.inputs.get(1).is_some_and(|input| input.name == Signature::START)

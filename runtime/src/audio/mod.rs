@@ -2,6 +2,7 @@
 
 pub mod compressed;
 mod decode;
+pub mod hearing;
 mod resample;
 
 pub use decode::{Sound, decode, is_sound};
@@ -58,14 +59,19 @@ pub fn to_inputs(samples: &[f32], audio: &AudioInput, signature: &Signature) -> 
             part.set_f64(0, samples.len().min(taken) as f64 / taken.max(1) as f64);
             inputs.push(part);
         } else {
-            let mut shape = vec![1; input.shape.len()];
-            shape[input.shape.len() - 1] = taken;
-            let mut array = Array::zeroed(input.dtype, shape)?;
-            samples.iter().take(taken).enumerate().for_each(|(at, sample)| array.set_f64(at, f64::from(*sample)));
-            inputs.push(array);
+            inputs.push(row_of(samples, taken, input)?);
         }
     }
     Ok(inputs)
+}
+
+/// One sound as an input, cut or with zeros behind so that so many samples are taken. Errors: `memory`.
+fn row_of(samples: &[f32], taken: usize, input: &TensorDecl) -> Result<Array, Diagnostic> {
+    let mut shape = vec![1; input.shape.len()];
+    shape[input.shape.len() - 1] = taken;
+    let mut array = Array::zeroed(input.dtype, shape)?;
+    samples.iter().take(taken).enumerate().for_each(|(at, sample)| array.set_f64(at, f64::from(*sample)));
+    Ok(array)
 }
 
 /// Rates that are brought to others: beyond, a header is taken for damaged.

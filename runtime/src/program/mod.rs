@@ -5,6 +5,7 @@ pub mod network;
 pub mod options;
 mod pictures;
 pub mod sounds;
+mod streams;
 pub mod text;
 pub mod write;
 

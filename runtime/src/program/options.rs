@@ -126,16 +126,22 @@ pub fn help(program: &str, signature: &Signature, files: &str) -> String {
     let mut text = format!("{}, compiled by {}\n\n", signature.name, signature.compiler);
     for (title, tensors) in [("Inputs", &signature.inputs), ("Outputs", &signature.outputs)] {
         text += &format!("{title}:\n");
-        tensors.iter().for_each(|tensor| text += &format!("  {tensor}\n"));
+        let (heard, shown): (Vec<_>, Vec<_>) = tensors.iter().partition(|tensor| tensor.name.starts_with(Signature::HEARD));
+        shown.into_iter().for_each(|tensor| text += &format!("  {tensor}\n"));
+        if !heard.is_empty() {
+            text += &format!("  and {} more: what it remembers of a sound\n", heard.len());
+        }
     }
-    if !signature.symbols.is_empty() {
+    // Sizes of what is remembered say nothing to whoever gives sounds.
+    let remembers = signature.inputs.iter().any(|input| input.name == Signature::END);
+    if !signature.symbols.is_empty() && !remembers {
         text += "Sizes:\n";
         for symbol in &signature.symbols {
             let max = symbol.max.map_or("…".to_owned(), |max| max.to_string());
             text += &format!("  {}: {} to {max}\n", symbol.name, symbol.min);
         }
     }
-    signature.guards.iter().for_each(|guard| text += &format!("  {guard}\n"));
+    signature.guards.iter().filter(|_| !remembers).for_each(|guard| text += &format!("  {guard}\n"));
     if signature.weights.bytes > 0 {
         let place = match &signature.weights.location {
             WeightsLocation::Embedded | WeightsLocation::Tail => "in this file".to_owned(),

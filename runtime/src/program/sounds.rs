@@ -3,16 +3,17 @@
 use super::network::Network;
 use super::options::Options;
 use super::pictures::classes_text;
+use super::streams::Stream;
 use super::{Failure, Special, print_json, write_outputs};
 use crate::arrays::Array;
+use crate::audio::hearing::Hearing;
 use crate::audio::{audio_input, fixed_samples, read, sound_input, to_inputs};
 use crate::report::{RankedClass, Summary, rank, summarise};
 use crate::transcript::{Beam, Greedy, Language, Token, beam_search, ctc_output, log_probabilities, read_ngram, read_words, words_of};
 use kiln_ir::Diagnostic;
 use kiln_ir::artifact::{AudioInput, CtcOutput, Extent, Signature};
 use serde::Serialize;
-use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -27,23 +28,20 @@ fn is_meant(options: &Options, signature: &Signature) -> bool {
 const NGRAM_WEIGHT: f64 = 0.5;
 /// Texts that are kept while searching where a language is given, unless it is said.
 const USUAL_BEAM: usize = 16;
-/// Seconds of a stream that are decoded at once, and that are looked at before and behind them, unless it is said.
-const BLOCK: f64 = 1.0;
-const CONTEXT: f64 = 1.0;
 
 /// How texts are found.
-struct Decoding {
-    ctc: CtcOutput,
-    output: usize,
+pub(super) struct Decoding {
+    pub ctc: CtcOutput,
+    pub output: usize,
     width: usize,
     language: Language,
 }
 
 #[derive(Serialize)]
-struct TimedWord {
-    text: String,
-    begin: f64,
-    end: f64,
+pub(super) struct TimedWord {
+    pub text: String,
+    pub begin: f64,
+    pub end: f64,
 }
 
 fn declared(signature: &Signature) -> Result<AudioInput, Failure> {
@@ -110,7 +108,8 @@ fn answer(options: &Options, network: &mut dyn Network, labels: Option<&[String]
                 "--stream reads standard input: it goes without files, --output, --beam, --words and --ngram".to_owned(),
             ));
         }
-        return Stream::new(options, signature, audio, decoding)?.run(options, network, labels, &mut io::stdin().lock(), out);
+        let (source, decoding) = (&mut io::stdin().lock(), decoding.as_ref());
+        return Stream { source, audio: &audio, decoding, options, labels, out }.run(network);
     }
     if options.output.is_some() && options.pictures.len() != 1 {
         return Err(Failure::Usage("--output holds the outputs for one sound".to_owned()));
@@ -119,34 +118,38 @@ fn answer(options: &Options, network: &mut dyn Network, labels: Option<&[String]
         let samples = read(path, &audio)?;
         let seconds = samples.len() as f64 / f64::from(audio.sample_rate);
         let begin = Instant::now();
-        let inputs = to_inputs(&samples, &audio, signature)?;
-        network.prepare(&inputs)?;
-        network.run(&inputs)?;
+        let mut hearing = Hearing::new(&audio, signature)?;
+        let outputs = match &mut hearing {
+            Some(hearing) => hearing.hear(&samples, true, network)?,
+            None => {
+                let inputs = to_inputs(&samples, &audio, signature)?;
+                network.prepare(&inputs)?;
+                network.run(&inputs)?;
+                network.outputs()
+            }
+        };
         let name = path.to_string_lossy();
         match &decoding {
             Some(decoding) => {
-                let (tokens, steps) = decoding.tokens(network.outputs());
+                let (tokens, steps) = decoding.tokens(outputs);
                 let ms = begin.elapsed().as_secs_f64() * 1e3;
                 // A network that takes a fixed number of samples heard so many.
                 let heard = fixed_samples(sound_input(&audio, signature)?).unwrap_or(samples.len());
                 let step = heard as f64 / f64::from(audio.sample_rate) / steps.max(1) as f64;
+                let time = |at: usize| hearing.as_ref().map_or(at as f64 * step, |hearing| hearing.seconds(at));
                 let words: Vec<TimedWord> = words_of(&decoding.ctc, &tokens)
                     .into_iter()
-                    .map(|word| TimedWord {
-                        text: word.text,
-                        begin: hundredths(word.begin as f64 * step),
-                        end: hundredths(word.end as f64 * step),
-                    })
+                    .map(|word| TimedWord { text: word.text, begin: hundredths(time(word.begin)), end: hundredths(time(word.end)) })
                     .collect();
                 tell_text(options, out, &name, &words, seconds, ms)?;
             }
             None => {
                 let ms = begin.elapsed().as_secs_f64() * 1e3;
-                tell_class(options, out, &name, seconds, signature, network.outputs(), labels, ms)?;
+                tell_class(options, out, &name, seconds, signature, outputs, labels, ms)?;
             }
         }
         if let Some(path) = &options.output {
-            write_outputs(path, signature, network.outputs())?;
+            write_outputs(path, signature, outputs)?;
         }
     }
     Ok(())
@@ -156,10 +159,14 @@ fn answer(options: &Options, network: &mut dyn Network, labels: Option<&[String]
 fn read_first(paths: &[PathBuf], signature: &Signature) -> Result<Vec<Array>, Failure> {
     let audio = declared(signature)?;
     let path = paths.first().ok_or_else(|| Failure::Usage("no sound given".to_owned()))?;
-    Ok(to_inputs(&read(path, &audio)?, &audio, signature)?)
+    let samples = read(path, &audio)?;
+    Ok(match Hearing::new(&audio, signature)? {
+        Some(mut hearing) => hearing.inputs(&samples, true, signature)?,
+        None => to_inputs(&samples, &audio, signature)?,
+    })
 }
 
-fn hundredths(seconds: f64) -> f64 {
+pub(super) fn hundredths(seconds: f64) -> f64 {
     (seconds * 100.0).round() / 100.0
 }
 
@@ -185,7 +192,7 @@ fn tell_text(options: &Options, out: &mut dyn Write, name: &str, words: &[TimedW
 }
 
 #[allow(clippy::too_many_arguments, reason = "one place that prints a line")]
-fn tell_class(
+pub(super) fn tell_class(
     options: &Options,
     out: &mut dyn Write,
     name: &str,
@@ -215,161 +222,7 @@ fn tell_class(
     Ok(writeln!(out, "{name}  {}  {ms:.3} ms", classes_text(classes, &summaries))?)
 }
 
-/// A stream of samples, decoded block by block: the network sees each block with what stands before and behind it, and the time steps of
-/// the block alone count.
-struct Stream<'s> {
-    signature: &'s Signature,
-    audio: AudioInput,
-    decoding: Option<Decoding>,
-    block: usize,
-    context: usize,
-    /// What is still looked at, and the place of its first sample in the stream.
-    samples: VecDeque<f32>,
-    start: usize,
-    greedy: Greedy,
-    /// Seconds at which time steps begin, and the number of the first of them.
-    times: VecDeque<f64>,
-    first_step: usize,
-    /// The word whose characters are being heard.
-    word: Option<TimedWord>,
-}
-
-impl<'s> Stream<'s> {
-    fn new(options: &Options, signature: &'s Signature, audio: AudioInput, decoding: Option<Decoding>) -> Result<Stream<'s>, Failure> {
-        let fixed = fixed_samples(sound_input(&audio, signature)?);
-        let seconds = |given: Option<f64>, usual: f64| (given.unwrap_or(usual) * f64::from(audio.sample_rate)).round() as usize;
-        let (mut block, mut context) = (seconds(options.block, BLOCK), seconds(options.context, CONTEXT));
-        if let Some(fixed) = fixed {
-            // The whole of what it takes, half of which is new.
-            block = options.block.map_or(fixed.div_ceil(2), |_| block.min(fixed)).max(1);
-            context = (fixed - block.min(fixed)) / 2;
-        }
-        if block == 0 {
-            return Err(Failure::Usage("--block is a number of seconds above 0".to_owned()));
-        }
-        let blank = decoding.as_ref().map_or(0, |decoding| decoding.ctc.blank as usize);
-        Ok(Stream {
-            signature,
-            audio,
-            decoding,
-            block,
-            context,
-            samples: VecDeque::new(),
-            start: 0,
-            greedy: Greedy::new(blank),
-            times: VecDeque::new(),
-            first_step: 0,
-            word: None,
-        })
-    }
-
-    fn run(
-        mut self,
-        options: &Options,
-        network: &mut dyn Network,
-        labels: Option<&[String]>,
-        source: &mut dyn Read,
-        out: &mut dyn Write,
-    ) -> Result<(), Failure> {
-        let mut bytes = [0u8; 1 << 13];
-        let (mut kept, mut at, mut ended) = (Vec::new(), 0, false);
-        loop {
-            let end = self.start + self.samples.len();
-            if !ended && end < at + self.block + self.context {
-                let read = match source.read(&mut bytes) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    read => read.map_err(|error| Diagnostic::new("file", format!("cannot read standard input: {error}")))?,
-                };
-                ended = read == 0;
-                kept.extend_from_slice(&bytes[..read]);
-                let whole = kept.len() / 2 * 2;
-                self.samples.extend(kept[..whole].chunks_exact(2).map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 32768.0));
-                kept.drain(..whole);
-                continue;
-            }
-            if at >= end {
-                break;
-            }
-            self.block_at(at, options, network, labels, out)?;
-            out.flush()?;
-            at += self.block;
-            let unused = at.saturating_sub(self.context).saturating_sub(self.start).min(self.samples.len());
-            self.samples.drain(..unused);
-            self.start += unused;
-        }
-        let rest = self.greedy.rest();
-        self.tell(options, &rest, out)?;
-        self.word.take().map_or(Ok(()), |word| tell_word(options, &word, out))
-    }
-
-    /// Runs the network on the block that begins at a sample.
-    fn block_at(
-        &mut self,
-        at: usize,
-        options: &Options,
-        network: &mut dyn Network,
-        labels: Option<&[String]>,
-        out: &mut dyn Write,
-    ) -> Result<(), Failure> {
-        let rate = f64::from(self.audio.sample_rate);
-        let end = self.start + self.samples.len();
-        let (from, to) = (at.saturating_sub(self.context).max(self.start), (at + self.block + self.context).min(end));
-        let window: Vec<f32> = self.samples.range(from - self.start..to - self.start).copied().collect();
-        let begin = Instant::now();
-        let inputs = to_inputs(&window, &self.audio, self.signature)?;
-        let heard = inputs.iter().map(Array::len).max().unwrap_or(window.len());
-        network.prepare(&inputs)?;
-        network.run(&inputs)?;
-        let Some(decoding) = &self.decoding else {
-            let name = format!("{:.2}-{:.2}", from as f64 / rate, to as f64 / rate);
-            let (seconds, ms) = (window.len() as f64 / rate, begin.elapsed().as_secs_f64() * 1e3);
-            return tell_class(options, out, &name, seconds, self.signature, network.outputs(), labels, ms);
-        };
-        let logs = log_probabilities(&network.outputs()[decoding.output], 0);
-        let step = heard as f64 / logs.len().max(1) as f64;
-        for (number, row) in logs.iter().enumerate() {
-            // A time step belongs to the block that its middle is in.
-            let place = from as f64 + (number as f64 + 0.5) * step;
-            if place >= at as f64 && place < ((at + self.block).min(end)) as f64 {
-                self.times.push_back((place - 0.5 * step).max(0.0) / rate);
-                self.greedy.push(row);
-            }
-        }
-        let finished = self.greedy.finished();
-        self.tell(options, &finished, out)?;
-        // Times of what is told are not needed any more.
-        let open = self.greedy.tokens().first().map_or(self.greedy.steps(), |token| token.begin);
-        while self.first_step < open && self.times.len() > 1 {
-            self.times.pop_front();
-            self.first_step += 1;
-        }
-        Ok(())
-    }
-
-    /// Tells words as soon as they are whole.
-    fn tell(&mut self, options: &Options, tokens: &[Token], out: &mut dyn Write) -> Result<(), Failure> {
-        let Some(decoding) = &self.decoding else { return Ok(()) };
-        let time = |step: usize| {
-            let place = step.saturating_sub(self.first_step).min(self.times.len().saturating_sub(1));
-            hundredths(self.times.get(place).copied().unwrap_or(0.0))
-        };
-        for Token { label, begin, end } in tokens {
-            let text = &decoding.ctc.labels[*label];
-            let heard = TimedWord { text: text.clone(), begin: time(*begin), end: time(*end) };
-            if !decoding.ctc.separator.is_empty() {
-                tell_word(options, &heard, out)?;
-            } else if text.trim().is_empty() {
-                self.word.take().map_or(Ok(()), |word| tell_word(options, &word, out))?;
-            } else {
-                let word = self.word.get_or_insert(TimedWord { text: String::new(), ..heard });
-                (word.text, word.end) = (format!("{}{text}", word.text), heard.end);
-            }
-        }
-        Ok(())
-    }
-}
-
-fn tell_word(options: &Options, word: &TimedWord, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn tell_word(options: &Options, word: &TimedWord, out: &mut dyn Write) -> Result<(), Failure> {
     match options.json {
         true => print_json(out, word),
         false => Ok(writeln!(out, "{:>7.2} {:>7.2}  {}", word.begin, word.end, word.text)?),
@@ -383,7 +236,8 @@ fn help(program: &str, signature: &Signature) -> String {
     let mut text = format!("  {program} SOUND...                        {what}\n");
     text +=
         &format!("  {program} --stream                         the same of standard input: 16-bit samples, {rate} a second, one channel\n");
-    text + if signature.ctc.is_some() { SPELLING } else { "" } + STREAM
+    let remembers = audio_input(signature).is_some_and(|audio| audio.stream.is_some());
+    text + if signature.ctc.is_some() { SPELLING } else { "" } + if remembers { REMEMBERED } else { STREAM }
 }
 
 const SPELLING: &str = "
@@ -393,6 +247,11 @@ Text:
   --ngram FILE           how likely words follow one another, in ARPA format
     --ngram-weight W     what its logarithms count (0.5)
     --word-bonus B       what each word adds (0)
+";
+
+const REMEMBERED: &str = "
+Streams:
+  --block S              seconds that are decoded at once (0.25); the network remembers what it has heard before
 ";
 
 const STREAM: &str = "

@@ -147,7 +147,7 @@ impl<'t> Layer<'_, 't> {
             sample_rate: None,
             training,
             sequences: None,
-            generation: None,
+            states: None,
         }
     }
 

@@ -121,7 +121,8 @@ fn build(place: &str, name: &str, parts: Parts, replace: &[Replacement]) -> Resu
     let said = text.as_ref().or_else(|| root.field("compile_config")).map(training::read).unwrap_or_default();
     let left_out = said.left_out.iter().cloned().chain(import.left_out).collect();
     let training = CompileConfig { left_out, ..said };
-    let model = Model { module, parameters, seed: 0, training: trainer.graph, config: None, adapters: Vec::new(), writer: None };
+    let model =
+        Model { module, parameters, seed: 0, training: trainer.graph, config: None, adapters: Vec::new(), writer: None, hearer: None };
     let mut imported = Imported { model, training };
     imported.model.config = imported.configuration().ok();
     Ok(imported)

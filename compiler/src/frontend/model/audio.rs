@@ -43,7 +43,7 @@ impl Audio {
                 return Err(mistake.help(format!("[[input]] name = \"{name}\", shape = []")));
             }
         }
-        Ok(AudioInput { input: input.name.clone(), sample_rate: self.sample_rate, lengths: self.lengths.clone() })
+        Ok(AudioInput { input: input.name.clone(), sample_rate: self.sample_rate, lengths: self.lengths.clone(), stream: None })
     }
 }
 

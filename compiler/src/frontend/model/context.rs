@@ -1,7 +1,7 @@
 //! What a layer sees while it is built: the graph, its parameters, and where it stands.
 
-use super::generation::Generation;
 use super::sequences::Sequences;
+use super::states::States;
 use super::tree::Mistake;
 use crate::losses::Penalty;
 use crate::optim::Constraint;
@@ -126,8 +126,8 @@ pub struct Context<'n> {
     pub training: Option<&'n mut TrainingMode>,
     /// What is known of values made of texts, where there can be some.
     pub sequences: Option<&'n mut Sequences>,
-    /// In the function that writes.
-    pub generation: Option<&'n mut Generation>,
+    /// What is remembered from call to call, in functions that do so.
+    pub states: Option<&'n mut States>,
 }
 
 /// What layers that behave differently during training use and leave.
@@ -195,7 +195,7 @@ impl Context<'_> {
         let origin = self.origin.clone();
         let sample_rate = self.sample_rate;
         let (training, sequences) = (self.training.as_deref_mut(), self.sequences.as_deref_mut());
-        let generation = self.generation.as_deref_mut();
+        let states = self.states.as_deref_mut();
         f(&mut Context {
             graph: self.graph,
             parameters: self.parameters,
@@ -207,7 +207,7 @@ impl Context<'_> {
             sample_rate,
             training,
             sequences,
-            generation,
+            states,
         })
     }
 

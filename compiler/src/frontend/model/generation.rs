@@ -12,32 +12,6 @@ use kiln_ir::artifact::{Signature, TextInput};
 use kiln_ir::ops::{ScatterElements, ScatterReduction};
 use kiln_ir::{DType, Diagnostic, Dim, Graph, Module, TensorType, Value};
 
-/// Layers whose output for a token depends on it, and on tokens before it through states alone.
-const LAYERS: &[&str] = &[
-    "dense",
-    "layer_norm",
-    "rms_norm",
-    "dropout",
-    "embedding",
-    "word_dropout",
-    "sinusoidal_position",
-    "learned_position",
-    "multi_head_attention",
-    "transformer_encoder",
-    "rnn",
-    "lstm",
-    "gru",
-    "add",
-    "multiply",
-    "activation",
-    "leaky_relu",
-    "elu",
-    "softmax",
-    "log_softmax",
-    "sequence",
-    "residual",
-];
-
 /// The function that writes.
 #[derive(Clone, Debug)]
 pub struct Writer {
@@ -69,15 +43,34 @@ pub struct Generation {
     length: Option<u32>,
     /// Whether a layer tells places apart.
     has_places: bool,
-    states: Vec<State>,
-}
-
-struct State {
-    name: String,
-    after: Value,
 }
 
 impl Generation {
+    /// Layers whose output for a token depends on it, and on tokens before it through states alone.
+    pub const LAYERS: &[&str] = &[
+        "dense",
+        "layer_norm",
+        "rms_norm",
+        "dropout",
+        "embedding",
+        "word_dropout",
+        "sinusoidal_position",
+        "learned_position",
+        "multi_head_attention",
+        "transformer_encoder",
+        "rnn",
+        "lstm",
+        "gru",
+        "add",
+        "multiply",
+        "activation",
+        "leaky_relu",
+        "elu",
+        "softmax",
+        "log_softmax",
+        "sequence",
+        "residual",
+    ];
     /// The name of sizes of new tokens.
     pub const NEW: &str = "new";
     /// The name of sizes of states of attention along time.
@@ -85,82 +78,37 @@ impl Generation {
 
     /// Nothing is remembered yet; `start` is how many tokens were seen, of at most `length`.
     pub fn new(start: Value, length: Option<u32>) -> Generation {
-        Generation { start, length, has_places: false, states: Vec::new() }
+        Generation { start, length, has_places: false }
     }
 
-    /// Errors: layers of that type need more of other tokens than states.
-    pub fn check(word: &str) -> Result<(), Mistake> {
-        match LAYERS.contains(&word) {
-            true => Ok(()),
-            false => {
-                let mistake = Mistake::new(format!("a `{word}` does not write token by token"));
-                Err(mistake.help(format!("these do: {}", LAYERS.join(", "))))
-            }
-        }
+    /// How many tokens were seen, for a layer that tells places apart.
+    pub fn first_place(&mut self) -> Value {
+        self.has_places = true;
+        self.start
     }
 
     /// Tokens that the network sees at once at most. Recurrent layers alone go on for ever.
     pub fn window(&self) -> Option<u32> {
         self.length.filter(|_| self.has_places)
     }
-
-    /// States by name, as they are after the tokens.
-    pub fn results(self) -> Vec<(String, Value)> {
-        self.states.into_iter().map(|state| (state.name, state.after)).collect()
-    }
 }
 
 impl Context<'_> {
     /// Whether this is the function that writes.
-    pub fn writes(&self) -> bool {
-        self.generation.is_some()
-    }
-
-    /// Where time steps stand: from 0 on, or behind what was seen. `[time]`
-    pub fn places(&mut self, dtype: DType, time: &Dim) -> Value {
-        let start = self.generation.as_deref_mut().map(|generation| {
-            generation.has_places = true;
-            generation.start
-        });
-        let mut b = self.b();
-        let places = b.iota(if start.is_some() { DType::I64 } else { dtype }, std::slice::from_ref(time), 0);
-        let Some(start) = start else { return places };
-        let start = b.broadcast_to(start, std::slice::from_ref(time));
-        let places = b.add(places, start);
-        b.cast(places, dtype)
+    pub fn writes(&mut self) -> bool {
+        self.writing().is_some()
     }
 
     /// Says that so many places are known at most.
     pub fn bound_places(&mut self, most: u32) {
-        if let Some(generation) = self.generation.as_deref_mut() {
+        if let Some(generation) = self.writing() {
             generation.length = Some(generation.length.map_or(most, |length| length.min(most)));
-        }
-    }
-
-    /// A state of this layer, as it is before; its place for [`Context::keep_state`].
-    pub fn state(&mut self, part: &str, ty: TensorType) -> Option<(usize, Value)> {
-        let generation = self.generation.as_deref_mut()?;
-        // A layer that shares parameters remembers for itself.
-        let like = |state: &&State| state.name.split('#').next() == Some(&format!("write/{}.{part}", self.path));
-        let name = match generation.states.iter().filter(like).count() {
-            0 => format!("write/{}.{part}", self.path),
-            used => format!("write/{}.{part}#{used}", self.path),
-        };
-        let before = self.graph.add_input(&name, ty);
-        generation.states.push(State { name, after: before });
-        Some((generation.states.len() - 1, before))
-    }
-
-    /// What a state is after the tokens.
-    pub fn keep_state(&mut self, at: usize, after: Value) {
-        if let Some(generation) = self.generation.as_deref_mut() {
-            generation.states[at].after = after;
         }
     }
 
     /// Keys and values `[batch, heads, new, features]` behind those that are remembered, and how many they are together, `i64[batch]`.
     pub fn remembered(&mut self, keys: Value, values: Value) -> Result<Option<[Value; 3]>, Mistake> {
-        let Some(generation) = self.generation.as_deref_mut() else { return Ok(None) };
+        let Some(generation) = self.writing() else { return Ok(None) };
         generation.has_places = true;
         let start = generation.start;
         let mut all = [keys, values];

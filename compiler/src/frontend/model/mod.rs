@@ -22,19 +22,21 @@
 //! `compiler/MODELS.md` lists every layer and setting.
 //!
 //! Reading order: [`tree`] (text → values with places), [`read`] (values → structs), [`layers`] (the table of layers), `file`
-//! (the whole of a file, with `audio`), [`context`] (what a layer sees) with `sequences` (what it knows of texts) and [`generation`] (the function that writes), `network` (layers → graph), [`initialise`] (first values), [`schema`] (what editors know of all that),
+//! (the whole of a file, with `audio`), [`context`] (what a layer sees) with `sequences` (what it knows of texts) and `states` (what functions remember): [`generation`] (the function that writes) and [`hearing`] (the one that hears), `network` (layers → graph), [`initialise`] (first values), [`schema`] (what editors know of all that),
 //! [`tuning`] (files that say how a network of another file is trained on).
 
 mod audio;
 pub mod context;
 mod file;
 pub mod generation;
+pub mod hearing;
 pub mod initialise;
 pub mod layers;
 mod network;
 pub mod read;
 pub mod schema;
 mod sequences;
+mod states;
 mod text;
 mod train;
 pub mod tree;
@@ -45,6 +47,7 @@ pub use network::{ACTIVITY, STATISTIC};
 use crate::training::config::TrainingConfig;
 use context::ParameterInfo;
 use generation::Writer;
+use hearing::Hearer;
 use kiln_ir::artifact::TextInput;
 use kiln_ir::graph::Parameter;
 use kiln_ir::{Diagnostic, Graph, Module, Tensor, ops};
@@ -110,6 +113,8 @@ pub struct Model {
     pub adapters: Vec<Adapter>,
     /// The function that writes token by token, of a network that scores the next token of a text, or why it has none.
     pub writer: Option<Result<Writer, Diagnostic>>,
+    /// The function that hears a stream piece by piece, of a network that takes a sound, or why it has none.
+    pub hearer: Option<Result<Hearer, Diagnostic>>,
 }
 
 impl Model {

@@ -4,14 +4,17 @@ use super::Model;
 use super::context::{Care, Context, Parameters, TrainingMode};
 use super::file::{Body, Entry, File, InputType};
 use super::generation::{Generation, Writer};
+use super::hearing::{Hearer, Hearing, hears_nothing};
 use super::layers::Read;
 use super::read::suggest;
 use super::sequences::Sequences;
+use super::states::{Purpose, States};
 use super::tree::Mistake;
 use crate::losses::{Penalty, weight_penalty};
 use kiln_ir::artifact::Signature;
+use kiln_ir::dim::Range;
 use kiln_ir::graph::Parameter;
-use kiln_ir::{Builder, DType, Dim, Graph, Module, Origin, TensorType, Value};
+use kiln_ir::{Builder, DType, Dim, Graph, Module, Origin, Symbol, TensorType, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -32,7 +35,16 @@ pub fn build(file: File, name: &str, place: &str, line_of: &dyn Fn(usize) -> usi
     let training = function(&file, place, line_of, Mode::Train)?.graph;
     let writer = scores_next(&file, &predict).then(|| {
         let built = function(&file, place, line_of, Mode::Write).map_err(|mistake| mistake.told("model_writer", place))?;
-        Ok(Writer { graph: built.graph, length: built.window })
+        let length = if let Some(Purpose::Writing(generation)) = &built.purpose { generation.window() } else { None };
+        Ok(Writer { graph: built.graph, length })
+    });
+    let hearer = takes_a_stream(&file).then(|| {
+        let built = function(&file, place, line_of, Mode::Hear).map_err(|mistake| mistake.told("model_hearer", place))?;
+        let Some(Purpose::Hearing(hearing)) = built.purpose else { return Err(hears_nothing(name)) };
+        let (_, output) = built.graph.outputs()[0];
+        let time = Hearing::time_axis(&built.graph.ty(output).shape).ok().flatten();
+        let time = time.map(|axis| built.graph.ty(output).shape[axis].clone());
+        Ok(Hearer { stream: hearing.stream(time.as_ref()), graph: built.graph })
     });
     let mut module = Module { name: file.head.name.unwrap_or_else(|| name.to_string()), ..Module::default() };
     module.functions.insert("predict".into(), predict);
@@ -41,7 +53,7 @@ pub fn build(file: File, name: &str, place: &str, line_of: &dyn Fn(usize) -> usi
     module.parameters = declared.collect();
     module.metadata = file.metadata;
     super::audio::find_output(&module.functions["predict"], &mut module.metadata)?;
-    Ok(Model { module, parameters, seed: file.head.seed, training, config: file.train, adapters: Vec::new(), writer })
+    Ok(Model { module, parameters, seed: file.head.seed, training, config: file.train, adapters: Vec::new(), writer, hearer })
 }
 
 /// What a function is for.
@@ -52,14 +64,16 @@ enum Mode {
     Train,
     /// It takes what is new of a text: see [`super::generation`].
     Write,
+    /// It takes what is new of a stream: see [`super::hearing`].
+    Hear,
 }
 
 /// A function.
 struct Built {
     graph: Graph,
     parameters: Parameters,
-    /// Tokens that one that writes sees at most.
-    window: Option<u32>,
+    /// What one with states has them for.
+    purpose: Option<Purpose>,
 }
 
 /// Whether a network scores the next token for each one of a text: its only output has a class for each token.
@@ -67,6 +81,15 @@ fn scores_next(file: &File, predict: &Graph) -> bool {
     let (Some(text), [_], [(_, output)]) = (&file.text, predict.inputs(), predict.outputs()) else { return false };
     let [_, _, classes] = &predict.ty(*output).shape[..] else { return false };
     classes.as_const().is_some_and(|classes| classes >= i64::from(text.size))
+}
+
+/// Whether a network takes a sound of open length and nothing else but which part of it is no padding.
+fn takes_a_stream(file: &File) -> bool {
+    let mut sounds = file.inputs.iter().filter_map(|(input, _)| Some((input, input.audio.as_ref()?)));
+    let Some((sound, audio)) = sounds.next() else { return false };
+    let is_open = sound.shape.last().is_some_and(|samples| samples.as_const().is_none());
+    let is_known = |name: &String| *name == sound.name || Some(name) == audio.lengths.as_ref();
+    is_open && file.inputs.iter().all(|(input, _)| is_known(&input.name))
 }
 
 /// Builds one of the functions.
@@ -81,7 +104,7 @@ fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, mode: Mo
         training: None,
         activity: None,
         sequences: Sequences::default(),
-        generation: None,
+        states: None,
         dtype,
         stored,
         scopes: vec![Scope::default()],
@@ -94,8 +117,18 @@ fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, mode: Mo
         let batch = Dim::symbol(BATCH);
         let understood = (!input.shape.contains(&batch)).then_some(batch);
         let mut shape: Vec<Dim> = understood.iter().chain(&input.shape).cloned().collect();
-        if let (Mode::Write, Some(time)) = (mode, shape.get_mut(1)) {
-            *time = Dim::symbol(Generation::NEW);
+        match (mode, shape.as_mut_slice()) {
+            (Mode::Write, [_, time, ..]) => *time = Dim::symbol(Generation::NEW),
+            (Mode::Hear, [_, .., time]) => *time = Dim::symbol(Hearing::NEW),
+            (Mode::Hear, [batch]) => {
+                // Nothing of a piece is padding.
+                let mut b = Builder::new(&mut network.graph);
+                let one = b.scalar(stored, 1.0);
+                let value = b.broadcast_to(one, std::slice::from_ref(batch));
+                network.define(&input.name, Named { value, path: input.name.clone(), word: "input".into() }).map_err(|m| m.at(*span))?;
+                continue;
+            }
+            _ => {}
         }
         let unsaid = if input.text.is_some() { DType::I64 } else { stored };
         let ty = TensorType::new(input.dtype.map_or(unsaid, InputType::dtype), shape);
@@ -110,7 +143,13 @@ fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, mode: Mo
     }
     if mode == Mode::Write {
         let start = network.graph.add_input(Signature::START, TensorType::fixed(DType::I64, &[]));
-        network.generation = Some(Generation::new(start, file.text.as_ref().and_then(|text| text.length)));
+        let generation = Generation::new(start, file.text.as_ref().and_then(|text| text.length));
+        network.states = Some(States::new(Purpose::Writing(generation)));
+    }
+    if mode == Mode::Hear {
+        network.graph.add_input(Signature::END, TensorType::new(DType::F32, vec![Dim::symbol(Hearing::END)]));
+        network.graph.symbols.set(Symbol::new(Hearing::END), Range { min: 0, max: 1 });
+        network.states = Some(States::new(Purpose::Hearing(Hearing::new())));
     }
     if trains {
         let key = network.graph.add_input("step/key", TensorType::fixed(DType::U64, &[]));
@@ -120,10 +159,11 @@ fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, mode: Mo
     // With several inputs the first layer says what it takes.
     network.scopes[0].current = (file.inputs.len() == 1).then_some(first);
     let last = network.layers(&file.layers)?;
-    if let Some(generation) = network.generation.take() {
-        let window = generation.window();
-        let graph = network.written(file, last, generation)?;
-        return Ok(Built { graph, parameters: network.parameters, window });
+    let (purpose, states) = network.states.take().map(States::finish).unzip();
+    let states = states.unwrap_or_default();
+    if mode == Mode::Write {
+        let graph = network.written(file, last, states)?;
+        return Ok(Built { graph, parameters: network.parameters, purpose });
     }
     if file.outputs.is_empty() {
         let name = file.layers.last().and_then(|layer| layer.name.as_ref()).map_or("output", |(name, _)| name.as_str());
@@ -143,7 +183,10 @@ fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, mode: Mo
     for (name, value) in network.training.map(|training| training.statistics).unwrap_or_default() {
         network.graph.add_output(format!("{STATISTIC}{name}"), value);
     }
-    Ok(Built { graph: network.graph, parameters: network.parameters, window: None })
+    for (name, after) in states {
+        network.graph.add_output(name, after);
+    }
+    Ok(Built { graph: network.graph, parameters: network.parameters, purpose })
 }
 
 struct Network<'f> {
@@ -153,7 +196,7 @@ struct Network<'f> {
     /// What outputs of layers add to the loss of training.
     activity: Option<Value>,
     sequences: Sequences,
-    generation: Option<Generation>,
+    states: Option<States>,
     dtype: DType,
     stored: DType,
     /// The list that is built, in the groups that it stands in.
@@ -186,7 +229,7 @@ struct Named {
 
 impl Network<'_> {
     /// The function that writes, with its outputs: scores of the token behind the last one, then what is remembered.
-    fn written(&mut self, file: &File, last: Value, generation: Generation) -> Result<Graph, Mistake> {
+    fn written(&mut self, file: &File, last: Value, states: Vec<(String, Value)>) -> Result<Graph, Mistake> {
         let scores = match file.outputs.first() {
             Some((name, _)) => self.find(name)?.value,
             None => last,
@@ -197,7 +240,7 @@ impl Network<'_> {
         let scores = b.slice_axis(scores, 1, &(new.clone() - Dim::ONE), &Dim::ONE);
         let scores = b.reshape(scores, &[batch.clone(), classes.clone()]);
         self.graph.add_output("scores", scores);
-        for (name, after) in generation.results() {
+        for (name, after) in states {
             self.graph.add_output(name, after);
         }
         Ok(std::mem::take(&mut self.graph))
@@ -234,8 +277,8 @@ impl Network<'_> {
     }
 
     fn entry(&mut self, entry: &Entry) -> Result<Value, Mistake> {
-        if self.generation.is_some() {
-            Generation::check(&entry.word)?;
+        if let Some(states) = &self.states {
+            states.check(&entry.word)?;
         }
         let mut x = match &entry.inputs {
             Some(names) => {
@@ -328,7 +371,7 @@ impl Network<'_> {
             sample_rate: self.sample_rate,
             training: self.training.as_mut(),
             sequences: Some(&mut self.sequences),
-            generation: self.generation.as_mut(),
+            states: self.states.as_mut(),
         }
     }
 

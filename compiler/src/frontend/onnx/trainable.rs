@@ -57,7 +57,16 @@ pub fn load_trainable(path: &Path, options: &Options, tuning: &Tuning) -> Result
         (name.clone(), ParameterInfo { ty, initialiser, fans, trainable, care: Care::default(), incoming: Vec::new() })
     };
     let parameters = module.parameters.iter().map(info).collect();
-    Ok(Model { module, parameters, seed: tuning.seed, training, config: tuning.train.clone(), adapters: Vec::new(), writer: None })
+    Ok(Model {
+        module,
+        parameters,
+        seed: tuning.seed,
+        training,
+        config: tuning.train.clone(),
+        adapters: Vec::new(),
+        writer: None,
+        hearer: None,
+    })
 }
 
 fn shapes(new: &BTreeMap<String, NewParameter>) -> BTreeMap<String, Vec<usize>> {

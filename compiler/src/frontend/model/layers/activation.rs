@@ -73,8 +73,10 @@ impl Activation {
     }
 }
 
-fn last_axis(c: &Context, x: Value) -> Result<usize, Mistake> {
-    c.graph.ty(x).rank().checked_sub(1).ok_or_else(|| Mistake::new("a single number has no axis to share out along"))
+fn last_axis(c: &mut Context, x: Value) -> Result<usize, Mistake> {
+    let axis = c.graph.ty(x).rank().checked_sub(1).ok_or_else(|| Mistake::new("a single number has no axis to share out along"))?;
+    c.expect_not_time(x, axis)?;
+    Ok(axis)
 }
 
 /// `activation`: a function by name.
@@ -169,8 +171,9 @@ impl Layer for LogSoftmax {
 }
 
 /// The same of a layer that, where a text is written token by token, looks at one token alone. Errors: another axis than its features.
-fn features_axis(c: &Context, x: Value, axis: i64) -> Result<usize, Mistake> {
+fn features_axis(c: &mut Context, x: Value, axis: i64) -> Result<usize, Mistake> {
     let found = axis_of(c, x, axis)?;
+    c.expect_not_time(x, found)?;
     if c.writes() && found + 1 != c.graph.ty(x).rank() {
         return Err(Mistake::new("a softmax along another axis than the last does not write token by token"));
     }

@@ -21,6 +21,8 @@ pub struct MultiHeadAttention {
     /// Whether an element sees no later one.
     #[serde(default)]
     causal: bool,
+    /// How many elements before it an element of causal attention sees at most; all if left out. *Source*: Beltagy et al. 2020, §3.1.
+    window: Option<u32>,
     /// Whether queries and keys are turned by their place. *Source*: Su et al. 2021.
     #[serde(default)]
     rotary: bool,
@@ -35,6 +37,7 @@ impl Layer for MultiHeadAttention {
             count: self.heads as usize,
             features: self.head_features.map(|n| n as usize),
             causal: self.causal,
+            window: self.window,
             rotary: self.rotary,
             bias: self.bias,
         };
@@ -48,6 +51,7 @@ pub(super) struct Heads {
     pub count: usize,
     pub features: Option<usize>,
     pub causal: bool,
+    pub window: Option<u32>,
     pub rotary: bool,
     pub bias: bool,
 }
@@ -68,6 +72,10 @@ impl Heads {
         if self.rotary && size % 2 == 1 {
             return Err(Mistake::new(format!("`rotary` turns pairs of features, a head has {size}")));
         }
+        if self.window.is_some() && !self.causal {
+            return Err(Mistake::new("`window` is for attention that sees no later element").help("causal = true"));
+        }
+        let window = self.window.map(|window| window as usize);
         let bias = self.bias.then_some(ZEROS);
         let mut parts = Vec::new();
         for (name, from) in [("query", asks), ("key", answers), ("value", answers)] {
@@ -87,10 +95,21 @@ impl Heads {
                 parts = vec![parts[0], keys, values, seen];
             }
         }
+        let mut past = Dim::ZERO;
+        if c.hearing().is_some() {
+            if !self.causal || asks != answers {
+                let mistake = Mistake::new("an attention that sees later elements does not hear a stream piece by piece");
+                return Err(mistake.help("`causal = true` lets each see those before it alone"));
+            }
+            let mut heard = [parts[1], parts[2]];
+            past = c.heard(&mut heard, window)?.unwrap_or(past);
+            parts = vec![parts[0], heard[0], heard[1]];
+        }
         // Padding stands behind a text, so none of its elements sees any where none sees a later one.
         let lengths = if self.causal { None } else { c.lengths(answers) };
         parts.extend(lengths);
-        let attention = Attention { causal: self.causal, has_lengths: parts.len() > 3, ..Attention::plain() };
+        let has_lengths = parts.len() > 3;
+        let attention = Attention { causal: self.causal, past, left_window: window, has_lengths, ..Attention::plain() };
         let mixed = c.op(attention, &parts)?;
         let shape = c.graph.ty(asks).shape.clone();
         let mut b = c.b();

@@ -2,6 +2,7 @@
 //! `weight: [filters, channels/groups, kernel..]`, transposed `[channels, filters, kernel..]`; `bias: [filters]`
 
 use super::super::context::{Context, Weight, product};
+use super::super::hearing::Sliding;
 use super::super::initialise::initialiser;
 use super::super::read::PerAxis;
 use super::super::tree::Mistake;
@@ -49,7 +50,7 @@ impl<const RANK: usize> Layer for Convolution<RANK> {
         }
         let kernel = self.kernel.on(RANK, "kernel")?;
         let window = Window { kernel: &kernel, strides: &self.strides, dilation: &self.dilation, padding: &self.padding };
-        let conv = window.convolution::<RANK>(c, x[0], groups)?;
+        let (conv, operand) = window.convolution::<RANK>(c, x[0], groups)?;
         let taps = product(&kernel);
         let weight = c.parameter(Weight {
             name: "weight",
@@ -59,7 +60,7 @@ impl<const RANK: usize> Layer for Convolution<RANK> {
             trainable: true,
             incoming: (1..RANK + 2).collect(),
         })?;
-        let y = c.op(conv, &[x[0], weight])?;
+        let y = c.op(conv, &[operand, weight])?;
         finish(c, y, filters, self.bias.then_some(self.bias_initialiser), self.activation)
     }
 }
@@ -93,7 +94,7 @@ impl<const RANK: usize> Layer for Depthwise<RANK> {
         let channels = c.size(x[0], 1, "channels")?;
         let kernel = self.kernel.on(RANK, "kernel")?;
         let window = Window { kernel: &kernel, strides: &self.strides, dilation: &self.dilation, padding: &self.padding };
-        let conv = window.convolution::<RANK>(c, x[0], channels)?;
+        let (conv, operand) = window.convolution::<RANK>(c, x[0], channels)?;
         let (filters, taps) = (product(&[channels, self.multiplier as usize]), product(&kernel));
         let weight = c.parameter(Weight {
             name: "weight",
@@ -103,7 +104,7 @@ impl<const RANK: usize> Layer for Depthwise<RANK> {
             trainable: true,
             incoming: (1..RANK + 2).collect(),
         })?;
-        let y = c.op(conv, &[x[0], weight])?;
+        let y = c.op(conv, &[operand, weight])?;
         finish(c, y, filters, self.bias.then_some(self.bias_initialiser), self.activation)
     }
 }
@@ -169,11 +170,14 @@ struct Window<'a> {
 }
 
 impl Window<'_> {
-    fn convolution<const RANK: usize>(&self, c: &Context, x: Value, groups: usize) -> Result<Conv, Mistake> {
+    /// The convolution, and what it slides over.
+    fn convolution<const RANK: usize>(&self, c: &mut Context, x: Value, groups: usize) -> Result<(Conv, Value), Mistake> {
         let sizes = spatial_sizes::<RANK>(c, x)?;
         let (strides, dilations) = (self.strides.on(RANK, "strides")?, self.dilation.on(RANK, "dilation")?);
-        let (low, high) = self.padding.amounts(&sizes, self.kernel, &strides, &dilations)?;
-        Ok(Conv { strides, dilations, low, high, groups, ..Conv::plain(RANK) })
+        let (mut low, mut high) = self.padding.amounts(&sizes, self.kernel, &strides, &dilations)?;
+        let sliding = Sliding { window: self.kernel, strides: &strides, dilations: &dilations, low: &mut low, high: &mut high };
+        let x = c.slid(x, true, sliding)?;
+        Ok((Conv { strides, dilations, low, high, groups, ..Conv::plain(RANK) }, x))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pooling over the spatial axes of `[batch, channels, spatial..]`.
 
 use super::super::context::Context;
+use super::super::hearing;
 use super::super::read::{PerAxis, in_one_text, suggest};
 use super::super::tree::Mistake;
 use super::Layer;
@@ -11,7 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer};
 use std::borrow::Cow;
 
-/// What stands around an input: `"valid"` nothing, `"same"` so much that each stride gives a result, else as many elements at both
+/// What stands around an input: `"valid"` nothing, `"same"` so much that each stride gives a result, `"causal"` so much before it, else as many elements at both
 /// ends, for every axis or for each.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub enum Padding {
@@ -20,6 +21,8 @@ pub enum Padding {
     Valid,
     /// Results ⌈size / stride⌉; an odd element more stands at the end.
     Same,
+    /// All before each axis, so that no result depends on what comes after its place. *Source*: Keras `Conv1D`.
+    Causal,
     /// So many at both ends.
     Both(PerAxis),
 }
@@ -39,6 +42,10 @@ impl Padding {
             Padding::Both(amounts) => {
                 let amounts: Vec<Dim> = amounts.on(rank, "padding")?.into_iter().map(Dim::from).collect();
                 (amounts.clone(), amounts)
+            }
+            Padding::Causal => {
+                let span = |axis: usize| Dim::from(window[axis].saturating_sub(1) * dilations[axis]);
+                ((0..rank).map(span).collect(), vec![Dim::ZERO; rank])
             }
             Padding::Same => (0..rank)
                 .map(|axis| {
@@ -65,14 +72,14 @@ impl JsonSchema for Padding {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [{ "enum": ["valid", "same"] }, PerAxis::json_schema(generator)] })
+        json_schema!({ "anyOf": [{ "enum": ["valid", "same", "causal"] }, PerAxis::json_schema(generator)] })
     }
 }
 
 impl<'t> Deserialize<'t> for Padding {
     fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Padding, D::Error> {
         #[derive(serde::Deserialize, JsonSchema)]
-        #[serde(untagged, expecting = "\"valid\", \"same\", a number, or a list with one for each axis")]
+        #[serde(untagged, expecting = "\"valid\", \"same\", \"causal\", a number, or a list with one for each axis")]
         enum Either {
             Word(String),
             Number(u32),
@@ -82,9 +89,10 @@ impl<'t> Deserialize<'t> for Padding {
             Either::Word(word) => match word.as_str() {
                 "valid" => Ok(Padding::Valid),
                 "same" => Ok(Padding::Same),
+                "causal" => Ok(Padding::Causal),
                 _ => {
                     let mistake = Mistake::new(format!("there is no padding `{word}`"));
-                    Err(in_one_text(suggest(mistake, &word, ["valid", "same"])))
+                    Err(in_one_text(suggest(mistake, &word, ["valid", "same", "causal"])))
                 }
             },
             Either::Number(number) => Ok(Padding::Both(PerAxis::all(number as usize))),
@@ -103,6 +111,8 @@ pub(super) fn spatial_sizes<const RANK: usize>(c: &Context, x: Value) -> Result<
 
 /// How a window slides over spatial axes.
 struct Sliding {
+    /// What they slide over.
+    operand: Value,
     window: Vec<usize>,
     strides: Vec<usize>,
     dilations: Vec<usize>,
@@ -114,7 +124,7 @@ impl Sliding {
     /// Strides are the window's sizes unless given. Errors: a window might hold nothing but padding, of which there is no mean and no
     /// largest.
     fn new<const RANK: usize>(
-        c: &Context,
+        c: &mut Context,
         x: Value,
         size: &PerAxis,
         strides: Option<&PerAxis>,
@@ -129,8 +139,10 @@ impl Sliding {
                 return Err(mistake.help("`padding` is smaller than `size`"));
             }
         }
-        let (low, high) = padding.amounts(&sizes, &window, &strides, &dilations)?;
-        Ok(Sliding { window, strides, dilations, low, high })
+        let (mut low, mut high) = padding.amounts(&sizes, &window, &strides, &dilations)?;
+        let sliding = hearing::Sliding { window: &window, strides: &strides, dilations: &dilations, low: &mut low, high: &mut high };
+        let operand = c.slid(x, false, sliding)?;
+        Ok(Sliding { operand, window, strides, dilations, low, high })
     }
 }
 
@@ -145,9 +157,9 @@ pub struct MaxPool<const RANK: usize> {
 
 impl<const RANK: usize> Layer for MaxPool<RANK> {
     fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
-        let Sliding { window, strides, dilations, low, high } =
+        let Sliding { operand, window, strides, dilations, low, high } =
             Sliding::new::<RANK>(c, x[0], &self.size, self.strides.as_ref(), &self.padding)?;
-        c.op(WindowReduce { kind: WindowKind::Max, window, strides, dilations, low, high }, x)
+        c.op(WindowReduce { kind: WindowKind::Max, window, strides, dilations, low, high }, &[operand])
     }
 }
 
@@ -162,10 +174,10 @@ pub struct AveragePool<const RANK: usize> {
 
 impl<const RANK: usize> Layer for AveragePool<RANK> {
     fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
-        let Sliding { window, strides, dilations, low, high } =
+        let Sliding { operand, window, strides, dilations, low, high } =
             Sliding::new::<RANK>(c, x[0], &self.size, self.strides.as_ref(), &self.padding)?;
         let overhang = vec![Dim::ZERO; RANK];
-        c.op(AvgPool { window, strides, dilations, low, high, overhang, count_padding: false }, x)
+        c.op(AvgPool { window, strides, dilations, low, high, overhang, count_padding: false }, &[operand])
     }
 }
 

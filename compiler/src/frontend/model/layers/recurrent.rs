@@ -117,6 +117,9 @@ impl Common {
                 Mistake::new("a recurrent layer that walks backwards, or gives its last output alone, does not write token by token");
             return Err(mistake.help("`return_sequences = true`, and not `bidirectional`, does"));
         }
+        if c.hearing().is_some() && self.bidirectional {
+            return Err(Mistake::new("a recurrent layer that walks backwards needs the end of a stream first"));
+        }
         let (features, batch) = (c.size(x, 2, "features")?, c.graph.ty(x).shape[0].clone());
         let (units, dtype) = (self.units as usize, c.graph.ty(x).dtype);
         let lengths = c.lengths(x);

@@ -24,6 +24,8 @@ pub struct Encoder {
     /// Whether an element sees no later one.
     #[serde(default)]
     causal: bool,
+    /// See `multi_head_attention`.
+    window: Option<u32>,
     #[serde(default)]
     rotary: bool,
     /// Whether norms stand before attention and dense layers rather than behind the residuals.
@@ -41,7 +43,14 @@ pub struct Encoder {
 impl Layer for Encoder {
     fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
         let block = Block { norm_first: self.norm_first, epsilon: self.epsilon, dropout: self.dropout };
-        let heads = Heads { count: self.heads as usize, features: None, causal: self.causal, rotary: self.rotary, bias: self.bias };
+        let heads = Heads {
+            count: self.heads as usize,
+            features: None,
+            causal: self.causal,
+            window: self.window,
+            rotary: self.rotary,
+            bias: self.bias,
+        };
         let y = block.residual(c, x[0], "attention", &|c, x| heads.build(c, x, x))?;
         block.residual(c, y, "feed_forward", &|c, x| feed_forward(c, x, self.hidden, self.activation, self.bias))
     }
@@ -72,7 +81,7 @@ pub struct Decoder {
 impl Layer for Decoder {
     fn build(&self, c: &mut Context, x: &[Value]) -> Result<Value, Mistake> {
         let block = Block { norm_first: self.norm_first, epsilon: self.epsilon, dropout: self.dropout };
-        let heads = |causal, rotary| Heads { count: self.heads as usize, features: None, causal, rotary, bias: self.bias };
+        let heads = |causal, rotary| Heads { count: self.heads as usize, features: None, causal, window: None, rotary, bias: self.bias };
         let y = block.residual(c, x[0], "attention", &|c, y| heads(true, self.rotary).build(c, y, y))?;
         let y = block.residual(c, y, "memory_attention", &|c, y| heads(false, false).build(c, y, x[1]))?;
         block.residual(c, y, "feed_forward", &|c, y| feed_forward(c, y, self.hidden, self.activation, self.bias))

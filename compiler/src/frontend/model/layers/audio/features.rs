@@ -42,6 +42,10 @@ impl Layer for Normalise {
         c.expect(x[0], &AXES)?;
         let dtype = c.graph.ty(x[0]).dtype;
         let wider = c.b().cast(x[0], wide(dtype));
+        if self.over == Over::Utterance && c.hearing().is_some() {
+            let mistake = Mistake::new("the mean over a stream is not known before its end");
+            return Err(mistake.help("`over = \"global\"` takes that of all sounds that were trained on"));
+        }
         let counts = x.get(1).map(|part| counted(c, wider, *part)).transpose()?;
         let [mean, variance] = match self.over {
             Over::Utterance => moments(c, wider, counts, &[1]),

@@ -4,6 +4,7 @@
 //! whose kernel is constant: it is compiled, fused and differentiated as any other.
 
 use super::super::super::context::Context;
+use super::super::super::hearing::Sliding;
 use super::super::super::tree::Mistake;
 use super::super::Layer;
 use super::super::dense::yes;
@@ -77,6 +78,10 @@ impl Frames {
         if hop == 0 {
             return Err(Mistake::new("`hop_length` is 0, but frames lie at least one sample apart"));
         }
+        if self.center && c.hearing().is_some() {
+            let mistake = Mistake::new("frames about their places mirror the ends of a sound, which a stream does not have");
+            return Err(mistake.help("`center = false` begins them at their places"));
+        }
         let dtype = wide(c.graph.ty(x).dtype);
         let mut b = c.b();
         let x = b.cast(x, dtype);
@@ -89,7 +94,10 @@ impl Frames {
         let bins = size / 2 + 1;
         let kernel = Tensor::from_floats(dtype, vec![2 * bins, 1, size], self.kernel(size, length));
         let kernel = c.b().constant(kernel);
-        let y = c.op(Conv { strides: vec![hop], ..Conv::plain(1) }, &[x, kernel])?;
+        let mut conv = Conv { strides: vec![hop], ..Conv::plain(1) };
+        let sliding = Sliding { window: &[size], strides: &[hop], dilations: &[1], low: &mut conv.low, high: &mut conv.high };
+        let x = c.slid(x, true, sliding)?;
+        let y = c.op(conv, &[x, kernel])?;
         Ok((y, bins))
     }
 
