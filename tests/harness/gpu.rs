@@ -10,7 +10,7 @@ use kiln_ptx::Argument;
 
 /// Blocks of a launch, and threads of a block: few, so that the interpreter's time goes into tasks, and unlike the driver's, as a kernel
 /// computes all of its tasks whatever the grid.
-const GRIDS: [(u32, u32); 3] = [(3, 32), (1, 64), (2, 96)];
+const GRIDS: [(u32, u32); 3] = [(3, 32), (1, 32), (2, 96)];
 
 /// The interpreter with a module.
 pub struct Interpreted {
@@ -25,6 +25,12 @@ impl Interpreted {
     pub fn new(kernels: &Kernels, seed: u64) -> Interpreted {
         let module = kiln_ptx::Module::parse(&kernels.text).unwrap_or_else(|error| panic!("{error}\n{}", kernels.text));
         Interpreted { device: kiln_ptx::Device::new(), module, seed }
+    }
+
+    /// The same, of whose kernels each takes at most so many instructions of warps.
+    pub fn within(mut self, instructions: u64) -> Interpreted {
+        self.device.set_step_limit(instructions);
+        self
     }
 }
 
