@@ -1,11 +1,13 @@
 //! Every kernel that is emitted as PTX assembles, without spills and without advice (`C75xx`), for each generation of GPUs: of all
 //! operators, of random graphs, of the example networks and of their steps of training.
 //!
-//! `KILN_PTXAS` names the assembler, of CUDA 13.0; without it nothing is assembled, and each test says so.
+//! `KILN_PTXAS` names the assembler, of CUDA 13.0; without it nothing is assembled, and each test says so. `KILN_CASES` names a list of
+//! directories of ONNX cases and `KILN_MODELS` a directory of ONNX models, of which the same holds.
 
 use kiln::artifact::describe::ModelFacts;
 use kiln::compile::compile_ptx;
 use kiln::frontend::model::{Language, parse};
+use kiln::frontend::onnx::{Options, import};
 use kiln::pipeline::Config;
 use kiln::training::plan;
 use kiln_ir::ops::Example;
@@ -15,7 +17,7 @@ use kiln_tests::instances;
 use kiln_tests::random_graphs;
 use kiln_tests::samples::Random;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Architectures, each with a version of the language that knows it.
@@ -137,5 +139,50 @@ fn kernels_of_example_networks_and_of_their_training_assemble() {
         let facts = ModelFacts { states: plan.recipe.states.len(), ..ModelFacts::default() };
         kernels.add(&plan.step, &facts).unwrap_or_else(|error| panic!("training {name}: {error}"));
     }
+    kernels.assemble(&ptxas);
+}
+
+/// Adds the kernels of a model file, unless no backend takes it. Errors: there is no PTX.
+fn add_file(path: &Path, kernels: &mut Kernels) -> Result<(), String> {
+    match import(path, &Options { name: "model".into(), ..Options::default() }) {
+        Ok(module) => kernels.add(&module, &ModelFacts::default()).map_err(|error| format!("{}: {error}", path.display())),
+        Err(_) => Ok(()),
+    }
+}
+
+#[test]
+fn kernels_of_onnx_cases_assemble() {
+    let Some(ptxas) = assembler() else { return };
+    let Some(list) = std::env::var_os("KILN_CASES") else {
+        eprintln!("skipped: KILN_CASES names no list of cases");
+        return;
+    };
+    let list = std::fs::read_to_string(list).expect("the list is there");
+    let mut kernels = Kernels::default();
+    for case in list.lines().filter(|line| !line.is_empty()) {
+        add_file(&Path::new(case).join("model.onnx"), &mut kernels).unwrap_or_else(|error| panic!("{error}"));
+    }
+    println!("{} kernels", kernels.0.len());
+    kernels.assemble(&ptxas);
+}
+
+#[test]
+fn kernels_of_onnx_models_assemble() {
+    let Some(ptxas) = assembler() else { return };
+    let Some(place) = std::env::var_os("KILN_MODELS") else {
+        eprintln!("skipped: KILN_MODELS names no directory of models");
+        return;
+    };
+    let mut files: Vec<PathBuf> = std::fs::read_dir(place).expect("it is there").map(|entry| entry.expect("readable").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "onnx"));
+    assert!(!files.is_empty(), "there are no models");
+    files.sort();
+    let mut kernels = Kernels::default();
+    for path in &files {
+        let before = kernels.0.len();
+        add_file(path, &mut kernels).unwrap_or_else(|error| panic!("{error}"));
+        assert!(kernels.0.len() > before, "{}: no kernel of its own", path.display());
+    }
+    println!("{} kernels of {} models", kernels.0.len(), files.len());
     kernels.assemble(&ptxas);
 }
