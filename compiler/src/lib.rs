@@ -25,6 +25,7 @@ pub mod schedule;
 pub mod tile;
 
 pub mod backend;
+pub mod calibration;
 
 pub mod artifact;
 pub mod compile;

@@ -46,6 +46,21 @@ pub enum Command {
     Check(CheckArgs),
     Schema(SchemaArgs),
     Devices(DevicesArgs),
+    Calibrate(CalibrateArgs),
+}
+
+/// Measure what this machine can do at best: operations, bytes from caches and memory, and starting work on all threads
+///
+/// `kiln bench --breakdown` compares kernels with it, and measures by itself where nothing is kept. It takes about a second, in which the
+/// machine should do nothing else.
+#[derive(ClapArgs, Debug)]
+pub struct CalibrateArgs {
+    /// Threads at most
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// List what can compute here: the CPU, and NVIDIA GPUs for --backend ptx
@@ -560,7 +575,8 @@ pub struct BenchArgs {
     /// Seconds at most
     #[arg(long, value_name = "S", default_value_t = 3.0, allow_negative_numbers = true, value_parser = seconds)]
     pub seconds: f64,
-    /// Time every kernel: microseconds, GFLOP/s, GB/s, longest first
+    /// Time every kernel: microseconds, GFLOP/s, GB/s, longest first, and which part of its time its work takes at least here
+    /// (products, or moving buffers once, at the rates of `kiln calibrate`)
     #[arg(long)]
     pub breakdown: bool,
     /// Time whole steps of training, forward, backward, update and loss, on a batch (--inputs) of a model file with a [train] table

@@ -7,6 +7,7 @@ use super::model;
 use super::run::input_options;
 use kiln::artifact::write::{ArtifactKind, WeightsChoice};
 use kiln::backend::cpu::breakdown::{KernelTime, kernel_times, observe};
+use kiln::calibration::Calibration;
 use kiln::compile::Compiled;
 use kiln_ir::Diagnostic;
 use kiln_ir::artifact::{Extent, Signature};
@@ -106,18 +107,25 @@ fn breakdown(compiled: &Compiled, pool: &ThreadPool, arrays: &[Array], runs: u64
     let mut session = model.session(&dims, pool)?;
     session.run(arrays)?;
     let sizes = compiled.plan().program.symbol_order.iter().cloned().zip(session.dims().iter().copied()).collect();
-    kernel_times(compiled.plan(), &sizes, runs, || session.run(arrays).map(drop))
+    kernel_times(compiled.plan(), &sizes, &Calibration::here(pool), runs, || session.run(arrays).map(drop))
 }
 
 pub(super) fn print_breakdown(kernels: &[KernelTime], out: &mut dyn Write) -> Result<(), Failure> {
     let total: f64 = kernels.iter().map(|kernel| kernel.time_us).sum();
     let mut order: Vec<&KernelTime> = kernels.iter().collect();
     order.sort_by(|a, b| b.time_us.total_cmp(&a.time_us));
-    writeln!(out, "\n{:>10}  {:>5}  {:>8}  {:>7}  kernel", "µs", "%", "GFLOP/s", "GB/s")?;
+    writeln!(out, "\n{:>10}  {:>5}  {:>8}  {:>7}  {:>8}  kernel", "µs", "%", "GFLOP/s", "GB/s", "roofline")?;
     for kernel in order {
         let share = 100.0 * kernel.time_us / total.max(f64::MIN_POSITIVE);
         let gflops = if kernel.gflop > 0.0 { format!("{:.1}", kernel.gflops) } else { "-".to_string() };
-        writeln!(out, "{:>10.1}  {share:>5.1}  {gflops:>8}  {:>7.1}  {}", kernel.time_us, kernel.gbytes_per_second, kernel.name)?;
+        writeln!(
+            out,
+            "{:>10.1}  {share:>5.1}  {gflops:>8}  {:>7.1}  {:>7.0}%  {}",
+            kernel.time_us,
+            kernel.gbytes_per_second,
+            100.0 * kernel.roofline,
+            kernel.name
+        )?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use super::model::{predict, read_trainable};
 use kiln::artifact::describe::ModelFacts;
 use kiln::backend::cpu::breakdown::{KernelTime, kernel_times, observe};
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
+use kiln::calibration::Calibration;
 use kiln::schedule::launches::Place;
 use kiln::schedule::memory::live_bytes;
 use kiln::schedule::rematerialise::Recomputed;
@@ -93,7 +94,9 @@ pub fn bench_step(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> 
         let functions = Functions { step: observed.model(), ..functions };
         let mut watched = Stepper::new(&plan.recipe, functions, plan.recipe.seed, &pool)?;
         watched.step(&batch, rate)?;
-        Some(kernel_times(lowered, &sizes, args.runs.min(BREAKDOWN_STEPS), || watched.step(&batch, rate).map(drop))?)
+        Some(kernel_times(lowered, &sizes, &Calibration::here(&pool), args.runs.min(BREAKDOWN_STEPS), || {
+            watched.step(&batch, rate).map(drop)
+        })?)
     } else {
         None
     };

@@ -9,6 +9,7 @@ mod attribute_args;
 mod attribute_samples;
 mod bench;
 mod bench_step;
+mod calibrate;
 mod check;
 mod compile;
 mod devices;
@@ -76,6 +77,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Explain(args) => explain::explain(&args, out),
         Command::Check(args) => check::check(&args, out),
         Command::Schema(args) => Ok(writeln!(out, "{}", if args.tuning { tuning_schema() } else { schema() })?),
+        Command::Calibrate(args) => calibrate::calibrate(&args, out),
         Command::Devices(args) => devices::devices(&args, out),
         Command::Test(args) => test_cases::test(&args, out),
     }

@@ -1,7 +1,8 @@
 //! Where the time of a run goes: each kernel's time, work and traffic.
 
 use crate::artifact::describe::flops;
-use crate::kernel::{Kernel, Step};
+use crate::calibration::Calibration;
+use crate::kernel::{BufferId, Kernel, Step};
 use crate::schedule::memory::buffer_bytes;
 use crate::schedule::plan::ProgramPlan;
 use kiln_ir::Symbol;
@@ -33,12 +34,21 @@ pub struct KernelTime {
     pub gflops: f64,
     /// Bytes of all buffers that it reads or writes, each once, per turn and second, in billions.
     pub gbytes_per_second: f64,
+    /// Part of its time that the work of contractions, or moving its buffers once, takes at least on this machine.
+    pub roofline: f64,
+}
+
+/// Whether a buffer comes from memory in every run: a weight, if all of them do not fit the last-level cache, or what does not by itself.
+fn is_far(plan: &ProgramPlan, id: BufferId, bytes: f64, machine: &Calibration) -> bool {
+    let together = if plan.weights.offsets.contains_key(&id) { plan.weights.bytes as f64 } else { bytes };
+    together > machine.cache_bytes as f64
 }
 
 /// Times of all kernels over `runs` calls of `run`, in the order they run. `sizes` are the values of the program's symbols.
 pub fn kernel_times<E>(
     plan: &ProgramPlan,
     sizes: &BTreeMap<Symbol, i64>,
+    machine: &Calibration,
     runs: u64,
     mut run: impl FnMut() -> Result<(), E>,
 ) -> Result<Vec<KernelTime>, E> {
@@ -75,14 +85,17 @@ pub fn kernel_times<E>(
             let time_us = samples.get(samples.len() / 2).copied().unwrap_or(0.0);
             let gflop = value(&flops(&[Step::Run((*kernel).clone())])) * turns as f64 / 1e9;
             let touched = crate::kernel::buffers_touched(&[Step::Run((*kernel).clone())]);
-            let bytes: f64 = touched.iter().filter_map(|id| buffer_bytes(&plan.program, *id).ok()).map(|b| value(&b)).sum();
+            let sized = touched.iter().filter_map(|id| Some((*id, value(&buffer_bytes(&plan.program, *id).ok()?))));
+            let (far, close): (Vec<_>, Vec<_>) = sized.partition(|(id, bytes)| is_far(plan, *id, *bytes, machine));
+            let [far, close] = [far, close].map(|list| list.iter().map(|(_, bytes)| bytes).sum::<f64>() * turns as f64);
             let per_second = |amount: f64| if time_us > 0.0 { amount / time_us * 1e6 } else { 0.0 };
             KernelTime {
                 name: kernel.name.clone(),
                 time_us,
                 gflop,
                 gflops: per_second(gflop),
-                gbytes_per_second: per_second(bytes * turns as f64 / 1e9),
+                gbytes_per_second: per_second((far + close) / 1e9),
+                roofline: per_second(machine.least_seconds(gflop * 1e9, close, far)),
             }
         })
         .collect())
