@@ -1,6 +1,6 @@
 //! Passes keep meaning: what a graph computes before them, it computes after them.
 
-use kiln::pipeline::{Config, FoldBudget, PASSES, Pass, run, run_passes};
+use kiln::pipeline::{Config, FoldBudget, OptLevel, PASSES, Pass, run, run_passes};
 use kiln_ir::eval::evaluate;
 use kiln_ir::graph::{NodeKind, Parameter};
 use kiln_ir::ops::{Broadcast, Cast, Concat, Dot, Meaning, Pad, PadMode, Reshape, Slice, Transpose};
@@ -12,6 +12,7 @@ use kiln_tests::instances;
 use kiln_tests::samples::{Fill, Random, tensor};
 
 const FILLS: [Fill; 2] = [Fill::Ordinary, Fill::Special];
+const LEVELS: [OptLevel; 3] = [OptLevel::Unchanged, OptLevel::Directed, OptLevel::Saturated];
 
 fn module_of(graph: &Graph) -> Module {
     let mut module = Module { name: "test".into(), ..Module::default() };
@@ -50,12 +51,13 @@ fn every_operator_verifies_and_reads_back() {
 #[test]
 fn all_passes_together_keep_every_operator() {
     let mut failures = Vec::new();
-    for instance in instances::all() {
+    for (instance, level) in instances::all().iter().flat_map(|instance| LEVELS.map(|level| (instance, level))) {
         let mut random = instance.random();
         let before = module_of(&instance.graph);
-        let (after, _) = run_passes(&before, &Config::default()).unwrap_or_else(|e| panic!("{instance}: {}", e[0]));
+        let config = Config::at(level);
+        let (after, _) = run_passes(&before, &config).unwrap_or_else(|e| panic!("{instance}: {}", e[0]));
         let text = after.to_string();
-        assert_eq!(run_passes(&before, &Config::default()).map(|m| m.0.to_string()), Ok(text), "{instance}: not deterministic");
+        assert_eq!(run_passes(&before, &config).map(|m| m.0.to_string()), Ok(text), "{instance}: not deterministic");
         if let Some(composite) = composite_in(predict(&after)) {
             failures.push(format!("{instance}: `{composite}` is left"));
         }
@@ -65,7 +67,7 @@ fn all_passes_together_keep_every_operator() {
         for fill in FILLS {
             let inputs = instance.inputs(fill, &mut random);
             if let Some(found) = disagreement(&before, &after, &inputs, &|dtype| Tolerance::of_composite(&instance.example.op, dtype)) {
-                failures.push(format!("{instance}: {found}; inputs {inputs:?}\n{after}"));
+                failures.push(format!("{instance}, {level:?}: {found}; inputs {inputs:?}\n{after}"));
             }
         }
     }

@@ -25,9 +25,22 @@ pub const PASSES: &[Pass] = &[
     Pass("remove_dead", remove_dead::remove_dead),
 ];
 
+/// How far graphs are rewritten (`--opt`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum OptLevel {
+    /// Not at all: composites become primitives, and these become kernels as they are written.
+    Unchanged,
+    /// By directed steps, each of which makes the graph cheaper by itself.
+    Directed,
+    /// By saturation: every rule adds what it knows, and the cheapest graph is taken out.
+    Saturated,
+}
+
 /// Choices that change what passes do. The target is not among them.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// How far graphs are rewritten.
+    pub level: OptLevel,
     /// How far composites are recognised from their spellings; `None` leaves every spelling as it is.
     pub recognise: Option<Recognition>,
     /// Composites that stay whole, by name, because a backend computes them directly.
@@ -62,6 +75,7 @@ impl Default for FoldBudget {
 impl Default for Config {
     fn default() -> Config {
         Config {
+            level: OptLevel::Saturated,
             recognise: Some(Recognition::default()),
             keep: BTreeSet::new(),
             fold: Some(FoldBudget::default()),
@@ -69,6 +83,22 @@ impl Default for Config {
             memory: None,
             verify: false,
         }
+    }
+}
+
+impl Config {
+    /// The choices of a level, all others as usual.
+    pub fn at(level: OptLevel) -> Config {
+        let usual = Config { level, ..Config::default() };
+        match level {
+            OptLevel::Unchanged => Config { recognise: None, fold: None, winograd: WinogradUse::Never, ..usual },
+            OptLevel::Directed | OptLevel::Saturated => usual,
+        }
+    }
+
+    /// Whether graphs may be changed where that is not needed to compile them.
+    pub fn rewrites(&self) -> bool {
+        self.level > OptLevel::Unchanged
     }
 }
 

@@ -6,7 +6,7 @@ use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use kiln::egraph::rule::Freedom;
 use kiln::egraph::saturate::Limits;
 use kiln::passes::recognise::Recognition;
-use kiln::pipeline::Config;
+use kiln::pipeline::{Config, OptLevel};
 use kiln::rewrites::rules;
 use kiln::schedule::rematerialise::MemoryBudget;
 use kiln::schedule::winograd::WinogradUse;
@@ -96,6 +96,10 @@ pub struct ModelArgs {
 /// How far rewriting may go.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct RewriteArgs {
+    /// How far the graph is rewritten: 0, not at all; 1, by steps that each make it cheaper, which compiles sooner; 2, by searching
+    /// all that rules know for the cheapest
+    #[arg(long, value_name = "LEVEL", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub opt: u8,
     /// Rewrite only where every value stays the same
     #[arg(long, conflicts_with = "approximate")]
     pub exact: bool,
@@ -116,8 +120,20 @@ pub struct RewriteArgs {
 impl RewriteArgs {
     /// The configuration of the compiler.
     pub fn config(&self) -> Config {
-        let winograd = if self.exact || self.no_winograd { WinogradUse::Never } else { WinogradUse::WhereFaster };
-        Config { recognise: Some(self.recognition()), winograd, ..Config::default() }
+        let mut config = Config::at(self.level());
+        if self.exact || self.no_winograd {
+            config.winograd = WinogradUse::Never;
+        }
+        config.recognise = config.recognise.map(|_| self.recognition());
+        config
+    }
+
+    fn level(&self) -> OptLevel {
+        match self.opt {
+            0 => OptLevel::Unchanged,
+            1 => OptLevel::Directed,
+            _ => OptLevel::Saturated,
+        }
     }
 
     /// How far composites are recognised.
@@ -660,6 +676,8 @@ pub struct ExplainArgs {
 pub struct CheckArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub rewrites: RewriteArgs,
     #[command(flatten)]
     pub inputs: InputArgs,
     /// What the outputs must be, by name; else the reference interpreter says

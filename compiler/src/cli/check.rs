@@ -71,7 +71,8 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
         None => evaluate(&loaded.module, graph, &given)?,
     };
     let workers = threads(args.threads);
-    let got = Engine::new(&loaded, args.backend, &Config::default(), workers)?.run(&given)?;
+    let config = args.rewrites.config();
+    let got = Engine::new(&loaded, args.backend, &config, workers)?.run(&given)?;
 
     let report = |((name, expected), got): ((&&str, &Tensor), &Tensor)| match compare(expected, got, tolerance(args, expected)) {
         Ok(agreement) => OutputReport { name: name.to_string(), agrees: agreement.holds(), agreement: Some(agreement), mismatch: None },
@@ -82,7 +83,7 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let first_difference = if agrees && args.dump_values.is_none() {
         None
     } else {
-        let values = every_value(&loaded, &given, (args.backend, workers))?;
+        let values = every_value(&loaded, &given, (args.backend, &config, workers))?;
         if let Some(directory) = &args.dump_values {
             dump(directory, &values)?;
         }
@@ -149,7 +150,7 @@ struct Pair {
 }
 
 /// Compiles again with every operator's value as an output, and interprets again; values in the order of computation.
-fn every_value(loaded: &Loaded, given: &[Tensor], (backend, workers): (Backend, usize)) -> Result<Vec<Pair>, Failure> {
+fn every_value(loaded: &Loaded, given: &[Tensor], (backend, config, workers): (Backend, &Config, usize)) -> Result<Vec<Pair>, Failure> {
     let graph = predict(&loaded.module)?;
     let mut values: Vec<(Value, String, String)> = Vec::new();
     for id in graph.order() {
@@ -173,7 +174,7 @@ fn every_value(loaded: &Loaded, given: &[Tensor], (backend, workers): (Backend, 
     let mut module = loaded.module.clone();
     module.functions.insert("predict".to_string(), watched);
     let watched = Loaded { module, facts: loaded.facts.clone(), losses: Vec::new() };
-    let outputs = Engine::new(&watched, backend, &Config::default(), workers)?.run(given)?;
+    let outputs = Engine::new(&watched, backend, config, workers)?.run(given)?;
     let extra = outputs.into_iter().skip(graph.outputs().len());
     let pair = |((value, name, node), compiled)| Some(Pair { name, node, reference: observed.remove(&value)?, compiled });
     Ok(values.into_iter().zip(extra).filter_map(pair).collect())
