@@ -5,12 +5,14 @@ use super::generate_args::GenerateArgs;
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use kiln::egraph::rule::Freedom;
 use kiln::egraph::saturate::Limits;
+use kiln::passes::optimise::Optimisation;
 use kiln::passes::recognise::Recognition;
 use kiln::pipeline::{Config, OptLevel};
-use kiln::rewrites::rules;
+use kiln::rewrites::all_rules;
 use kiln::schedule::rematerialise::MemoryBudget;
 use kiln::schedule::winograd::WinogradUse;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Compiles neural networks to small native programs.
 ///
@@ -115,6 +117,12 @@ pub struct RewriteArgs {
     /// Stop rewriting at so many nodes of alternatives
     #[arg(long, value_name = "N", default_value_t = Limits::default().nodes)]
     pub rewrite_nodes: usize,
+    /// Stop rewriting after so many rounds, in each of which every rule looks at everything once
+    #[arg(long, value_name = "N")]
+    pub rewrite_rounds: Option<usize>,
+    /// Stop rewriting after the round in which this time is over; what comes out then depends on how fast this machine is
+    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    pub rewrite_seconds: Option<f64>,
 }
 
 impl RewriteArgs {
@@ -125,6 +133,7 @@ impl RewriteArgs {
             config.winograd = WinogradUse::Never;
         }
         config.recognise = config.recognise.map(|_| self.recognition());
+        config.optimise = config.optimise.map(|how| self.optimisation(how));
         config
     }
 
@@ -136,6 +145,13 @@ impl RewriteArgs {
         }
     }
 
+    /// How far primitives are rewritten.
+    fn optimisation(&self, usual: Optimisation) -> Optimisation {
+        let Recognition { freedom, limits, without } = self.recognition();
+        let (rounds, nodes) = (self.rewrite_rounds.unwrap_or(usual.limits.rounds), limits.nodes.min(usual.limits.nodes));
+        Optimisation { freedom, without, limits: Limits { rounds, nodes, ..limits }, ..usual }
+    }
+
     /// How far composites are recognised.
     pub fn recognition(&self) -> Recognition {
         let freedom = match (self.exact, self.approximate) {
@@ -143,7 +159,10 @@ impl RewriteArgs {
             (false, true) => Freedom::Approximation,
             (false, false) => Freedom::Reassociation,
         };
-        let limits = Limits { nodes: self.rewrite_nodes, ..Limits::default() };
+        let usual = Limits::default();
+        let rounds = self.rewrite_rounds.unwrap_or(usual.rounds);
+        let limits =
+            Limits { rounds, nodes: self.rewrite_nodes, time: self.rewrite_seconds.map(|s| Duration::from_secs_f64(s.min(1e9))), ..usual };
         Recognition { freedom, limits, without: self.without.iter().cloned().collect() }
     }
 }
@@ -646,11 +665,13 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
-/// Show what was recognised in a model: which operators became a softmax, an attention, …, and by which rules
+/// Show how a model is rewritten: which operators were recognised as a softmax, an attention, …, what is computed otherwise to be
+/// faster, and by which rules
 ///
 /// Examples:
 ///
 ///   kiln explain bert.onnx
+///   kiln explain bert.onnx --kernels                        and which nodes each kernel computes
 ///   kiln explain bert.onnx --node MatMul_53                 only what that node became part of
 #[derive(ClapArgs, Debug)]
 #[command(verbatim_doc_comment)]
@@ -662,6 +683,9 @@ pub struct ExplainArgs {
     /// Part of a node's name
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
+    /// List the kernels that are run, and the nodes that each comes from
+    #[arg(long)]
+    pub kernels: bool,
 }
 
 /// Compare compiled code with the reference interpreter or with given outputs, and find the first node that differs
@@ -732,7 +756,7 @@ fn bytes(text: &str) -> Result<i64, String> {
 }
 
 fn rule(text: &str) -> Result<String, String> {
-    let names: Vec<&str> = rules(Freedom::Approximation).into_iter().map(|rule| rule.name).collect();
+    let names: Vec<&str> = all_rules().into_iter().map(|rule| rule.name).collect();
     match kiln_ir::diagnostic::nearest(text, names.iter().copied()) {
         _ if names.contains(&text) => Ok(text.to_string()),
         Some(near) => Err(format!("there is no such rule; did you mean `{near}`?")),

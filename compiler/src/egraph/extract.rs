@@ -2,13 +2,15 @@
 //!
 //! It starts from the graph as it was and takes another e-node for a class whenever that makes the whole cheaper: what becomes
 //! unused goes with the old one, what is new comes with the new one. So the result never costs more than the graph given, and
-//! each step is checked to close no cycle. The order of steps is that of ids, hence of the program.
+//! each step is checked to close no cycle. The order of steps is that of ids, hence of the program. Classes that a rule replaces
+//! together are exchanged in one step.
 
 use super::convert::Embedded;
-use super::cost::cost;
+use super::cost::Cost;
 use super::lang::ENode;
+use super::saturate::Report;
 use egg::Id;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Passes over all classes; one is mostly enough, as a step only helps others near it.
 const MAX_PASSES: usize = 8;
@@ -23,13 +25,27 @@ pub struct Extraction {
     pub cost_after: u64,
 }
 
-/// The choice of the graph given, improved; see the head of this file.
-pub fn extract(program: &Embedded) -> Extraction {
-    let mut search = Search::new(program);
+/// The choice of the graph given, improved; see the head of this file. What these rules made is not taken.
+pub fn extract(program: &Embedded, report: &Report, cost: &dyn Cost, without: &BTreeSet<&str>) -> Extraction {
+    let made = |at: Id| {
+        let mut node = program.egraph.nodes()[usize::from(at)].clone();
+        node.operands.iter_mut().for_each(|id| *id = program.egraph.find(*id));
+        node
+    };
+    let barred: BTreeSet<ENode> = report.log.iter().filter(|a| without.contains(a.rule)).map(|a| made(a.made)).collect();
+    let mut sets: BTreeMap<usize, Vec<(Id, ENode)>> = BTreeMap::new();
+    for application in report.log.iter().filter(|a| !without.contains(a.rule)) {
+        if let Some(set) = application.set {
+            sets.entry(set).or_default().push((program.egraph.find(application.root), made(application.made)));
+        }
+    }
+    let mut search = Search::new(program, cost, &barred);
+    let sets: Vec<Vec<(usize, usize)>> = sets.into_values().filter_map(|set| search.places(&set)).collect();
     let cost_before = search.total;
     for _ in 0..MAX_PASSES {
         let before = search.total;
         (0..search.options.len()).rev().for_each(|class| search.improve(class));
+        sets.iter().for_each(|set| search.improve_together(set));
         if search.total == before {
             break;
         }
@@ -60,7 +76,7 @@ struct Search {
 }
 
 impl Search {
-    fn new(program: &Embedded) -> Search {
+    fn new(program: &Embedded, cost: &dyn Cost, barred: &BTreeSet<ENode>) -> Search {
         let first = program.first_choice();
         let ids: Vec<Id> = first.keys().copied().collect();
         let place = |id: &Id| ids.binary_search(&program.egraph.find(*id)).unwrap_or_else(|_| panic!("the class {id} has no e-node"));
@@ -77,10 +93,11 @@ impl Search {
             let alternative = |node: &ENode| Alternative {
                 node: node.clone(),
                 operands: node.operands.iter().map(place).collect(),
-                cost: cost(&program.egraph.analysis, node, class.data.fixed),
+                cost: cost.of(&program.egraph, *id, node),
             };
-            search.options.push(class.nodes.iter().map(alternative).collect());
-            let chosen = class.nodes.iter().position(|n| n == node);
+            let allowed: Vec<&ENode> = class.nodes.iter().filter(|n| *n == node || !barred.contains(n)).collect();
+            search.options.push(allowed.iter().map(|n| alternative(n)).collect());
+            let chosen = allowed.iter().position(|n| *n == node);
             search.chosen.push(chosen.unwrap_or_else(|| panic!("the class {id} has lost its first e-node")));
         }
         let outputs: Vec<usize> = program.outputs().map(|id| place(&id)).collect();
@@ -134,6 +151,37 @@ impl Search {
             } else if self.options[class][option].operands.iter().any(|o| self.levels[*o] >= self.levels[class]) {
                 self.find_levels();
             }
+        }
+    }
+
+    /// Classes and their options, by place; `None` where one has no such option.
+    fn places(&self, set: &[(Id, ENode)]) -> Option<Vec<(usize, usize)>> {
+        let place = |(id, node): &(Id, ENode)| {
+            let class = self.ids.binary_search(id).ok()?;
+            Some((class, self.options[class].iter().position(|option| option.node == *node)?))
+        };
+        set.iter().map(place).collect()
+    }
+
+    /// Takes these options of classes that are all in use, if that makes the whole cheaper.
+    fn improve_together(&mut self, set: &[(usize, usize)]) {
+        if set.iter().any(|(class, option)| self.uses[*class] == 0 || self.chosen[*class] == *option) {
+            return;
+        }
+        let before = self.total;
+        let mut done: Vec<(usize, usize)> = Vec::new();
+        for (class, option) in set {
+            // What was exchanged before may have made this one unused, or part of what it needs.
+            if self.uses[*class] == 0 || self.reaches(&self.options[*class][*option].operands, *class) {
+                break;
+            }
+            done.push((*class, self.chosen[*class]));
+            self.switch(*class, *option);
+            self.find_levels();
+        }
+        if done.len() < set.len() || self.total >= before {
+            done.into_iter().rev().for_each(|(class, old)| self.switch(class, old));
+            self.find_levels();
         }
     }
 

@@ -115,6 +115,19 @@ impl Term {
     }
 }
 
+/// How a rule looks at the e-graph.
+#[derive(Clone, Copy)]
+pub enum Rewrite {
+    /// At a class with one of the roots: what else it is, if the rule applies.
+    Class(fn(View, Id) -> Option<Term>),
+    /// At all such classes at once, once a round, in the order of the program: what else several of them are, where that pays only if
+    /// all of a set are replaced, as they share what is new. Extraction takes or leaves each set as a whole.
+    Together(fn(View, &[Id]) -> Vec<Together>),
+}
+
+/// Classes that a rule would replace together, with what else they are.
+pub type Together = Vec<(Id, Term)>;
+
 /// A rewrite rule.
 #[derive(Clone, Copy)]
 pub struct Rule {
@@ -126,8 +139,8 @@ pub struct Rule {
     pub exactness: Exactness,
     /// Operators that a class must have for the rule to look at it.
     pub roots: &'static [&'static str],
-    /// What else the class is, if the rule applies.
-    pub rewrite: fn(View, Id) -> Option<Term>,
-    /// Graphs, as text, on whose output the rule fires.
+    /// What it looks at, and what it makes of it.
+    pub rewrite: Rewrite,
+    /// Graphs, as text, on whose outputs the rule fires.
     pub examples: &'static [&'static str],
 }

@@ -9,6 +9,7 @@
 //! is kept beside the graph: each round takes those matches that make it cheaper by themselves, and forgets the others.
 
 use crate::egraph::convert::Embedded;
+use crate::egraph::cost::ByKind;
 use crate::egraph::extract::{Extraction, extract};
 use crate::egraph::provenance::{Replacement, replacements};
 use crate::egraph::rule::{Freedom, Rule};
@@ -77,7 +78,7 @@ fn saturated(graph: &Graph, context: &Context, rules: &[&Rule], limits: &Limits)
     let nothing = BTreeMap::new();
     let mut program = Embedded::new(graph, if use_values { context.parameters } else { &nothing });
     let report = saturate(&mut program, rules, limits);
-    let Extraction { choice, cost_before, cost_after } = extract(&program);
+    let Extraction { choice, cost_before, cost_after } = extract(&program, &report, &ByKind, &BTreeSet::new());
     Recognised {
         graph: if cost_after < cost_before { program.graph(&choice) } else { graph.clone() },
         outcome: report.outcome,

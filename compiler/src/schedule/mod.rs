@@ -1,5 +1,6 @@
 //! Decisions that every backend takes the same way: what lives where in memory, and for how long.
 
+pub mod choices;
 pub mod in_place;
 pub mod layout;
 pub mod lifetime;

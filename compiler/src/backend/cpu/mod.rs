@@ -13,6 +13,7 @@ pub mod loaded;
 pub mod lower;
 pub mod object;
 pub mod plan;
+pub mod roofline;
 pub mod schedule;
 pub mod size_code;
 pub mod target;

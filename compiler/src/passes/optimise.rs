@@ -1,0 +1,235 @@
+//! Computes the same sooner: the second saturation, over primitives, for a target.
+//! ```text
+//! q = x · Wq ; k = x · Wk ; v = x · Wv      →      p = x · [Wq Wk Wv] ; q, k, v = parts of p
+//! %d = dot (dot x, %a), %b ; y = add (dot x, %w), %d      →      y = dot x, (add %w, (dot %a, %b))
+//! ```
+//! Needs: composites expanded; values of parameters help.  Keeps: what the rules' exactness says; interface, guards, origins.
+//! Skips: levels below `--opt 2`; rules beyond the freedom of the configuration; what makes no graph cheaper.
+//!
+//! The graph becomes an e-graph, [`crate::rewrites::OPTIMISING`] add what they know, and cheap graphs are taken out by the roofline of
+//! e-nodes. That does not know which values become kernels, so each candidate, and the graph as it was, is cut and priced as kernels;
+//! the cheapest is the result. What depends on parameters alone is computed once and costs nothing, unless it is more than may be
+//! prepared, which shows in the kernels. In a step of training parameters are inputs, so nothing is free.
+
+use super::deduplicate::deduplicate;
+use super::fold_constants::fold_constants;
+use super::remove_dead::remove_dead;
+use super::simplify_movement::simplify_movement;
+use crate::cut::cut;
+use crate::egraph::convert::Embedded;
+use crate::egraph::extract::{Extraction, extract};
+use crate::egraph::provenance::{Replacement, replacements};
+use crate::egraph::roofline::OnMachine;
+use crate::egraph::rule::Freedom;
+use crate::egraph::saturate::{Limits, Outcome, Report, saturate};
+use crate::kernel::Program;
+use crate::kernel::roofline::{Machine, seconds};
+use crate::pipeline::Context;
+use crate::rewrites::optimising_rules;
+use crate::schedule::choices::choices;
+use kiln_ir::{Graph, Module, Symbol};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How far optimising may go, and for what.
+#[derive(Clone, Debug)]
+pub struct Optimisation {
+    /// Which rules apply.
+    pub freedom: Freedom,
+    /// Rules that are left out, by name.
+    pub without: BTreeSet<String>,
+    /// When it stops before nothing changes.
+    pub limits: Limits,
+    /// Graphs that are priced as kernels, at most, the one given included.
+    pub candidates: usize,
+    /// What the target can do.
+    pub machine: Machine,
+    /// Sizes that symbols usually have.
+    pub usual_sizes: BTreeMap<Symbol, i64>,
+}
+
+impl Optimisation {
+    /// As usual, for a machine.
+    pub fn on(machine: Machine) -> Optimisation {
+        let limits = Limits { rounds: 8, nodes: 50_000, ..Limits::default() };
+        Optimisation {
+            freedom: Freedom::Reassociation,
+            without: BTreeSet::new(),
+            limits,
+            candidates: 8,
+            machine,
+            usual_sizes: BTreeMap::new(),
+        }
+    }
+}
+
+/// A graph that was considered.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The rules that it does without, as it was tried whether they pay; all of them for the graph given.
+    pub without: Without,
+    /// Cost of its e-nodes, in picoseconds.
+    pub estimate: u64,
+    /// Seconds of its kernels.
+    pub seconds: f64,
+}
+
+/// What a candidate does without.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Without {
+    /// Every rule: it is the graph given.
+    All,
+    /// No rule.
+    None,
+    /// These rules.
+    Rules(BTreeSet<&'static str>),
+}
+
+/// A graph that was optimised, and how.
+pub struct Optimised {
+    /// The graph.
+    pub graph: Graph,
+    /// Why saturation ended.
+    pub outcome: Outcome,
+    /// Its rounds.
+    pub rounds: usize,
+    /// E-nodes in the end.
+    pub nodes: usize,
+    /// What was considered, the graph given first.
+    pub candidates: Vec<Candidate>,
+    /// Which of them is the graph.
+    pub chosen: usize,
+    /// What became what, by which rules.
+    pub replacements: Vec<Replacement>,
+    /// The kernels that it was cut into; none where nothing was changed.
+    pub program: Option<Program>,
+}
+
+/// See the head of this file.
+pub fn optimise(graph: &Graph, context: &Context) -> Graph {
+    match &context.config.optimise {
+        None => graph.clone(),
+        Some(how) => optimised(graph, context, how).graph,
+    }
+}
+
+/// The same, with an account of what was done.
+pub fn optimised(graph: &Graph, context: &Context, how: &Optimisation) -> Optimised {
+    let use_values = context.config.fold.is_some_and(|fold| fold.parameters);
+    let nothing = BTreeMap::new();
+    // Movement in its shortest form, so that rules see what is moved.
+    let given = tidy(graph, context);
+    let mut program = Embedded::new(&given, if use_values { context.parameters } else { &nothing });
+    let mut rules = optimising_rules(how.freedom);
+    rules.retain(|rule| !how.without.contains(rule.name));
+    let report = saturate(&mut program, &rules, &how.limits);
+    let mut search = Search { context, how, program, report, found: Vec::new(), best: None };
+    search.search(&given);
+    let Search { program, report, found, best, .. } = search;
+    let (outcome, rounds, nodes) = (report.outcome, report.rounds, report.nodes);
+    match best {
+        Some(Best { at, graph, choice, kernels }) => {
+            let replacements = replacements(&program, &choice, &report);
+            Optimised { graph, outcome, rounds, nodes, candidates: found, chosen: at, replacements, program: Some(kernels) }
+        }
+        // Equal values are one and movement is short in `given`, but that is the business of other passes.
+        None => {
+            let graph = graph.clone();
+            Optimised { graph, outcome, rounds, nodes, candidates: found, chosen: 0, replacements: Vec::new(), program: None }
+        }
+    }
+}
+
+/// Constants computed, movement simplified, equal values one.
+fn tidy(graph: &Graph, context: &Context) -> Graph {
+    let folded = fold_constants(graph, context);
+    remove_dead(&deduplicate(&simplify_movement(&folded, context), context), context)
+}
+
+struct Best {
+    at: usize,
+    graph: Graph,
+    choice: BTreeMap<egg::Id, crate::egraph::lang::ENode>,
+    kernels: Program,
+}
+
+struct Search<'a> {
+    context: &'a Context<'a>,
+    how: &'a Optimisation,
+    program: Embedded,
+    report: Report,
+    found: Vec<Candidate>,
+    best: Option<Best>,
+}
+
+impl Search<'_> {
+    /// The whole saturation first, then what is left of it without each of the rules that it used, and without all that did not pay.
+    fn search(&mut self, given: &Graph) {
+        let all = self.extract(&BTreeSet::new());
+        if all.cost_after >= all.cost_before {
+            self.found.push(Candidate { without: Without::All, estimate: all.cost_before, seconds: f64::NAN });
+            return;
+        }
+        let Some((as_given, _)) = self.price(given) else { return };
+        self.found.push(Candidate { without: Without::All, estimate: all.cost_before, seconds: as_given });
+        let used = self.used(&all);
+        self.consider(all, Without::None);
+        let mut harmful = BTreeSet::new();
+        if used.len() > 1 {
+            let whole = self.found.last().map_or(f64::INFINITY, |candidate| candidate.seconds);
+            for rule in used {
+                if self.found.len() + 1 >= self.how.candidates {
+                    break;
+                }
+                let without = BTreeSet::from([rule]);
+                let extraction = self.extract(&without);
+                self.consider(extraction, Without::Rules(without));
+                if self.found.last().is_some_and(|candidate| candidate.seconds < whole) {
+                    harmful.insert(rule);
+                }
+            }
+        }
+        if harmful.len() > 1 {
+            let extraction = self.extract(&harmful);
+            self.consider(extraction, Without::Rules(harmful));
+        }
+    }
+
+    fn extract(&self, without: &BTreeSet<&str>) -> Extraction {
+        let cost = OnMachine { machine: &self.how.machine, usual_sizes: &self.how.usual_sizes };
+        extract(&self.program, &self.report, &cost, without)
+    }
+
+    /// Rules that led to a choice, in the order of their first use.
+    fn used(&self, extraction: &Extraction) -> Vec<&'static str> {
+        let mut used = Vec::new();
+        for replacement in replacements(&self.program, &extraction.choice, &self.report) {
+            for (rule, _) in replacement.rules {
+                if !used.contains(&rule) {
+                    used.push(rule);
+                }
+            }
+        }
+        used
+    }
+
+    /// Prices a choice as kernels; the best so far is kept.
+    fn consider(&mut self, extraction: Extraction, without: Without) {
+        let graph = tidy(&self.program.graph(&extraction.choice), self.context);
+        let Some((seconds, kernels)) = self.price(&graph) else { return };
+        let least = self.found.iter().map(|candidate| candidate.seconds).fold(f64::INFINITY, f64::min);
+        if seconds < least {
+            self.best = Some(Best { at: self.found.len(), graph, choice: extraction.choice, kernels });
+        }
+        self.found.push(Candidate { without, estimate: extraction.cost_after, seconds });
+    }
+
+    /// Seconds of the kernels of a graph; `None` if it cannot be cut, which is told when it is compiled.
+    fn price(&self, graph: &Graph) -> Option<(f64, Program)> {
+        let choices = choices(graph, self.context.config.winograd, &self.how.usual_sizes);
+        let functions = BTreeMap::from([("predict".to_string(), graph.clone())]);
+        let module = Module { name: "candidate".into(), functions, ..Module::default() };
+        let mut program = cut(&module, "predict", &choices).ok()?;
+        program.usual_sizes.clone_from(&self.how.usual_sizes);
+        Some((seconds(&program, &self.how.machine), program))
+    }
+}
