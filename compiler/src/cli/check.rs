@@ -5,6 +5,8 @@ use super::engine::{Engine, describe, threads, to_array, to_tensor};
 use super::failure::Failure;
 use super::model::{self, Loaded, predict};
 use super::run::input_options;
+use kiln::bisect::{Culprit, Verdict, bisect_rules};
+use kiln::compile::at_usual_sizes;
 use kiln::conformance::agreement::{Agreement, Tolerance, compare};
 use kiln::pipeline::Config;
 use kiln_ir::eval::{evaluate, evaluate_observed};
@@ -25,6 +27,9 @@ struct Answer {
     outputs: Vec<OutputReport>,
     /// Where compiled code first differs from the interpreter, if it does.
     first_difference: Option<NodeReport>,
+    /// What `--bisect-rules` found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<String>,
 }
 
 /// One output.
@@ -89,7 +94,11 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
         }
         if agrees { None } else { first_difference(&values, args) }
     };
-    let answer = Answer { agrees, outputs, first_difference };
+    let rules = match args.bisect_rules {
+        true => Some(bisected(&loaded, args, &config, (&given, &expected))?),
+        false => None,
+    };
+    let answer = Answer { agrees, outputs, first_difference, rules };
     if args.json {
         let text = serde_json::to_string(&answer).unwrap_or_else(|error| panic!("check report: {error}"));
         writeln!(out, "{text}")?;
@@ -97,6 +106,30 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
         print(&answer, args.expect.is_some(), out)?;
     }
     if agrees { Ok(()) } else { Err(Failure::Told) }
+}
+
+/// What the rewrite rules have to do with a difference, in a sentence.
+fn bisected(loaded: &Loaded, args: &CheckArgs, config: &Config, (given, expected): (&[Tensor], &[Tensor])) -> Result<String, Failure> {
+    let workers = threads(args.threads);
+    let mut agrees = |config: &Config| {
+        let got = Engine::new(loaded, args.backend, config, workers)?.run(given).map_err(|error| vec![error])?;
+        let holds = |(expected, got): (&Tensor, &Tensor)| compare(expected, got, tolerance(args, expected)).is_ok_and(|a| a.holds());
+        Ok(expected.iter().zip(&got).all(holds))
+    };
+    let verdict = bisect_rules(&loaded.module, &at_usual_sizes(config, &loaded.facts), &mut agrees)?;
+    Ok(match verdict {
+        Verdict::NoRule => "no rewrite rule changes results beyond the tolerance".to_string(),
+        Verdict::NotRules => "results differ without any rewrite rule, too".to_string(),
+        Verdict::Rule(culprit) => {
+            let Culprit { pass, used, exactness, place, of } = *culprit;
+            let declared = exactness.map_or_else(String::new, |exactness| format!(", declared {}", exactness.text()));
+            let at = if used.origin.is_empty() { "what other rules made".to_string() } else { used.origin };
+            format!(
+                "the first rule that changes results is {} at {at} ({pass}, round {}, use {place} of {of}{declared}); --no-rule {0} leaves it out",
+                used.rule, used.round
+            )
+        }
+    })
 }
 
 fn print(answer: &Answer, against_given: bool, out: &mut dyn Write) -> Result<(), Failure> {
@@ -113,6 +146,9 @@ fn print(answer: &Answer, against_given: bool, out: &mut dyn Write) -> Result<()
             (None, Some(text)) => writeln!(out, "DIFFERS {}: {text}", output.name)?,
             (None, None) => {}
         }
+    }
+    if let Some(rules) = &answer.rules {
+        writeln!(out, "{rules}")?;
     }
     match &answer.first_difference {
         Some(first) => {

@@ -3,9 +3,11 @@
 use super::args::ExplainArgs;
 use super::failure::Failure;
 use super::model::{self, Loaded, predict};
+use kiln::artifact::output::write_file;
 use kiln::compile::at_usual_sizes;
 use kiln::cut::cut;
 use kiln::egraph::provenance::Replacement;
+use kiln::explanation::Explanation;
 use kiln::kernel::{Kernel, Program};
 use kiln::passes::optimise::{Candidate, Optimised, Without, optimised};
 use kiln::passes::recognise::{Recognised, recognised};
@@ -19,6 +21,8 @@ pub fn explain(args: &ExplainArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let loaded = model::read(&args.model)?;
     let config = at_usual_sizes(&args.rewrites.config(), &loaded.facts);
     let mut text = String::new();
+    // What the page says besides: no accounts of single replacements.
+    let (mut told, mut all) = (String::new(), Vec::new());
     let mut shown = 0;
     let mut list = |replacements: &[Replacement], text: &mut String| {
         for replacement in replacements.iter().filter(|r| args.node.as_ref().is_none_or(|node| mentions(r, node))) {
@@ -30,8 +34,10 @@ pub fn explain(args: &ExplainArgs, out: &mut dyn Write) -> Result<(), Failure> {
         let context = Context { config: &config, parameters: &loaded.module.parameters };
         for (name, graph) in graphs(&loaded.module) {
             let found = recognised(graph, &context, how);
-            text += &summary(&name, &found);
+            let line = summary(&name, &found);
+            (text, told) = (text + &line, told + &line);
             list(&found.replacements, &mut text);
+            all.extend(found.replacements);
         }
     }
     if let Some(how) = &config.optimise {
@@ -39,15 +45,26 @@ pub fn explain(args: &ExplainArgs, out: &mut dyn Write) -> Result<(), Failure> {
         let context = Context { config: &config, parameters: &module.parameters };
         for (name, graph) in graphs(&module) {
             let found = optimised(graph, &context, how);
-            text += &optimising(&name, &found);
+            let line = optimising(&name, &found);
+            (text, told) = (text + &line, told + &line);
             list(&found.replacements, &mut text);
+            all.extend(found.replacements);
         }
     }
     if !config.rewrites() {
         text += "nothing is rewritten (--opt 0)\n";
     }
-    if args.kernels {
-        text += &kernels(&loaded, &config, args.node.as_deref())?;
+    if args.kernels || args.html.is_some() {
+        let (module, program) = cut_as_compiled(&loaded, &config)?;
+        if args.kernels {
+            text += &kernels(&program, args.node.as_deref());
+        }
+        if let Some(path) = &args.html {
+            let (before, after) = (predict(&loaded.module)?, predict(&module)?);
+            let name = &loaded.facts.name;
+            let page = Explanation { name, before, after, program: &program, replacements: &all, summary: &told }.page();
+            write_file(path, |sink| sink.write_all(page.as_bytes()))?;
+        }
     }
     if let (Some(node), 0, false) = (&args.node, shown, args.kernels) {
         let error = Diagnostic::new("not_recognised", format!("nothing that was recognised comes from a node named `{node}`"));
@@ -123,11 +140,16 @@ fn microseconds(seconds: f64) -> String {
     format!("{:.2} µs", seconds * 1e6)
 }
 
-/// The kernels in the order they run, each with the nodes it comes from.
-fn kernels(loaded: &Loaded, config: &Config, node: Option<&str>) -> Result<String, Failure> {
+/// The module as passes leave it, and its kernels.
+fn cut_as_compiled(loaded: &Loaded, config: &Config) -> Result<(Module, Program), Failure> {
     let (module, _) = run_passes(&loaded.module, config)?;
     let choices = choices(predict(&module)?, config.winograd, &loaded.facts.usual_sizes);
-    let program: Program = cut(&module, "predict", &choices)?;
+    let program = cut(&module, "predict", &choices)?;
+    Ok((module, program))
+}
+
+/// The kernels in the order they run, each with the nodes it comes from.
+fn kernels(program: &Program, node: Option<&str>) -> String {
     let mut text = String::from("\nkernels:\n");
     let mut number = 0;
     let mut list = |kernel: &Kernel| {
@@ -139,7 +161,7 @@ fn kernels(loaded: &Loaded, config: &Config, node: Option<&str>) -> Result<Strin
         }
     };
     program.steps.iter().for_each(|step| step.visit_kernels(&mut list));
-    Ok(text)
+    text
 }
 
 fn account(replacement: &Replacement) -> String {

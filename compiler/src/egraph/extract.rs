@@ -15,6 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Passes over all classes; one is mostly enough, as a step only helps others near it.
 const MAX_PASSES: usize = 8;
 
+/// How far below an e-node what it brings into use is improved before the whole is compared.
+const DEPTH: usize = 3;
+
 /// One e-node for each class.
 pub struct Extraction {
     /// The choice, acyclic over all classes.
@@ -44,7 +47,8 @@ pub fn extract(program: &Embedded, report: &Report, cost: &dyn Cost, without: &B
     let cost_before = search.total;
     for _ in 0..MAX_PASSES {
         let before = search.total;
-        (0..search.options.len()).rev().for_each(|class| search.improve(class));
+        (0..search.options.len()).rev().for_each(|class| search.improve(class, DEPTH));
+        search.journal.clear();
         sets.iter().for_each(|set| search.improve_together(set));
         if search.total == before {
             break;
@@ -73,6 +77,17 @@ struct Search {
     levels: Vec<usize>,
     /// Cost of everything in use.
     total: u64,
+    /// Classes whose e-node was exchanged, with what was chosen before.
+    journal: Vec<(usize, usize)>,
+    /// How often levels were found.
+    levellings: usize,
+}
+
+/// Where a search was, to go back to.
+#[derive(Clone, Copy)]
+struct Mark {
+    journal: usize,
+    levellings: usize,
 }
 
 impl Search {
@@ -86,6 +101,8 @@ impl Search {
             uses: vec![0; ids.len()],
             levels: vec![0; ids.len()],
             total: 0,
+            journal: Vec::new(),
+            levellings: 0,
             ids: Vec::new(),
         };
         for (id, node) in &first {
@@ -135,8 +152,9 @@ impl Search {
         }
     }
 
-    /// Takes the e-node for a class in use that makes the whole cheapest.
-    fn improve(&mut self, class: usize) {
+    /// Takes e-nodes for a class in use that make the whole cheaper. What one brings into use is improved with it, so deep: a part of a
+    /// sum is no cheaper until the sum is of a part.
+    fn improve(&mut self, class: usize, depth: usize) {
         if self.uses[class] == 0 {
             return;
         }
@@ -144,13 +162,38 @@ impl Search {
             if option == self.chosen[class] || self.reaches(&self.options[class][option].operands, class) {
                 continue;
             }
-            let (before, old) = (self.total, self.chosen[class]);
+            let (before, mark) = (self.total, self.mark());
             self.switch(class, option);
-            if self.total >= before {
-                self.switch(class, old);
-            } else if self.options[class][option].operands.iter().any(|o| self.levels[*o] >= self.levels[class]) {
+            if self.options[class][option].operands.iter().any(|o| self.levels[*o] >= self.levels[class]) {
                 self.find_levels();
             }
+            if self.total >= before && depth > 0 {
+                for operand in self.options[class][option].operands.clone() {
+                    if self.uses[operand] == 1 {
+                        self.improve(operand, depth - 1);
+                    }
+                }
+            }
+            if self.total >= before {
+                self.undo(mark);
+            }
+        }
+    }
+
+    fn mark(&self) -> Mark {
+        Mark { journal: self.journal.len(), levellings: self.levellings }
+    }
+
+    /// Takes back all exchanges since then.
+    fn undo(&mut self, mark: Mark) {
+        while self.journal.len() > mark.journal {
+            if let Some((class, old)) = self.journal.pop() {
+                self.switch(class, old);
+                self.journal.pop();
+            }
+        }
+        if self.levellings > mark.levellings {
+            self.find_levels();
         }
     }
 
@@ -168,20 +211,19 @@ impl Search {
         if set.iter().any(|(class, option)| self.uses[*class] == 0 || self.chosen[*class] == *option) {
             return;
         }
-        let before = self.total;
-        let mut done: Vec<(usize, usize)> = Vec::new();
+        let (before, mark) = (self.total, self.mark());
         for (class, option) in set {
             // What was exchanged before may have made this one unused, or part of what it needs.
             if self.uses[*class] == 0 || self.reaches(&self.options[*class][*option].operands, *class) {
-                break;
+                return self.undo(mark);
             }
-            done.push((*class, self.chosen[*class]));
             self.switch(*class, *option);
-            self.find_levels();
+            if self.options[*class][*option].operands.iter().any(|o| self.levels[*o] >= self.levels[*class]) {
+                self.find_levels();
+            }
         }
-        if done.len() < set.len() || self.total >= before {
-            done.into_iter().rev().for_each(|(class, old)| self.switch(class, old));
-            self.find_levels();
+        if self.total >= before {
+            self.undo(mark);
         }
     }
 
@@ -191,6 +233,7 @@ impl Search {
         self.options[class][option].operands.clone().into_iter().for_each(|operand| self.hold(operand));
         self.total = self.total + self.options[class][option].cost - old_cost;
         old_operands.into_iter().for_each(|operand| self.release(operand));
+        self.journal.push((class, self.chosen[class]));
         self.chosen[class] = option;
     }
 
@@ -215,6 +258,7 @@ impl Search {
     /// Levels by the longest way down. Panics on a cycle, which no step makes.
     fn find_levels(&mut self) {
         const UNKNOWN: usize = usize::MAX;
+        self.levellings += 1;
         self.levels.fill(UNKNOWN);
         for root in 0..self.ids.len() {
             let mut stack = vec![(root, 0)];

@@ -40,6 +40,16 @@ pub enum Freedom {
 }
 
 impl Exactness {
+    /// In words, for people.
+    pub fn text(self) -> String {
+        match self {
+            Exactness::SameBits => "to keep every bit".to_string(),
+            Exactness::SameValue => "to keep every value".to_string(),
+            Exactness::Reassociated { bound } => format!("to round otherwise, by at most {bound} ulps of the largest operand"),
+            Exactness::Approx { bound, domain } => format!("to hold where {domain}, within {bound} ulps of the largest operand"),
+        }
+    }
+
     /// The freedom that a rule of this exactness needs.
     pub fn needs(self) -> Freedom {
         match self {

@@ -110,7 +110,7 @@ pub fn saturate(program: &mut Embedded, rules: &[&Rule], limits: &Limits) -> Rep
             }
             // An id of the e-node itself, which says later who made it.
             let made = if program.egraph.nodes().len() > first_new { Id::from(program.egraph.nodes().len() - 1) } else { made };
-            if program.egraph.union(root, made) {
+            if program.unite(root, made) {
                 log.push(Application { rule: rule.name, roots: rule.roots, round: rounds, root, made, set });
             }
             if program.egraph.total_size() > limits.nodes {

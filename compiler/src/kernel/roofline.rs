@@ -5,7 +5,7 @@
 //!
 //! Source: Williams, Waterman & Patterson 2009, "Roofline: An Insightful Visual Performance Model".
 
-use super::{Body, BufferId, BufferKind, Contract, ExprId, Kernel, Nest, Program, Stage, Step, buffers_touched, cost};
+use super::{Body, BufferId, BufferKind, Contract, ExprId, ExprKind, Kernel, Nest, Program, Stage, Step, buffers_touched, cost};
 use kiln_ir::{Dim, Symbol};
 use std::collections::BTreeMap;
 
@@ -83,18 +83,16 @@ pub fn usual_size(dim: &Dim, usual: &BTreeMap<Symbol, i64>) -> f64 {
 pub fn seconds(program: &Program, machine: &Machine) -> f64 {
     let size = |dim: &Dim| usual_size(dim, &program.usual_sizes);
     let is_weight = |kind: &BufferKind| matches!(kind, BufferKind::Constant(_) | BufferKind::Parameter(_) | BufferKind::Prepared);
-    let bytes = |id: BufferId| {
-        let buffer = program.buffer(id);
-        size(&buffer.elements()) * buffer.dtype.size_bytes() as f64
-    };
+    let width = |id: BufferId| program.buffer(id).dtype.size_bytes() as f64;
+    let bytes = |id: BufferId| size(&program.buffer(id).elements()) * width(id);
     let used = buffers_touched(&program.steps).into_iter().filter(|id| is_weight(&program.buffer(*id).kind));
     let weights: f64 = used.map(bytes).sum();
     let pricing = Pricing {
         machine,
         size: &size,
-        traffic: &|id, most| {
+        traffic: &|id, elements| {
             let weight = is_weight(&program.buffer(id).kind);
-            machine.traffic(bytes(id).min(most), !weight || weights <= machine.close_bytes)
+            machine.traffic(bytes(id).min(width(id) * elements), !weight || weights <= machine.close_bytes)
         },
     };
     pricing.steps(&program.steps)
@@ -103,7 +101,7 @@ pub fn seconds(program: &Program, machine: &Machine) -> f64 {
 struct Pricing<'a> {
     machine: &'a Machine,
     size: &'a dyn Fn(&Dim) -> f64,
-    /// Of a buffer, of which no more than so many bytes are touched.
+    /// Of a buffer, of which no more than so many elements are touched.
     traffic: &'a dyn Fn(BufferId, f64) -> Traffic,
 }
 
@@ -121,18 +119,35 @@ impl Pricing<'_> {
     }
 
     fn kernel(&self, kernel: &Kernel) -> f64 {
-        // No element is wider than 8 bytes.
-        let most = 8.0 * self.product(kernel.extents());
-        let mut touched = kernel.loads();
-        touched.extend(kernel.stores().iter().map(|store| store.buffer));
-        let traffic = touched
-            .into_iter()
-            .map(|id| (self.traffic)(id, most))
-            .fold(Traffic::default(), |sum, one| Traffic { close: sum.close + one.close, far: sum.far + one.far });
+        let traffic = self.touched(kernel).into_iter().map(|(id, elements)| (self.traffic)(id, elements));
+        let traffic = traffic.fold(Traffic::default(), |sum, one| Traffic { close: sum.close + one.close, far: sum.far + one.far });
         match &kernel.body {
             Body::Contract(contract) => self.contract(kernel, contract, traffic),
             Body::Nest(nest) => self.machine.other(self.nest_operations(kernel, nest), traffic),
         }
+    }
+
+    /// How many elements of each buffer are loaded or stored, at most: one for each point of the indices in the offset.
+    fn touched(&self, kernel: &Kernel) -> BTreeMap<BufferId, f64> {
+        let axes = kernel.axes();
+        let points = |offset: &Dim| {
+            let known = |symbol: &Symbol| ExprId::of_symbol(symbol).is_none();
+            match offset.symbols().iter().all(known) {
+                true => self.product(axes.iter().filter(|axis| offset.mentions(&axis.index)).map(|axis| &axis.extent)),
+                // Wherever an index that was read says.
+                false => self.product(axes.iter().map(|axis| &axis.extent)),
+            }
+        };
+        let mut touched: BTreeMap<BufferId, f64> = BTreeMap::new();
+        for id in kernel.live_exprs() {
+            if let ExprKind::Load(access) = &kernel.exprs.get(id).kind {
+                *touched.entry(access.buffer).or_default() += points(&access.offset);
+            }
+        }
+        for store in kernel.stores() {
+            *touched.entry(store.buffer).or_default() += points(&store.offset);
+        }
+        touched
     }
 
     fn contract(&self, kernel: &Kernel, contract: &Contract, traffic: Traffic) -> f64 {

@@ -16,13 +16,14 @@ use super::fold_constants::fold_constants;
 use super::remove_dead::remove_dead;
 use super::simplify_movement::simplify_movement;
 use crate::cut::cut;
+use crate::egraph::ClassId;
 use crate::egraph::convert::Embedded;
 use crate::egraph::extract::{Extraction, extract};
-use crate::egraph::provenance::{Replacement, replacements};
+use crate::egraph::lang::ENode;
+use crate::egraph::provenance::{Applied, Replacement, applied, replacements, used};
 use crate::egraph::roofline::OnMachine;
-use crate::egraph::rule::Freedom;
+use crate::egraph::rule::{Freedom, Rule};
 use crate::egraph::saturate::{Limits, Outcome, Report, saturate};
-use crate::kernel::Program;
 use crate::kernel::roofline::{Machine, seconds};
 use crate::pipeline::Context;
 use crate::rewrites::optimising_rules;
@@ -30,10 +31,18 @@ use crate::schedule::choices::choices;
 use kiln_ir::{Graph, Module, Symbol};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A graph whose kernels take no less than this part of the time of those given stays as it is: prices are not known any better.
+const LEAST_GAIN: f64 = 0.999;
+
+/// Nodes of all graphs that are priced together, so that large ones are not priced again and again; two always are.
+const MOST_NODES: usize = 5000;
+
 /// How far optimising may go, and for what.
 #[derive(Clone, Debug)]
 pub struct Optimisation {
-    /// Which rules apply.
+    /// The rules of a freedom.
+    pub rules: fn(Freedom) -> Vec<&'static Rule>,
+    /// Which of them apply.
     pub freedom: Freedom,
     /// Rules that are left out, by name.
     pub without: BTreeSet<String>,
@@ -52,6 +61,7 @@ impl Optimisation {
     pub fn on(machine: Machine) -> Optimisation {
         let limits = Limits { rounds: 8, nodes: 50_000, ..Limits::default() };
         Optimisation {
+            rules: optimising_rules,
             freedom: Freedom::Reassociation,
             without: BTreeSet::new(),
             limits,
@@ -100,43 +110,47 @@ pub struct Optimised {
     pub chosen: usize,
     /// What became what, by which rules.
     pub replacements: Vec<Replacement>,
-    /// The kernels that it was cut into; none where nothing was changed.
-    pub program: Option<Program>,
+    /// Every use of a rule, in order.
+    pub log: Vec<Applied>,
 }
 
 /// See the head of this file.
 pub fn optimise(graph: &Graph, context: &Context) -> Graph {
     match &context.config.optimise {
         None => graph.clone(),
-        Some(how) => optimised(graph, context, how).graph,
+        Some(how) => search(graph, context, how).best.map_or_else(|| graph.clone(), |best| best.graph),
     }
 }
 
 /// The same, with an account of what was done.
 pub fn optimised(graph: &Graph, context: &Context, how: &Optimisation) -> Optimised {
+    let Search { program, report, found, best, .. } = search(graph, context, how);
+    let replaced = |best: &Best| replacements(&program, &best.choice, &report);
+    Optimised {
+        outcome: report.outcome,
+        rounds: report.rounds,
+        nodes: report.nodes,
+        candidates: found,
+        chosen: best.as_ref().map_or(0, |best| best.at),
+        replacements: best.as_ref().map_or_else(Vec::new, replaced),
+        log: applied(&program, &report),
+        // Equal values are one and movement is short in what was searched, but that is the business of other passes.
+        graph: best.map_or_else(|| graph.clone(), |best| best.graph),
+    }
+}
+
+fn search<'a>(graph: &Graph, context: &'a Context<'a>, how: &'a Optimisation) -> Search<'a> {
     let use_values = context.config.fold.is_some_and(|fold| fold.parameters);
     let nothing = BTreeMap::new();
     // Movement in its shortest form, so that rules see what is moved.
     let given = tidy(graph, context);
     let mut program = Embedded::new(&given, if use_values { context.parameters } else { &nothing });
-    let mut rules = optimising_rules(how.freedom);
+    let mut rules = (how.rules)(how.freedom);
     rules.retain(|rule| !how.without.contains(rule.name));
     let report = saturate(&mut program, &rules, &how.limits);
     let mut search = Search { context, how, program, report, found: Vec::new(), best: None };
     search.search(&given);
-    let Search { program, report, found, best, .. } = search;
-    let (outcome, rounds, nodes) = (report.outcome, report.rounds, report.nodes);
-    match best {
-        Some(Best { at, graph, choice, kernels }) => {
-            let replacements = replacements(&program, &choice, &report);
-            Optimised { graph, outcome, rounds, nodes, candidates: found, chosen: at, replacements, program: Some(kernels) }
-        }
-        // Equal values are one and movement is short in `given`, but that is the business of other passes.
-        None => {
-            let graph = graph.clone();
-            Optimised { graph, outcome, rounds, nodes, candidates: found, chosen: 0, replacements: Vec::new(), program: None }
-        }
-    }
+    search
 }
 
 /// Constants computed, movement simplified, equal values one.
@@ -148,8 +162,7 @@ fn tidy(graph: &Graph, context: &Context) -> Graph {
 struct Best {
     at: usize,
     graph: Graph,
-    choice: BTreeMap<egg::Id, crate::egraph::lang::ENode>,
-    kernels: Program,
+    choice: BTreeMap<ClassId, ENode>,
 }
 
 struct Search<'a> {
@@ -169,15 +182,16 @@ impl Search<'_> {
             self.found.push(Candidate { without: Without::All, estimate: all.cost_before, seconds: f64::NAN });
             return;
         }
-        let Some((as_given, _)) = self.price(given) else { return };
+        let Some(as_given) = self.price(given) else { return };
         self.found.push(Candidate { without: Without::All, estimate: all.cost_before, seconds: as_given });
-        let used = self.used(&all);
+        let used = used(&self.program, &all.choice, &self.report);
         self.consider(all, Without::None);
         let mut harmful = BTreeSet::new();
+        let most = self.how.candidates.min(MOST_NODES / given.order().len().max(1));
         if used.len() > 1 {
             let whole = self.found.last().map_or(f64::INFINITY, |candidate| candidate.seconds);
             for rule in used {
-                if self.found.len() + 1 >= self.how.candidates {
+                if self.found.len() + 1 >= most {
                     break;
                 }
                 let without = BTreeSet::from([rule]);
@@ -199,37 +213,24 @@ impl Search<'_> {
         extract(&self.program, &self.report, &cost, without)
     }
 
-    /// Rules that led to a choice, in the order of their first use.
-    fn used(&self, extraction: &Extraction) -> Vec<&'static str> {
-        let mut used = Vec::new();
-        for replacement in replacements(&self.program, &extraction.choice, &self.report) {
-            for (rule, _) in replacement.rules {
-                if !used.contains(&rule) {
-                    used.push(rule);
-                }
-            }
-        }
-        used
-    }
-
     /// Prices a choice as kernels; the best so far is kept.
     fn consider(&mut self, extraction: Extraction, without: Without) {
         let graph = tidy(&self.program.graph(&extraction.choice), self.context);
-        let Some((seconds, kernels)) = self.price(&graph) else { return };
-        let least = self.found.iter().map(|candidate| candidate.seconds).fold(f64::INFINITY, f64::min);
-        if seconds < least {
-            self.best = Some(Best { at: self.found.len(), graph, choice: extraction.choice, kernels });
+        let Some(seconds) = self.price(&graph) else { return };
+        let best = self.best.as_ref().map_or(LEAST_GAIN * self.found[0].seconds, |best| self.found[best.at].seconds);
+        if seconds < best {
+            self.best = Some(Best { at: self.found.len(), graph, choice: extraction.choice });
         }
         self.found.push(Candidate { without, estimate: extraction.cost_after, seconds });
     }
 
     /// Seconds of the kernels of a graph; `None` if it cannot be cut, which is told when it is compiled.
-    fn price(&self, graph: &Graph) -> Option<(f64, Program)> {
+    fn price(&self, graph: &Graph) -> Option<f64> {
         let choices = choices(graph, self.context.config.winograd, &self.how.usual_sizes);
         let functions = BTreeMap::from([("predict".to_string(), graph.clone())]);
         let module = Module { name: "candidate".into(), functions, ..Module::default() };
         let mut program = cut(&module, "predict", &choices).ok()?;
         program.usual_sizes.clone_from(&self.how.usual_sizes);
-        Some((seconds(&program, &self.how.machine), program))
+        Some(seconds(&program, &self.how.machine))
     }
 }

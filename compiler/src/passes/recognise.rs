@@ -11,7 +11,7 @@
 use crate::egraph::convert::Embedded;
 use crate::egraph::cost::ByKind;
 use crate::egraph::extract::{Extraction, extract};
-use crate::egraph::provenance::{Replacement, replacements};
+use crate::egraph::provenance::{Applied, Replacement, applied, replacements};
 use crate::egraph::rule::{Freedom, Rule};
 use crate::egraph::saturate::{Limits, Outcome, saturate};
 use crate::pipeline::{Context, OptLevel};
@@ -22,7 +22,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How far recognising may go.
 #[derive(Clone, Debug)]
 pub struct Recognition {
-    /// Which rules apply.
+    /// The rules of a freedom.
+    pub rules: fn(Freedom) -> Vec<&'static Rule>,
+    /// Which of them apply.
     pub freedom: Freedom,
     /// Rules that are left out, by name.
     pub without: BTreeSet<String>,
@@ -32,7 +34,7 @@ pub struct Recognition {
 
 impl Default for Recognition {
     fn default() -> Recognition {
-        Recognition { freedom: Freedom::Reassociation, without: BTreeSet::new(), limits: Limits::default() }
+        Recognition { rules, freedom: Freedom::Reassociation, without: BTreeSet::new(), limits: Limits::default() }
     }
 }
 
@@ -52,6 +54,8 @@ pub struct Recognised {
     pub cost_after: u64,
     /// What became what, by which rules.
     pub replacements: Vec<Replacement>,
+    /// Every use of a rule, in order.
+    pub log: Vec<Applied>,
 }
 
 /// See the head of this file.
@@ -64,7 +68,7 @@ pub fn recognise(graph: &Graph, context: &Context) -> Graph {
 
 /// The same, with an account of what was done.
 pub fn recognised(graph: &Graph, context: &Context, how: &Recognition) -> Recognised {
-    let mut rules = rules(how.freedom);
+    let mut rules = (how.rules)(how.freedom);
     rules.retain(|rule| !how.without.contains(rule.name));
     match context.config.level {
         OptLevel::Unchanged | OptLevel::Saturated => saturated(graph, context, &rules, &how.limits),
@@ -87,13 +91,17 @@ fn saturated(graph: &Graph, context: &Context, rules: &[&Rule], limits: &Limits)
         cost_before,
         cost_after,
         replacements: replacements(&program, &choice, &report),
+        log: applied(&program, &report),
     }
 }
 
 /// What is left when each round takes the matches that make the graph cheaper by themselves.
 fn directed(graph: &Graph, context: &Context, rules: &[&Rule], limits: &Limits) -> Recognised {
-    let step = |graph: &Graph| saturated(graph, context, rules, &Limits { rounds: 1, ..*limits });
-    let mut all = step(graph);
+    let step = |graph: &Graph, used: usize| {
+        let applications = limits.applications.saturating_sub(used);
+        saturated(graph, context, rules, &Limits { rounds: 1, applications, ..*limits })
+    };
+    let mut all = step(graph, 0);
     all.outcome = match all.outcome {
         Outcome::RoundLimit => Outcome::Saturated,
         other => other,
@@ -104,12 +112,14 @@ fn directed(graph: &Graph, context: &Context, rules: &[&Rule], limits: &Limits) 
             all.outcome = Outcome::RoundLimit;
             break;
         }
-        let mut next = step(&all.graph);
+        let mut next = step(&all.graph, all.log.len());
         cheaper = next.cost_after < next.cost_before;
         all.rounds += 1;
         if cheaper {
             next.replacements.iter_mut().flat_map(|r| &mut r.rules).for_each(|(_, round)| *round = all.rounds);
+            next.log.iter_mut().for_each(|applied| applied.round = all.rounds);
             all.replacements.append(&mut next.replacements);
+            all.log.append(&mut next.log);
             (all.graph, all.cost_after, all.nodes) = (next.graph, next.cost_after, all.nodes.max(next.nodes));
         }
     }
