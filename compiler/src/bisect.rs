@@ -113,21 +113,22 @@ mod tests {
     use crate::rewrites;
     use egg::Id;
     use kiln_ir::eval::evaluate;
+    use kiln_ir::ops::Neg;
     use kiln_ir::text::{ConstantTable, parse_module};
     use kiln_ir::{Op, Tensor};
 
-    /// −x is not x.
+    /// x · w is not −x.
     static PLANTED: Rule = Rule {
-        name: "negation-is-nothing",
+        name: "product-is-negation",
         mathematics: "wrong on purpose",
         exactness: Exactness::SameBits,
-        roots: &["neg"],
-        rewrite: Rewrite::Class(negation_is_nothing),
+        roots: &["dot"],
+        rewrite: Rewrite::Class(product_is_negation),
         examples: &[],
     };
 
-    fn negation_is_nothing(view: View, root: Id) -> Option<Term> {
-        view.find(root, |op, x| matches!(op, Op::Neg(_)).then(|| Term::Class(x[0])))
+    fn product_is_negation(view: View, root: Id) -> Option<Term> {
+        view.find(root, |op, x| matches!(op, Op::Dot(_)).then(|| Term::of(Neg {}, &[x[0]])))
     }
 
     fn first(freedom: Freedom) -> Vec<&'static Rule> {
@@ -146,10 +147,10 @@ mod tests {
         %p = div %e, %b
         %l = log %p
         %w = const f32[4, 4] [1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7]
-        %d = dot %l, %w {a_batch = [], b_batch = [], a_contract = [1], b_contract = [0]}
+        %d = dot %l, %w {a_batch = [], b_batch = [], a_contract = [1], b_contract = [0]} from \"MatMul \\\"planted\\\"\"
         %t = transpose %d {perm = [1, 0]}
         %u = transpose %t {perm = [1, 0]}
-        %y = neg %u from \"Neg \\\"planted\\\"\"
+        %y = neg %u
         return %y
       }
     }";
@@ -176,7 +177,7 @@ mod tests {
         optimising.optimise.as_mut().expect("it is on").rules = second;
         for (config, pass) in [(recognising, "recognise"), (optimising, "optimise")] {
             let Verdict::Rule(culprit) = verdict(&config) else { panic!("{pass}: no rule was found") };
-            assert_eq!((culprit.pass, culprit.used.rule, culprit.used.origin.as_str()), (pass, PLANTED.name, "Neg \"planted\""));
+            assert_eq!((culprit.pass, culprit.used.rule, culprit.used.origin.as_str()), (pass, PLANTED.name, "MatMul \"planted\""));
             assert!(culprit.place >= 1 && culprit.place <= culprit.of, "{culprit:?}");
         }
     }

@@ -164,7 +164,10 @@ fn levels_of_rewriting_agree_and_are_explained() {
     let kernels = told("explain norm.kiln --kernels --html page.html");
     assert!(kernels.contains("kernels:\n") && kernels.contains("from Log \"logits\""), "{kernels}");
     let page = std::fs::read_to_string(place.path().join("page.html")).expect("text");
-    assert!(page.matches("<svg").count() == 2 && page.contains("log_softmax: softmax-of-exponentials → log-of-softmax"), "{page}");
+    assert!(
+        page.matches("<svg").count() == 2 && page.contains("log_softmax: softmax-of-exponentials → softmax-of-shifted → log-of-softmax"),
+        "{page}"
+    );
     assert!(!page.contains("http://") || page.matches("http").count() == page.matches("http://www.w3.org/2000/svg").count());
     assert_eq!(kiln(place.path(), "check norm.kiln --opt 3").status.code(), Some(2));
 }

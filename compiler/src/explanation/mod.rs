@@ -44,11 +44,10 @@ impl Explanation<'_> {
              <style>{style}</style></head>\n<body>\n<h1>{name}: how it was rewritten</h1>\n<p>{}</p>\n<div class=\"columns\">\n\
              <div class=\"pane\"><h2>as it was read (red: replaced)</h2>{}</div>\n\
              <div class=\"pane\"><h2>as it is compiled (green: made by rules)</h2>{}</div>\n\
-             <div class=\"pane\"><h2>{} kernels, and the rules that led to them</h2>{rows}</div>\n</div>\n<script>{script}</script></body></html>\n",
+             <div class=\"pane\"><h2>kernels, and the rules that led to them</h2>{rows}</div>\n</div>\n<script>{script}</script></body></html>\n",
             escaped(self.summary.trim_end()).replace('\n', "<br>"),
             drawing(self.before, &Marks { class: &before, place: &place }),
             drawing(self.after, &Marks { class: &after, place: &place }),
-            kernels.len(),
         )
     }
 

@@ -53,7 +53,7 @@ pub fn optimising_rules(freedom: Freedom) -> Vec<&'static Rule> {
 pub fn all_rules() -> Vec<&'static Rule> {
     let first = SUBJECTS.iter().map(|(subject, _)| subject);
     let is_new = |subject: &&str| !first.clone().any(|known| known == subject);
-    let second = OPTIMISING.iter().filter(|(subject, _)| is_new(&subject)).flat_map(|(_, rules)| *rules);
+    let second = OPTIMISING.iter().filter(|(subject, _)| is_new(subject)).flat_map(|(_, rules)| *rules);
     rules(Freedom::Approximation).into_iter().chain(second).collect()
 }
 
