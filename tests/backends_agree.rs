@@ -4,7 +4,7 @@ use kiln::artifact::describe::ModelFacts;
 use kiln::backend::cpu::jit::Predictor;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
 use kiln::compile::compile;
-use kiln::pipeline::Config;
+use kiln::pipeline::{Config, OptLevel};
 use kiln_ir::{Module, Op, Tensor};
 use kiln_runtime::threads::ThreadPool;
 use kiln_tests::agreement::{self, Run, check_all, example_agrees, graph_agrees, guarded};
@@ -22,15 +22,18 @@ const SIZES: [i64; 4] = [0, 1, 5, 18];
 #[derive(Clone, Copy, Debug)]
 struct Way {
     level: CpuLevel,
+    opt: OptLevel,
     fold: bool,
     /// Whether sizes are known to the compiler.
     fixed: bool,
 }
 
-const WAYS: [Way; 3] = [
-    Way { level: CpuLevel::Native, fold: true, fixed: false },
-    Way { level: CpuLevel::Baseline, fold: false, fixed: false },
-    Way { level: CpuLevel::Native, fold: true, fixed: true },
+const WAYS: [Way; 5] = [
+    Way { level: CpuLevel::Native, opt: OptLevel::Saturated, fold: true, fixed: false },
+    Way { level: CpuLevel::Baseline, opt: OptLevel::Saturated, fold: false, fixed: false },
+    Way { level: CpuLevel::Native, opt: OptLevel::Saturated, fold: true, fixed: true },
+    Way { level: CpuLevel::Native, opt: OptLevel::Directed, fold: true, fixed: false },
+    Way { level: CpuLevel::Native, opt: OptLevel::Unchanged, fold: false, fixed: false },
 ];
 
 /// The pools that every run is repeated on: threads change no bit.
@@ -52,7 +55,7 @@ impl Pools {
 fn compiled(module: &Module, way: Way, pools: &Pools) -> Result<Predictor, String> {
     let target = CpuTarget::host(way.level).map_err(|error| error.to_string())?;
     let facts = ModelFacts { name: "law".into(), ..ModelFacts::default() };
-    let mut config = Config::default();
+    let mut config = Config::at(way.opt);
     if !way.fold {
         config.fold = None;
     }
@@ -84,7 +87,8 @@ fn every_operator_compiled_agrees_with_its_reference() {
 fn random_graphs_compiled_agree_with_the_reference() {
     check_all(GRAPHS, Pools::new, |seed, pools| {
         let level = if seed % 4 == 3 { CpuLevel::Baseline } else { CpuLevel::Native };
-        let way = Way { level, fold: seed.is_multiple_of(2), fixed: false };
+        let opt = [OptLevel::Saturated, OptLevel::Directed, OptLevel::Saturated, OptLevel::Unchanged, OptLevel::Saturated][seed % 5];
+        let way = Way { level, opt, fold: seed.is_multiple_of(2), fixed: false };
         guarded(&format!("graph {seed}"), || with_way(way, pools, |way| graph_agrees(seed as u64, &SIZES, way)))
     });
 }

@@ -2,6 +2,7 @@
 
 use kiln::egraph::analysis::ClassFacts;
 use kiln::egraph::convert::Embedded;
+use kiln::egraph::cost::ByKind;
 use kiln::egraph::extract::extract;
 use kiln::egraph::rule::Freedom;
 use kiln::egraph::saturate::{Limits, Outcome, saturate};
@@ -14,7 +15,7 @@ use kiln_ir::{DType, Graph};
 use kiln_tests::bless::repository;
 use kiln_tests::samples::Random;
 use kiln_tests::{instances, random_graphs};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What an e-graph without rules should give back: equal nodes are one in it, as after that pass.
@@ -29,7 +30,7 @@ fn check(graph: &Graph, what: &dyn Fn() -> String) {
     let back = embedded.graph(&embedded.first_choice());
     assert_eq!(back, expected(graph), "{}", what());
     // With no rules there is nothing to choose.
-    let extraction = extract(&embedded);
+    let extraction = extract(&embedded, &report, &ByKind, &BTreeSet::new());
     assert_eq!(extraction.cost_before, extraction.cost_after, "{}", what());
     assert_eq!(embedded.graph(&extraction.choice), back, "{}", what());
 }

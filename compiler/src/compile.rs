@@ -34,15 +34,14 @@ use crate::cut::{Choices, cut};
 use crate::kernel::Program;
 use crate::lower::VectorIsa;
 use crate::pipeline::{Config, Timing, run_passes};
+use crate::schedule::choices::choices;
 use crate::schedule::contractions::schedule;
 use crate::schedule::in_place::update_in_place;
-use crate::schedule::layout::layouts;
 use crate::schedule::plan::{ProgramPlan, plan_program};
 use crate::schedule::rematerialise::Recomputed;
-use crate::schedule::winograd::winograds;
 use kiln_ir::artifact::{Signature, WeightsDecl, WeightsLocation};
 use kiln_ir::graph::Parameter;
-use kiln_ir::{Diagnostic, Graph, Module, NodeId, NodeKind, Op};
+use kiln_ir::{Diagnostic, Module};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::memory::AlignedBytes;
 use kiln_runtime::threads::ThreadPool;
@@ -56,10 +55,10 @@ use std::time::Instant;
 /// Errors: what the verifier finds; `no_function`; operators that kernels cannot express; `arena_too_large`;
 /// with a budget of memory `memory_budget` and `memory_open`.
 pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &Config) -> Result<Compiled, Vec<Diagnostic>> {
-    let (module, mut timings) = run_passes(module, config)?;
+    let (module, mut timings) = run_passes(module, &at_usual_sizes(config, &facts))?;
     let nodes = timings.last().map_or(0, |last| last.nodes);
     let cutting = Instant::now();
-    let choices = module.predict().map(|graph| choices(graph, config, &facts)).unwrap_or_default();
+    let choices = module.predict().map(|graph| choices(graph, config.winograd, &facts.usual_sizes)).unwrap_or_default();
     let mut program = cut(&module, "predict", &choices).map_err(|error| vec![error])?;
     program.usual_sizes.clone_from(&facts.usual_sizes);
     timings.push(Timing { pass: "cut", time: cutting.elapsed(), nodes });
@@ -80,7 +79,7 @@ pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &C
 ///
 /// Errors: as [`compile`].
 pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Result<ptx::Compiled, Vec<Diagnostic>> {
-    let (module, _) = run_passes(module, config)?;
+    let (module, _) = run_passes(module, &at_usual_sizes(config, facts))?;
     // Layouts and transformed convolutions are chosen for a CPU's caches.
     let mut program = cut(&module, "predict", &Choices::default()).map_err(|error| vec![error])?;
     program.usual_sizes.clone_from(&facts.usual_sizes);
@@ -90,14 +89,13 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
     Ok(ptx::Compiled { plan, kernels, module })
 }
 
-/// What is chosen for a graph and the bodies of its scans.
-fn choices(graph: &Graph, config: &Config, facts: &ModelFacts) -> Choices {
-    let winograds = winograds(graph, config.winograd, &facts.usual_sizes);
-    let body = |id: NodeId| match &graph.node(id).kind {
-        NodeKind::Op(Op::Scan(scan)) => Some((id, choices(&scan.body, config, facts))),
-        _ => None,
-    };
-    Choices { layouts: layouts(graph, &winograds), winograds, bodies: graph.order().into_iter().filter_map(body).collect() }
+/// The configuration for a model whose symbols usually have these sizes.
+pub fn at_usual_sizes(config: &Config, facts: &ModelFacts) -> Config {
+    let mut config = config.clone();
+    if let Some(optimisation) = &mut config.optimise {
+        optimisation.usual_sizes.clone_from(&facts.usual_sizes);
+    }
+    config
 }
 
 /// A model whose kernels are lowered and whose memory is planned: ready to become code.

@@ -9,6 +9,7 @@ pub mod frontend;
 
 pub mod attribution;
 pub mod autodiff;
+pub mod bisect;
 pub mod losses;
 pub mod optim;
 pub mod passes;
@@ -16,6 +17,7 @@ pub mod pipeline;
 pub mod training;
 
 pub mod egraph;
+pub mod explanation;
 pub mod rewrites;
 
 pub mod cut;

@@ -1,5 +1,7 @@
 //! The order of passes over graphs, and their runner: it verifies, times and stops where it is asked to. Passes do none of that.
 
+use crate::backend::cpu::roofline::CORE;
+use crate::passes::optimise::{self, Optimisation};
 use crate::passes::recognise::{self, Recognition};
 use crate::passes::{deduplicate, expand_composites, fold_constants, regions, remove_dead, shrink_products, simplify_movement};
 use crate::schedule::rematerialise::MemoryBudget;
@@ -20,16 +22,32 @@ pub const PASSES: &[Pass] = &[
     Pass("expand_composites", expand_composites::expand_composites),
     Pass("shrink_products", shrink_products::shrink_products),
     Pass("fold_constants", fold_constants::fold_constants),
+    Pass("optimise", optimise::optimise),
     Pass("simplify_movement", simplify_movement::simplify_movement),
     Pass("deduplicate", deduplicate::deduplicate),
     Pass("remove_dead", remove_dead::remove_dead),
 ];
 
-/// Choices that change what passes do. The target is not among them.
+/// How far graphs are rewritten (`--opt`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum OptLevel {
+    /// Not at all: composites become primitives, and these become kernels as they are written.
+    Unchanged,
+    /// By directed steps, each of which makes the graph cheaper by itself.
+    Directed,
+    /// By saturation: every rule adds what it knows, and the cheapest graph is taken out.
+    Saturated,
+}
+
+/// Choices that change what passes do. Of the target they know what it can do in a second.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// How far graphs are rewritten.
+    pub level: OptLevel,
     /// How far composites are recognised from their spellings; `None` leaves every spelling as it is.
     pub recognise: Option<Recognition>,
+    /// How far primitives are rewritten for a target; `None` leaves them as they are.
+    pub optimise: Option<Optimisation>,
     /// Composites that stay whole, by name, because a backend computes them directly.
     pub keep: BTreeSet<&'static str>,
     /// `None` switches constant folding off (`--no-fold`).
@@ -62,13 +80,32 @@ impl Default for FoldBudget {
 impl Default for Config {
     fn default() -> Config {
         Config {
+            level: OptLevel::Saturated,
             recognise: Some(Recognition::default()),
+            optimise: Some(Optimisation::on(CORE)),
             keep: BTreeSet::new(),
             fold: Some(FoldBudget::default()),
             winograd: WinogradUse::default(),
             memory: None,
             verify: false,
         }
+    }
+}
+
+impl Config {
+    /// The choices of a level, all others as usual.
+    pub fn at(level: OptLevel) -> Config {
+        let usual = Config { level, ..Config::default() };
+        match level {
+            OptLevel::Unchanged => Config { recognise: None, optimise: None, fold: None, winograd: WinogradUse::Never, ..usual },
+            OptLevel::Directed => Config { optimise: None, ..usual },
+            OptLevel::Saturated => usual,
+        }
+    }
+
+    /// Whether graphs may be changed where that is not needed to compile them.
+    pub fn rewrites(&self) -> bool {
+        self.level > OptLevel::Unchanged
     }
 }
 
@@ -113,6 +150,14 @@ pub fn run_passes_until(module: &Module, config: &Config, after: &str) -> Result
             })])
         }
     }
+}
+
+/// Runs the passes before the one of that name, which must exist.
+///
+/// Errors: what the verifier finds in the module as given.
+pub fn run_passes_before(module: &Module, config: &Config, before: &str) -> Result<Module, Vec<Diagnostic>> {
+    let end = PASSES.iter().position(|pass| pass.0 == before).unwrap_or_else(|| panic!("no pass `{before}`"));
+    run(module, config, &PASSES[..end]).map(|(module, _)| module)
 }
 
 /// Runs one pass alone. Panics if it breaks the module, which is our mistake.

@@ -149,6 +149,29 @@ fn what_was_recognised_is_explained() {
     insta::assert_snapshot!(transcript(place.path(), &lines));
 }
 
+/// At every level, compiled code agrees with the interpreter, and a page shows what was done.
+#[test]
+fn levels_of_rewriting_agree_and_are_explained() {
+    let place = workplace();
+    for level in ["0", "1", "2", "2 --exact", "2 --rewrite-rounds 1", "2 --rewrite-seconds 10"] {
+        let output = kiln(place.path(), &format!("check norm.kiln --bisect-rules --opt {level}"));
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && told.starts_with("agrees"), "{level}: {told}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(told.contains("no rewrite rule changes results"), "{told}");
+    }
+    let told = |line: &str| String::from_utf8_lossy(&kiln(place.path(), line).stdout).into_owned();
+    assert_eq!(told("explain norm.kiln --opt 0"), "nothing is rewritten (--opt 0)\n");
+    let kernels = told("explain norm.kiln --kernels --html page.html");
+    assert!(kernels.contains("kernels:\n") && kernels.contains("from Log \"logits\""), "{kernels}");
+    let page = std::fs::read_to_string(place.path().join("page.html")).expect("text");
+    assert!(
+        page.matches("<svg").count() == 2 && page.contains("log_softmax: softmax-of-exponentials → softmax-of-shifted → log-of-softmax"),
+        "{page}"
+    );
+    assert!(!page.contains("http://") || page.matches("http").count() == page.matches("http://www.w3.org/2000/svg").count());
+    assert_eq!(kiln(place.path(), "check norm.kiln --opt 3").status.code(), Some(2));
+}
+
 #[test]
 fn a_full_disk_is_an_error() {
     if Path::new("/dev/full").exists() {

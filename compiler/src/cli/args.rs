@@ -2,14 +2,10 @@
 
 use super::attribute_args::AttributeArgs;
 use super::generate_args::GenerateArgs;
+use super::rewrite_args::RewriteArgs;
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use kiln::egraph::rule::Freedom;
-use kiln::egraph::saturate::Limits;
-use kiln::passes::recognise::Recognition;
 use kiln::pipeline::Config;
-use kiln::rewrites::rules;
 use kiln::schedule::rematerialise::MemoryBudget;
-use kiln::schedule::winograd::WinogradUse;
 use std::path::PathBuf;
 
 /// Compiles neural networks to small native programs.
@@ -106,45 +102,6 @@ pub struct ModelArgs {
     /// How the network is trained on: a file with tables [train] and [fine_tune], as MODELS.md describes them
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
-}
-
-/// How far rewriting may go.
-#[derive(ClapArgs, Clone, Debug)]
-pub struct RewriteArgs {
-    /// Rewrite only where every value stays the same
-    #[arg(long, conflicts_with = "approximate")]
-    pub exact: bool,
-    /// Rewrite also where that changes the function outside a usual domain
-    #[arg(long)]
-    pub approximate: bool,
-    /// Leave one rewrite rule out (may be repeated); `kiln explain` names those that apply
-    #[arg(long = "no-rule", value_name = "NAME", value_parser = rule)]
-    pub without: Vec<String>,
-    /// Compute every convolution as the sums it is written as, not in tiles with fewer multiplications, whose rounding errors are larger
-    #[arg(long)]
-    pub no_winograd: bool,
-    /// Stop rewriting at so many nodes of alternatives
-    #[arg(long, value_name = "N", default_value_t = Limits::default().nodes)]
-    pub rewrite_nodes: usize,
-}
-
-impl RewriteArgs {
-    /// The configuration of the compiler.
-    pub fn config(&self) -> Config {
-        let winograd = if self.exact || self.no_winograd { WinogradUse::Never } else { WinogradUse::WhereFaster };
-        Config { recognise: Some(self.recognition()), winograd, ..Config::default() }
-    }
-
-    /// How far composites are recognised.
-    pub fn recognition(&self) -> Recognition {
-        let freedom = match (self.exact, self.approximate) {
-            (true, _) => Freedom::Values,
-            (false, true) => Freedom::Approximation,
-            (false, false) => Freedom::Reassociation,
-        };
-        let limits = Limits { nodes: self.rewrite_nodes, ..Limits::default() };
-        Recognition { freedom, limits, without: self.without.iter().cloned().collect() }
-    }
 }
 
 /// How much memory a step of training may take.
@@ -648,11 +605,14 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
-/// Show what was recognised in a model: which operators became a softmax, an attention, …, and by which rules
+/// Show how a model is rewritten: which operators were recognised as a softmax, an attention, …, what is computed otherwise to be
+/// faster, and by which rules
 ///
 /// Examples:
 ///
 ///   kiln explain bert.onnx
+///   kiln explain bert.onnx --kernels                        and which nodes each kernel computes
+///   kiln explain bert.onnx --html bert.html                 as a page: before and after
 ///   kiln explain bert.onnx --node MatMul_53                 only what that node became part of
 #[derive(ClapArgs, Debug)]
 #[command(verbatim_doc_comment)]
@@ -664,6 +624,12 @@ pub struct ExplainArgs {
     /// Part of a node's name
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
+    /// Write a page that shows the graph before and after, side by side, and the rules that led to each kernel
+    #[arg(long, value_name = "FILE.html")]
+    pub html: Option<PathBuf>,
+    /// List the kernels that are run, and the nodes that each comes from
+    #[arg(long)]
+    pub kernels: bool,
 }
 
 /// Compare compiled code with the reference interpreter or with given outputs, and find the first node that differs
@@ -673,11 +639,14 @@ pub struct ExplainArgs {
 ///   kiln check model.onnx                                     on made-up inputs
 ///   kiln check model.onnx --inputs in.npz --expect out.npz    with outputs of another program
 ///   kiln check model.onnx --dump-values values                and keep every value
+///   kiln check model.onnx --bisect-rules                      which rewrite rule is to blame, if one is
 #[derive(ClapArgs, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct CheckArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub rewrites: RewriteArgs,
     #[command(flatten)]
     pub inputs: InputArgs,
     /// What the outputs must be, by name; else the reference interpreter says
@@ -695,6 +664,9 @@ pub struct CheckArgs {
     /// Threads at most
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+    /// Where results differ, find the rewrite rule that first changes them, and where it was used
+    #[arg(long, conflicts_with = "dump_values")]
+    pub bisect_rules: bool,
     /// Write every intermediate value, compiled and reference, into this directory
     #[arg(long, value_name = "DIR")]
     pub dump_values: Option<PathBuf>,
@@ -731,15 +703,6 @@ fn bytes(text: &str) -> Result<i64, String> {
     if (1.0..1e18).contains(&bytes) { Ok(bytes as i64) } else { Err(wrong()) }
 }
 
-fn rule(text: &str) -> Result<String, String> {
-    let names: Vec<&str> = rules(Freedom::Approximation).into_iter().map(|rule| rule.name).collect();
-    match kiln_ir::diagnostic::nearest(text, names.iter().copied()) {
-        _ if names.contains(&text) => Ok(text.to_string()),
-        Some(near) => Err(format!("there is no such rule; did you mean `{near}`?")),
-        None => Err(format!("there is no such rule among {}", names.join(", "))),
-    }
-}
-
 fn named_file(text: &str) -> Result<(String, PathBuf), String> {
     let (name, path) = text.split_once('=').unwrap_or(("", text));
     Ok((name.to_string(), PathBuf::from(path)))
@@ -749,7 +712,7 @@ fn seconds(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|s: &f64| *s >= 0.0).ok_or_else(|| format!("expected a number of seconds, got `{text}`"))
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(super) fn positive(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|s: &f64| s.is_finite() && *s > 0.0).ok_or_else(|| format!("expected a number above 0, got `{text}`"))
 }
 

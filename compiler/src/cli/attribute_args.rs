@@ -1,6 +1,7 @@
 //! What can be asked of `kiln attribute`.
 
-use super::args::{DataPart, InputArgs, ModelArgs, RewriteArgs};
+use super::args::{DataPart, InputArgs, ModelArgs};
+use super::rewrite_args::RewriteArgs;
 use clap::{Args as ClapArgs, ValueEnum};
 use kiln::attribution::{Baseline, Method};
 use std::path::PathBuf;

@@ -5,6 +5,8 @@ use super::engine::{Engine, describe, threads, to_array, to_tensor};
 use super::failure::Failure;
 use super::model::{self, Loaded, predict};
 use super::run::input_options;
+use kiln::bisect::{Culprit, Verdict, bisect_rules};
+use kiln::compile::at_usual_sizes;
 use kiln::conformance::agreement::{Agreement, Tolerance, compare};
 use kiln::pipeline::Config;
 use kiln_ir::eval::{evaluate, evaluate_observed};
@@ -25,6 +27,9 @@ struct Answer {
     outputs: Vec<OutputReport>,
     /// Where compiled code first differs from the interpreter, if it does.
     first_difference: Option<NodeReport>,
+    /// What `--bisect-rules` found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<String>,
 }
 
 /// One output.
@@ -71,7 +76,8 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
         None => evaluate(&loaded.module, graph, &given)?,
     };
     let workers = threads(args.threads);
-    let got = Engine::new(&loaded, args.backend, &Config::default(), workers)?.run(&given)?;
+    let config = args.rewrites.config();
+    let got = Engine::new(&loaded, args.backend, &config, workers)?.run(&given)?;
 
     let report = |((name, expected), got): ((&&str, &Tensor), &Tensor)| match compare(expected, got, tolerance(args, expected)) {
         Ok(agreement) => OutputReport { name: name.to_string(), agrees: agreement.holds(), agreement: Some(agreement), mismatch: None },
@@ -82,13 +88,17 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let first_difference = if agrees && args.dump_values.is_none() {
         None
     } else {
-        let values = every_value(&loaded, &given, (args.backend, workers))?;
+        let values = every_value(&loaded, &given, (args.backend, &config, workers))?;
         if let Some(directory) = &args.dump_values {
             dump(directory, &values)?;
         }
         if agrees { None } else { first_difference(&values, args) }
     };
-    let answer = Answer { agrees, outputs, first_difference };
+    let rules = match args.bisect_rules {
+        true => Some(bisected(&loaded, args, &config, (&given, &expected))?),
+        false => None,
+    };
+    let answer = Answer { agrees, outputs, first_difference, rules };
     if args.json {
         let text = serde_json::to_string(&answer).unwrap_or_else(|error| panic!("check report: {error}"));
         writeln!(out, "{text}")?;
@@ -96,6 +106,30 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
         print(&answer, args.expect.is_some(), out)?;
     }
     if agrees { Ok(()) } else { Err(Failure::Told) }
+}
+
+/// What the rewrite rules have to do with a difference, in a sentence.
+fn bisected(loaded: &Loaded, args: &CheckArgs, config: &Config, (given, expected): (&[Tensor], &[Tensor])) -> Result<String, Failure> {
+    let workers = threads(args.threads);
+    let mut agrees = |config: &Config| {
+        let got = Engine::new(loaded, args.backend, config, workers)?.run(given).map_err(|error| vec![error])?;
+        let holds = |(expected, got): (&Tensor, &Tensor)| compare(expected, got, tolerance(args, expected)).is_ok_and(|a| a.holds());
+        Ok(expected.iter().zip(&got).all(holds))
+    };
+    let verdict = bisect_rules(&loaded.module, &at_usual_sizes(config, &loaded.facts), &mut agrees)?;
+    Ok(match verdict {
+        Verdict::NoRule => "no rewrite rule changes results beyond the tolerance".to_string(),
+        Verdict::NotRules => "results differ without any rewrite rule, too".to_string(),
+        Verdict::Rule(culprit) => {
+            let Culprit { pass, used, exactness, place, of } = *culprit;
+            let declared = exactness.map_or_else(String::new, |exactness| format!(", declared {}", exactness.text()));
+            let at = if used.origin.is_empty() { "what other rules made".to_string() } else { used.origin };
+            format!(
+                "the first rule that changes results is {} at {at} ({pass}, round {}, use {place} of {of}{declared}); --no-rule {0} leaves it out",
+                used.rule, used.round
+            )
+        }
+    })
 }
 
 fn print(answer: &Answer, against_given: bool, out: &mut dyn Write) -> Result<(), Failure> {
@@ -112,6 +146,9 @@ fn print(answer: &Answer, against_given: bool, out: &mut dyn Write) -> Result<()
             (None, Some(text)) => writeln!(out, "DIFFERS {}: {text}", output.name)?,
             (None, None) => {}
         }
+    }
+    if let Some(rules) = &answer.rules {
+        writeln!(out, "{rules}")?;
     }
     match &answer.first_difference {
         Some(first) => {
@@ -149,7 +186,7 @@ struct Pair {
 }
 
 /// Compiles again with every operator's value as an output, and interprets again; values in the order of computation.
-fn every_value(loaded: &Loaded, given: &[Tensor], (backend, workers): (Backend, usize)) -> Result<Vec<Pair>, Failure> {
+fn every_value(loaded: &Loaded, given: &[Tensor], (backend, config, workers): (Backend, &Config, usize)) -> Result<Vec<Pair>, Failure> {
     let graph = predict(&loaded.module)?;
     let mut values: Vec<(Value, String, String)> = Vec::new();
     for id in graph.order() {
@@ -173,7 +210,7 @@ fn every_value(loaded: &Loaded, given: &[Tensor], (backend, workers): (Backend, 
     let mut module = loaded.module.clone();
     module.functions.insert("predict".to_string(), watched);
     let watched = Loaded { module, facts: loaded.facts.clone(), losses: Vec::new() };
-    let outputs = Engine::new(&watched, backend, &Config::default(), workers)?.run(given)?;
+    let outputs = Engine::new(&watched, backend, config, workers)?.run(given)?;
     let extra = outputs.into_iter().skip(graph.outputs().len());
     let pair = |((value, name, node), compiled)| Some(Pair { name, node, reference: observed.remove(&value)?, compiled });
     Ok(values.into_iter().zip(extra).filter_map(pair).collect())

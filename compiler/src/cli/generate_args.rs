@@ -1,6 +1,7 @@
 //! What can be asked of `kiln generate`.
 
-use super::args::{Backend, ModelArgs, RewriteArgs};
+use super::args::{Backend, ModelArgs};
+use super::rewrite_args::RewriteArgs;
 use clap::Args as ClapArgs;
 
 /// Write what follows a text, token by token, by a network that scores the next token

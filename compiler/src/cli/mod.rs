@@ -26,6 +26,7 @@ mod model;
 mod panics;
 mod predict;
 mod render;
+mod rewrite_args;
 mod run;
 mod test_cases;
 mod train;

@@ -87,10 +87,28 @@ impl Embedded {
         self.add(Kind::Node(NodeKind::Constant(tensor)), Vec::new(), None)
     }
 
-    /// Where a class came from: the first of its e-nodes that knows.
-    pub fn origin(&self, class: Id) -> Option<Arc<Origin>> {
-        let class = self.egraph.find(class);
-        self.origins.get(&class).or_else(|| self.origins.iter().find(|(id, _)| self.egraph.find(**id) == class).map(|(_, o)| o)).cloned()
+    /// Where each class came from: the first of its e-nodes that knows.
+    pub fn origins(&self) -> BTreeMap<Id, Arc<Origin>> {
+        let mut origins = BTreeMap::new();
+        for (id, origin) in &self.origins {
+            origins.entry(self.egraph.find(*id)).or_insert_with(|| origin.clone());
+        }
+        origins
+    }
+
+    /// Where a class came from, as far as its number tells; [`Embedded::origins`] knows all.
+    fn origin(&self, class: Id) -> Option<Arc<Origin>> {
+        self.origins.get(&self.egraph.find(class)).or_else(|| self.origins.get(&class)).cloned()
+    }
+
+    /// Makes one of two classes, whose origin is that of the first; false if they are one already.
+    pub fn unite(&mut self, root: Id, made: Id) -> bool {
+        let origin = self.origin(root);
+        let changed = self.egraph.union(root, made);
+        if let Some(origin) = origin.filter(|_| changed) {
+            self.origins.entry(self.egraph.find(root)).or_insert(origin);
+        }
+        changed
     }
 
     /// Classes of the outputs.
@@ -119,10 +137,7 @@ impl Embedded {
         out.symbols = known.symbols.clone();
         out.guards = known.guards.clone();
         let inputs: Vec<Value> = self.inputs.iter().zip(&known.inputs).map(|(name, ty)| out.add_input(name.clone(), ty.clone())).collect();
-        let mut origins: BTreeMap<Id, &Arc<Origin>> = BTreeMap::new();
-        for (id, origin) in &self.origins {
-            origins.entry(self.egraph.find(*id)).or_insert(origin);
-        }
+        let origins = self.origins();
         let mut values: BTreeMap<Id, Vec<Value>> = BTreeMap::new();
         for root in self.outputs() {
             // Depth first without recursion: models are thousands of nodes deep.
@@ -135,7 +150,7 @@ impl Embedded {
                 match node.operands.get(next) {
                     Some(operand) => stack.extend([(class, next + 1), (*operand, 0)]),
                     None => {
-                        let results = self.emit(&mut out, class, node, &inputs, &values, origins.get(&class).copied());
+                        let results = self.emit(&mut out, class, node, &inputs, &values, origins.get(&class));
                         values.insert(class, results);
                     }
                 }

@@ -1,11 +1,13 @@
-//! What an e-node costs when the cheapest graph is chosen before a target is known: weights by kind of operator, in steps.
+//! What an e-node costs. [`Cost`] is what extraction asks; [`ByKind`] answers before a target is known, with weights by kind of
+//! operator, in steps. [`super::roofline`] answers for a target.
 //!
 //! Contractions weigh far more than everything else, so that no choice computes one twice to save element-wise work. A composite
 //! weighs less than what it is made of: that it is kept whole is what recognising is for.
 
-use super::analysis::Knowledge;
+use super::EGraph;
 use super::lang::{ENode, Kind};
 use crate::cut::role::{Role, Root, View, role};
+use egg::Id;
 use kiln_ir::{NodeKind, Op};
 
 const MOVEMENT: u64 = 1;
@@ -17,11 +19,21 @@ const CONTRACTION: u64 = 400;
 const ATTENTION: u64 = 2 * CONTRACTION - 20;
 const LOOP: u64 = 10 * CONTRACTION;
 
-/// The cost of an e-node. What depends on parameters alone is computed once, before the first run, and costs nothing.
-pub fn cost(known: &Knowledge, node: &ENode, fixed: bool) -> u64 {
-    match known.kind(node) {
-        Kind::Node(NodeKind::Op(op)) if !fixed => of_operator(op),
-        Kind::Node(_) | Kind::Result(_) => 0,
+/// What extraction makes least.
+pub trait Cost {
+    /// The cost of an e-node of a class, without that of its operands.
+    fn of(&self, egraph: &EGraph, class: Id, node: &ENode) -> u64;
+}
+
+/// Weights by kind of operator. What depends on parameters alone is computed once, before the first run, and costs nothing.
+pub struct ByKind;
+
+impl Cost for ByKind {
+    fn of(&self, egraph: &EGraph, class: Id, node: &ENode) -> u64 {
+        match egraph.analysis.kind(node) {
+            Kind::Node(NodeKind::Op(op)) if !egraph[class].data.fixed => of_operator(op),
+            Kind::Node(_) | Kind::Result(_) => 0,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`lang`] has the e-nodes, [`analysis`] what is known of a class, [`convert`] takes graphs in and out. [`view`] and [`forms`] are
 //! how rules look at classes, [`rule`] is what a rule is, [`saturate`] applies rules, [`extract`] chooses the cheapest graph by
-//! [`cost`], [`provenance`] tells what became what. The rules themselves are in [`crate::rewrites`].
+//! [`cost`] or [`roofline`], [`provenance`] tells what became what. The rules themselves are in [`crate::rewrites`].
 //!
 //! A graph has one e-graph; regions of control flow have their own, as every pass sees one graph at a time.
 
@@ -13,6 +13,7 @@ pub mod extract;
 pub mod forms;
 pub mod lang;
 pub mod provenance;
+pub mod roofline;
 pub mod rule;
 pub mod saturate;
 pub mod view;

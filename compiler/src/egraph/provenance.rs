@@ -5,7 +5,9 @@ use super::lang::{ENode, Kind};
 use super::saturate::{Application, Report};
 use egg::Id;
 use kiln_ir::NodeKind;
+use kiln_ir::graph::Origin;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// An operator that stands for others.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,9 +22,27 @@ pub struct Replacement {
     pub rules: Vec<(&'static str, usize)>,
 }
 
+/// A use of a rule, for people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Applied {
+    /// The rule.
+    pub rule: &'static str,
+    /// In which round, from 1.
+    pub round: usize,
+    /// Where the class came from that it was used at; nothing where no rule kept it.
+    pub origin: String,
+}
+
+/// The log with places.
+pub fn applied(program: &Embedded, report: &Report) -> Vec<Applied> {
+    let origins = program.origins();
+    let place = |a: &Application| origin(&origins, program.egraph.find(a.root));
+    report.log.iter().map(|a| Applied { rule: a.rule, round: a.round, origin: place(a) }).collect()
+}
+
 /// Every operator of the chosen graph that rules made in the place of others, operands first.
 pub fn replacements(program: &Embedded, choice: &BTreeMap<Id, ENode>, report: &Report) -> Vec<Replacement> {
-    let first = program.first_choice();
+    let (first, origins) = (program.first_choice(), program.origins());
     let live = reachable(choice, program.outputs(), &|_| true);
     let alive: BTreeSet<Id> = live.iter().copied().collect();
     let mut found = Vec::new();
@@ -32,10 +52,10 @@ pub fn replacements(program: &Embedded, choice: &BTreeMap<Id, ENode>, report: &R
         // From the operands of what it was, down to what is still computed.
         let gone = reachable(&first, before.operands.iter().copied(), &|id| !alive.contains(&id));
         let replaced: BTreeSet<Id> = gone.iter().copied().chain([class]).collect();
-        let source = |id: &Id| name(program, &first[id]).map(|name| (name, origin(program, *id)));
+        let source = |id: &Id| name(program, &first[id]).map(|name| (name, origin(&origins, *id)));
         let sources = gone.iter().chain([&class]).filter_map(source).collect();
         let rules = chain(program, &report.log, &replaced, class, chosen);
-        found.extend(name(program, chosen).map(|op| Replacement { op, origin: origin(program, class), sources, rules }));
+        found.extend(name(program, chosen).map(|op| Replacement { op, origin: origin(&origins, class), sources, rules }));
     }
     found
 }
@@ -61,6 +81,20 @@ fn chain(program: &Embedded, log: &[Application], replaced: &BTreeSet<Id>, class
     }
     found.reverse();
     found
+}
+
+/// The rules that made what is chosen in the place of something else, each once, in the order of their first use.
+pub fn used(program: &Embedded, choice: &BTreeMap<Id, ENode>, report: &Report) -> Vec<&'static str> {
+    let live: BTreeSet<Id> = reachable(choice, program.outputs(), &|_| true).into_iter().collect();
+    let mut used: Vec<&'static str> = Vec::new();
+    for application in report.log.iter().filter(|a| live.contains(&program.egraph.find(a.root))) {
+        let mut made = program.egraph.nodes()[usize::from(application.made)].clone();
+        made.operands.iter_mut().for_each(|id| *id = program.egraph.find(*id));
+        if choice[&program.egraph.find(application.root)] == made && !used.contains(&application.rule) {
+            used.push(application.rule);
+        }
+    }
+    used
 }
 
 /// Classes that these need under a choice, operands first, as far as `enter` allows.
@@ -89,6 +123,6 @@ fn name(program: &Embedded, node: &ENode) -> Option<&'static str> {
     }
 }
 
-fn origin(program: &Embedded, class: Id) -> String {
-    program.origin(class).map_or_else(String::new, |origin| origin.text.clone())
+fn origin(origins: &BTreeMap<Id, Arc<Origin>>, class: Id) -> String {
+    origins.get(&class).map_or_else(String::new, |origin| origin.text.clone())
 }

@@ -40,6 +40,16 @@ pub enum Freedom {
 }
 
 impl Exactness {
+    /// In words, for people.
+    pub fn text(self) -> String {
+        match self {
+            Exactness::SameBits => "to keep every bit".to_string(),
+            Exactness::SameValue => "to keep every value".to_string(),
+            Exactness::Reassociated { bound } => format!("to round otherwise, by at most {bound} ulps of the largest operand"),
+            Exactness::Approx { bound, domain } => format!("to hold where {domain}, within {bound} ulps of the largest operand"),
+        }
+    }
+
     /// The freedom that a rule of this exactness needs.
     pub fn needs(self) -> Freedom {
         match self {
@@ -115,6 +125,19 @@ impl Term {
     }
 }
 
+/// How a rule looks at the e-graph.
+#[derive(Clone, Copy)]
+pub enum Rewrite {
+    /// At a class with one of the roots: what else it is, if the rule applies.
+    Class(fn(View, Id) -> Option<Term>),
+    /// At all such classes at once, once a round, in the order of the program: what else several of them are, where that pays only if
+    /// all of a set are replaced, as they share what is new. Extraction takes or leaves each set as a whole.
+    Together(fn(View, &[Id]) -> Vec<Together>),
+}
+
+/// Classes that a rule would replace together, with what else they are.
+pub type Together = Vec<(Id, Term)>;
+
 /// A rewrite rule.
 #[derive(Clone, Copy)]
 pub struct Rule {
@@ -126,8 +149,8 @@ pub struct Rule {
     pub exactness: Exactness,
     /// Operators that a class must have for the rule to look at it.
     pub roots: &'static [&'static str],
-    /// What else the class is, if the rule applies.
-    pub rewrite: fn(View, Id) -> Option<Term>,
-    /// Graphs, as text, on whose output the rule fires.
+    /// What it looks at, and what it makes of it.
+    pub rewrite: Rewrite,
+    /// Graphs, as text, on whose outputs the rule fires.
     pub examples: &'static [&'static str],
 }

@@ -4,7 +4,7 @@
 //! in the list.
 
 use super::convert::Embedded;
-use super::rule::{Rule, Term};
+use super::rule::{Rewrite, Rule, Term};
 use super::view::View;
 use egg::Id;
 use std::collections::BTreeSet;
@@ -19,11 +19,13 @@ pub struct Limits {
     pub nodes: usize,
     /// Time at most, checked after each round. A clock makes the result depend on the machine, so there is no limit by default.
     pub time: Option<Duration>,
+    /// Applications at most: what a prefix of the log leads to.
+    pub applications: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { rounds: 16, nodes: 200_000, time: None }
+        Limits { rounds: 16, nodes: 200_000, time: None, applications: usize::MAX }
     }
 }
 
@@ -38,6 +40,21 @@ pub enum Outcome {
     NodeLimit,
     /// The time was used up.
     TimeLimit,
+    /// The applications were used up.
+    ApplicationLimit,
+}
+
+impl Outcome {
+    /// In words, for people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Outcome::Saturated => "saturated",
+            Outcome::RoundLimit => "stopped by the limit on rounds",
+            Outcome::NodeLimit => "stopped by the limit on e-nodes",
+            Outcome::TimeLimit => "stopped by the limit on time",
+            Outcome::ApplicationLimit => "stopped by the limit on applications",
+        }
+    }
 }
 
 /// One use of a rule that made two classes one.
@@ -53,6 +70,8 @@ pub struct Application {
     pub root: Id,
     /// The id of what it made.
     pub made: Id,
+    /// The set it belongs to, if classes are replaced together.
+    pub set: Option<usize>,
 }
 
 /// What saturation did.
@@ -74,10 +93,15 @@ pub fn saturate(program: &mut Embedded, rules: &[&Rule], limits: &Limits) -> Rep
     let mut log = Vec::new();
     let mut outcome = Outcome::RoundLimit;
     let mut rounds = 0;
+    let mut sets = 0;
     'rounds: while rounds < limits.rounds {
         rounds += 1;
         let before = log.len();
-        for (rule, root, term) in matches(program, rules) {
+        for Match { rule, root, term, set } in matches(program, rules, &mut sets) {
+            if log.len() == limits.applications {
+                outcome = Outcome::ApplicationLimit;
+                break 'rounds;
+            }
             let first_new = program.egraph.nodes().len();
             let Some(made) = term.add_to(program, root) else { continue };
             let types = |id: Id| &program.egraph[id].data.types;
@@ -86,8 +110,8 @@ pub fn saturate(program: &mut Embedded, rules: &[&Rule], limits: &Limits) -> Rep
             }
             // An id of the e-node itself, which says later who made it.
             let made = if program.egraph.nodes().len() > first_new { Id::from(program.egraph.nodes().len() - 1) } else { made };
-            if program.egraph.union(root, made) {
-                log.push(Application { rule: rule.name, roots: rule.roots, round: rounds, root, made });
+            if program.unite(root, made) {
+                log.push(Application { rule: rule.name, roots: rule.roots, round: rounds, root, made, set });
             }
             if program.egraph.total_size() > limits.nodes {
                 outcome = Outcome::NodeLimit;
@@ -108,14 +132,34 @@ pub fn saturate(program: &mut Embedded, rules: &[&Rule], limits: &Limits) -> Rep
     Report { outcome, rounds, nodes: program.egraph.total_size(), log }
 }
 
-/// What the rules make of the classes as they are, by rule, then by class.
-fn matches<'r>(program: &Embedded, rules: &[&'r Rule]) -> Vec<(&'r Rule, Id, Term)> {
+/// What a rule makes of a class.
+struct Match<'r> {
+    rule: &'r Rule,
+    root: Id,
+    term: Term,
+    set: Option<usize>,
+}
+
+/// What the rules make of the classes as they are, by rule, then by class. `sets` counts classes that are replaced together.
+fn matches<'r>(program: &Embedded, rules: &[&'r Rule], sets: &mut usize) -> Vec<Match<'r>> {
     let view = View(&program.egraph);
     let mut found = Vec::new();
     for rule in rules {
         let roots: BTreeSet<Id> =
             rule.roots.iter().filter_map(|name| view.0.classes_for_op(name)).flatten().map(|id| view.0.find(id)).collect();
-        found.extend(roots.into_iter().filter_map(|root| (rule.rewrite)(view, root).map(|term| (*rule, root, term))));
+        match rule.rewrite {
+            Rewrite::Class(rewrite) => {
+                let at = |root| rewrite(view, root).map(|term| Match { rule, root, term, set: None });
+                found.extend(roots.into_iter().filter_map(at));
+            }
+            Rewrite::Together(rewrite) => {
+                for together in rewrite(view, &roots.into_iter().collect::<Vec<Id>>()) {
+                    *sets += 1;
+                    let set = Some(*sets);
+                    found.extend(together.into_iter().map(|(root, term)| Match { rule, root, term, set }));
+                }
+            }
+        }
     }
     found
 }

@@ -8,17 +8,35 @@ pub fn cost(exprs: &Exprs, roots: &[ExprId]) -> i64 {
 }
 
 fn weight(kind: &ExprKind) -> i64 {
-    use UnaryFn::*;
     match kind {
         ExprKind::Constant(_) | ExprKind::Accumulator(_) => 0,
         ExprKind::Index(_) | ExprKind::Compare(..) | ExprKind::Select(..) | ExprKind::Cast(_) => 1,
         ExprKind::Load(access) => 1 + 2 * access.bounds.len() as i64,
         ExprKind::CheckedIndex { .. } => 4,
-        ExprKind::Unary(Neg | Abs | Sign | Ceil | Floor | Trunc | Round | Not | BitNot | IsNan | IsInf { .. }, _) => 1,
-        ExprKind::Unary(Sqrt | Reciprocal, _) => 4,
-        ExprKind::Unary(_, _) => 20,
-        ExprKind::Binary(BinaryFn::Pow | BinaryFn::Rem, _, _) => 40,
-        ExprKind::Binary(BinaryFn::Div, _, _) => 4,
-        ExprKind::Binary(..) => 1,
+        ExprKind::Unary(f, _) => f.operations(),
+        ExprKind::Binary(f, _, _) => f.operations(),
+    }
+}
+
+impl UnaryFn {
+    /// Rough scalar operations.
+    pub fn operations(self) -> i64 {
+        use UnaryFn::*;
+        match self {
+            Neg | Abs | Sign | Ceil | Floor | Trunc | Round | Not | BitNot | IsNan | IsInf { .. } => 1,
+            Sqrt | Reciprocal => 4,
+            _ => 20,
+        }
+    }
+}
+
+impl BinaryFn {
+    /// Rough scalar operations.
+    pub fn operations(self) -> i64 {
+        match self {
+            BinaryFn::Pow | BinaryFn::Rem => 40,
+            BinaryFn::Div => 4,
+            _ => 1,
+        }
     }
 }

@@ -19,6 +19,7 @@ mod expr;
 mod prepare_budget;
 mod print;
 mod rename;
+pub mod roofline;
 mod touch;
 
 pub use axes::{row_major, unravelled};

@@ -2,7 +2,8 @@
 //! ```text
 //! %t = exp %a ; %u = exp %a ; %y = add %t, %u      →      %t = exp %a ; %y = add %t, %t
 //! ```
-//! Needs: nothing.  Keeps: every bit of every value; the origin of the first.  Skips: nothing, since operators have no effects.
+//! Needs: nothing.  Keeps: every bit of every value; the origin of the first.  Skips: `--opt 0`; nothing else, since operators have
+//! no effects.
 
 use super::regions::{keep, rebuild};
 use crate::pipeline::Context;
@@ -11,7 +12,10 @@ use kiln_ir::{Graph, Op, Value};
 use std::collections::HashMap;
 
 /// See the head of this file.
-pub fn deduplicate(graph: &Graph, _: &Context) -> Graph {
+pub fn deduplicate(graph: &Graph, context: &Context) -> Graph {
+    if !context.config.rewrites() {
+        return graph.clone();
+    }
     // Looked up only, never walked, so that their order cannot show.
     let mut operators: HashMap<(Op, Vec<Value>), Vec<Value>> = HashMap::new();
     let mut leaves: HashMap<NodeKind, Value> = HashMap::new();

@@ -1,8 +1,9 @@
-//! Passes: functions from graph to graph, one a file. None asks about the target; [`crate::pipeline`] has their order.
+//! Passes: functions from graph to graph, one a file; [`crate::pipeline`] has their order. [`optimise`] alone is told what the target can do.
 
 pub mod deduplicate;
 pub mod expand_composites;
 pub mod fold_constants;
+pub mod optimise;
 pub mod recognise;
 pub mod regions;
 pub mod remove_dead;

@@ -5,14 +5,16 @@
 //! Needs: nothing; values of parameters help.  Keeps: what the rules' exactness says; interface, guards, origins.
 //! Skips: rules beyond the freedom of the configuration; what something else needs, when computing it twice would cost more.
 //!
-//! The graph becomes an e-graph, [`crate::rewrites`] add what they know, and the cheapest graph is taken out.
+//! The graph becomes an e-graph, [`crate::rewrites`] add what they know, and the cheapest graph is taken out. With `--opt 1` nothing
+//! is kept beside the graph: each round takes those matches that make it cheaper by themselves, and forgets the others.
 
 use crate::egraph::convert::Embedded;
+use crate::egraph::cost::ByKind;
 use crate::egraph::extract::{Extraction, extract};
-use crate::egraph::provenance::{Replacement, replacements};
-use crate::egraph::rule::Freedom;
-use crate::egraph::saturate::{Limits, Outcome, Report, saturate};
-use crate::pipeline::Context;
+use crate::egraph::provenance::{Applied, Replacement, applied, replacements};
+use crate::egraph::rule::{Freedom, Rule};
+use crate::egraph::saturate::{Limits, Outcome, saturate};
+use crate::pipeline::{Context, OptLevel};
 use crate::rewrites::rules;
 use kiln_ir::Graph;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +22,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How far recognising may go.
 #[derive(Clone, Debug)]
 pub struct Recognition {
-    /// Which rules apply.
+    /// The rules of a freedom.
+    pub rules: fn(Freedom) -> Vec<&'static Rule>,
+    /// Which of them apply.
     pub freedom: Freedom,
     /// Rules that are left out, by name.
     pub without: BTreeSet<String>,
@@ -30,7 +34,7 @@ pub struct Recognition {
 
 impl Default for Recognition {
     fn default() -> Recognition {
-        Recognition { freedom: Freedom::Reassociation, without: BTreeSet::new(), limits: Limits::default() }
+        Recognition { rules, freedom: Freedom::Reassociation, without: BTreeSet::new(), limits: Limits::default() }
     }
 }
 
@@ -50,53 +54,74 @@ pub struct Recognised {
     pub cost_after: u64,
     /// What became what, by which rules.
     pub replacements: Vec<Replacement>,
+    /// Every use of a rule, in order.
+    pub log: Vec<Applied>,
 }
 
 /// See the head of this file.
 pub fn recognise(graph: &Graph, context: &Context) -> Graph {
     match &context.config.recognise {
         None => graph.clone(),
-        Some(how) => Saturated::new(graph, context, how).graph(graph),
+        Some(how) => recognised(graph, context, how).graph,
     }
 }
 
 /// The same, with an account of what was done.
 pub fn recognised(graph: &Graph, context: &Context, how: &Recognition) -> Recognised {
-    let done = Saturated::new(graph, context, how);
+    let mut rules = (how.rules)(how.freedom);
+    rules.retain(|rule| !how.without.contains(rule.name));
+    match context.config.level {
+        OptLevel::Unchanged | OptLevel::Saturated => saturated(graph, context, &rules, &how.limits),
+        OptLevel::Directed => directed(graph, context, &rules, &how.limits),
+    }
+}
+
+/// The cheapest graph of all that the rules know; the one given if none is cheaper.
+fn saturated(graph: &Graph, context: &Context, rules: &[&Rule], limits: &Limits) -> Recognised {
+    let use_values = context.config.fold.is_some_and(|fold| fold.parameters);
+    let nothing = BTreeMap::new();
+    let mut program = Embedded::new(graph, if use_values { context.parameters } else { &nothing });
+    let report = saturate(&mut program, rules, limits);
+    let Extraction { choice, cost_before, cost_after } = extract(&program, &report, &ByKind, &BTreeSet::new());
     Recognised {
-        graph: done.graph(graph),
-        outcome: done.report.outcome,
-        rounds: done.report.rounds,
-        nodes: done.report.nodes,
-        cost_before: done.extraction.cost_before,
-        cost_after: done.extraction.cost_after,
-        replacements: replacements(&done.program, &done.extraction.choice, &done.report),
+        graph: if cost_after < cost_before { program.graph(&choice) } else { graph.clone() },
+        outcome: report.outcome,
+        rounds: report.rounds,
+        nodes: report.nodes,
+        cost_before,
+        cost_after,
+        replacements: replacements(&program, &choice, &report),
+        log: applied(&program, &report),
     }
 }
 
-struct Saturated {
-    program: Embedded,
-    report: Report,
-    extraction: Extraction,
-}
-
-impl Saturated {
-    fn new(graph: &Graph, context: &Context, how: &Recognition) -> Saturated {
-        let use_values = context.config.fold.is_some_and(|fold| fold.parameters);
-        let nothing = BTreeMap::new();
-        let mut program = Embedded::new(graph, if use_values { context.parameters } else { &nothing });
-        let mut rules = rules(how.freedom);
-        rules.retain(|rule| !how.without.contains(rule.name));
-        let report = saturate(&mut program, &rules, &how.limits);
-        let extraction = extract(&program);
-        Saturated { program, report, extraction }
-    }
-
-    /// The cheapest graph; the one given, with its equal nodes, if none is cheaper.
-    fn graph(&self, given: &Graph) -> Graph {
-        match self.extraction.cost_after < self.extraction.cost_before {
-            true => self.program.graph(&self.extraction.choice),
-            false => given.clone(),
+/// What is left when each round takes the matches that make the graph cheaper by themselves.
+fn directed(graph: &Graph, context: &Context, rules: &[&Rule], limits: &Limits) -> Recognised {
+    let step = |graph: &Graph, used: usize| {
+        let applications = limits.applications.saturating_sub(used);
+        saturated(graph, context, rules, &Limits { rounds: 1, applications, ..*limits })
+    };
+    let mut all = step(graph, 0);
+    all.outcome = match all.outcome {
+        Outcome::RoundLimit => Outcome::Saturated,
+        other => other,
+    };
+    let mut cheaper = all.cost_after < all.cost_before;
+    while cheaper {
+        if all.rounds == limits.rounds {
+            all.outcome = Outcome::RoundLimit;
+            break;
+        }
+        let mut next = step(&all.graph, all.log.len());
+        cheaper = next.cost_after < next.cost_before;
+        all.rounds += 1;
+        if cheaper {
+            next.replacements.iter_mut().flat_map(|r| &mut r.rules).for_each(|(_, round)| *round = all.rounds);
+            next.log.iter_mut().for_each(|applied| applied.round = all.rounds);
+            all.replacements.append(&mut next.replacements);
+            all.log.append(&mut next.log);
+            (all.graph, all.cost_after, all.nodes) = (next.graph, next.cost_after, all.nodes.max(next.nodes));
         }
     }
+    all
 }

@@ -20,6 +20,19 @@ pub fn apply(graph: &Graph, context: &Context, pass: fn(&Graph, &Context) -> Gra
     })
 }
 
+/// The graph, then the regions inside it, at any depth.
+pub fn visit(graph: &Graph, f: &mut dyn FnMut(&Graph)) {
+    f(graph);
+    for id in graph.order() {
+        let NodeKind::Op(op) = &graph.node(id).kind else { continue };
+        for (_, attribute) in op.to_attrs() {
+            if let Attr::Graph(region) = attribute {
+                visit(&region, f);
+            }
+        }
+    }
+}
+
 /// [`Graph::rebuild`] for passes that cannot fail.
 pub fn rebuild(graph: &Graph, mut f: impl FnMut(&mut Graph, &Node, &Op, &[Value]) -> Vec<Value>) -> Graph {
     rebuild_with_ids(graph, |out, _, node, op, x| f(out, node, op, x))

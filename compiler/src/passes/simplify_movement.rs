@@ -4,7 +4,7 @@
 //! %t = reshape %a {shape = [6]} ; %y = reshape %t {shape = [3, 2]}           →      %y = reshape %a {shape = [3, 2]}
 //! ```
 //! Needs: nothing; folded constants first let more amounts of padding be seen.  Keeps: every bit of every value.
-//! Skips: what only a guard makes equal, and what would need another guard. The inner movement stays for its other users.
+//! Skips: `--opt 0`; what only a guard makes equal, and what would need another guard. The inner movement stays for its other users.
 
 use super::regions::{keep, rebuild};
 use crate::pipeline::Context;
@@ -14,7 +14,10 @@ use kiln_ir::ops::{Broadcast, Cast, Concat, Facts, Pad, PadMode, Reshape, Slice,
 use kiln_ir::{DType, Dim, Graph, Op, Proof, Ranges, TensorType, Value};
 
 /// See the head of this file.
-pub fn simplify_movement(graph: &Graph, _: &Context) -> Graph {
+pub fn simplify_movement(graph: &Graph, context: &Context) -> Graph {
+    if !context.config.rewrites() {
+        return graph.clone();
+    }
     rebuild(graph, |out, node, op, x| {
         let (mut op, mut x) = (op.clone(), x.to_vec());
         // Each step removes an operator or replaces it by a simpler kind, so this ends.

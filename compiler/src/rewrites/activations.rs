@@ -2,7 +2,7 @@
 //! grouping of its factors, and division as well as multiplication by constants.
 
 use crate::egraph::forms::Product;
-use crate::egraph::rule::{Exactness, Rule, Term};
+use crate::egraph::rule::{Exactness, Rewrite, Rule, Term};
 use crate::egraph::view::{View, close};
 use egg::Id;
 use kiln_ir::attr::Real;
@@ -23,7 +23,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "1 / (1 + e^(-x)) = sigmoid(x)",
         exactness: FEW,
         roots: &["div", "reciprocal", "pow"],
-        rewrite: sigmoid,
+        rewrite: Rewrite::Class(sigmoid),
         examples: &[
             "graph (%x: f32[n, 3]) { %n = neg %x ; %e = exp %n ; %1 = const f32[] 1.0 ; %one = broadcast %1 {shape = [n, 3]} ;
              %s = add %one, %e ; %y = div %one, %s ; return %y }",
@@ -36,7 +36,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "x * sigmoid(x) = silu(x); x * sigmoid(beta * x) = swish(x); x / (1 + e^(-x)) = silu(x)",
         exactness: FEW,
         roots: &["mul", "div"],
-        rewrite: gated_by_own_sigmoid,
+        rewrite: Rewrite::Class(gated_by_own_sigmoid),
         examples: &[
             "graph (%x: f32[n, 3]) { %s = sigmoid %x ; %y = mul %s, %x ; return %y }",
             "graph (%x: f32[3]) { %f = const f32[] 1.702 ; %b = broadcast %f {shape = [3]} ; %z = mul %x, %b ; %s = sigmoid %z ;
@@ -50,7 +50,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "x/2 * (1 + erf(x / sqrt(2))) = gelu(x)",
         exactness: FEW,
         roots: &["mul", "div"],
-        rewrite: gelu_by_erf,
+        rewrite: Rewrite::Class(gelu_by_erf),
         examples: &[
             "graph (%x: f32[n, 3]) { %1 = const f32[] 1.4142135 ; %2 = broadcast %1 {shape = [n, 3]} ; %3 = div %x, %2 ; %4 = erf %3 ;
              %5 = const f32[] 1.0 ; %6 = broadcast %5 {shape = [n, 3]} ; %7 = add %4, %6 ; %8 = mul %x, %7 ; %9 = const f32[] 0.5 ;
@@ -62,7 +62,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "x/2 * (1 + tanh(z)) = gelu(x) approximated, with z = sqrt(2/pi) * (x + 0.044715 * x^3)",
         exactness: FEW,
         roots: &["mul", "div"],
-        rewrite: gelu_by_tanh,
+        rewrite: Rewrite::Class(gelu_by_tanh),
         examples: &[
             "graph (%x: f32[n]) { %a = const f32[] 3.0 ; %b = broadcast %a {shape = [n]} ; %c = pow %x, %b ; %d = const f32[] 0.044715 ;
              %e = broadcast %d {shape = [n]} ; %f = mul %c, %e ; %g = add %x, %f ; %h = const f32[] 0.7978846 ;
@@ -79,7 +79,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "x * sigmoid(2z) = x/2 * (1 + tanh(z)) = gelu(x) approximated, z as in gelu-by-tanh",
         exactness: FEW,
         roots: &["mul"],
-        rewrite: gelu_by_sigmoid,
+        rewrite: Rewrite::Class(gelu_by_sigmoid),
         examples: &[
             "graph (%x: f32[n]) { %a = mul %x, %x ; %b = mul %a, %x ; %d = const f32[] 0.044715 ; %e = broadcast %d {shape = [n]} ;
              %f = mul %b, %e ; %g = add %x, %f ; %h = const f32[] 1.5957691 ; %i = broadcast %h {shape = [n]} ; %j = mul %i, %g ;
@@ -91,7 +91,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "log(1 + e^x) = softplus(x)",
         exactness: FEW,
         roots: &["log", "log1p"],
-        rewrite: softplus,
+        rewrite: Rewrite::Class(softplus),
         examples: &[
             "graph (%x: f32[n]) { %e = exp %x ; %y = log1p %e ; return %y }",
             "graph (%x: f32[n]) { %e = exp %x ; %1 = const f32[] 1.0 ; %2 = broadcast %1 {shape = [n]} ; %s = add %e, %2 ; %y = log %s ;
@@ -103,7 +103,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "x where x > t >= 16, else softplus(x) = softplus(x): above t they differ by e^(-t), less than f32 rounds",
         exactness: FEW,
         roots: &["select"],
-        rewrite: softplus_with_threshold,
+        rewrite: Rewrite::Class(softplus_with_threshold),
         examples: &[
             "graph (%x: f32[n]) { %t = const f32[] 20.0 ; %b = broadcast %t {shape = [n]} ; %g = greater %x, %b ; %s = softplus %x ;
              %y = select %g, %x, %s ; return %y }",
@@ -114,7 +114,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "x * tanh(softplus(x)) = mish(x)",
         exactness: FEW,
         roots: &["mul"],
-        rewrite: mish,
+        rewrite: Rewrite::Class(mish),
         examples: &["graph (%x: f32[n, 2]) { %s = softplus %x ; %t = tanh %s ; %y = mul %x, %t ; return %y }"],
     },
     Rule {
@@ -122,7 +122,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "max(0, min(1, alpha * x + beta)) = hard_sigmoid(x)",
         exactness: FEW,
         roots: &["clip", "min", "max", "relu"],
-        rewrite: hard_sigmoid,
+        rewrite: Rewrite::Class(hard_sigmoid),
         examples: &[
             "graph (%x: f32[n]) { %6 = const f32[] 6.0 ; %b = broadcast %6 {shape = [n]} ; %d = div %x, %b ; %5 = const f32[] 0.5 ;
              %h = broadcast %5 {shape = [n]} ; %s = add %d, %h ; %zero = const f32[] 0.0 ; %one = const f32[] 1.0 ;
@@ -134,7 +134,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "x * min(max(x + 3, 0), 6) / 6 = x * hard_sigmoid(x) = hard_swish(x)",
         exactness: FEW,
         roots: &["mul", "div"],
-        rewrite: hard_swish,
+        rewrite: Rewrite::Class(hard_swish),
         examples: &[
             "graph (%x: f32[n]) { %3 = const f32[] 3.0 ; %b = broadcast %3 {shape = [n]} ; %s = add %x, %b ; %zero = const f32[] 0.0 ;
              %six = const f32[] 6.0 ; %c = clip %s, %zero, %six ; %m = mul %x, %c ; %d = broadcast %six {shape = [n]} ; %y = div %m, %d ;

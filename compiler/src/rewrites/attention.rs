@@ -4,7 +4,7 @@
 //! A rule looks at the second product, finds the softmax below it and then the first product, peeling what stands between into
 //! attributes and masks. What it cannot peel stays outside (a scale applied before heads are split stays with the queries).
 
-use crate::egraph::rule::{Exactness, Rule, Term};
+use crate::egraph::rule::{Exactness, Rewrite, Rule, Term};
 use crate::egraph::view::{View, close};
 use egg::Id;
 use kiln_ir::attr::Real;
@@ -21,7 +21,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "softmax(cap(q k^T * scale) + mask) v = attention(q, k, v, mask); a score replaced by -inf or -10^38 is that plus the score",
         exactness: Exactness::Reassociated { bound: TWO_SUMS },
         roots: &["dot"],
-        rewrite: |view, root| attention(view, root, Search::new(Fill::Absorbing)),
+        rewrite: Rewrite::Class(|view, root| attention(view, root, Search::new(Fill::Absorbing))),
         examples: &[
             "graph (%q: f32[2, 3, n, 4], %k: f32[2, 3, m, 4], %v: f32[2, 3, m, 5]) {
              %t = transpose %k {perm = [0, 1, 3, 2]} ;
@@ -59,7 +59,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "a score replaced by a large negative number is, after softmax, as good as that number added, where a score is left",
         exactness: Exactness::Approx { bound: TWO_SUMS, domain: "every query sees a key whose score exceeds the number by 104" },
         roots: &["dot"],
-        rewrite: |view, root| attention(view, root, Search::new(Fill::Large)),
+        rewrite: Rewrite::Class(|view, root| attention(view, root, Search::new(Fill::Large))),
         examples: &["graph (%q: f32[1, 2, 3, 4], %k: f32[1, 2, 3, 4], %v: f32[1, 2, 3, 4]) {
              %mask = const bool[3, 3] [true, false, false, true, true, false, true, true, true] ;
              %s = dot %q, %k {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [3]} ;

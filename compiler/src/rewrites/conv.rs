@@ -1,6 +1,6 @@
 //! Convolutions and what follows them.
 
-use crate::egraph::rule::{Exactness, Rule, Term};
+use crate::egraph::rule::{Exactness, Rewrite, Rule, Term};
 use crate::egraph::view::View;
 use egg::Id;
 use kiln_ir::ops::{Add, BatchNorm, Broadcast, Conv, Div, Mul, Reshape, Sqrt, Sub};
@@ -12,7 +12,7 @@ pub const RULES: &[Rule] = &[Rule {
     mathematics: "(conv(x, w) + k - m) * s / sqrt(v + e) + b = conv(x, w * t) + (b + (k - m) * t) with t = s / sqrt(v + e)",
     exactness: Exactness::Reassociated { bound: 512.0 },
     roots: &["batch_norm"],
-    rewrite: batch_norm_into_conv,
+    rewrite: Rewrite::Class(batch_norm_into_conv),
     examples: &[
         "graph (%x: f32[n, 3, 6, 6]) { %w = parameter w: f32[4, 3, 3, 3] ; %s = parameter s: f32[4] ; %b = parameter b: f32[4] ;
          %m = parameter m: f32[4] ; %v = parameter v: f32[4] ;

@@ -1,6 +1,6 @@
 //! Products that need no transposition: a product names its axes, so it can take operands and give results in any order.
 
-use crate::egraph::rule::{Exactness, Rule, Term};
+use crate::egraph::rule::{Exactness, Rewrite, Rule, Term};
 use crate::egraph::view::View;
 use egg::Id;
 use kiln_ir::Op;
@@ -13,7 +13,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "(A^T)^T B = A B with other axes named: the same products in the same order",
         exactness: Exactness::SameBits,
         roots: &["dot"],
-        rewrite: dot_of_transposed,
+        rewrite: Rewrite::Class(dot_of_transposed),
         examples: &[
             "graph (%a: f32[n, 2, 5], %b: f32[2, m, 5]) { %t = transpose %a {perm = [1, 2, 0]} ;
              %y = dot %t, %b {a_batch = [0], b_batch = [0], a_contract = [1], b_contract = [2]} ; return %y }",
@@ -26,7 +26,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "(A B)^T = B^T A^T with the axes named: factors change places, the order of the sum stays",
         exactness: Exactness::SameBits,
         roots: &["transpose"],
-        rewrite: transpose_of_dot,
+        rewrite: Rewrite::Class(transpose_of_dot),
         examples: &[
             "graph (%a: f32[2, n, 5], %b: f32[2, 5, m]) {
              %p = dot %a, %b {a_batch = [0], b_batch = [0], a_contract = [2], b_contract = [1]} ; %y = transpose %p {perm = [0, 2, 1]} ;

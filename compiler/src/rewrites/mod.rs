@@ -3,14 +3,20 @@
 mod activations;
 mod attention;
 mod conv;
+mod convolutions;
 mod dot;
 mod movement;
 mod norms;
+mod parallel;
+mod parts;
+mod products;
+mod reductions;
 mod softmax;
+mod vectors;
 
 use crate::egraph::rule::{Freedom, Rule};
 
-/// All rules, by subject.
+/// The rules of the first saturation, by subject: what a network is, before gradients are taken and a target is known.
 pub const SUBJECTS: &[(&str, &[Rule])] = &[
     ("activations", activations::RULES),
     ("softmax", softmax::RULES),
@@ -21,7 +27,36 @@ pub const SUBJECTS: &[(&str, &[Rule])] = &[
     ("conv", conv::RULES),
 ];
 
-/// The rules that may apply, in order.
+/// The rules of the second saturation, by subject: how what is computed is computed soonest. Those of products and movement without
+/// transpositions are among them.
+pub const OPTIMISING: &[(&str, &[Rule])] = &[
+    ("parallel", parallel::RULES),
+    ("products", products::RULES),
+    ("convolutions", convolutions::RULES),
+    ("parts", parts::RULES),
+    ("reductions", reductions::RULES),
+    ("movement", movement::RULES),
+    ("dot", dot::RULES),
+];
+
+/// The rules of the first saturation that may apply, in order.
 pub fn rules(freedom: Freedom) -> Vec<&'static Rule> {
-    SUBJECTS.iter().flat_map(|(_, rules)| *rules).filter(|rule| rule.exactness.needs() <= freedom).collect()
+    of_subjects(SUBJECTS, freedom)
+}
+
+/// The rules of the second saturation that may apply, in order.
+pub fn optimising_rules(freedom: Freedom) -> Vec<&'static Rule> {
+    of_subjects(OPTIMISING, freedom)
+}
+
+/// Every rule, each once.
+pub fn all_rules() -> Vec<&'static Rule> {
+    let first = SUBJECTS.iter().map(|(subject, _)| subject);
+    let is_new = |subject: &&str| !first.clone().any(|known| known == subject);
+    let second = OPTIMISING.iter().filter(|(subject, _)| is_new(subject)).flat_map(|(_, rules)| *rules);
+    rules(Freedom::Approximation).into_iter().chain(second).collect()
+}
+
+fn of_subjects(subjects: &'static [(&str, &[Rule])], freedom: Freedom) -> Vec<&'static Rule> {
+    subjects.iter().flat_map(|(_, rules)| *rules).filter(|rule| rule.exactness.needs() <= freedom).collect()
 }

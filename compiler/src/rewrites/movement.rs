@@ -1,6 +1,6 @@
 //! Movement that moves less than it seems to.
 
-use crate::egraph::rule::{Exactness, Rule, Term};
+use crate::egraph::rule::{Exactness, Rewrite, Rule, Term};
 use crate::egraph::view::View;
 use egg::Id;
 use kiln_ir::Op;
@@ -12,7 +12,7 @@ pub const RULES: &[Rule] = &[Rule {
     mathematics: "merging leading axes, transposing the last two and splitting the leading ones again transposes the last two",
     exactness: Exactness::SameBits,
     roots: &["reshape"],
-    rewrite: transpose_between_reshapes,
+    rewrite: Rewrite::Class(transpose_between_reshapes),
     examples: &["graph (%x: f32[2, 3, n, 4]) { %m = reshape %x {shape = [6, n, 4]} ; %t = transpose %m {perm = [0, 2, 1]} ;
          %y = reshape %t {shape = [2, 3, 4, n]} ; return %y }"],
 }];

@@ -1,6 +1,6 @@
 //! Means and normalisations from differences, squares and roots.
 
-use crate::egraph::rule::{Exactness, Rule, Term};
+use crate::egraph::rule::{Exactness, Rewrite, Rule, Term};
 use crate::egraph::view::{View, close};
 use egg::Id;
 use kiln_ir::attr::Real;
@@ -17,7 +17,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "sum(x) / n = mean(x)",
         exactness: Exactness::Reassociated { bound: 8.0 },
         roots: &["div", "mul"],
-        rewrite: mean_of_sum,
+        rewrite: Rewrite::Class(mean_of_sum),
         examples: &[
             "graph (%x: f32[n, 5]) { %s = reduce %x {kind = sum, axes = [1], keep = true} ; %1 = const f32[] 5.0 ;
              %2 = broadcast %1 {shape = [n, 1]} ; %y = div %s, %2 ; return %y }",
@@ -30,7 +30,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "(x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon) * scale = layer_norm(x, scale, 0)",
         exactness: STATISTICS,
         roots: &["div", "mul"],
-        rewrite: layer_norm,
+        rewrite: Rewrite::Class(layer_norm),
         examples: &[
             "graph (%x: f32[n, 5]) { %m = mean %x {axes = [1], keep = true} ; %b = broadcast %m {shape = [n, 5]} ; %d = sub %x, %b ;
              %q = mul %d, %d ; %v = mean %q {axes = [1], keep = true} ; %e = const f32[1, 1] [0.00001] ; %f = broadcast %e {shape = [n, 1]} ;
@@ -47,7 +47,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "layer_norm(x, scale, 0) + bias = layer_norm(x, scale, bias)",
         exactness: STATISTICS,
         roots: &["add"],
-        rewrite: layer_norm_with_bias,
+        rewrite: Rewrite::Class(layer_norm_with_bias),
         examples: &[
             "graph (%x: f32[n, 5]) { %g = parameter g: f32[5] ; %b = parameter b: f32[5] ; %0 = const f32[] 0.0 ;
              %l = layer_norm %x, %g, %0 {axes_from = 1, epsilon = 0.00001} ; %c = broadcast %b {shape = [n, 5]} ; %y = add %c, %l ; return %y }",
@@ -58,7 +58,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "x * k + (bias - mean(x) * k) = layer_norm(x, scale, bias) with k = scale / sqrt(mean((x - mean(x))^2) + epsilon)",
         exactness: STATISTICS,
         roots: &["add"],
-        rewrite: layer_norm_by_moments,
+        rewrite: Rewrite::Class(layer_norm_by_moments),
         examples: &[
             "graph (%x: f32[n, 5]) { %g = parameter g: f32[5] ; %o = parameter o: f32[5] ; %m = mean %x {axes = [1], keep = true} ;
              %b = broadcast %m {shape = [n, 5]} ; %d = sub %x, %b ; %q = mul %d, %d ; %v = mean %q {axes = [1], keep = true} ;
@@ -72,7 +72,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "x / sqrt(mean(x^2) + epsilon) * scale = rms_norm(x, scale)",
         exactness: STATISTICS,
         roots: &["div", "mul"],
-        rewrite: rms_norm,
+        rewrite: Rewrite::Class(rms_norm),
         examples: &[
             "graph (%x: f32[n, 5]) { %g = parameter g: f32[5] ; %2 = const f32[] 2.0 ; %t = broadcast %2 {shape = [n, 5]} ; %q = pow %x, %t ;
              %v = mean %q {axes = [1], keep = true} ; %e = const f32[] 0.000001 ; %f = broadcast %e {shape = [n, 1]} ; %w = add %v, %f ;
@@ -85,7 +85,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "layer_norm over positions with one scale and bias per channel = instance_norm",
         exactness: STATISTICS,
         roots: &["layer_norm"],
-        rewrite: instance_norm,
+        rewrite: Rewrite::Class(instance_norm),
         examples: &[
             "graph (%x: f32[n, 3, 5]) { %g = parameter g: f32[3, 1] ; %b = parameter b: f32[1, 3, 1] ;
              %y = layer_norm %x, %g, %b {axes_from = 2, epsilon = 0.00001} ; return %y }",
@@ -96,7 +96,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "channels reshaped to groups, normalised by group and reshaped back = group_norm(x, 1, 0)",
         exactness: STATISTICS,
         roots: &["reshape"],
-        rewrite: group_norm,
+        rewrite: Rewrite::Class(group_norm),
         examples: &[
             "graph (%x: f32[n, 6, 4, 2]) { %1 = const f32[3] [1.0, 1.0, 1.0] ; %0 = const f32[3] [0.0, 0.0, 0.0] ;
              %r = reshape %x {shape = [n, 3, 16]} ; %i = instance_norm %r, %1, %0 {epsilon = 0.00001} ; %y = reshape %i {shape = [n, 6, 4, 2]} ;
@@ -110,7 +110,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "group_norm(x, 1, 0) * scale = group_norm(x, scale, 0)",
         exactness: STATISTICS,
         roots: &["mul"],
-        rewrite: group_norm_with_scale,
+        rewrite: Rewrite::Class(group_norm_with_scale),
         examples: &[
             "graph (%x: f32[2, 4, n]) { %g = parameter g: f32[4, 1] ; %1 = const f32[4] [1.0, 1.0, 1.0, 1.0] ;
              %0 = const f32[4] [0.0, 0.0, 0.0, 0.0] ; %i = group_norm %x, %1, %0 {groups = 2, epsilon = 0.00001} ;
@@ -122,7 +122,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "group_norm(x, scale, 0) + bias = group_norm(x, scale, bias)",
         exactness: STATISTICS,
         roots: &["add"],
-        rewrite: group_norm_with_bias,
+        rewrite: Rewrite::Class(group_norm_with_bias),
         examples: &[
             "graph (%x: f32[2, 4, n]) { %g = parameter g: f32[4] ; %c = parameter c: f32[4, 1] ; %0 = const f32[4] [0.0, 0.0, 0.0, 0.0] ;
              %i = group_norm %x, %g, %0 {groups = 2, epsilon = 0.00001} ; %b = broadcast %c {shape = [2, 4, n]} ; %y = add %i, %b ; return %y }",

@@ -1,6 +1,6 @@
 //! Softmax and its logarithm from exponentials and sums.
 
-use crate::egraph::rule::{Exactness, Rule, Term};
+use crate::egraph::rule::{Exactness, Rewrite, Rule, Term};
 use crate::egraph::view::{View, close};
 use egg::Id;
 use kiln_ir::Op;
@@ -17,7 +17,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "e^x / sum(e^x) = softmax(x)",
         exactness: A_ROW,
         roots: &["div", "mul"],
-        rewrite: softmax_of_exponentials,
+        rewrite: Rewrite::Class(softmax_of_exponentials),
         examples: &[
             "graph (%x: f32[n, 5]) { %e = exp %x ; %s = reduce %e {kind = sum, axes = [1], keep = true} ; %b = broadcast %s {shape = [n, 5]} ;
              %y = div %e, %b ; return %y }",
@@ -30,7 +30,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "softmax(x - m) = softmax(x) for m that is one along the axis",
         exactness: A_ROW,
         roots: &["softmax"],
-        rewrite: softmax_of_shifted,
+        rewrite: Rewrite::Class(softmax_of_shifted),
         examples: &[
             "graph (%x: f32[n, 5]) { %m = reduce %x {kind = max, axes = [1], keep = true} ; %b = broadcast %m {shape = [n, 5]} ;
              %d = sub %x, %b ; %y = softmax %d {axis = 1} ; return %y }",
@@ -41,7 +41,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "log(softmax(x)) = log_softmax(x)",
         exactness: A_ROW,
         roots: &["log"],
-        rewrite: log_of_softmax,
+        rewrite: Rewrite::Class(log_of_softmax),
         examples: &["graph (%x: f32[n, 5]) { %s = softmax %x {axis = 0} ; %y = log %s ; return %y }"],
     },
     Rule {
@@ -49,7 +49,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "e^(log_softmax(x)) = softmax(x)",
         exactness: A_ROW,
         roots: &["exp"],
-        rewrite: power_of_log_softmax,
+        rewrite: Rewrite::Class(power_of_log_softmax),
         examples: &["graph (%x: f32[n, 5]) { %l = log_softmax %x {axis = 1} ; %y = exp %l ; return %y }"],
     },
     Rule {
@@ -57,7 +57,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "softmax(x)^T along an axis that the transposition makes the last = softmax(x^T) along the last",
         exactness: Exactness::SameBits,
         roots: &["transpose"],
-        rewrite: softmax_moved_to_last_axis,
+        rewrite: Rewrite::Class(softmax_moved_to_last_axis),
         examples: &[
             "graph (%x: f32[2, 5, n]) { %s = softmax %x {axis = 1} ; %y = transpose %s {perm = [0, 2, 1]} ; return %y }",
         ],
@@ -67,7 +67,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "x - log(sum(e^x)) = log_softmax(x)",
         exactness: A_ROW,
         roots: &["sub"],
-        rewrite: less_log_of_sum,
+        rewrite: Rewrite::Class(less_log_of_sum),
         examples: &[
             "graph (%x: f32[n, 5]) { %e = exp %x ; %s = reduce %e {kind = sum, axes = [1], keep = true} ; %l = log %s ;
              %b = broadcast %l {shape = [n, 5]} ; %y = sub %x, %b ; return %y }",
@@ -80,7 +80,7 @@ pub const RULES: &[Rule] = &[
         mathematics: "log_softmax(x - m) = log_softmax(x) for m that is one along the axis",
         exactness: A_ROW,
         roots: &["log_softmax"],
-        rewrite: log_softmax_of_shifted,
+        rewrite: Rewrite::Class(log_softmax_of_shifted),
         examples: &[
             "graph (%x: f32[n, 5]) { %m = reduce %x {kind = max, axes = [1], keep = true} ; %b = broadcast %m {shape = [n, 5]} ;
              %d = sub %x, %b ; %y = log_softmax %d {axis = 1} ; return %y }",

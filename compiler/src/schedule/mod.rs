@@ -1,5 +1,6 @@
 //! Decisions that every backend takes the same way: how operands are laid out, what lives where in memory and for how long, what is launched.
 
+pub mod choices;
 pub mod contractions;
 pub mod in_place;
 pub mod launches;

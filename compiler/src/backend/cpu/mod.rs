@@ -14,6 +14,7 @@ pub mod entry;
 pub mod jit;
 pub mod loaded;
 pub mod object;
+pub mod roofline;
 pub mod size_code;
 pub mod target;
 pub mod weights;

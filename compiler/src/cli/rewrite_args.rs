@@ -1,0 +1,93 @@
+//! How far graphs are rewritten, as the commands are told.
+
+use super::args::positive;
+use clap::Args as ClapArgs;
+use kiln::egraph::rule::Freedom;
+use kiln::egraph::saturate::Limits;
+use kiln::passes::optimise::Optimisation;
+use kiln::passes::recognise::Recognition;
+use kiln::pipeline::{Config, OptLevel};
+use kiln::rewrites::all_rules;
+use kiln::schedule::winograd::WinogradUse;
+use std::time::Duration;
+
+/// How far rewriting may go.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct RewriteArgs {
+    /// How far the graph is rewritten: 0, not at all; 1, by steps that each make it cheaper, which compiles sooner; 2, by searching
+    /// all that rules know for the cheapest
+    #[arg(long, value_name = "LEVEL", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub opt: u8,
+    /// Rewrite only where every value stays the same
+    #[arg(long, conflicts_with = "approximate")]
+    pub exact: bool,
+    /// Rewrite also where that changes the function outside a usual domain
+    #[arg(long)]
+    pub approximate: bool,
+    /// Leave one rewrite rule out (may be repeated); `kiln explain` names those that apply
+    #[arg(long = "no-rule", value_name = "NAME", value_parser = rule)]
+    pub without: Vec<String>,
+    /// Compute every convolution as the sums it is written as, not in tiles with fewer multiplications, whose rounding errors are larger
+    #[arg(long)]
+    pub no_winograd: bool,
+    /// Stop rewriting at so many nodes of alternatives
+    #[arg(long, value_name = "N", default_value_t = Limits::default().nodes)]
+    pub rewrite_nodes: usize,
+    /// Stop rewriting after so many rounds, in each of which every rule looks at everything once
+    #[arg(long, value_name = "N")]
+    pub rewrite_rounds: Option<usize>,
+    /// Stop rewriting after the round in which this time is over; what comes out then depends on how fast this machine is
+    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    pub rewrite_seconds: Option<f64>,
+}
+
+impl RewriteArgs {
+    /// The configuration of the compiler.
+    pub fn config(&self) -> Config {
+        let mut config = Config::at(self.level());
+        if self.exact || self.no_winograd {
+            config.winograd = WinogradUse::Never;
+        }
+        config.recognise = config.recognise.map(|_| self.recognition());
+        config.optimise = config.optimise.map(|how| self.optimisation(how));
+        config
+    }
+
+    fn level(&self) -> OptLevel {
+        match self.opt {
+            0 => OptLevel::Unchanged,
+            1 => OptLevel::Directed,
+            _ => OptLevel::Saturated,
+        }
+    }
+
+    /// How far primitives are rewritten.
+    fn optimisation(&self, usual: Optimisation) -> Optimisation {
+        let Recognition { freedom, limits, without, .. } = self.recognition();
+        let (rounds, nodes) = (self.rewrite_rounds.unwrap_or(usual.limits.rounds), limits.nodes.min(usual.limits.nodes));
+        Optimisation { freedom, without, limits: Limits { rounds, nodes, ..limits }, ..usual }
+    }
+
+    /// How far composites are recognised.
+    pub fn recognition(&self) -> Recognition {
+        let freedom = match (self.exact, self.approximate) {
+            (true, _) => Freedom::Values,
+            (false, true) => Freedom::Approximation,
+            (false, false) => Freedom::Reassociation,
+        };
+        let usual = Limits::default();
+        let rounds = self.rewrite_rounds.unwrap_or(usual.rounds);
+        let limits =
+            Limits { rounds, nodes: self.rewrite_nodes, time: self.rewrite_seconds.map(|s| Duration::from_secs_f64(s.min(1e9))), ..usual };
+        Recognition { freedom, limits, without: self.without.iter().cloned().collect(), ..Recognition::default() }
+    }
+}
+
+fn rule(text: &str) -> Result<String, String> {
+    let names: Vec<&str> = all_rules().into_iter().map(|rule| rule.name).collect();
+    match kiln_ir::diagnostic::nearest(text, names.iter().copied()) {
+        _ if names.contains(&text) => Ok(text.to_string()),
+        Some(near) => Err(format!("there is no such rule; did you mean `{near}`?")),
+        None => Err(format!("there is no such rule among {}", names.join(", "))),
+    }
+}

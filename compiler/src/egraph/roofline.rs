@@ -1,0 +1,96 @@
+//! What an e-node costs on a machine, in picoseconds. Element-wise work becomes part of the kernels around it, so it costs operations
+//! and no traffic of its own; movement is arithmetic on offsets and costs next to nothing.
+
+use super::EGraph;
+use super::cost::Cost;
+use super::lang::{ENode, Kind};
+use crate::cut::role::{Role, Root, View, role};
+use crate::kernel::roofline::{Machine, Traffic, usual_size};
+use egg::Id;
+use kiln_ir::ops::{Conv, Dot};
+use kiln_ir::{Dim, NodeKind, Op, Symbol};
+use std::collections::BTreeMap;
+
+const PICOSECONDS: f64 = 1e12;
+/// No rule changes a loop: it costs the same everywhere.
+const LOOP_SECONDS: f64 = 1e-3;
+
+/// Costs on a machine at the usual sizes of symbols.
+pub struct OnMachine<'a> {
+    /// The machine.
+    pub machine: &'a Machine,
+    /// Sizes that symbols usually have.
+    pub usual_sizes: &'a BTreeMap<Symbol, i64>,
+}
+
+impl Cost for OnMachine<'_> {
+    fn of(&self, egraph: &EGraph, class: Id, node: &ENode) -> u64 {
+        match egraph.analysis.kind(node) {
+            // Of two graphs that take as long, the smaller one.
+            Kind::Node(NodeKind::Op(op)) if !egraph[class].data.fixed => 1 + (PICOSECONDS * self.seconds(egraph, class, node, op)) as u64,
+            Kind::Node(_) | Kind::Result(_) => 0,
+        }
+    }
+}
+
+impl OnMachine<'_> {
+    fn seconds(&self, egraph: &EGraph, class: Id, node: &ENode, op: &Op) -> f64 {
+        let results = || self.elements(egraph, class);
+        let operations = |each: i64| each as f64 * results() / self.machine.operations_per_second;
+        match role(op) {
+            Role::Unary(f) => operations(f.operations()),
+            Role::Binary(f) => operations(f.operations()),
+            Role::Compare(_) | Role::Select | Role::Cast => operations(1),
+            Role::View(View::Gather(_) | View::GatherElements(_) | View::GatherNd(_)) => operations(4),
+            Role::View(_) | Role::Iota(_) => 0.0,
+            Role::Root(Root::Dims(_)) => 0.0,
+            Role::Root(Root::Dot(dot)) => self.dot(egraph, class, node, dot),
+            Role::Root(Root::Conv(conv)) => self.conv(egraph, class, node, conv),
+            Role::Root(Root::Scan(_)) => LOOP_SECONDS,
+            Role::Root(_) | Role::Composite => {
+                let read: f64 = node.operands.iter().map(|x| self.elements(egraph, *x)).sum();
+                self.machine.other(read + results(), self.traffic(egraph, class, node))
+            }
+        }
+    }
+
+    fn size(&self, dim: &Dim) -> f64 {
+        usual_size(dim, self.usual_sizes)
+    }
+
+    fn elements(&self, egraph: &EGraph, class: Id) -> f64 {
+        egraph[class].data.types[0].shape.iter().map(|dim| self.size(dim)).product()
+    }
+
+    /// Operands are read and results are written once; weights come from memory.
+    fn traffic(&self, egraph: &EGraph, class: Id, node: &ENode) -> Traffic {
+        let of = |id: Id| {
+            let facts = &egraph[id].data;
+            let bytes = self.elements(egraph, id) * facts.types[0].dtype.size_bytes() as f64;
+            self.machine.traffic(bytes, !facts.fixed)
+        };
+        let all = node.operands.iter().copied().chain([class]).map(of);
+        all.fold(Traffic::default(), |sum, one| Traffic { close: sum.close + one.close, far: sum.far + one.far })
+    }
+
+    fn dot(&self, egraph: &EGraph, class: Id, node: &ENode, dot: &Dot) -> f64 {
+        let shape = |operand: usize| &egraph[node.operands[operand]].data.types[0].shape;
+        let product = |operand: usize, axes: &[usize]| axes.iter().map(|axis| self.size(&shape(operand)[*axis])).product::<f64>();
+        let free = [
+            product(0, &Dot::free_axes(shape(0).len(), &dot.a_batch, &dot.a_contract)),
+            product(1, &Dot::free_axes(shape(1).len(), &dot.b_batch, &dot.b_contract)),
+        ];
+        let (batch, depth) = (product(0, &dot.a_batch), product(0, &dot.a_contract));
+        self.machine.contraction(free, batch, depth, 0.0, self.traffic(egraph, class, node))
+    }
+
+    fn conv(&self, egraph: &EGraph, class: Id, node: &ENode, conv: &Conv) -> f64 {
+        let (result, kernel) = (&egraph[class].data.types[0].shape, &egraph[node.operands[1]].data.types[0].shape);
+        let groups = conv.groups as f64;
+        let outputs = self.size(&kernel[0]) / groups;
+        let pixels: f64 = result[2..].iter().map(|dim| self.size(dim)).product();
+        let depth: f64 = kernel[1..].iter().map(|dim| self.size(dim)).product();
+        let batch = self.size(&result[0]) * groups;
+        self.machine.contraction([outputs, pixels], batch, depth, 0.0, self.traffic(egraph, class, node))
+    }
+}

@@ -1,0 +1,175 @@
+//! How long kernels take on a machine, roughly: the longer of computing and moving bytes, and a start for each.
+//!
+//! Only how prices of programs that compute the same compare matters. What a backend does inside a kernel is known as far as it decides
+//! between such programs: tiles are filled up, weights come from memory, small buffers stay in the cache.
+//!
+//! Source: Williams, Waterman & Patterson 2009, "Roofline: An Insightful Visual Performance Model".
+
+use super::{Body, BufferId, BufferKind, Contract, ExprId, ExprKind, Kernel, Nest, Program, Stage, Step, buffers_touched, cost};
+use kiln_ir::{Dim, Symbol};
+use std::collections::BTreeMap;
+
+/// A size that nothing is known of counts as this many.
+const OPEN: i64 = 32;
+
+/// What a machine can do, all of one core.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Machine {
+    /// Floating-point operations of contractions per second, two a multiply-add.
+    pub flops_per_second: f64,
+    /// Other operations on elements per second, in units of [`super::cost`].
+    pub operations_per_second: f64,
+    /// Bytes per second from and to the caches.
+    pub close_bytes_per_second: f64,
+    /// Bytes per second from and to memory.
+    pub far_bytes_per_second: f64,
+    /// What the caches hold.
+    pub close_bytes: f64,
+    /// From the end of one kernel to the begin of the next.
+    pub launch_seconds: f64,
+    /// Rows and columns of the tiles in which contractions are computed.
+    pub tile: [f64; 2],
+}
+
+/// Bytes that are moved.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Traffic {
+    /// In the caches.
+    pub close: f64,
+    /// From and to memory.
+    pub far: f64,
+}
+
+impl Machine {
+    /// Where so many bytes lie: what is not written by the program itself lies far, unless all of that fits the caches.
+    pub fn traffic(&self, bytes: f64, stays: bool) -> Traffic {
+        match stays && bytes <= self.close_bytes {
+            true => Traffic { close: bytes, far: 0.0 },
+            false => Traffic { close: 0.0, far: bytes },
+        }
+    }
+
+    /// Seconds of a contraction, its end and what it moves.
+    pub fn contraction(&self, sides: [f64; 2], batch: f64, depth: f64, operations: f64, traffic: Traffic) -> f64 {
+        let [short, long] = if sides[0] <= sides[1] { sides } else { [sides[1], sides[0]] };
+        // A vector needs no tile of rows.
+        let rows = if short < self.tile[0] { short } else { filled(short, self.tile[0]) };
+        let flops = 2.0 * batch * rows * filled(long, self.tile[1]) * depth;
+        self.longer(flops / self.flops_per_second + operations / self.operations_per_second, traffic)
+    }
+
+    /// Seconds of anything else.
+    pub fn other(&self, operations: f64, traffic: Traffic) -> f64 {
+        self.longer(operations / self.operations_per_second, traffic)
+    }
+
+    fn longer(&self, computing: f64, traffic: Traffic) -> f64 {
+        let moving = traffic.close / self.close_bytes_per_second + traffic.far / self.far_bytes_per_second;
+        computing.max(moving) + self.launch_seconds
+    }
+}
+
+fn filled(size: f64, tile: f64) -> f64 {
+    (size / tile).ceil() * tile
+}
+
+/// The value of a dim where symbols have their usual sizes; [`OPEN`] stands for those that have none.
+pub fn usual_size(dim: &Dim, usual: &BTreeMap<Symbol, i64>) -> f64 {
+    let size = |s: &Symbol| Some(usual.get(s).copied().unwrap_or(OPEN));
+    dim.evaluate(&size).map_or(OPEN as f64, |n| n.max(0) as f64)
+}
+
+/// Seconds of a run at the usual sizes, what is prepared once left out.
+pub fn seconds(program: &Program, machine: &Machine) -> f64 {
+    let size = |dim: &Dim| usual_size(dim, &program.usual_sizes);
+    let is_weight = |kind: &BufferKind| matches!(kind, BufferKind::Constant(_) | BufferKind::Parameter(_) | BufferKind::Prepared);
+    let width = |id: BufferId| program.buffer(id).dtype.size_bytes() as f64;
+    let bytes = |id: BufferId| size(&program.buffer(id).elements()) * width(id);
+    let used = buffers_touched(&program.steps).into_iter().filter(|id| is_weight(&program.buffer(*id).kind));
+    let weights: f64 = used.map(bytes).sum();
+    let pricing = Pricing {
+        machine,
+        size: &size,
+        traffic: &|id, elements| {
+            let weight = is_weight(&program.buffer(id).kind);
+            machine.traffic(bytes(id).min(width(id) * elements), !weight || weights <= machine.close_bytes)
+        },
+    };
+    pricing.steps(&program.steps)
+}
+
+struct Pricing<'a> {
+    machine: &'a Machine,
+    size: &'a dyn Fn(&Dim) -> f64,
+    /// Of a buffer, of which no more than so many elements are touched.
+    traffic: &'a dyn Fn(BufferId, f64) -> Traffic,
+}
+
+impl Pricing<'_> {
+    fn steps(&self, steps: &[Step]) -> f64 {
+        let step = |step: &Step| match step {
+            Step::Run(kernel) => self.kernel(kernel),
+            Step::Loop { extent, body, .. } => (self.size)(extent) * self.steps(body),
+        };
+        steps.iter().map(step).sum()
+    }
+
+    fn product<'d>(&self, dims: impl IntoIterator<Item = &'d Dim>) -> f64 {
+        dims.into_iter().map(self.size).product()
+    }
+
+    fn kernel(&self, kernel: &Kernel) -> f64 {
+        let traffic = self.touched(kernel).into_iter().map(|(id, elements)| (self.traffic)(id, elements));
+        let traffic = traffic.fold(Traffic::default(), |sum, one| Traffic { close: sum.close + one.close, far: sum.far + one.far });
+        match &kernel.body {
+            Body::Contract(contract) => self.contract(kernel, contract, traffic),
+            Body::Nest(nest) => self.machine.other(self.nest_operations(kernel, nest), traffic),
+        }
+    }
+
+    /// How many elements of each buffer are loaded or stored, at most: one for each point of the indices in the offset.
+    fn touched(&self, kernel: &Kernel) -> BTreeMap<BufferId, f64> {
+        let axes = kernel.axes();
+        let points = |offset: &Dim| {
+            let known = |symbol: &Symbol| ExprId::of_symbol(symbol).is_none();
+            match offset.symbols().iter().all(known) {
+                true => self.product(axes.iter().filter(|axis| offset.mentions(&axis.index)).map(|axis| &axis.extent)),
+                // Wherever an index that was read says.
+                false => self.product(axes.iter().map(|axis| &axis.extent)),
+            }
+        };
+        let mut touched: BTreeMap<BufferId, f64> = BTreeMap::new();
+        for id in kernel.live_exprs() {
+            if let ExprKind::Load(access) = &kernel.exprs.get(id).kind {
+                *touched.entry(access.buffer).or_default() += points(&access.offset);
+            }
+        }
+        for store in kernel.stores() {
+            *touched.entry(store.buffer).or_default() += points(&store.offset);
+        }
+        touched
+    }
+
+    fn contract(&self, kernel: &Kernel, contract: &Contract, traffic: Traffic) -> f64 {
+        let extent = |axes: &[super::Axis]| self.product(axes.iter().map(|axis| &axis.extent));
+        let [batch, rows, columns, depth] = [&contract.batch, &contract.rows, &contract.columns, &contract.depth].map(|axes| extent(axes));
+        let ends: Vec<ExprId> = contract.stores.iter().map(|store| store.value).collect();
+        let operations = batch * rows * columns * cost(&kernel.exprs, &ends) as f64;
+        self.machine.contraction([rows, columns], batch, depth, operations, traffic)
+    }
+
+    fn nest_operations(&self, kernel: &Kernel, nest: &Nest) -> f64 {
+        let points = self.product(nest.parallel.iter().map(|axis| &axis.extent));
+        let stage = |stage: &Stage| {
+            let (axes, values): (Vec<&Dim>, Vec<ExprId>) = match stage {
+                Stage::Reduce { axes, reductions } => {
+                    (axes.iter().map(|axis| &axis.extent).collect(), reductions.iter().map(|r| r.value).collect())
+                }
+                Stage::Sweep { axes, stores } => (axes.iter().map(|axis| &axis.extent).collect(), stores.iter().map(|s| s.value).collect()),
+                Stage::Running { axis, reduction, store, .. } => (vec![&axis.extent], vec![reduction.value, store.value]),
+            };
+            self.product(axes) * (1 + cost(&kernel.exprs, &values)) as f64
+        };
+        points * nest.stages.iter().map(stage).sum::<f64>()
+    }
+}

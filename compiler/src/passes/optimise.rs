@@ -1,0 +1,236 @@
+//! Computes the same sooner: the second saturation, over primitives, for a target.
+//! ```text
+//! q = x · Wq ; k = x · Wk ; v = x · Wv      →      p = x · [Wq Wk Wv] ; q, k, v = parts of p
+//! %d = dot (dot x, %a), %b ; y = add (dot x, %w), %d      →      y = dot x, (add %w, (dot %a, %b))
+//! ```
+//! Needs: composites expanded; values of parameters help.  Keeps: what the rules' exactness says; interface, guards, origins.
+//! Skips: levels below `--opt 2`; rules beyond the freedom of the configuration; what makes no graph cheaper.
+//!
+//! The graph becomes an e-graph, [`crate::rewrites::OPTIMISING`] add what they know, and cheap graphs are taken out by the roofline of
+//! e-nodes. That does not know which values become kernels, so each candidate, and the graph as it was, is cut and priced as kernels;
+//! the cheapest is the result. What depends on parameters alone is computed once and costs nothing, unless it is more than may be
+//! prepared, which shows in the kernels. In a step of training parameters are inputs, so nothing is free.
+
+use super::deduplicate::deduplicate;
+use super::fold_constants::fold_constants;
+use super::remove_dead::remove_dead;
+use super::simplify_movement::simplify_movement;
+use crate::cut::cut;
+use crate::egraph::ClassId;
+use crate::egraph::convert::Embedded;
+use crate::egraph::extract::{Extraction, extract};
+use crate::egraph::lang::ENode;
+use crate::egraph::provenance::{Applied, Replacement, applied, replacements, used};
+use crate::egraph::roofline::OnMachine;
+use crate::egraph::rule::{Freedom, Rule};
+use crate::egraph::saturate::{Limits, Outcome, Report, saturate};
+use crate::kernel::roofline::{Machine, seconds};
+use crate::pipeline::Context;
+use crate::rewrites::optimising_rules;
+use crate::schedule::choices::choices;
+use kiln_ir::{Graph, Module, Symbol};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A graph whose kernels take no less than this part of the time of those given stays as it is: prices are not known any better.
+const LEAST_GAIN: f64 = 0.999;
+
+/// Nodes of all graphs that are priced together, so that large ones are not priced again and again; two always are.
+const MOST_NODES: usize = 5000;
+
+/// How far optimising may go, and for what.
+#[derive(Clone, Debug)]
+pub struct Optimisation {
+    /// The rules of a freedom.
+    pub rules: fn(Freedom) -> Vec<&'static Rule>,
+    /// Which of them apply.
+    pub freedom: Freedom,
+    /// Rules that are left out, by name.
+    pub without: BTreeSet<String>,
+    /// When it stops before nothing changes.
+    pub limits: Limits,
+    /// Graphs that are priced as kernels, at most, the one given included.
+    pub candidates: usize,
+    /// What the target can do.
+    pub machine: Machine,
+    /// Sizes that symbols usually have.
+    pub usual_sizes: BTreeMap<Symbol, i64>,
+}
+
+impl Optimisation {
+    /// As usual, for a machine.
+    pub fn on(machine: Machine) -> Optimisation {
+        let limits = Limits { rounds: 8, nodes: 50_000, ..Limits::default() };
+        Optimisation {
+            rules: optimising_rules,
+            freedom: Freedom::Reassociation,
+            without: BTreeSet::new(),
+            limits,
+            candidates: 8,
+            machine,
+            usual_sizes: BTreeMap::new(),
+        }
+    }
+}
+
+/// A graph that was considered.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The rules that it does without, as it was tried whether they pay; all of them for the graph given.
+    pub without: Without,
+    /// Cost of its e-nodes, in picoseconds.
+    pub estimate: u64,
+    /// Seconds of its kernels.
+    pub seconds: f64,
+}
+
+/// What a candidate does without.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Without {
+    /// Every rule: it is the graph given.
+    All,
+    /// No rule.
+    None,
+    /// These rules.
+    Rules(BTreeSet<&'static str>),
+}
+
+/// A graph that was optimised, and how.
+pub struct Optimised {
+    /// The graph.
+    pub graph: Graph,
+    /// Why saturation ended.
+    pub outcome: Outcome,
+    /// Its rounds.
+    pub rounds: usize,
+    /// E-nodes in the end.
+    pub nodes: usize,
+    /// What was considered, the graph given first.
+    pub candidates: Vec<Candidate>,
+    /// Which of them is the graph.
+    pub chosen: usize,
+    /// What became what, by which rules.
+    pub replacements: Vec<Replacement>,
+    /// Every use of a rule, in order.
+    pub log: Vec<Applied>,
+}
+
+/// See the head of this file.
+pub fn optimise(graph: &Graph, context: &Context) -> Graph {
+    match &context.config.optimise {
+        None => graph.clone(),
+        Some(how) => search(graph, context, how).best.map_or_else(|| graph.clone(), |best| best.graph),
+    }
+}
+
+/// The same, with an account of what was done.
+pub fn optimised(graph: &Graph, context: &Context, how: &Optimisation) -> Optimised {
+    let Search { program, report, found, best, .. } = search(graph, context, how);
+    let replaced = |best: &Best| replacements(&program, &best.choice, &report);
+    Optimised {
+        outcome: report.outcome,
+        rounds: report.rounds,
+        nodes: report.nodes,
+        candidates: found,
+        chosen: best.as_ref().map_or(0, |best| best.at),
+        replacements: best.as_ref().map_or_else(Vec::new, replaced),
+        log: applied(&program, &report),
+        // Equal values are one and movement is short in what was searched, but that is the business of other passes.
+        graph: best.map_or_else(|| graph.clone(), |best| best.graph),
+    }
+}
+
+fn search<'a>(graph: &Graph, context: &'a Context<'a>, how: &'a Optimisation) -> Search<'a> {
+    let use_values = context.config.fold.is_some_and(|fold| fold.parameters);
+    let nothing = BTreeMap::new();
+    // Movement in its shortest form, so that rules see what is moved.
+    let given = tidy(graph, context);
+    let mut program = Embedded::new(&given, if use_values { context.parameters } else { &nothing });
+    let mut rules = (how.rules)(how.freedom);
+    rules.retain(|rule| !how.without.contains(rule.name));
+    let report = saturate(&mut program, &rules, &how.limits);
+    let mut search = Search { context, how, program, report, found: Vec::new(), best: None };
+    search.search(&given);
+    search
+}
+
+/// Constants computed, movement simplified, equal values one.
+fn tidy(graph: &Graph, context: &Context) -> Graph {
+    let folded = fold_constants(graph, context);
+    remove_dead(&deduplicate(&simplify_movement(&folded, context), context), context)
+}
+
+struct Best {
+    at: usize,
+    graph: Graph,
+    choice: BTreeMap<ClassId, ENode>,
+}
+
+struct Search<'a> {
+    context: &'a Context<'a>,
+    how: &'a Optimisation,
+    program: Embedded,
+    report: Report,
+    found: Vec<Candidate>,
+    best: Option<Best>,
+}
+
+impl Search<'_> {
+    /// The whole saturation first, then what is left of it without each of the rules that it used, and without all that did not pay.
+    fn search(&mut self, given: &Graph) {
+        let all = self.extract(&BTreeSet::new());
+        if all.cost_after >= all.cost_before {
+            self.found.push(Candidate { without: Without::All, estimate: all.cost_before, seconds: f64::NAN });
+            return;
+        }
+        let Some(as_given) = self.price(given) else { return };
+        self.found.push(Candidate { without: Without::All, estimate: all.cost_before, seconds: as_given });
+        let used = used(&self.program, &all.choice, &self.report);
+        self.consider(all, Without::None);
+        let mut harmful = BTreeSet::new();
+        let most = self.how.candidates.min(MOST_NODES / given.order().len().max(1));
+        if used.len() > 1 {
+            let whole = self.found.last().map_or(f64::INFINITY, |candidate| candidate.seconds);
+            for rule in used {
+                if self.found.len() + 1 >= most {
+                    break;
+                }
+                let without = BTreeSet::from([rule]);
+                let extraction = self.extract(&without);
+                self.consider(extraction, Without::Rules(without));
+                if self.found.last().is_some_and(|candidate| candidate.seconds < whole) {
+                    harmful.insert(rule);
+                }
+            }
+        }
+        if harmful.len() > 1 {
+            let extraction = self.extract(&harmful);
+            self.consider(extraction, Without::Rules(harmful));
+        }
+    }
+
+    fn extract(&self, without: &BTreeSet<&str>) -> Extraction {
+        let cost = OnMachine { machine: &self.how.machine, usual_sizes: &self.how.usual_sizes };
+        extract(&self.program, &self.report, &cost, without)
+    }
+
+    /// Prices a choice as kernels; the best so far is kept.
+    fn consider(&mut self, extraction: Extraction, without: Without) {
+        let graph = tidy(&self.program.graph(&extraction.choice), self.context);
+        let Some(seconds) = self.price(&graph) else { return };
+        let best = self.best.as_ref().map_or(LEAST_GAIN * self.found[0].seconds, |best| self.found[best.at].seconds);
+        if seconds < best {
+            self.best = Some(Best { at: self.found.len(), graph, choice: extraction.choice });
+        }
+        self.found.push(Candidate { without, estimate: extraction.cost_after, seconds });
+    }
+
+    /// Seconds of the kernels of a graph; `None` if it cannot be cut, which is told when it is compiled.
+    fn price(&self, graph: &Graph) -> Option<f64> {
+        let choices = choices(graph, self.context.config.winograd, &self.how.usual_sizes);
+        let functions = BTreeMap::from([("predict".to_string(), graph.clone())]);
+        let module = Module { name: "candidate".into(), functions, ..Module::default() };
+        let mut program = cut(&module, "predict", &choices).ok()?;
+        program.usual_sizes.clone_from(&self.how.usual_sizes);
+        Some(seconds(&program, &self.how.machine))
+    }
+}
