@@ -28,6 +28,11 @@ pub struct Extraction {
     pub cost_after: u64,
 }
 
+/// Cost of the graph that a program was made of. Later, a rule may have found that parts of it are the same.
+pub fn cost_as_given(program: &Embedded, cost: &dyn Cost) -> u64 {
+    Search::new(program, cost, &BTreeSet::new()).total
+}
+
 /// The choice of the graph given, improved; see the head of this file. What these rules made is not taken.
 pub fn extract(program: &Embedded, report: &Report, cost: &dyn Cost, without: &BTreeSet<&str>) -> Extraction {
     let made = |at: Id| {

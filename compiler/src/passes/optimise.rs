@@ -18,7 +18,7 @@ use super::simplify_movement::simplify_movement;
 use crate::cut::cut;
 use crate::egraph::ClassId;
 use crate::egraph::convert::Embedded;
-use crate::egraph::extract::{Extraction, extract};
+use crate::egraph::extract::{Extraction, cost_as_given, extract};
 use crate::egraph::lang::ENode;
 use crate::egraph::provenance::{Applied, Replacement, applied, replacements, used};
 use crate::egraph::roofline::OnMachine;
@@ -147,8 +147,10 @@ fn search<'a>(graph: &Graph, context: &'a Context<'a>, how: &'a Optimisation) ->
     let mut program = Embedded::new(&given, if use_values { context.parameters } else { &nothing });
     let mut rules = (how.rules)(how.freedom);
     rules.retain(|rule| !how.without.contains(rule.name));
+    let cost = OnMachine { machine: &how.machine, usual_sizes: &how.usual_sizes };
+    let as_given = cost_as_given(&program, &cost);
     let report = saturate(&mut program, &rules, &how.limits);
-    let mut search = Search { context, how, program, report, found: Vec::new(), best: None };
+    let mut search = Search { context, how, program, report, as_given, found: Vec::new(), best: None };
     search.search(&given);
     search
 }
@@ -170,6 +172,8 @@ struct Search<'a> {
     how: &'a Optimisation,
     program: Embedded,
     report: Report,
+    /// Cost of the graph given.
+    as_given: u64,
     found: Vec<Candidate>,
     best: Option<Best>,
 }
@@ -178,12 +182,12 @@ impl Search<'_> {
     /// The whole saturation first, then what is left of it without each of the rules that it used, and without all that did not pay.
     fn search(&mut self, given: &Graph) {
         let all = self.extract(&BTreeSet::new());
-        if all.cost_after >= all.cost_before {
-            self.found.push(Candidate { without: Without::All, estimate: all.cost_before, seconds: f64::NAN });
+        if all.cost_after >= self.as_given {
+            self.found.push(Candidate { without: Without::All, estimate: self.as_given, seconds: f64::NAN });
             return;
         }
         let Some(as_given) = self.price(given) else { return };
-        self.found.push(Candidate { without: Without::All, estimate: all.cost_before, seconds: as_given });
+        self.found.push(Candidate { without: Without::All, estimate: self.as_given, seconds: as_given });
         let used = used(&self.program, &all.choice, &self.report);
         self.consider(all, Without::None);
         let mut harmful = BTreeSet::new();
