@@ -21,6 +21,8 @@ pub struct Case {
     pub runs: &'static [Sizes],
     /// How many of its kernels blocks compute.
     pub kernels: usize,
+    /// Instructions that they have.
+    pub has: &'static [&'static str],
 }
 
 const LARGE: Sizes = [4096, 4096, 4096];
@@ -39,6 +41,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: ODD,
         kernels: 1,
+        has: &[],
     },
     Case {
         name: "dot of turned operands",
@@ -47,6 +50,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: ODD,
         kernels: 1,
+        has: &[],
     },
     Case {
         name: "dot of sizes that are multiples of vectors",
@@ -55,6 +59,7 @@ pub const CASES: &[Case] = &[
         fixed: true,
         runs: &[],
         kernels: 1,
+        has: &["ld.global.v4.f32", "ld.shared.v", "bar.sync"],
     },
     Case {
         name: "turned dot of sizes that are multiples of vectors",
@@ -63,6 +68,7 @@ pub const CASES: &[Case] = &[
         fixed: true,
         runs: &[],
         kernels: 1,
+        has: &["ld.global.v4.f32", "ld.shared.v", "bar.sync"],
     },
     Case {
         name: "dot of whole tiles",
@@ -71,6 +77,7 @@ pub const CASES: &[Case] = &[
         fixed: true,
         runs: &[],
         kernels: 1,
+        has: &["ld.global.v4.f32", "ld.shared.v", "bar.sync"],
     },
     Case {
         name: "dot of f64",
@@ -79,6 +86,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: ODD,
         kernels: 1,
+        has: &[],
     },
     Case {
         name: "dot of i32",
@@ -87,6 +95,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: ODD,
         kernels: 1,
+        has: &[],
     },
     Case {
         name: "dot of i64",
@@ -95,6 +104,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: ODD,
         kernels: 1,
+        has: &[],
     },
     Case {
         name: "dot of u8",
@@ -103,6 +113,7 @@ pub const CASES: &[Case] = &[
         fixed: true,
         runs: &[],
         kernels: 1,
+        has: &[],
     },
     Case {
         name: "a few rows",
@@ -111,6 +122,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: &[[1, 70, 770], [9, 33, 65]],
         kernels: 1,
+        has: &[],
     },
     Case {
         name: "a few columns",
@@ -119,6 +131,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: &[[70, 1, 770], [33, 9, 65]],
         kernels: 1,
+        has: &[],
     },
     Case {
         name: "batches of products",
@@ -127,6 +140,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: &[[3, 33, 40], [1, 1, 1], [0, 2, 2]],
         kernels: 1,
+        has: &[],
     },
     Case {
         name: "an epilogue of a bias, a residual and a function",
@@ -136,6 +150,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: ODD,
         kernels: 1,
+        has: &[],
     },
     Case {
         name: "an operand that is computed",
@@ -144,6 +159,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: &[[40, 30, 70]],
         kernels: 1,
+        has: &[],
     },
     Case {
         name: "a convolution of one axis",
@@ -152,6 +168,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: &[[2, 37, 1], [0, 5, 1], [1, 1, 1]],
         kernels: 1,
+        has: &[],
     },
     Case {
         name: "a convolution of two axes",
@@ -160,6 +177,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: &[[2, 7, 9], [1, 1, 1]],
         kernels: 1,
+        has: &[],
     },
     Case {
         name: "groups and dilation",
@@ -168,6 +186,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: &[[2, 11, 13]],
         kernels: 1,
+        has: &[],
     },
     Case {
         name: "a convolution of three axes",
@@ -176,6 +195,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: &[[2, 5, 7]],
         kernels: 1,
+        has: &[],
     },
     Case {
         name: "softmax of rows",
@@ -184,6 +204,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: ROWS,
         kernels: 1,
+        has: &["shfl.sync.bfly"],
     },
     Case {
         name: "softmax of rows of f16",
@@ -192,6 +213,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: ROWS,
         kernels: 1,
+        has: &["shfl.sync.bfly"],
     },
     Case {
         name: "sums of rows",
@@ -200,6 +222,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: ROWS,
         kernels: 1,
+        has: &["shfl.sync.bfly"],
     },
     Case {
         name: "sums of columns",
@@ -208,6 +231,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: ROWS,
         kernels: 1,
+        has: &["bar.sync", "st.shared"],
     },
     Case {
         name: "products of columns",
@@ -216,6 +240,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: &[[37, 5, 3], [1, 1, 1], [0, 3, 3]],
         kernels: 1,
+        has: &["bar.sync", "st.shared"],
     },
     Case {
         name: "the sum of all",
@@ -224,6 +249,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: ROWS,
         kernels: 1,
+        has: &[],
     },
     Case {
         name: "sums of two axes around one",
@@ -232,6 +258,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: &[[5, 3, 21], [2, 0, 3], [1, 1, 1]],
         kernels: 1,
+        has: &[],
     },
     Case {
         name: "largest of rows of integers",
@@ -240,6 +267,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: ROWS,
         kernels: 1,
+        has: &["shfl.sync.bfly"],
     },
     Case {
         name: "whether all of a column hold",
@@ -248,6 +276,7 @@ pub const CASES: &[Case] = &[
         fixed: false,
         runs: &[[37, 5, 1], [1, 40, 1], [0, 3, 1]],
         kernels: 1,
+        has: &["bar.sync", "st.shared"],
     },
     Case {
         name: "rows of known length",
@@ -256,6 +285,83 @@ pub const CASES: &[Case] = &[
         fixed: true,
         runs: &[],
         kernels: 1,
+        has: &["shfl.sync.bfly"],
+    },
+];
+
+/// Products of half floats, which matrix units sum in an order of their own.
+pub const MATRIX_CASES: &[Case] = &[
+    Case {
+        name: "bf16 of open sizes",
+        graph: "(%x: bf16[m,k], %w: bf16[k,n]) { %y = dot %x, %w {DOT} return %y }",
+        usual: LARGE,
+        fixed: false,
+        runs: ODD,
+        kernels: 1,
+        has: &["mma.sync", "ldmatrix"],
+    },
+    Case {
+        name: "f16 of turned operands",
+        graph: "(%x: f16[k,m], %w: f16[n,k]) { %y = dot %x, %w {a_batch=[], b_batch=[], a_contract=[0], b_contract=[1]} return %y }",
+        usual: [136, 72, 104],
+        fixed: true,
+        runs: &[],
+        kernels: 1,
+        has: &["mma.sync.aligned.m16n8k16.row.col.f32.f16", "ldmatrix", "cp.async.cg"],
+    },
+    Case {
+        name: "bf16 in small tiles",
+        graph: "(%x: bf16[m,k], %w: bf16[k,n]) { %y = dot %x, %w {DOT} return %y }",
+        usual: [72, 136, 40],
+        fixed: true,
+        runs: &[],
+        kernels: 1,
+        has: &["mma.sync.aligned.m16n8k16.row.col.f32.bf16", "ldmatrix", "cp.async.cg"],
+    },
+    Case {
+        name: "bf16 in large tiles",
+        graph: "(%x: bf16[m,104], %w: bf16[104,136]) { %y = dot %x, %w {DOT} return %y }",
+        usual: [65536, 1, 1],
+        fixed: false,
+        runs: &[[130, 1, 1], [1, 1, 1], [0, 1, 1], [300, 1, 1]],
+        kernels: 1,
+        has: &["mma.sync.aligned.m16n8k16.row.col.f32.bf16", "ldmatrix", "cp.async.cg"],
+    },
+    Case {
+        name: "f16 in large tiles, turned",
+        graph: "(%x: f16[m,200], %w: f16[136,200]) { %y = dot %x, %w {a_batch=[], b_batch=[], a_contract=[1], b_contract=[1]} return %y }",
+        usual: [65536, 1, 1],
+        fixed: false,
+        runs: &[[130, 1, 1]],
+        kernels: 1,
+        has: &["mma.sync.aligned.m16n8k16.row.col.f32.f16", "ldmatrix", "cp.async.cg"],
+    },
+    Case {
+        name: "an epilogue of a bias and a function",
+        graph: "(%x: bf16[m,k], %w: bf16[k,n], %b: bf16[1,n]) { %d = dot %x, %w {DOT} %c = broadcast %b {shape=[m,n]} %e = add %d, %c %y = tanh %e return %y }",
+        usual: [80, 64, 64],
+        fixed: true,
+        runs: &[],
+        kernels: 1,
+        has: &["mma.sync.aligned.m16n8k16.row.col.f32.bf16", "ldmatrix", "cp.async.cg"],
+    },
+    Case {
+        name: "batches of products of f16",
+        graph: "(%x: f16[m,17,k], %w: f16[m,k,n]) { %y = dot %x, %w {a_batch=[0], b_batch=[0], a_contract=[2], b_contract=[1]} return %y }",
+        usual: [12, 64, 64],
+        fixed: false,
+        runs: &[[3, 33, 40], [1, 1, 1], [0, 2, 2]],
+        kernels: 1,
+        has: &["mma.sync", "ldmatrix"],
+    },
+    Case {
+        name: "a convolution of f16",
+        graph: "(%x: f16[m,20,n,k], %w: f16[24,20,3,3]) { %y = conv %x, %w {strides=[1,1], dilations=[1,1], lhs_dilations=[1,1], low=[1,1], high=[1,1], groups=1} return %y }",
+        usual: [8, 32, 32],
+        fixed: false,
+        runs: &[[2, 7, 9], [1, 1, 1]],
+        kernels: 1,
+        has: &["mma.sync", "ldmatrix"],
     },
 ];
 

@@ -96,7 +96,7 @@ pub struct ModelArgs {
 /// How far rewriting may go.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct RewriteArgs {
-    /// Rewrite only where every value stays the same
+    /// Rewrite only where every value stays the same; on a GPU, sum products of half floats in the canonical order too
     #[arg(long, conflicts_with = "approximate")]
     pub exact: bool,
     /// Rewrite also where that changes the function outside a usual domain
@@ -117,7 +117,7 @@ impl RewriteArgs {
     /// The configuration of the compiler.
     pub fn config(&self) -> Config {
         let winograd = if self.exact || self.no_winograd { WinogradUse::Never } else { WinogradUse::WhereFaster };
-        Config { recognise: Some(self.recognition()), winograd, ..Config::default() }
+        Config { recognise: Some(self.recognition()), winograd, matrices: !self.exact, ..Config::default() }
     }
 
     /// How far composites are recognised.
@@ -217,6 +217,8 @@ pub enum Emit {
     Asm,
     /// The kernels as PTX, for NVIDIA GPUs
     Ptx,
+    /// What each of them computes and moves, as tab-separated values
+    PtxCosts,
 }
 
 /// A function of a network.

@@ -14,7 +14,7 @@
 //!
 //! Which tile an element falls into never changes its bits: each is one chain of multiply-adds per chunk of depth.
 
-use super::blocks::{self, contract::BlockContract};
+use super::blocks::{self, contract::BlockContract, matrices::MatrixContract};
 use super::context::{Base, Context};
 use super::nest::{self, Tasks};
 use super::ops::{cast, lane_of, memory_of};
@@ -48,6 +48,8 @@ pub(super) enum Form {
     Tiles(Box<Tiles>),
     /// By blocks of threads.
     Blocks(Box<BlockContract>),
+    /// By blocks of threads with matrix units.
+    Matrices(Box<MatrixContract>),
 }
 
 /// A contraction by panels and rows.
@@ -88,6 +90,11 @@ struct Plain {
 /// Chooses the form and brings the kernel into it. The kernel's expressions and ranges are then those to emit with.
 pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, sizes: &Ranges) -> Form {
     let Body::Contract(contract) = kernel.body.clone() else { panic!("lower: not a contraction") };
+    if isa.matrices
+        && let Some(matrices) = blocks::matrices::form(kernel, program, sizes)
+    {
+        return Form::Matrices(Box::new(matrices));
+    }
     if isa.is_thread() {
         return match blocks::contract::form(kernel, program, sizes) {
             Some(blocks) => Form::Blocks(Box::new(blocks)),
@@ -628,5 +635,6 @@ pub(super) fn lower_contract(form: &Form, cx: &mut Context, b: &mut Builder) -> 
         Form::Nest { parallel, works } => nest::lower_nest(cx, b, parallel, works, false),
         Form::Tiles(tiles) => tiles.lower(cx, b),
         Form::Blocks(blocks) => blocks.lower(cx, b),
+        Form::Matrices(matrices) => matrices.lower(cx, b),
     }
 }

@@ -103,6 +103,10 @@ pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKern
             match form {
                 contract::Form::Nest { .. } => (tasks, true, Dim::ZERO),
                 contract::Form::Tiles(tiles) => (tasks, false, tiles.scratch_bytes()),
+                contract::Form::Matrices(matrices) => {
+                    block_threads = Some(matrices.threads());
+                    (tasks, true, Dim::ZERO)
+                }
                 contract::Form::Blocks(blocks) => {
                     block_threads = Some(blocks.threads());
                     (tasks, true, Dim::ZERO)

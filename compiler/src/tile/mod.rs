@@ -30,6 +30,7 @@ mod cooperative;
 pub mod eval;
 pub mod expand;
 pub mod float_bits;
+pub mod fragments;
 mod ir;
 pub mod math;
 mod print;

@@ -7,6 +7,7 @@
 //! No GPU is needed for any of it.
 
 mod block;
+pub mod costs;
 pub mod cuda;
 mod divide;
 mod facts;

@@ -10,17 +10,17 @@
 //! Each result is one chain of multiply-adds per chunk of depth, so its bits are those of every other lowering.
 //! *Source*: the tiling is that of NVIDIA's CUTLASS for its SIMT kernels.
 
+use super::epilogue::Results;
 use super::staging::{Operand, Staging};
 use super::tiles::{BlockTile, choose};
-use crate::kernel::{Axis, Body, Contract, ExprId, Kernel, Program, Stage, Store, sum_dtype};
-use crate::lower::access::along;
-use crate::lower::context::{Base, Context, Value};
+use crate::kernel::{Axis, Body, Contract, ExprId, Kernel, Program, Store, sum_dtype};
+use crate::lower::context::{Base, Context};
 use crate::lower::contract::flattened;
 use crate::lower::dot::{multiply_add, neutral, zero};
-use crate::lower::nest::{Tasks, Work};
+use crate::lower::nest::Tasks;
 use crate::lower::ops::{lane_of, memory_of};
 use crate::lower::rewrite::merge_axes;
-use crate::lower::stage::{self, has_rest};
+use crate::lower::stage::has_rest;
 use crate::lower::tasks::{bind_all, for_each_task};
 use crate::tile::{Builder, CooperativeStmt, Lane, Mem, Reg, Type};
 use kiln_ir::{DType, Dim, Ranges, Symbol};
@@ -187,7 +187,7 @@ impl BlockContract {
             };
             b.store(mem, total, task.sums, offset);
         }
-        self.epilogue(cx, b, task, mem);
+        self.epilogue(cx, b, task);
     }
 
     /// The thread's sums of the last chunk; those of chunks before it are added up in the thread's own memory.
@@ -302,67 +302,28 @@ impl BlockContract {
     }
 
     /// What is stored of the thread's sums: row by row, a few neighbouring columns at a time where memory runs along them.
-    fn epilogue(&self, cx: &mut Context, b: &mut Builder, task: &Task, mem: Mem) {
+    fn epilogue(&self, cx: &mut Context, b: &mut Builder, task: &Task) {
         let tile = self.tile;
-        let groups = [(tile.thread_rows, tile.rows), (tile.thread_columns, tile.columns)];
-        let lanes = self.epilogue_lanes(cx);
-        let at = Symbol::new("#at");
-        let points = tile.thread_rows * tile.thread_columns / lanes;
-        cx.ranges.set_index(at.clone(), Dim::from(points));
+        let results = Results {
+            row: &self.row,
+            column: &self.column,
+            stores: &self.stores,
+            dtype: self.dtype,
+            sums: task.sums,
+            count: tile.thread_rows * tile.thread_columns,
+        };
+        let lanes = if tile.thread_columns >= NEIGHBOURS { results.lanes(cx, NEIGHBOURS) } else { 1 };
         // The n-th of a thread's rows or columns, which come in groups of neighbours.
-        let place = |(own, all): (i64, i64), index: &str, n: &Dim| {
+        let place = |own: i64, all: i64, index: &str, n: &Dim| {
             let count = Dim::from(own.min(NEIGHBOURS));
             let apart = Dim::from(all / own) * &count;
             n.floor_div(&count) * apart + Dim::symbol(index) * &count + n.modulo(&count)
         };
-        let n = Dim::from(at.clone());
-        let across = Dim::from(tile.thread_columns / lanes);
-        let row = Dim::symbol("#row_tile") * Dim::from(tile.rows) + place(groups[0], "#y", &n.floor_div(&across));
-        let column =
-            Dim::symbol("#column_tile") * Dim::from(tile.columns) + place(groups[1], "#x", &(n.modulo(&across) * Dim::from(lanes)));
-        let (start, end) = (b.index(0), b.index(points));
-        cx.counted(b, &at, start, end, 1, &[], |cx, b, _| {
-            let (row, column) = (cx.index(b, &row), cx.index(b, &column));
-            let (rows, columns) = (cx.index(b, &self.row.extent), cx.index(b, &self.column.extent));
-            let (row_exists, column_exists) = (b.lt(row, rows), b.lt(column, columns));
-            let exists = b.and(row_exists, column_exists);
-            let work = Work::Stage(Stage::Sweep { axes: vec![], stores: self.stores.clone() });
-            cx.branch(
-                b,
-                exists,
-                false,
-                |cx, b| {
-                    let skipped = cx.index(b, &(&n * Dim::from(lanes * self.dtype.size_bytes() as i64)));
-                    let from = b.add(task.sums, skipped);
-                    let reg = b.load(mem, self.sum_type().times(lanes as u32), from, 0);
-                    let level = cx.top();
-                    let before = std::mem::replace(&mut cx.accumulators, vec![Value { reg, level }]);
-                    let first = Symbol::new("#first_column");
-                    cx.ranges.set_index(first.clone(), self.column.extent.clone());
-                    cx.bound(&self.row.index, row, |cx| {
-                        cx.bound(&first, column, |cx| match lanes {
-                            1 => cx.replaced(&self.column.index, Dim::from(first.clone()), |cx| stage::emit(cx, b, &work, None)),
-                            _ => cx
-                                .vectored(&self.column.index, Dim::from(first.clone()), lanes as u32, |cx| stage::emit(cx, b, &work, None)),
-                        });
-                    });
-                    cx.accumulators = before;
-                    vec![]
-                },
-                |_, _| vec![],
-            );
-            vec![]
+        results.store(cx, b, lanes, |number| {
+            let across = Dim::from(tile.thread_columns);
+            let row = place(tile.thread_rows, tile.rows, "#y", &number.floor_div(&across));
+            let column = place(tile.thread_columns, tile.columns, "#x", &number.modulo(&across));
+            (Dim::symbol("#row_tile") * Dim::from(tile.rows) + row, Dim::symbol("#column_tile") * Dim::from(tile.columns) + column)
         });
-    }
-
-    /// Neighbouring columns that are stored at once.
-    fn epilogue_lanes(&self, cx: &Context) -> i64 {
-        let index = &self.column.index;
-        let varies = |s: &Symbol| s == index || ExprId::of_symbol(s).is_some_and(|id| cx.needs(id).symbols.contains(index));
-        let straight = |store: &Store| {
-            along(&store.offset, index, &varies).is_some_and(|moves| moves.step.is(1) && moves.splits.is_empty()) && store.combine.is_none()
-        };
-        let whole = !has_rest(cx, &self.column.extent, NEIGHBOURS as u32);
-        if whole && self.tile.thread_columns >= NEIGHBOURS && self.stores.iter().all(straight) { NEIGHBOURS } else { 1 }
     }
 }
