@@ -13,6 +13,7 @@ use kiln::training::plan;
 use kiln_ir::ops::Example;
 use kiln_ir::{DType, Dim, Graph, Module, Op};
 use kiln_tests::bless::repository;
+use kiln_tests::block_cases::{self, CASES, MATRIX_CASES};
 use kiln_tests::instances;
 use kiln_tests::random_graphs;
 use kiln_tests::samples::Random;
@@ -122,6 +123,16 @@ fn kernels_of_random_graphs_assemble() {
         let mut random = Random::new(seed);
         let module = random_graphs::module([DType::F32, DType::F64, DType::I32, DType::F16][seed as usize % 4], &mut random);
         kernels.add(&module, &ModelFacts::default()).unwrap_or_else(|error| panic!("graph {seed}: {error}"));
+    }
+    kernels.assemble(&ptxas);
+}
+
+#[test]
+fn kernels_of_blocks_assemble() {
+    let Some(ptxas) = assembler() else { return };
+    let mut kernels = Kernels::default();
+    for case in CASES.iter().chain(MATRIX_CASES) {
+        kernels.add(&block_cases::module(case), &block_cases::facts(case)).unwrap_or_else(|error| panic!("{}: {error}", case.name));
     }
     kernels.assemble(&ptxas);
 }

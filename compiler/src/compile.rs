@@ -84,7 +84,8 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
     let mut program = cut(&module, "predict", &Choices::default()).map_err(|error| vec![error])?;
     program.usual_sizes.clone_from(&facts.usual_sizes);
     update_in_place(&mut program, facts.states);
-    let plan = plan_program(program, &VectorIsa::THREAD).map_err(|error| vec![error])?;
+    let isa = if config.matrices { VectorIsa::THREAD_WITH_MATRICES } else { VectorIsa::THREAD };
+    let plan = plan_program(program, &isa).map_err(|error| vec![error])?;
     let kernels = ptx::module(&plan);
     Ok(ptx::Compiled { plan, kernels, module })
 }

@@ -54,6 +54,8 @@ pub struct Config {
     pub fold: Option<FoldBudget>,
     /// When convolutions are computed in tiles with fewer multiplications.
     pub winograd: WinogradUse,
+    /// Whether a GPU's matrix units may sum products of half floats in an order of their own.
+    pub matrices: bool,
     /// How much memory the intermediate values of a step of training may take; values that do not fit are computed again.
     pub memory: Option<MemoryBudget>,
     /// Verify after every pass, not only in builds with assertions.
@@ -86,6 +88,7 @@ impl Default for Config {
             keep: BTreeSet::new(),
             fold: Some(FoldBudget::default()),
             winograd: WinogradUse::default(),
+            matrices: true,
             memory: None,
             verify: false,
         }

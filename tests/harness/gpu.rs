@@ -2,14 +2,14 @@
 
 use kiln::artifact::describe::ModelFacts;
 use kiln::backend::ptx::Module as Kernels;
-use kiln::backend::ptx::run::{Device, Session};
+use kiln::backend::ptx::run::{Device, Grid, Session};
 use kiln::compile::compile_ptx;
 use kiln::pipeline::Config;
 use kiln_ir::{Diagnostic, Module};
 use kiln_ptx::Argument;
 
 /// Blocks of a launch, and threads of a block: few, so that the interpreter's time goes into tasks, and unlike the driver's, as a kernel
-/// computes all of its tasks whatever the grid.
+/// computes all of its tasks whatever the grid. Threads that compute together are as many as they have to be.
 const GRIDS: [(u32, u32); 3] = [(3, 32), (1, 32), (2, 96)];
 
 /// The interpreter with a module.
@@ -56,11 +56,12 @@ impl Device for Interpreted {
         Ok(())
     }
 
-    fn launch(&mut self, entry: &str, blocks: u32, _threads: u32, arguments: &[u64]) -> Result<(), Diagnostic> {
+    fn launch(&mut self, entry: &str, wanted: Grid, arguments: &[u64]) -> Result<(), Diagnostic> {
         let arguments: Vec<Argument> = arguments.iter().map(|argument| Argument::U64(*argument)).collect();
         self.seed += 1;
         let (most, threads) = GRIDS[(self.seed % 3) as usize];
-        let grid = [most.min(blocks), 1, 1];
+        let grid = [most.min(wanted.blocks), 1, 1];
+        let threads = if wanted.together { wanted.threads } else { threads };
         self.device.launch(&self.module, entry, grid, [threads, 1, 1], 0, &arguments, self.seed).map_err(|error| fault(&error))?;
         Ok(())
     }
@@ -68,7 +69,19 @@ impl Device for Interpreted {
 
 /// A module on the interpreter. Errors: what the compiler reports.
 pub fn interpreted(module: &Module, facts: &ModelFacts, config: &Config, seed: u64) -> Result<Session<Interpreted>, String> {
-    let compiled = compile_ptx(module, facts, config).map_err(|errors| format!("{errors:?}"))?;
+    interpreted_after(module, facts, config, seed, &str::to_string)
+}
+
+/// The same of its kernels with something in their text changed.
+pub fn interpreted_after(
+    module: &Module,
+    facts: &ModelFacts,
+    config: &Config,
+    seed: u64,
+    change: &dyn Fn(&str) -> String,
+) -> Result<Session<Interpreted>, String> {
+    let mut compiled = compile_ptx(module, facts, config).map_err(|errors| format!("{errors:?}"))?;
+    compiled.kernels.text = change(&compiled.kernels.text);
     let device = Interpreted::new(&compiled.kernels, seed);
     Session::new(compiled, device).map_err(|error| error.to_string())
 }

@@ -3,6 +3,7 @@
 
 pub mod agreement;
 pub mod bless;
+pub mod block_cases;
 pub mod closeness;
 pub mod compare;
 pub mod filetest;

@@ -189,6 +189,8 @@ pub enum Emit {
     Asm,
     /// The kernels as PTX, for NVIDIA GPUs
     Ptx,
+    /// What each of them computes and moves, as tab-separated values
+    PtxCosts,
 }
 
 /// A function of a network.

@@ -10,6 +10,7 @@ use kiln::artifact::output::write_file;
 use kiln::artifact::write::{ArtifactKind, WeightsChoice};
 use kiln::backend::cpu::emit::Listing;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
+use kiln::backend::ptx::costs;
 use kiln::compile::{Compiled, compile as compile_module, compile_ptx};
 use kiln::pipeline::{Config, run_passes_until};
 use kiln_ir::text::{PrintOptions, print_module};
@@ -43,6 +44,10 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
             print_module(&module, PrintOptions { origins: true }).text
         }
         Emit::Ptx => compile_ptx(&loaded.module, &loaded.facts, &config)?.kernels.text,
+        Emit::PtxCosts => {
+            let compiled = compile_ptx(&loaded.module, &loaded.facts, &config)?;
+            costs::table(&costs::costs(&compiled, &loaded.facts.usual_sizes))
+        }
         Emit::Exe | Emit::Trainer | Emit::Obj | Emit::Lib | Emit::Shared | Emit::Rust | Emit::Kernels | Emit::Clif | Emit::Asm => {
             progress.say("planning kernels and memory");
             let compiled = compile_module(&loaded.module, target(args)?, loaded.facts, &config)?;
@@ -55,7 +60,9 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
                 Emit::Lib => return write(&compiled, ArtifactKind::StaticLibrary, args),
                 Emit::Shared => return write(&compiled, ArtifactKind::SharedLibrary, args),
                 Emit::Rust => return write_rust(&compiled, start.as_ref(), args),
-                Emit::Exe | Emit::Trainer | Emit::Graph | Emit::Ptx => return write(&compiled, ArtifactKind::Executable, args),
+                Emit::Exe | Emit::Trainer | Emit::Graph | Emit::Ptx | Emit::PtxCosts => {
+                    return write(&compiled, ArtifactKind::Executable, args);
+                }
             }
         }
     };

@@ -18,7 +18,7 @@ pub struct RewriteArgs {
     /// all that rules know for the cheapest
     #[arg(long, value_name = "LEVEL", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=2))]
     pub opt: u8,
-    /// Rewrite only where every value stays the same
+    /// Rewrite only where every value stays the same; on a GPU, sum products of half floats in the canonical order too
     #[arg(long, conflicts_with = "approximate")]
     pub exact: bool,
     /// Rewrite also where that changes the function outside a usual domain
@@ -48,6 +48,7 @@ impl RewriteArgs {
         if self.exact || self.no_winograd {
             config.winograd = WinogradUse::Never;
         }
+        config.matrices = !self.exact;
         config.recognise = config.recognise.map(|_| self.recognition());
         config.optimise = config.optimise.map(|how| self.optimisation(how));
         config

@@ -14,6 +14,7 @@
 //!
 //! Which tile an element falls into never changes its bits: each is one chain of multiply-adds per chunk of depth.
 
+use super::blocks::{self, contract::BlockContract, matrices::MatrixContract};
 use super::context::{Base, Context};
 use super::nest::{self, Tasks};
 use super::ops::{cast, lane_of, memory_of};
@@ -45,6 +46,10 @@ pub(super) enum Form {
     Nest { parallel: Vec<Axis>, works: Vec<nest::Work> },
     /// With panels.
     Tiles(Box<Tiles>),
+    /// By blocks of threads.
+    Blocks(Box<BlockContract>),
+    /// By blocks of threads with matrix units.
+    Matrices(Box<MatrixContract>),
 }
 
 /// A contraction by panels and rows.
@@ -85,8 +90,16 @@ struct Plain {
 /// Chooses the form and brings the kernel into it. The kernel's expressions and ranges are then those to emit with.
 pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, sizes: &Ranges) -> Form {
     let Body::Contract(contract) = kernel.body.clone() else { panic!("lower: not a contraction") };
+    if isa.matrices
+        && let Some(matrices) = blocks::matrices::form(kernel, program, sizes)
+    {
+        return Form::Matrices(Box::new(matrices));
+    }
     if isa.is_thread() {
-        return nest_form(kernel, contract, sizes);
+        return match blocks::contract::form(kernel, program, sizes) {
+            Some(blocks) => Form::Blocks(Box::new(blocks)),
+            None => nest_form(kernel, contract, sizes),
+        };
     }
     let rows = Dim::product(contract.rows.iter().map(|a| &a.extent));
     let dtype = sum_dtype(kernel.exprs.get(contract.lhs).dtype);
@@ -154,7 +167,7 @@ fn nest_form(kernel: &mut Kernel, contract: Contract, sizes: &Ranges) -> Form {
 }
 
 /// Joins a list of the contraction's axes into one.
-fn flattened(kernel: &mut Kernel, list: impl Fn(&mut Contract) -> &mut Vec<Axis>, name: &str, sizes: &Ranges) -> Axis {
+pub(super) fn flattened(kernel: &mut Kernel, list: impl Fn(&mut Contract) -> &mut Vec<Axis>, name: &str, sizes: &Ranges) -> Axis {
     let axes = list(body_mut(kernel)).clone();
     let index = Symbol::new(name);
     let joined = flatten(kernel, &axes, &index, sizes);
@@ -463,9 +476,7 @@ impl Tiles {
 
     /// An operand's value in the type of the sums.
     fn operand(&self, cx: &mut Context, b: &mut Builder, id: ExprId) -> Reg {
-        let dtype = cx.exprs.get(id).dtype;
-        let value = cx.eval(b, id).reg;
-        if lane_of(dtype) == lane_of(self.dtype) { value } else { cast(b, dtype, self.dtype, value) }
+        operand(cx, b, id, self.dtype)
     }
 
     /// One panel against the task's rows.
@@ -611,10 +622,19 @@ impl Tiles {
     }
 }
 
-/// Emits a contraction in either form.
+/// The value of an operand in the type of the sums.
+pub(super) fn operand(cx: &mut Context, b: &mut Builder, id: ExprId, sum: DType) -> Reg {
+    let dtype = cx.exprs.get(id).dtype;
+    let value = cx.eval(b, id).reg;
+    if lane_of(dtype) == lane_of(sum) { value } else { cast(b, dtype, sum, value) }
+}
+
+/// Emits a contraction in any form.
 pub(super) fn lower_contract(form: &Form, cx: &mut Context, b: &mut Builder) -> Tasks {
     match form {
         Form::Nest { parallel, works } => nest::lower_nest(cx, b, parallel, works, false),
         Form::Tiles(tiles) => tiles.lower(cx, b),
+        Form::Blocks(blocks) => blocks.lower(cx, b),
+        Form::Matrices(matrices) => matrices.lower(cx, b),
     }
 }

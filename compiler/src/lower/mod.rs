@@ -4,10 +4,11 @@
 //! tiles and panels are chosen here and never change a bit of the results.
 //!
 //! Read in this order: [`context`] (scopes and hoisting), [`offsets`] (index arithmetic), [`expr`] and [`access`] (values and
-//! memory), [`nest`] with [`plan`], [`stage`], [`reduce`], [`fold`], [`columns`], [`transposed`] (nests), [`contract`] with [`tile`] (contractions).
+//! memory), [`nest`] with [`plan`], [`stage`], [`reduce`], [`fold`], [`columns`], [`transposed`] (nests), [`contract`] with [`tile`] (contractions), [`blocks`] (threads of a GPU that work together).
 
 mod access;
 mod ahead;
+mod blocks;
 mod columns;
 mod context;
 mod contract;
@@ -57,6 +58,8 @@ pub struct LoweredKernel {
     pub worker_scratch_bytes: Dim,
     /// Whether Cranelift's mid-end pays: not for unrolled tiles, which it spreads over too many registers.
     pub optimise: bool,
+    /// Threads of the block that computes a task together; none where one thread does.
+    pub block_threads: Option<u32>,
 }
 
 /// One argument of a kernel's function, as an i64.
@@ -85,15 +88,29 @@ pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKern
     let mut kernel = rewrite::merge_axes(canonical.kernel, &sizes);
     let stored = stored(&kernel);
     let form = matches!(kernel.body, Body::Contract(_)).then(|| contract::form(&mut kernel, program, isa, &sizes));
+    let teams = if isa.is_thread() { blocks::teams::form(&mut kernel, program, &sizes) } else { None };
     let ranges = rewrite::ranges_of(&kernel, &sizes);
     let mut b = Builder::new("kernel", 4);
     let mut cx = Context::new(program, isa, kernel.exprs.clone(), ranges, canonical.loop_indices, &stored, &b);
+    let mut block_threads = None;
     let (tasks, optimise, worker_scratch_bytes) = match (&form, &kernel.body) {
+        (None, _) if let Some(teams) = &teams => {
+            block_threads = Some(teams.threads());
+            (teams.lower(&mut cx, &mut b), true, Dim::ZERO)
+        }
         (Some(form), _) => {
             let tasks = contract::lower_contract(form, &mut cx, &mut b);
             match form {
                 contract::Form::Nest { .. } => (tasks, true, Dim::ZERO),
                 contract::Form::Tiles(tiles) => (tasks, false, tiles.scratch_bytes()),
+                contract::Form::Matrices(matrices) => {
+                    block_threads = Some(matrices.threads());
+                    (tasks, true, Dim::ZERO)
+                }
+                contract::Form::Blocks(blocks) => {
+                    block_threads = Some(blocks.threads());
+                    (tasks, true, Dim::ZERO)
+                }
             }
         }
         (None, Body::Nest(nest)) => {
@@ -103,7 +120,15 @@ pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKern
         (None, Body::Contract(_)) => panic!("lower: a contraction without a form"),
     };
     let args = cx.args;
-    LoweredKernel { program: b.finish(), args, tasks: tasks.count, work_per_task: tasks.work, worker_scratch_bytes, optimise }
+    LoweredKernel {
+        program: b.finish(),
+        args,
+        tasks: tasks.count,
+        work_per_task: tasks.work,
+        worker_scratch_bytes,
+        optimise,
+        block_threads,
+    }
 }
 
 /// Every loop index of the program with its extent.

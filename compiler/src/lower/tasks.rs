@@ -23,7 +23,7 @@ pub(super) fn for_each_number(
         cx.ranges.set_index(digit.index.clone(), digit.extent.clone());
     }
     if cx.isa.is_thread() {
-        // A thread has one task, and comes back for the next.
+        // A thread, or a block of them, has one task, and comes back for the next.
         let indices = split(cx, b, digits, begin);
         cx.scoped(b, Leaves::Everything, |cx, b| bind_all(cx, digits, &indices, Box::new(|cx| body(cx, b))));
         return;
@@ -65,7 +65,7 @@ fn split(cx: &mut Context, b: &mut Builder, digits: &[Axis], task: Reg) -> Vec<R
 }
 
 /// With each digit's index bound; the recursion needs one type for every depth.
-fn bind_all(cx: &mut Context, digits: &[Axis], indices: &[Reg], body: Box<dyn FnOnce(&mut Context) + '_>) {
+pub(super) fn bind_all(cx: &mut Context, digits: &[Axis], indices: &[Reg], body: Box<dyn FnOnce(&mut Context) + '_>) {
     match (digits, indices) {
         ([digit, digits @ ..], [index, indices @ ..]) => cx.bound(&digit.index, *index, |cx| bind_all(cx, digits, indices, body)),
         _ => body(cx),

@@ -69,6 +69,8 @@ pub struct Launch {
     pub tasks: Dim,
     /// Rough scalar operations of one task.
     pub work_per_task: Dim,
+    /// Threads of the block that computes a task together; none where one thread does.
+    pub block_threads: Option<u32>,
 }
 
 impl EntryPlan {

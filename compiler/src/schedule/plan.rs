@@ -40,6 +40,8 @@ pub struct KernelFunction {
     pub program: TileProgram,
     /// Whether Cranelift's mid-end pays.
     pub optimise: bool,
+    /// Threads of the block that computes a task together; none where one thread does.
+    pub block_threads: Option<u32>,
     /// The layer it is named after: the first that uses it.
     pub name: String,
 }
@@ -114,23 +116,24 @@ struct Functions {
 
 impl Functions {
     fn launch(&mut self, kernel: &Kernel, lowered: LoweredKernel) -> LoweredLaunch {
-        let LoweredKernel { program, args, tasks, work_per_task, worker_scratch_bytes, optimise } = lowered;
-        let function = self.find_or_add(program, optimise, &kernel.name);
+        let LoweredKernel { program, args, tasks, work_per_task, worker_scratch_bytes, optimise, block_threads } = lowered;
+        let function = self.find_or_add(KernelFunction { program, optimise, block_threads, name: kernel.name.clone() });
         LoweredLaunch {
-            launch: Launch { function, args, args_offset: 0, tasks, work_per_task },
+            launch: Launch { function, args, args_offset: 0, tasks, work_per_task, block_threads },
             worker_bytes: (worker_scratch_bytes + Dim::from(63)).floor_div(&Dim::from(64)) * Dim::from(64),
         }
     }
 
-    fn find_or_add(&mut self, program: TileProgram, optimise: bool, name: &str) -> usize {
-        let key = (program.registers, program.body.len(), program.scratch.len());
+    fn find_or_add(&mut self, function: KernelFunction) -> usize {
+        let key = (function.program.registers, function.program.body.len(), function.program.scratch.len());
         let candidates = self.by_size.entry(key).or_default();
-        let same = |at: &&usize| self.list[**at].optimise == optimise && self.list[**at].program == program;
+        let what = |f: &KernelFunction| (f.optimise, f.block_threads);
+        let same = |at: &&usize| what(&self.list[**at]) == what(&function) && self.list[**at].program == function.program;
         if let Some(known) = candidates.iter().find(same) {
             return *known;
         }
         candidates.push(self.list.len());
-        self.list.push(KernelFunction { program, optimise, name: name.to_string() });
+        self.list.push(function);
         self.list.len() - 1
     }
 }

@@ -46,7 +46,14 @@ impl Builder {
     pub fn new(name: impl Into<String>, params: u32) -> Builder {
         let params: Vec<Reg> = (0..params).map(|index| Reg { index, ty: Type::I64 }).collect();
         Builder {
-            program: TileProgram { name: name.into(), registers: params.len() as u32, params, scratch: vec![], body: vec![] },
+            program: TileProgram {
+                name: name.into(),
+                registers: params.len() as u32,
+                params,
+                scratch: vec![],
+                shared: vec![],
+                body: vec![],
+            },
             open: vec![vec![]],
         }
     }
@@ -494,8 +501,14 @@ impl Builder {
         Reg { index, ty }
     }
 
+    /// Adds a piece of shared memory.
+    pub(super) fn add_shared(&mut self, piece: Scratch) -> u32 {
+        self.program.shared.push(piece);
+        self.program.shared.len() as u32 - 1
+    }
+
     #[track_caller]
-    fn emit(&mut self, ty: Type, inst: Inst) -> Reg {
+    pub(super) fn emit(&mut self, ty: Type, inst: Inst) -> Reg {
         assert!(ty.is_valid(), "tile: {ty} has no valid lane count");
         if let Some(why) = inst.type_error(ty) {
             panic!("tile: {}: {inst:?}: {why}", self.program.name);
@@ -506,7 +519,7 @@ impl Builder {
     }
 
     #[track_caller]
-    fn push(&mut self, stmt: Stmt) {
+    pub(super) fn push(&mut self, stmt: Stmt) {
         if let Some(why) = stmt.type_error() {
             panic!("tile: {}: {why}", self.program.name);
         }

@@ -1,5 +1,6 @@
 //! The tile program itself: registers, instructions, loops and branches in structured SSA.
 
+use super::cooperative::{Cooperative, CooperativeStmt};
 use super::types::{Lane, Mem, Type};
 
 /// A register: assigned once, visible to everything after it in its block and in the blocks inside.
@@ -23,16 +24,18 @@ pub struct TileProgram {
     pub params: Vec<Reg>,
     /// Stack memory, alive for the whole call, not initialised.
     pub scratch: Vec<Scratch>,
+    /// Memory that the threads of a block share, alive for the whole call, not initialised. None on a CPU.
+    pub shared: Vec<Scratch>,
     /// The body.
     pub body: Block,
     /// How many register numbers are in use.
     pub registers: u32,
 }
 
-/// A piece of stack memory.
+/// A piece of memory of the program's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scratch {
-    /// Size in bytes, at most a few kilobytes: it lives on the caller's stack.
+    /// Size in bytes: on the stack, at most a few kilobytes.
     pub size_bytes: u32,
     /// Alignment in bytes, a power of two up to 64.
     pub align_bytes: u32,
@@ -97,6 +100,8 @@ pub enum Stmt {
         /// The line is to be written.
         to_write: bool,
     },
+    /// What the threads of a block do together.
+    Cooperative(CooperativeStmt),
     /// A counted loop.
     Loop(Loop),
     /// Runs one of two blocks.
@@ -213,6 +218,8 @@ pub enum Inst {
     Concat(Reg, Reg),
     /// Lanes of two vectors of 32-bit lanes, four lanes or groups of four at a time.
     Shuffle(Shuffle, Reg, Reg),
+    /// What the threads of a block compute together.
+    Cooperative(Cooperative),
 }
 
 /// Shuffles of two vectors `a` and `b`: what transposes blocks in registers. Each is one instruction on x86.
@@ -373,6 +380,7 @@ impl Inst {
             Inst::Binary(_, a, b) | Inst::Compare(_, a, b) | Inst::Concat(a, b) | Inst::Shuffle(_, a, b) => vec![a, b],
             Inst::Insert { vector, scalar, .. } => vec![vector, scalar],
             Inst::Fma(a, b, c) | Inst::Select(a, b, c) => vec![a, b, c],
+            Inst::Cooperative(inst) => inst.operands(),
         }
     }
 
@@ -425,6 +433,7 @@ impl Inst {
                 a.ty == result && b.ty == result && op.accepts(result),
                 "shuffle takes two values of the result's type, of 32-bit lanes in fours",
             ),
+            Inst::Cooperative(inst) => says(inst.accepts(result), "operands of what a block does do not fit"),
         }
     }
 }
@@ -449,6 +458,7 @@ impl Stmt {
                 "scatter: memory type does not fit the lane, or address or indices are no i64",
             ),
             Stmt::Prefetch { address, .. } => says(address.ty == Type::I64, "prefetch: the address is no i64"),
+            Stmt::Cooperative(stmt) => says(stmt.accepts(), "operands of what a block does do not fit"),
             Stmt::Loop(l) => says(
                 [l.index, l.start, l.end].iter().all(|r| r.ty == Type::I64)
                     && l.step > 0

@@ -26,9 +26,11 @@
 //! ```
 
 mod builder;
+mod cooperative;
 pub mod eval;
 pub mod expand;
 pub mod float_bits;
+pub mod fragments;
 mod ir;
 pub mod math;
 mod print;
@@ -36,5 +38,6 @@ mod types;
 pub mod verify;
 
 pub use builder::Builder;
+pub use cooperative::{Cooperative, CooperativeStmt, EXCHANGE_LANES, HalfFloat};
 pub use ir::{Binary, Block, Compare, Convert, Inst, Loop, Reg, Scratch, Shuffle, Stmt, TileProgram, Unary};
 pub use types::{Lane, Mem, Type};

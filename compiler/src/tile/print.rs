@@ -20,6 +20,9 @@ impl Display for TileProgram {
             let (size, align) = (scratch.size_bytes, scratch.align_bytes);
             writeln!(f, "  scratch {at}: {size} bytes, align {align}")?;
         }
+        for (at, shared) in self.shared.iter().enumerate() {
+            writeln!(f, "  shared {at}: {} bytes, align {}", shared.size_bytes, shared.align_bytes)?;
+        }
         write_block(f, &self.body, 1)?;
         writeln!(f, "}}")
     }
@@ -69,6 +72,7 @@ fn write_stmt(f: &mut Formatter<'_>, stmt: &Stmt, depth: usize) -> Result {
             let place = place(*address, *offset);
             write!(f, "prefetch{} [{place}]", if *to_write { ".write" } else { "" })
         }
+        Stmt::Cooperative(stmt) => write!(f, "{stmt}"),
         Stmt::Loop(l) => write_loop(f, l, depth),
         Stmt::If { condition, then, otherwise, results } => {
             write!(f, "if {condition} ")?;
@@ -128,6 +132,7 @@ impl Display for Inst {
             }
             Inst::Concat(a, b) => write!(f, "concat {a}, {b}"),
             Inst::Shuffle(op, a, b) => write!(f, "{} {a}, {b}", word(op)),
+            Inst::Cooperative(inst) => write!(f, "{inst}"),
         }
     }
 }

@@ -12,7 +12,7 @@ pub fn verify(program: &TileProgram) -> Vec<String> {
         assigned: vec![false; program.registers as usize],
         errors: vec![],
     };
-    for scratch in &program.scratch {
+    for scratch in program.scratch.iter().chain(&program.shared) {
         if !scratch.align_bytes.is_power_of_two() || scratch.align_bytes > 64 {
             check.error(format!("scratch alignment {}", scratch.align_bytes));
         }
@@ -95,6 +95,11 @@ impl Check<'_> {
                 {
                     self.error(format!("%{} names scratch {at} of none", result.index));
                 }
+                if let super::ir::Inst::Cooperative(super::Cooperative::Shared(at)) = inst
+                    && *at as usize >= self.program.shared.len()
+                {
+                    self.error(format!("%{} names shared memory {at} of none", result.index));
+                }
                 self.define(*result);
             }
             Stmt::Store { value, address, .. } => {
@@ -107,6 +112,7 @@ impl Check<'_> {
                 }
             }
             Stmt::Prefetch { address, .. } => self.use_of(*address, "a prefetch"),
+            Stmt::Cooperative(stmt) => stmt.operands().into_iter().for_each(|reg| self.use_of(reg, "what a block does")),
             Stmt::Loop(l) => {
                 for &reg in [l.start, l.end].iter().chain(&l.init) {
                     self.use_of(reg, "a loop");

@@ -2,7 +2,7 @@
 //!
 //! *Source*: CUDA Driver API 12.8.
 
-use super::run::Device;
+use super::run::{Device, Grid};
 use super::{LANGUAGE, Module};
 use cudarc::driver::{DriverError, result, sys};
 use kiln_ir::Diagnostic;
@@ -191,10 +191,10 @@ impl Device for Gpu {
         unsafe { result::memcpy_dtoh_sync(bytes, address) }.map_err(|error| told("copy from the GPU", error))
     }
 
-    fn launch(&mut self, entry: &str, blocks: u32, threads: u32, arguments: &[u64]) -> Result<(), Diagnostic> {
+    fn launch(&mut self, entry: &str, grid: Grid, arguments: &[u64]) -> Result<(), Diagnostic> {
         let mut arguments = arguments.to_vec();
         let mut places: Vec<*mut c_void> = arguments.iter_mut().map(|argument| (&raw mut *argument).cast()).collect();
-        let (grid, block) = ((blocks, 1, 1), (threads, 1, 1));
+        let (grid, block) = ((grid.blocks, 1, 1), (grid.threads, 1, 1));
         // SAFETY: the entry takes as many 64-bit parameters, which the driver copies before it returns.
         let status = unsafe { result::launch_kernel(self.entries[entry], grid, block, 0, null_mut(), &mut places) };
         status.map_err(|error| told(&format!("launch {entry}"), error))

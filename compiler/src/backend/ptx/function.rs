@@ -31,7 +31,8 @@ impl Function {
         self.insts.iter().flat_map(Inst::reads).for_each(|reg| *reads.entry(reg).or_insert(0) += 1);
         let mut kept = Vec::with_capacity(self.insts.len());
         for inst in std::mem::take(&mut self.insts).into_iter().rev() {
-            let is_read = inst.result().is_none_or(|reg| reads.get(&reg).is_some_and(|count| *count > 0));
+            let results = inst.results();
+            let is_read = results.is_empty() || results.iter().any(|reg| reads.get(reg).is_some_and(|count| *count > 0));
             if is_read {
                 kept.push(inst);
             } else {

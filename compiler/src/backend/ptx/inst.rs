@@ -1,9 +1,7 @@
-//! The PTX that is emitted: types, registers, instructions, and how they are written.
+//! The PTX that is emitted: types, registers, instructions. How they are written is [`text`](super::text).
 //!
 //! Every register belongs to a class, and every instruction says the type it works on, so that a mix-up is a panic here: `ptxas` takes
 //! a `.b32` register in `add.f32` without a word.   *Source*: PTX ISA 9.0, chapters 5 and 9.
-
-use std::fmt::{self, Display, Formatter};
 
 /// A class of registers: what is declared.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -165,7 +163,7 @@ pub enum Op {
 }
 
 impl Op {
-    fn text(self) -> &'static str {
+    pub(super) fn text(self) -> &'static str {
         match self {
             Op::Mov => "mov",
             Op::Add => "add",
@@ -223,7 +221,7 @@ pub enum Cmp {
 }
 
 impl Cmp {
-    fn text(self) -> &'static str {
+    pub(super) fn text(self) -> &'static str {
         match self {
             Cmp::Eq => "eq",
             Cmp::Ne => "ne",
@@ -252,7 +250,7 @@ pub enum Round {
 }
 
 impl Round {
-    fn text(self) -> &'static str {
+    pub(super) fn text(self) -> &'static str {
         match self {
             Round::None => "",
             Round::Rn => ".rn",
@@ -273,16 +271,19 @@ pub enum Space {
     Global,
     /// Either that or the thread's own.
     Generic,
+    /// The block's.
+    Shared,
     /// Memory of the device that other threads may write at the same time.
     RelaxedGlobal,
 }
 
 impl Space {
-    fn text(self) -> &'static str {
+    pub(super) fn text(self) -> &'static str {
         match self {
             Space::Param => ".param",
             Space::Global => ".global",
             Space::Generic => "",
+            Space::Shared => ".shared",
             Space::RelaxedGlobal => ".relaxed.gpu.global",
         }
     }
@@ -365,6 +366,104 @@ pub enum Inst {
         /// What is stored.
         src: Reg,
     },
+    /// `ld.space.vN.ty {dst…}, [base + offset]` of 2 or 4 neighbours; the address is a multiple of all their bytes.
+    LdVector {
+        /// Where from.
+        space: Space,
+        /// The elements' type.
+        ty: Ty,
+        /// The results.
+        dst: Vec<Reg>,
+        /// An address.
+        base: Reg,
+        /// Bytes.
+        offset: i64,
+    },
+    /// `st.space.vN.ty [base + offset], {src…}`, likewise.
+    StVector {
+        /// Where to.
+        space: Space,
+        /// The elements' type.
+        ty: Ty,
+        /// An address.
+        base: Reg,
+        /// Bytes.
+        offset: i64,
+        /// What is stored.
+        src: Vec<Reg>,
+    },
+    /// `mov.b64 {low, high}, src`: the halves of 64 bits.
+    Split {
+        /// The results.
+        dst: [Reg; 2],
+        /// The operand.
+        src: Reg,
+    },
+    /// `mov.b64 dst, {low, high}`
+    Join {
+        /// The result.
+        dst: Reg,
+        /// The operands.
+        src: [Reg; 2],
+    },
+    /// `shfl.sync.bfly.b32 dst, src, flip, 31, members`
+    Shuffle {
+        /// The result.
+        dst: Reg,
+        /// The own value.
+        src: Reg,
+        /// Bits in which the lanes' numbers differ.
+        flip: u32,
+        /// The lanes that take part.
+        members: Reg,
+    },
+    /// `bar.sync 0`
+    Barrier,
+    /// `bar.warp.sync members`
+    WarpBarrier {
+        /// The lanes that take part.
+        members: Reg,
+    },
+    /// `cp.async.cg.shared.global [to], [from], 16, bytes`
+    CopyAsync {
+        /// An address in shared memory.
+        to: (Reg, i64),
+        /// An address of the device.
+        from: (Reg, i64),
+        /// How many bytes are read, 0 or 16; the others are zeros.
+        bytes: Operand,
+    },
+    /// `cp.async.commit_group`
+    CommitCopies,
+    /// `cp.async.wait_group left`
+    WaitForCopies {
+        /// Groups that may be on their way.
+        left: u32,
+    },
+    /// `ldmatrix.sync.aligned.m8n8.x4.shared.b16 {dst…}, [base + offset]`
+    LoadMatrices {
+        /// The results.
+        dst: [Reg; 4],
+        /// An address in shared memory.
+        base: Reg,
+        /// Bytes.
+        offset: i64,
+        /// Rows become columns.
+        transposed: bool,
+    },
+    /// `mma.sync.aligned.m16n8k16.row.col.f32.half.half.f32 {dst…}, {a…}, {b…}, {c…}`
+    MultiplyAdd {
+        /// `F16` or `BF16`.
+        half: Ty,
+        /// The results.
+        dst: [Reg; 4],
+        /// The left factor.
+        a: [Reg; 4],
+        /// The right factor.
+        b: [Reg; 2],
+        /// What is added.
+        c: [Reg; 4],
+    },
     /// `prefetch.global.L2 [base + offset]`
     Prefetch {
         /// An address.
@@ -386,13 +485,29 @@ pub enum Inst {
 }
 
 impl Inst {
-    /// The register it writes, where that is all it does.
-    pub fn result(&self) -> Option<Reg> {
+    /// The registers it writes, where that is all it does; what does more has none.
+    pub fn results(&self) -> Vec<Reg> {
         match self {
             Inst::Op { dst, .. } | Inst::Cvt { dst, .. } | Inst::Bits { dst, .. } | Inst::Setp { dst, .. } | Inst::Ld { dst, .. } => {
-                Some(*dst)
+                vec![*dst]
             }
-            Inst::St { .. } | Inst::Prefetch { .. } | Inst::Label(_) | Inst::Bra { .. } | Inst::Ret => None,
+            Inst::LdVector { dst, .. } => dst.clone(),
+            Inst::Split { dst, .. } => dst.to_vec(),
+            Inst::Join { dst, .. } => vec![*dst],
+            Inst::LoadMatrices { dst, .. } | Inst::MultiplyAdd { dst, .. } => dst.to_vec(),
+            // Lanes that want nothing still give.
+            Inst::Shuffle { .. }
+            | Inst::St { .. }
+            | Inst::StVector { .. }
+            | Inst::Barrier
+            | Inst::WarpBarrier { .. }
+            | Inst::CopyAsync { .. }
+            | Inst::CommitCopies
+            | Inst::WaitForCopies { .. }
+            | Inst::Prefetch { .. }
+            | Inst::Label(_)
+            | Inst::Bra { .. }
+            | Inst::Ret => vec![],
         }
     }
 
@@ -401,13 +516,19 @@ impl Inst {
         let of = |operand: &Operand| if let Operand::Reg(reg) = operand { Some(*reg) } else { None };
         match self {
             Inst::Op { args, .. } => args.iter().filter_map(of).collect(),
-            Inst::Cvt { src, .. } | Inst::Bits { src, .. } => vec![*src],
+            Inst::Cvt { src, .. } | Inst::Bits { src, .. } | Inst::Split { src, .. } => vec![*src],
+            Inst::Join { src, .. } => src.to_vec(),
             Inst::Setp { a, b, .. } => [a, b].into_iter().filter_map(of).collect(),
             Inst::Ld { base, .. } => of(base).into_iter().collect(),
             Inst::St { base, src, .. } => vec![*base, *src],
-            Inst::Prefetch { base, .. } => vec![*base],
+            Inst::LdVector { base, .. } | Inst::LoadMatrices { base, .. } | Inst::Prefetch { base, .. } => vec![*base],
+            Inst::StVector { base, src, .. } => [&[*base], &src[..]].concat(),
+            Inst::Shuffle { src, members, .. } => vec![*src, *members],
+            Inst::WarpBarrier { members } => vec![*members],
+            Inst::CopyAsync { to, from, bytes } => [to.0, from.0].into_iter().chain(of(bytes)).collect(),
+            Inst::MultiplyAdd { a, b, c, .. } => [&a[..], b, c].concat(),
             Inst::Bra { when, .. } => when.iter().map(|(reg, _)| *reg).collect(),
-            Inst::Label(_) | Inst::Ret => vec![],
+            Inst::Barrier | Inst::CommitCopies | Inst::WaitForCopies { .. } | Inst::Label(_) | Inst::Ret => vec![],
         }
     }
 
@@ -421,6 +542,7 @@ impl Inst {
             Operand::Name(_) => class == Class::B32,
             Operand::Variable(..) => class == Class::B64,
         };
+        let are = |regs: &[Reg], class: Class| regs.iter().all(|reg| reg.class == class);
         let right = match self {
             Inst::Op { op, ty, dst, args } => {
                 let class = ty.class();
@@ -436,89 +558,23 @@ impl Inst {
             Inst::Setp { ty, dst, a, b, .. } => dst.class == Class::Pred && fits(a, ty.class()) && fits(b, ty.class()),
             Inst::Ld { ty, dst, .. } => dst.class == ty.class(),
             Inst::St { ty, base, src, .. } => src.class == ty.class() && base.class == Class::B64,
+            Inst::LdVector { ty, dst: all, base, .. } | Inst::StVector { ty, src: all, base, .. } => {
+                matches!(all.len(), 2 | 4) && all.iter().all(|reg| reg.class == ty.class()) && base.class == Class::B64
+            }
+            Inst::Split { dst, src } => are(dst, Class::B32) && src.class == Class::B64,
+            Inst::Join { dst, src } => are(src, Class::B32) && dst.class == Class::B64,
+            Inst::Shuffle { dst, src, members, .. } => are(&[*dst, *src, *members], Class::B32),
+            Inst::WarpBarrier { members } => members.class == Class::B32,
+            Inst::CopyAsync { to, from, bytes } => are(&[to.0, from.0], Class::B64) && fits(bytes, Class::B32),
+            Inst::LoadMatrices { dst, base, .. } => are(dst, Class::B32) && base.class == Class::B64,
+            Inst::MultiplyAdd { half, dst, a, b, c } => {
+                let floats = are(dst, Class::F32) && are(c, Class::F32);
+                matches!(half, Ty::F16 | Ty::BF16) && floats && are(a, Class::B32) && are(b, Class::B32)
+            }
             Inst::Prefetch { base, .. } => base.class == Class::B64,
             Inst::Bra { when, .. } => when.is_none_or(|(reg, _)| reg.class == Class::Pred),
-            Inst::Label(_) | Inst::Ret => true,
+            Inst::Barrier | Inst::CommitCopies | Inst::WaitForCopies { .. } | Inst::Label(_) | Inst::Ret => true,
         };
         assert!(right, "ptx: wrong class of register in `{self}`");
-    }
-}
-
-impl Display for Reg {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.class.prefix(), self.number)
-    }
-}
-
-impl Display for Ty {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Ty::Pred => ".pred",
-            Ty::B16 => ".b16",
-            Ty::B32 => ".b32",
-            Ty::B64 => ".b64",
-            Ty::U8 => ".u8",
-            Ty::U16 | Ty::Half => ".u16",
-            Ty::U32 => ".u32",
-            Ty::U64 => ".u64",
-            Ty::S8 => ".s8",
-            Ty::S16 => ".s16",
-            Ty::S32 => ".s32",
-            Ty::S64 => ".s64",
-            Ty::F16 => ".f16",
-            Ty::BF16 => ".bf16",
-            Ty::F32 => ".f32",
-            Ty::F64 => ".f64",
-        })
-    }
-}
-
-impl Display for Operand {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Operand::Reg(reg) => write!(f, "{reg}"),
-            Operand::Int(value) => write!(f, "{value}"),
-            Operand::F32(bits) => write!(f, "0f{bits:08X}"),
-            Operand::F64(bits) => write!(f, "0d{bits:016X}"),
-            Operand::Name(name) => f.write_str(name),
-            Operand::Variable(name, number) => write!(f, "{name}{number}"),
-        }
-    }
-}
-
-/// `[base+offset]`.
-struct Address<'a>(&'a dyn Display, i64);
-
-impl Display for Address<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.1 {
-            0 => write!(f, "[{}]", self.0),
-            offset => write!(f, "[{}+{offset}]", self.0),
-        }
-    }
-}
-
-impl Display for Inst {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Inst::Op { op, ty, dst, args } => {
-                write!(f, "{}{ty} {dst}", op.text())?;
-                args.iter().try_for_each(|arg| write!(f, ", {arg}"))?;
-                f.write_str(";")
-            }
-            Inst::Cvt { round, to, from, dst, src } => write!(f, "cvt{}{to}{from} {dst}, {src};", round.text()),
-            Inst::Bits { dst, src } => {
-                let ty = if matches!(dst.class, Class::B32 | Class::F32) { Ty::B32 } else { Ty::B64 };
-                write!(f, "mov{ty} {dst}, {src};")
-            }
-            Inst::Setp { cmp, ty, dst, a, b } => write!(f, "setp.{}{ty} {dst}, {a}, {b};", cmp.text()),
-            Inst::Ld { space, ty, dst, base, offset } => write!(f, "ld{}{ty} {dst}, {};", space.text(), Address(base, *offset)),
-            Inst::St { space, ty, base, offset, src } => write!(f, "st{}{ty} {}, {src};", space.text(), Address(base, *offset)),
-            Inst::Prefetch { base, offset } => write!(f, "prefetch.global.L2 {};", Address(base, *offset)),
-            Inst::Label(label) => write!(f, "L{}:", label.0),
-            Inst::Bra { to, when: None } => write!(f, "bra L{};", to.0),
-            Inst::Bra { to, when: Some((reg, wanted)) } => write!(f, "@{}{reg} bra L{};", if *wanted { "" } else { "!" }, to.0),
-            Inst::Ret => f.write_str("ret;"),
-        }
     }
 }

@@ -1,28 +1,34 @@
 //! The PTX backend: kernels become functions for NVIDIA GPUs, as text.
 //!
-//! Kernels are lowered as for the CPU, to tile programs, but of scalars: a task is one element or one row, and a thread computes it.
-//! So sums have the same canonical order, mathematical functions are the same steps, and results the same bits. A tile program then
-//! becomes PTX ([`tile`], [`select`]), and a module of all functions a text ([`module`]).
+//! Kernels are lowered as for the CPU, to tile programs: either a task is one element or one row, and a thread computes it, or the threads
+//! of a block compute it together. So sums have the same canonical order, mathematical functions are the same steps, and results the
+//! same bits. A tile program then becomes PTX ([`tile`], [`select`]), and a module of all functions a text ([`module`]).
 //!
 //! No GPU is needed for any of it.
 
+mod block;
+pub mod costs;
 pub mod cuda;
+mod divide;
+mod facts;
 pub mod function;
 pub mod inst;
+mod memory;
 pub mod run;
 mod select;
+mod text;
 pub mod tile;
 
 use crate::lower::Arg;
 use crate::schedule::launches::LaunchStep;
-use crate::schedule::plan::ProgramPlan;
+use crate::schedule::plan::{KernelFunction, ProgramPlan};
 use crate::tile::TileProgram;
 use crate::tile::expand::expand;
 use function::Function;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Threads of a block.
+/// Threads of a block, where each computes tasks of its own.
 pub const BLOCK_THREADS: u32 = 128;
 
 /// A module of all kernels that a program runs.
@@ -46,8 +52,9 @@ pub struct Compiled {
 
 /// The PTX of a planned program, which was lowered for [`VectorIsa::THREAD`](crate::lower::VectorIsa::THREAD).
 ///
-/// An entry takes what [`Launch::args`](crate::schedule::launches::Launch::args) says, 64 bits each, then the number of tasks; blocks have up to
-/// [`BLOCK_THREADS`] threads along x, and any number of blocks computes all tasks.
+/// An entry takes what [`Launch::args`](crate::schedule::launches::Launch::args) says, 64 bits each, then the number of tasks; blocks have as
+/// many threads as [`Launch::block_threads`](crate::schedule::launches::Launch::block_threads) says, or up to [`BLOCK_THREADS`], along x, and any
+/// number of blocks computes all tasks.
 pub fn module(plan: &ProgramPlan) -> Module {
     let mut arguments = BTreeMap::new();
     let entries = plan.prepare.iter().map(|prepare| &prepare.entry).chain([&plan.main]);
@@ -59,7 +66,7 @@ pub fn module(plan: &ProgramPlan) -> Module {
         let function = &plan.functions[number];
         let program = expand(&function.program, &select::Ptx);
         let name = identifier(&names.unique(&function.name));
-        write_kernel(&mut text, &name, &function.name, &program, arguments);
+        write_kernel(&mut text, &name, function, &program, arguments);
         entries.insert(number, name);
     }
     Module { text, entries }
@@ -88,20 +95,29 @@ fn identifier(name: &str) -> String {
     format!("k_{plain}")
 }
 
-fn write_kernel(text: &mut String, name: &str, layer: &str, program: &TileProgram, arguments: &[Arg]) {
-    let function = tile::kernel(program, arguments);
+fn write_kernel(text: &mut String, name: &str, kernel: &KernelFunction, program: &TileProgram, arguments: &[Arg]) {
+    let function = tile::kernel(program, arguments, kernel.block_threads.is_some());
     let line = |text: &mut String, line: std::fmt::Arguments<'_>| text.write_fmt(line).expect("a string takes anything");
-    line(text, format_args!("\n// {}\n.visible .entry {name}(\n", layer.escape_debug()));
+    line(text, format_args!("\n// {}\n.visible .entry {name}(\n", kernel.name.escape_debug()));
     for at in 0..arguments.len() {
         line(text, format_args!("    .param .u64 {}{at},\n", tile::PARAMETER));
     }
-    line(text, format_args!("    .param .u64 {}\n)\n.maxntid {BLOCK_THREADS}\n{{\n", tile::TASKS));
+    line(text, format_args!("    .param .u64 {}\n)\n.maxntid {}\n", tile::TASKS, kernel.block_threads.unwrap_or(BLOCK_THREADS)));
+    if kernel.block_threads.is_some() {
+        // Else `ptxas` makes room for more blocks beside each other than pays, and spills a register or two for it.
+        text.push_str(".minnctapersm 1\n");
+    }
+    text.push_str("{\n");
     for (class, count) in function.registers() {
         line(text, format_args!("    .reg {} {}<{count}>;\n", class.ty(), class.prefix()));
     }
     for (piece, scratch) in program.scratch.iter().enumerate() {
         let (align, size) = (scratch.align_bytes.min(16), scratch.size_bytes);
         line(text, format_args!("    .local .align {align} .b8 {}{piece}[{size}];\n", tile::SCRATCH));
+    }
+    for (piece, shared) in program.shared.iter().enumerate() {
+        let (align, size) = (shared.align_bytes, shared.size_bytes);
+        line(text, format_args!("    .shared .align {align} .b8 {}{piece}[{size}];\n", tile::SHARED));
     }
     write_body(text, &function);
     text.push_str("}\n");

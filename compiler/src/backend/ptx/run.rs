@@ -20,10 +20,21 @@ pub trait Device {
     /// Copies from the device, when all that was launched is done. Errors: of the device, or of a kernel.
     fn download(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), Diagnostic>;
     /// Runs an entry. Errors: of the device.
-    fn launch(&mut self, entry: &str, blocks: u32, threads: u32, arguments: &[u64]) -> Result<(), Diagnostic>;
+    fn launch(&mut self, entry: &str, grid: Grid, arguments: &[u64]) -> Result<(), Diagnostic>;
 }
 
-/// Blocks that are launched at most: threads of these take several tasks each.
+/// How many threads run an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Grid {
+    /// Blocks; any number of them computes the same.
+    pub blocks: u32,
+    /// Threads of a block.
+    pub threads: u32,
+    /// Whether the threads of a block compute tasks together: then there have to be as many.
+    pub together: bool,
+}
+
+/// Blocks that are launched at most: these take several tasks each.
 const MOST_BLOCKS: i64 = 1 << 16;
 
 /// A program on a device, with its weights.
@@ -158,8 +169,12 @@ impl<D: Device> Session<D> {
         };
         let mut arguments: Vec<u64> = launch.args.iter().map(argument).collect();
         arguments.push(tasks as u64);
-        let blocks = (tasks as u64).div_ceil(u64::from(BLOCK_THREADS)).min(MOST_BLOCKS as u64) as u32;
-        self.device.launch(&self.compiled.kernels.entries[&launch.function], blocks, BLOCK_THREADS, &arguments)
+        let blocks_of = |threads: u64| (tasks as u64).div_ceil(threads).min(MOST_BLOCKS as u64) as u32;
+        let grid = match launch.block_threads {
+            Some(threads) => Grid { blocks: blocks_of(1), threads, together: true },
+            None => Grid { blocks: blocks_of(u64::from(BLOCK_THREADS)), threads: BLOCK_THREADS, together: false },
+        };
+        self.device.launch(&self.compiled.kernels.entries[&launch.function], grid, &arguments)
     }
 }
 

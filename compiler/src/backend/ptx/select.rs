@@ -1,10 +1,11 @@
-//! Which instructions compute a scalar instruction of tile programs.
+//! Which instructions compute one lane of an instruction of tile programs.
 //!
 //! Integers of 8 and 16 bits lie in 32-bit registers, and what lies above them means nothing: it is made right ([`narrow`]) before
 //! it counts. Manual sections are those of the PTX ISA 9.0.
 
+use super::divide;
 use super::function::Function;
-use super::inst::{Class, Cmp, Op, Operand, Reg, Round, Space, Ty};
+use super::inst::{Class, Cmp, Op, Operand, Reg, Round, Ty};
 use super::tile::{SCRATCH, Translation, class_of};
 use crate::tile::expand::Abilities;
 use crate::tile::{self, Binary, Compare, Convert, Inst, Lane, Mem, Type, Unary};
@@ -38,10 +39,10 @@ pub(super) fn inst(t: &Translation, f: &mut Function, inst: &Inst, lane: Lane) -
         }
         Inst::Float(bits) => f.op(Op::Mov, Ty::F64, [Operand::F64(bits)]),
         Inst::Scratch(piece) => {
+            // Some accesses by `.local` addresses make ptxas spill registers where it has plenty.
             let local = f.op(Op::Mov, Ty::U64, [Operand::Variable(SCRATCH, piece)]);
             f.op(Op::CvtaLocal, Ty::U64, [local.into()])
         }
-        Inst::Splat(a) => t.get(a),
         Inst::Unary(op, a) => unary(f, op, lane, t.get(a)),
         Inst::Binary(op, a, b) => binary(t, f, op, lane, a, b),
         Inst::Fma(a, b, c) => {
@@ -62,9 +63,9 @@ pub(super) fn inst(t: &Translation, f: &mut Function, inst: &Inst, lane: Lane) -
             }
         }
         Inst::Convert(op, a) => convert(f, op, a.ty.lane, lane, t.get(a)),
-        Inst::Load { .. } | Inst::LoadStrided { .. } | Inst::Gather { .. } => panic!("ptx: {inst} touches memory"),
-        Inst::Extract(..) | Inst::Insert { .. } | Inst::Half { .. } | Inst::Concat(..) | Inst::Shuffle(..) => {
-            panic!("ptx: {inst} is about vectors, and threads have none")
+        Inst::Cooperative(_) | Inst::Load { .. } | Inst::LoadStrided { .. } | Inst::Gather { .. } => panic!("ptx: {inst} touches memory"),
+        Inst::Splat(_) | Inst::Extract(..) | Inst::Insert { .. } | Inst::Half { .. } | Inst::Concat(..) | Inst::Shuffle(..) => {
+            panic!("ptx: {inst} only moves lanes")
         }
     }
 }
@@ -91,11 +92,11 @@ fn float(lane: Lane) -> Ty {
 }
 
 /// The type of an integer lane in its register, once it is made right.
-fn signed(lane: Lane) -> Ty {
+pub(super) fn signed(lane: Lane) -> Ty {
     if lane == Lane::I64 { Ty::S64 } else { Ty::S32 }
 }
 
-fn unsigned(lane: Lane) -> Ty {
+pub(super) fn unsigned(lane: Lane) -> Ty {
     if lane == Lane::I64 { Ty::U64 } else { Ty::U32 }
 }
 
@@ -115,7 +116,7 @@ fn exact(lane: Lane, is_signed: bool) -> Ty {
 }
 
 /// An integer with its bits above 8 or 16 made right.
-fn narrow(f: &mut Function, lane: Lane, is_signed: bool, value: Reg) -> Reg {
+pub(super) fn narrow(f: &mut Function, lane: Lane, is_signed: bool, value: Reg) -> Reg {
     match lane {
         Lane::I8 | Lane::I16 => f.cvt(Round::None, if is_signed { Ty::S32 } else { Ty::U32 }, exact(lane, is_signed), value),
         _ => value,
@@ -150,7 +151,7 @@ fn unary(f: &mut Function, op: Unary, lane: Lane, a: Reg) -> Reg {
 }
 
 /// The bits of a bfloat16 are the upper half of those of the same binary32.
-fn from_bf16(f: &mut Function, half: Reg) -> Reg {
+pub(super) fn from_bf16(f: &mut Function, half: Reg) -> Reg {
     let bits = f.cvt(Round::None, Ty::U32, Ty::Half, half);
     let bits = f.op(Op::Shl, Ty::B32, [bits.into(), Operand::Int(16)]);
     f.bits(Class::F32, bits)
@@ -177,8 +178,8 @@ fn binary(t: &Translation, f: &mut Function, op: Binary, lane: Lane, x: tile::Re
             let a = narrow(f, lane, false, a);
             f.op(if op == Binary::DivU { Op::Div } else { Op::Rem }, unsigned(lane), [a.into(), t.operand(y)])
         }
-        Binary::DivS | Binary::RemS => divide_signed(f, op, lane, a, b),
-        Binary::DivU | Binary::RemU => divide_unsigned(f, op, lane, a, b),
+        Binary::DivS | Binary::RemS => divide::signed(f, op, lane, a, b),
+        Binary::DivU | Binary::RemU => divide::unsigned(f, op, lane, a, b),
         Binary::And => f.op(Op::And, class_of(lane).ty(), two),
         Binary::Or => f.op(Op::Or, class_of(lane).ty(), two),
         Binary::Xor => f.op(Op::Xor, class_of(lane).ty(), two),
@@ -242,38 +243,6 @@ fn amount(t: &Translation, f: &mut Function, lane: Lane, amount: tile::Reg) -> O
     }
 }
 
-/// x / 0 = 0, x % 0 = 0, MIN / −1 = MIN, MIN % −1 = 0; the machine leaves all of them open.
-fn divide_signed(f: &mut Function, op: Binary, lane: Lane, a: Reg, b: Reg) -> Reg {
-    let (a, b, ty) = (narrow(f, lane, true, a), narrow(f, lane, true, b), signed(lane));
-    let zero = f.setp(Cmp::Eq, ty, b, Operand::Int(0));
-    let minus_one = f.setp(Cmp::Eq, ty, b, Operand::Int(-1));
-    let special = f.op(Op::Or, Ty::Pred, [zero.into(), minus_one.into()]);
-    let move_ty = class_of(lane).ty();
-    let divisor = f.selp(move_ty, Operand::Int(1), b, special);
-    let (result, of_minus_one) = match op {
-        Binary::DivS => {
-            let negated = f.op(Op::Neg, ty, [a.into()]);
-            (f.op(Op::Div, ty, [a.into(), divisor.into()]), negated)
-        }
-        // By one, nothing is left.
-        _ => {
-            let rest = f.op(Op::Rem, ty, [a.into(), divisor.into()]);
-            (rest, rest)
-        }
-    };
-    let result = f.selp(move_ty, of_minus_one, result, minus_one);
-    f.selp(move_ty, Operand::Int(0), result, zero)
-}
-
-fn divide_unsigned(f: &mut Function, op: Binary, lane: Lane, a: Reg, b: Reg) -> Reg {
-    let (a, b, ty) = (narrow(f, lane, false, a), narrow(f, lane, false, b), unsigned(lane));
-    let zero = f.setp(Cmp::Eq, ty, b, Operand::Int(0));
-    let move_ty = class_of(lane).ty();
-    let divisor = f.selp(move_ty, Operand::Int(1), b, zero);
-    let result = f.op(if op == Binary::DivU { Op::Div } else { Op::Rem }, ty, [a.into(), divisor.into()]);
-    f.selp(move_ty, Operand::Int(0), result, zero)
-}
-
 fn compare(f: &mut Function, op: Compare, lane: Lane, a: Reg, b: Reg) -> Reg {
     let is_signed = !matches!(op, Compare::LtU | Compare::LeU | Compare::GtU | Compare::GeU);
     let (a, b, ty) = match lane.is_int() {
@@ -312,48 +281,4 @@ fn convert(f: &mut Function, op: Convert, from: Lane, to: Lane, a: Reg) -> Reg {
         Convert::FloatToFloat => f.cvt(Round::Rn, Ty::F32, Ty::F64, a),
         Convert::Bitcast => f.bits(class_of(to), a),
     }
-}
-
-/// How an element of memory is read and written.
-fn memory(mem: Mem) -> Ty {
-    match mem {
-        Mem::Bool | Mem::U8 => Ty::U8,
-        Mem::I8 => Ty::S8,
-        Mem::I16 => Ty::S16,
-        Mem::U16 => Ty::U16,
-        Mem::I32 => Ty::S32,
-        Mem::U32 => Ty::U32,
-        Mem::I64 | Mem::U64 => Ty::B64,
-        Mem::F16 | Mem::BF16 => Ty::B16,
-        Mem::F32 => Ty::F32,
-        Mem::F64 => Ty::F64,
-    }
-}
-
-/// An element of memory as a lane.
-pub(super) fn load(f: &mut Function, space: Space, mem: Mem, base: Reg, offset: i64, lane: Lane) -> Reg {
-    let value = f.ld(space, memory(mem), base, offset);
-    match mem {
-        Mem::Bool => f.setp(Cmp::Ne, Ty::S32, value, Operand::Int(0)),
-        Mem::F16 => f.cvt(Round::None, Ty::F32, Ty::F16, value),
-        Mem::BF16 => from_bf16(f, value),
-        // Loads widen to the register; 64-bit lanes of narrower elements take one step more.
-        _ if lane == Lane::I64 && value.class == Class::B32 => {
-            let (to, from) = if mem.is_unsigned() { (Ty::U64, Ty::U32) } else { (Ty::S64, Ty::S32) };
-            f.cvt(Round::None, to, from, value)
-        }
-        _ => value,
-    }
-}
-
-/// Stores a lane as an element of memory.
-pub(super) fn store(f: &mut Function, space: Space, mem: Mem, base: Reg, offset: i64, value: Reg) {
-    let src = match mem {
-        Mem::Bool => f.selp(Ty::B32, Operand::Int(1), Operand::Int(0), value),
-        Mem::F16 => f.cvt(Round::Rn, Ty::F16, Ty::F32, value),
-        Mem::BF16 => f.cvt(Round::Rn, Ty::BF16, Ty::F32, value),
-        _ if value.class == Class::B64 && memory(mem).class() == Class::B32 => f.cvt(Round::None, Ty::U32, Ty::U64, value),
-        _ => value,
-    };
-    f.push(super::inst::Inst::St { space, ty: memory(mem), base, offset, src });
 }

@@ -80,6 +80,7 @@ impl Machine<'_> {
                 self.store(*mem, *value, &places)?;
             }
             Stmt::Prefetch { .. } => {}
+            Stmt::Cooperative(stmt) => panic!("tile: `{stmt}` takes a block of threads, and the evaluator is one"),
             Stmt::Loop(l) => {
                 let end = self.scalar(l.end);
                 let mut index = self.scalar(l.start);
@@ -169,6 +170,7 @@ impl Machine<'_> {
                 if high { upper } else { low }.to_vec()
             }
             Inst::Concat(a, b) => [self.get(a), self.get(b)].concat(),
+            Inst::Cooperative(inst) => panic!("tile: `{inst}` takes a block of threads, and the evaluator is one"),
             Inst::Shuffle(op, a, b) => {
                 let (a, b) = (self.get(a), self.get(b));
                 let lane = |lane| {

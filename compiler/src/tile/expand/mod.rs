@@ -80,9 +80,12 @@ impl Expander<'_> {
                 let otherwise = (self.nested(&otherwise.0), otherwise.1.clone());
                 self.builder.append(Stmt::If { condition: *condition, then, otherwise, results: results.clone() });
             }
-            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::StoreStrided { .. } | Stmt::Scatter { .. } | Stmt::Prefetch { .. } => {
-                self.builder.append(stmt.clone())
-            }
+            Stmt::Let { .. }
+            | Stmt::Store { .. }
+            | Stmt::StoreStrided { .. }
+            | Stmt::Scatter { .. }
+            | Stmt::Prefetch { .. }
+            | Stmt::Cooperative(_) => self.builder.append(stmt.clone()),
         }
     }
 }

@@ -83,7 +83,8 @@ impl Abilities for Machine {
             | Inst::Insert { .. }
             | Inst::Half { .. }
             | Inst::Concat(..)
-            | Inst::Shuffle(..) => true,
+            | Inst::Shuffle(..)
+            | Inst::Cooperative(_) => true,
         }
     }
 

@@ -190,6 +190,7 @@ impl Lowering<'_> {
             }
             // Cranelift has no such instruction.
             Stmt::Prefetch { .. } => {}
+            Stmt::Cooperative(stmt) => panic!("clif: `{stmt}` is for GPUs"),
             Stmt::Loop(l) => self.counted_loop(l),
             Stmt::If { condition, then, otherwise, results } => {
                 let (yes, no, after) = (self.f.create_block(), self.f.create_block(), self.f.create_block());
@@ -306,6 +307,7 @@ impl Lowering<'_> {
             Inst::Half { vector, high } => self.half(vector, high),
             Inst::Concat(a, b) => self.concat(a, b),
             Inst::Shuffle(op, a, b) => self.shuffle_lanes(op, a, b),
+            Inst::Cooperative(inst) => panic!("clif: `{inst}` is for GPUs"),
         }
     }
 }

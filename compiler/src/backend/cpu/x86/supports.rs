@@ -47,6 +47,7 @@ fn stmt(stmt: &Stmt) -> bool {
             register(*value) && memory(*mem)
         }
         Stmt::Prefetch { .. } => true,
+        Stmt::Cooperative(_) => false,
         Stmt::Loop(l) => l.carried.iter().all(|r| register(*r)) && block(&l.body),
         Stmt::If { then, otherwise, results, .. } => results.iter().all(|r| register(*r)) && block(&then.0) && block(&otherwise.0),
     }

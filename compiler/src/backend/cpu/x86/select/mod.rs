@@ -103,6 +103,7 @@ fn count_uses(stmts: &[Stmt], uses: &mut [(u32, u32)]) {
             Stmt::StoreStrided { value, address, stride, .. } => [value, address, stride].into_iter().for_each(&mut read),
             Stmt::Scatter { value, address, indices, .. } => [value, address, indices].into_iter().for_each(&mut read),
             Stmt::Prefetch { address, .. } => read(address),
+            Stmt::Cooperative(stmt) => stmt.operands().iter().for_each(&mut read),
             Stmt::Loop(l) => [&l.start, &l.end].into_iter().chain(&l.init).chain(&l.yields).for_each(&mut read),
             Stmt::If { condition, then, otherwise, .. } => [condition].into_iter().chain(&then.1).chain(&otherwise.1).for_each(&mut read),
         }
@@ -330,6 +331,7 @@ impl Selector {
             Stmt::StoreStrided { mem, value, address, offset, stride } => self.store_strided(*mem, *value, *address, *offset, *stride),
             Stmt::Scatter { mem, value, address, offset, indices } => self.scatter(*mem, *value, *address, *offset, *indices),
             Stmt::Prefetch { address, offset, to_write } => self.prefetch(*address, *offset, *to_write),
+            Stmt::Cooperative(stmt) => panic!("x86: `{stmt}` is for GPUs"),
             Stmt::Loop(l) => self.counted_loop(l),
             Stmt::If { condition, then, otherwise, results } => {
                 let results: Vec<Value> = results.iter().map(|r| self.fresh(*r)).collect();
@@ -490,6 +492,7 @@ impl Selector {
             tile::Inst::Half { vector, high } => self.half(vector, high),
             tile::Inst::Concat(a, b) => self.concat(a, b),
             tile::Inst::Shuffle(op, a, b) => self.shuffle(op, a, b),
+            tile::Inst::Cooperative(inst) => panic!("x86: `{inst}` is for GPUs"),
         }
     }
 

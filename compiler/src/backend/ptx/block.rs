@@ -1,0 +1,102 @@
+//! What the threads of a block do together, as PTX.
+
+use super::function::Function;
+use super::inst::{Class, Cmp, Inst, Op, Operand, Reg, Ty};
+use super::tile::{SHARED, Translation, class_of};
+use crate::tile::{Cooperative, CooperativeStmt, EXCHANGE_LANES, HalfFloat, Type};
+
+/// The lanes of the thread's half of the warp, as a mask.
+pub(super) fn members(f: &mut Function) -> Reg {
+    let lane = f.op(Op::Mov, Ty::U32, [Operand::Name("%laneid")]);
+    let half = f.op(Op::And, Ty::B32, [lane.into(), Operand::Int(i64::from(EXCHANGE_LANES))]);
+    let low = f.op(Op::Mov, Ty::B32, [Operand::Int((1 << EXCHANGE_LANES) - 1)]);
+    f.op(Op::Shl, Ty::B32, [low.into(), half.into()])
+}
+
+/// The lanes of an instruction's value.
+pub(super) fn inst(t: &mut Translation, f: &mut Function, inst: &Cooperative, result: Type) -> Vec<Reg> {
+    match *inst {
+        Cooperative::Shared(piece) => vec![f.op(Op::Mov, Ty::U64, [Operand::Variable(SHARED, piece)])],
+        Cooperative::FromLane { value, flip } => {
+            let values = t.lanes(value).to_vec();
+            values.into_iter().map(|value| from_lane(t, f, value, flip)).collect()
+        }
+        Cooperative::LoadMatrices { address, offset, transposed } => {
+            let dst = [(); 4].map(|()| f.reg(Class::B32));
+            f.push(Inst::LoadMatrices { dst, base: t.get(address), offset: i64::from(offset), transposed });
+            dst.to_vec()
+        }
+        Cooperative::MultiplyAdd { half, a, b, c } => {
+            let dst = [(); 4].map(|()| f.reg(class_of(result.lane)));
+            let half = match half {
+                HalfFloat::F16 => Ty::F16,
+                HalfFloat::BF16 => Ty::BF16,
+            };
+            f.push(Inst::MultiplyAdd { half, dst, a: held(t, a), b: held(t, b), c: held(t, c) });
+            dst.to_vec()
+        }
+    }
+}
+
+/// The registers of a matrix.
+fn held<const N: usize>(t: &Translation, matrix: crate::tile::Reg) -> [Reg; N] {
+    t.lanes(matrix).try_into().expect("the verifier counted them")
+}
+
+/// 32 bits go from lane to lane at once.
+fn from_lane(t: &Translation, f: &mut Function, value: Reg, flip: u32) -> Reg {
+    let members = t.members.expect("only blocks exchange values");
+    let shuffled = |f: &mut Function, src: Reg| {
+        let dst = f.reg(Class::B32);
+        f.push(Inst::Shuffle { dst, src, flip, members });
+        dst
+    };
+    match value.class {
+        Class::B32 => shuffled(f, value),
+        Class::F32 => {
+            let bits = f.bits(Class::B32, value);
+            let bits = shuffled(f, bits);
+            f.bits(Class::F32, bits)
+        }
+        Class::F64 => {
+            let bits = f.bits(Class::B64, value);
+            let bits = from_lane(t, f, bits, flip);
+            f.bits(Class::F64, bits)
+        }
+        Class::B64 => {
+            let halves = [(); 2].map(|()| f.reg(Class::B32));
+            f.push(Inst::Split { dst: halves, src: value });
+            let src = halves.map(|half| shuffled(f, half));
+            let dst = f.reg(Class::B64);
+            f.push(Inst::Join { dst, src });
+            dst
+        }
+        Class::Pred => {
+            let number = f.selp(Ty::B32, Operand::Int(1), Operand::Int(0), value);
+            let number = shuffled(f, number);
+            f.setp(Cmp::Ne, Ty::S32, number, Operand::Int(0))
+        }
+        Class::B16 => panic!("ptx: no value is a {value:?}"),
+    }
+}
+
+/// A statement.
+pub(super) fn stmt(t: &mut Translation, f: &mut Function, stmt: &CooperativeStmt) {
+    match *stmt {
+        CooperativeStmt::Barrier => f.push(Inst::Barrier),
+        CooperativeStmt::HalfWarpBarrier => {
+            let members = t.members.expect("only blocks wait for each other");
+            f.push(Inst::WarpBarrier { members });
+        }
+        CooperativeStmt::Copy { to, to_offset, from, from_offset, when } => {
+            let bytes = match when {
+                None => Operand::Int(16),
+                Some(mask) => f.selp(Ty::B32, Operand::Int(16), Operand::Int(0), t.get(mask)).into(),
+            };
+            let (to, from) = ((t.get(to), i64::from(to_offset)), (t.get(from), i64::from(from_offset)));
+            f.push(Inst::CopyAsync { to, from, bytes });
+        }
+        CooperativeStmt::EndCopies => f.push(Inst::CommitCopies),
+        CooperativeStmt::WaitForCopies(left) => f.push(Inst::WaitForCopies { left }),
+    }
+}

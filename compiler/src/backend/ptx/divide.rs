@@ -1,0 +1,111 @@
+//! Quotients and remainders of integers, whatever they are.
+//!
+//! `div.u64` is a call, around which `ptxas` saves registers. So 64 bits are divided as 32 where that is all they have, which sizes
+//! and indices mostly do, and else bit by bit.
+
+use super::function::Function;
+use super::inst::{Class, Cmp, Op, Operand, Reg, Round, Ty};
+use super::select::{narrow, signed as signed_type, unsigned as unsigned_type};
+use super::tile::class_of;
+use crate::tile::{Binary, Lane};
+
+/// x / 0 = 0, x % 0 = 0, MIN / −1 = MIN, MIN % −1 = 0; the machine leaves all of them open.
+pub(super) fn signed(f: &mut Function, op: Binary, lane: Lane, a: Reg, b: Reg) -> Reg {
+    let (a, b, ty) = (narrow(f, lane, true, a), narrow(f, lane, true, b), signed_type(lane));
+    if lane == Lane::I64 {
+        // The magnitude of MIN is right as a number without sign.
+        let [x, y] = [a, b].map(|reg| f.op(Op::Abs, ty, [reg.into()]));
+        let result = unsigned(f, if op == Binary::DivS { Binary::DivU } else { Binary::RemU }, lane, x, y);
+        // A quotient is negative where one of both is, a remainder where the dividend is.
+        let sign = if op == Binary::DivS { f.op(Op::Xor, Ty::B64, [a.into(), b.into()]) } else { a };
+        let negative = f.setp(Cmp::Lt, ty, sign, Operand::Int(0));
+        let negated = f.op(Op::Neg, ty, [result.into()]);
+        return f.selp(Ty::B64, negated, result, negative);
+    }
+    let zero = f.setp(Cmp::Eq, ty, b, Operand::Int(0));
+    let minus_one = f.setp(Cmp::Eq, ty, b, Operand::Int(-1));
+    let special = f.op(Op::Or, Ty::Pred, [zero.into(), minus_one.into()]);
+    let move_ty = class_of(lane).ty();
+    let divisor = f.selp(move_ty, Operand::Int(1), b, special);
+    let (result, of_minus_one) = match op {
+        Binary::DivS => {
+            let negated = f.op(Op::Neg, ty, [a.into()]);
+            (f.op(Op::Div, ty, [a.into(), divisor.into()]), negated)
+        }
+        // By one, nothing is left.
+        _ => {
+            let rest = f.op(Op::Rem, ty, [a.into(), divisor.into()]);
+            (rest, rest)
+        }
+    };
+    let result = f.selp(move_ty, of_minus_one, result, minus_one);
+    f.selp(move_ty, Operand::Int(0), result, zero)
+}
+
+/// x / 0 = 0, x % 0 = 0.
+pub(super) fn unsigned(f: &mut Function, op: Binary, lane: Lane, a: Reg, b: Reg) -> Reg {
+    let (a, b, ty) = (narrow(f, lane, false, a), narrow(f, lane, false, b), unsigned_type(lane));
+    let zero = f.setp(Cmp::Eq, ty, b, Operand::Int(0));
+    let move_ty = class_of(lane).ty();
+    let divisor = f.selp(move_ty, Operand::Int(1), b, zero);
+    let machine = if op == Binary::DivU { Op::Div } else { Op::Rem };
+    let result = match lane {
+        Lane::I64 => wide(f, machine, a, divisor),
+        _ => f.op(machine, ty, [a.into(), divisor.into()]),
+    };
+    f.selp(move_ty, Operand::Int(0), result, zero)
+}
+
+/// Quotient or remainder of 64 bits; the divisor is not 0.
+fn wide(f: &mut Function, op: Op, a: Reg, b: Reg) -> Reg {
+    let either = f.op(Op::Or, Ty::B64, [a.into(), b.into()]);
+    let high = f.op(Op::Shr, Ty::U64, [either.into(), Operand::Int(32)]);
+    let is_small = f.setp(Cmp::Eq, Ty::U64, high, Operand::Int(0));
+    let result = f.reg(Class::B64);
+    f.if_else(
+        &mut (),
+        is_small,
+        |f, ()| {
+            let [a, b] = [a, b].map(|reg| f.cvt(Round::None, Ty::U32, Ty::U64, reg));
+            let short = f.op(op, Ty::U32, [a.into(), b.into()]);
+            let long = f.cvt(Round::None, Ty::U64, Ty::U32, short);
+            f.set(result, long);
+        },
+        |f, ()| {
+            let (quotient, rest) = bit_by_bit(f, a, b);
+            f.set(result, if op == Op::Div { quotient } else { rest });
+        },
+    );
+    result
+}
+
+/// The bits of the dividend move into the remainder, from which the divisor is taken where it can be.
+fn bit_by_bit(f: &mut Function, a: Reg, b: Reg) -> (Reg, Reg) {
+    let (quotient, rest, left) = (f.reg(Class::B64), f.reg(Class::B64), f.reg(Class::B32));
+    f.set(quotient, a);
+    f.set(rest, Operand::Int(0));
+    f.set(left, Operand::Int(64));
+    f.repeat_while(
+        &mut (),
+        |f, ()| f.setp(Cmp::Ne, Ty::S32, left, Operand::Int(0)),
+        |f, ()| {
+            // What leaves the remainder at the top makes it larger than any divisor.
+            let beyond = f.setp(Cmp::Lt, Ty::S64, rest, Operand::Int(0));
+            let top = f.op(Op::Shr, Ty::U64, [quotient.into(), Operand::Int(63)]);
+            let doubled = f.op(Op::Shl, Ty::B64, [rest.into(), Operand::Int(1)]);
+            let more = f.op(Op::Or, Ty::B64, [doubled.into(), top.into()]);
+            let enough = f.setp(Cmp::Ge, Ty::U64, more, b);
+            let taken = f.op(Op::Or, Ty::Pred, [beyond.into(), enough.into()]);
+            let less = f.op(Op::Sub, Ty::U64, [more.into(), b.into()]);
+            let bit = f.selp(Ty::B64, Operand::Int(1), Operand::Int(0), taken);
+            let shifted = f.op(Op::Shl, Ty::B64, [quotient.into(), Operand::Int(1)]);
+            let rest_now = f.selp(Ty::B64, less, more, taken);
+            let quotient_now = f.op(Op::Or, Ty::B64, [shifted.into(), bit.into()]);
+            f.set(rest, rest_now);
+            f.set(quotient, quotient_now);
+            let one_less = f.op(Op::Sub, Ty::S32, [left.into(), Operand::Int(1)]);
+            f.set(left, one_less);
+        },
+    );
+    (quotient, rest)
+}

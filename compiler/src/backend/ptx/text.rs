@@ -1,0 +1,117 @@
+//! How instructions of PTX are written.   *Source*: PTX ISA 9.0, chapters 4 and 9.
+
+use super::inst::{Class, Inst, Operand, Reg, Ty};
+use std::fmt::{self, Display, Formatter};
+
+impl Display for Reg {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.class.prefix(), self.number)
+    }
+}
+
+impl Display for Ty {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Ty::Pred => ".pred",
+            Ty::B16 => ".b16",
+            Ty::B32 => ".b32",
+            Ty::B64 => ".b64",
+            Ty::U8 => ".u8",
+            Ty::U16 | Ty::Half => ".u16",
+            Ty::U32 => ".u32",
+            Ty::U64 => ".u64",
+            Ty::S8 => ".s8",
+            Ty::S16 => ".s16",
+            Ty::S32 => ".s32",
+            Ty::S64 => ".s64",
+            Ty::F16 => ".f16",
+            Ty::BF16 => ".bf16",
+            Ty::F32 => ".f32",
+            Ty::F64 => ".f64",
+        })
+    }
+}
+
+impl Display for Operand {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Operand::Reg(reg) => write!(f, "{reg}"),
+            Operand::Int(value) => write!(f, "{value}"),
+            Operand::F32(bits) => write!(f, "0f{bits:08X}"),
+            Operand::F64(bits) => write!(f, "0d{bits:016X}"),
+            Operand::Name(name) => f.write_str(name),
+            Operand::Variable(name, number) => write!(f, "{name}{number}"),
+        }
+    }
+}
+
+/// `[base+offset]`.
+struct Address<'a>(&'a dyn Display, i64);
+
+impl Display for Address<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            0 => write!(f, "[{}]", self.0),
+            offset => write!(f, "[{}+{offset}]", self.0),
+        }
+    }
+}
+
+/// `{%f0, %f1}`.
+struct List<'a>(&'a [Reg]);
+
+impl Display for List<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.0.iter().map(Reg::to_string).collect();
+        write!(f, "{{{}}}", names.join(", "))
+    }
+}
+
+impl Display for Inst {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Inst::Op { op, ty, dst, args } => {
+                write!(f, "{}{ty} {dst}", op.text())?;
+                args.iter().try_for_each(|arg| write!(f, ", {arg}"))?;
+                f.write_str(";")
+            }
+            Inst::Cvt { round, to, from, dst, src } => write!(f, "cvt{}{to}{from} {dst}, {src};", round.text()),
+            Inst::Bits { dst, src } => {
+                let ty = if matches!(dst.class, Class::B32 | Class::F32) { Ty::B32 } else { Ty::B64 };
+                write!(f, "mov{ty} {dst}, {src};")
+            }
+            Inst::Setp { cmp, ty, dst, a, b } => write!(f, "setp.{}{ty} {dst}, {a}, {b};", cmp.text()),
+            Inst::Ld { space, ty, dst, base, offset } => write!(f, "ld{}{ty} {dst}, {};", space.text(), Address(base, *offset)),
+            Inst::St { space, ty, base, offset, src } => write!(f, "st{}{ty} {}, {src};", space.text(), Address(base, *offset)),
+            Inst::LdVector { space, ty, dst, base, offset } => {
+                write!(f, "ld{}.v{}{ty} {}, {};", space.text(), dst.len(), List(dst), Address(base, *offset))
+            }
+            Inst::StVector { space, ty, base, offset, src } => {
+                write!(f, "st{}.v{}{ty} {}, {};", space.text(), src.len(), Address(base, *offset), List(src))
+            }
+            Inst::Split { dst, src } => write!(f, "mov.b64 {}, {src};", List(dst)),
+            Inst::Join { dst, src } => write!(f, "mov.b64 {dst}, {};", List(src)),
+            Inst::Shuffle { dst, src, flip, members } => write!(f, "shfl.sync.bfly.b32 {dst}, {src}, {flip}, 31, {members};"),
+            Inst::Barrier => f.write_str("bar.sync 0;"),
+            Inst::WarpBarrier { members } => write!(f, "bar.warp.sync {members};"),
+            Inst::CopyAsync { to, from, bytes } => {
+                write!(f, "cp.async.cg.shared.global {}, {}, 16, {bytes};", Address(&to.0, to.1), Address(&from.0, from.1))
+            }
+            Inst::CommitCopies => f.write_str("cp.async.commit_group;"),
+            Inst::WaitForCopies { left } => write!(f, "cp.async.wait_group {left};"),
+            Inst::LoadMatrices { dst, base, offset, transposed } => {
+                let transposed = if *transposed { ".trans" } else { "" };
+                write!(f, "ldmatrix.sync.aligned.m8n8.x4{transposed}.shared.b16 {}, {};", List(dst), Address(base, *offset))
+            }
+            Inst::MultiplyAdd { half, dst, a, b, c } => {
+                write!(f, "mma.sync.aligned.m16n8k16.row.col.f32{half}{half}.f32 ")?;
+                write!(f, "{}, {}, {}, {};", List(dst), List(a), List(b), List(c))
+            }
+            Inst::Prefetch { base, offset } => write!(f, "prefetch.global.L2 {};", Address(base, *offset)),
+            Inst::Label(label) => write!(f, "L{}:", label.0),
+            Inst::Bra { to, when: None } => write!(f, "bra L{};", to.0),
+            Inst::Bra { to, when: Some((reg, wanted)) } => write!(f, "@{}{reg} bra L{};", if *wanted { "" } else { "!" }, to.0),
+            Inst::Ret => f.write_str("ret;"),
+        }
+    }
+}

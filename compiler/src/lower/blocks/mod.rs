@@ -1,0 +1,11 @@
+//! Kernels that a block of threads computes together, as on a GPU: what several threads need goes through shared memory, and what one
+//! row needs is spread over the lanes of a warp. Values, addresses and stores are lowered as everywhere; bits do not depend on it.
+
+mod chunks;
+pub(super) mod contract;
+mod epilogue;
+pub(super) mod matrices;
+mod staging;
+mod strides;
+pub(super) mod teams;
+mod tiles;

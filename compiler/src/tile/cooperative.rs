@@ -1,0 +1,192 @@
+//! What the threads of a block do together: shared memory, barriers, exchange between lanes of a warp, copies in the background and products
+//! of small matrices. Only GPUs have it; emitters for CPUs and the evaluator, which run one thread, refuse it by name.
+//!
+//! A program that uses it is run by a whole block for each task: its parameters are (args pointer, thread, begin, end), where
+//! `thread` counts from 0 within the block, and all threads of the block are given the same tasks.
+//! *Source*: PTX ISA 9.0, §9.7.9 (data movement), §9.7.13 (barriers), §9.7.14 (matrices).
+
+use super::builder::Builder;
+use super::ir::{Inst, Reg, Scratch, Stmt};
+use super::types::{Lane, Type};
+use std::fmt::{Display, Formatter, Result};
+
+/// Lanes that exchange values: half a warp, as the canonical order of sums has 16 virtual lanes.
+pub const EXCHANGE_LANES: u32 = 16;
+
+/// An instruction with a value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cooperative {
+    /// The address of a piece of the block's shared memory: `I64`.
+    Shared(u32),
+    /// The value that the thread holds whose number differs by these bits, below [`EXCHANGE_LANES`]. All threads of the half-warp take part.
+    FromLane {
+        /// The own value.
+        value: Reg,
+        /// Bits in which the numbers differ.
+        flip: u32,
+    },
+    /// Four 8 × 8 matrices of 16-bit elements from shared memory: `I32x4`. Lane `8j + r` of the warp names row `r` of matrix `j`,
+    /// 16 bytes, and gets two neighbours of row `lane / 4` of each, from column `2 (lane % 4)` on; of the transposed matrix where it says so.
+    LoadMatrices {
+        /// Scalar `I64`, in shared memory.
+        address: Reg,
+        /// Constant byte offset.
+        offset: i32,
+        /// Whether rows become columns.
+        transposed: bool,
+    },
+    /// `a · b + c` of matrices that the warp holds: 16 × 16 times 16 × 8. Which element lies where is [`super::fragments`].
+    MultiplyAdd {
+        /// Elements of `a` and `b`.
+        half: HalfFloat,
+        /// `I32x4`.
+        a: Reg,
+        /// `I32x2`.
+        b: Reg,
+        /// `F32x4`.
+        c: Reg,
+    },
+}
+
+/// Elements of products of small matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HalfFloat {
+    /// IEEE binary16.
+    F16,
+    /// bfloat16.
+    BF16,
+}
+
+/// A statement.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum CooperativeStmt {
+    /// All threads of the block have come here, and see what others have stored.
+    Barrier,
+    /// The same of the threads of a half-warp.
+    HalfWarpBarrier,
+    /// 16 bytes from the device's memory to shared memory, in the background; zeros where the mask does not hold, and then nothing is read.
+    Copy {
+        /// Scalar `I64`, in shared memory, a multiple of 16.
+        to: Reg,
+        /// Constant byte offset.
+        to_offset: i32,
+        /// Scalar `I64`, a multiple of 16.
+        from: Reg,
+        /// Constant byte offset.
+        from_offset: i32,
+        /// Scalar mask; all threads copy where there is none.
+        when: Option<Reg>,
+    },
+    /// The thread's copies since the last of these are one group.
+    EndCopies,
+    /// The thread's copies are done but for so many groups, the newest. A barrier shows them to other threads.
+    WaitForCopies(u32),
+}
+
+impl Cooperative {
+    /// The registers it reads.
+    pub fn operands(&self) -> Vec<Reg> {
+        match *self {
+            Cooperative::Shared(_) => vec![],
+            Cooperative::FromLane { value, .. } => vec![value],
+            Cooperative::LoadMatrices { address, .. } => vec![address],
+            Cooperative::MultiplyAdd { a, b, c, .. } => vec![a, b, c],
+        }
+    }
+
+    /// Whether its types fit.
+    pub fn accepts(&self, result: Type) -> bool {
+        let (i32, f32) = (Type::I32, Type::F32.times(4));
+        match *self {
+            Cooperative::Shared(_) => result == Type::I64,
+            Cooperative::FromLane { value, flip } => result == value.ty && flip < EXCHANGE_LANES,
+            Cooperative::LoadMatrices { address, .. } => result == i32.times(4) && address.ty == Type::I64,
+            Cooperative::MultiplyAdd { a, b, c, .. } => a.ty == i32.times(4) && b.ty == i32.times(2) && c.ty == f32 && result == f32,
+        }
+    }
+}
+
+impl CooperativeStmt {
+    /// The registers it reads.
+    pub fn operands(&self) -> Vec<Reg> {
+        match *self {
+            CooperativeStmt::Copy { to, from, when, .. } => [to, from].into_iter().chain(when).collect(),
+            CooperativeStmt::Barrier
+            | CooperativeStmt::HalfWarpBarrier
+            | CooperativeStmt::EndCopies
+            | CooperativeStmt::WaitForCopies(_) => vec![],
+        }
+    }
+
+    /// Whether its types fit.
+    pub fn accepts(&self) -> bool {
+        match *self {
+            CooperativeStmt::Copy { to, from, when, .. } => {
+                to.ty == Type::I64 && from.ty == Type::I64 && when.is_none_or(|mask| mask.ty == Type::MASK)
+            }
+            _ => true,
+        }
+    }
+}
+
+impl Builder {
+    /// The address of fresh shared memory of the block; not initialised.
+    pub fn shared(&mut self, size_bytes: u32, align_bytes: u32) -> Reg {
+        let piece = self.add_shared(Scratch { size_bytes, align_bytes });
+        self.emit(Type::I64, Inst::Cooperative(Cooperative::Shared(piece)))
+    }
+
+    /// The value of the thread whose number differs by these bits: [`Cooperative::FromLane`].
+    #[track_caller]
+    pub fn from_lane(&mut self, value: Reg, flip: u32) -> Reg {
+        self.emit(value.ty, Inst::Cooperative(Cooperative::FromLane { value, flip }))
+    }
+
+    /// Four matrices of shared memory: [`Cooperative::LoadMatrices`].
+    #[track_caller]
+    pub fn load_matrices(&mut self, address: Reg, offset: i32, transposed: bool) -> Reg {
+        let ty = Type::scalar(Lane::I32).times(4);
+        self.emit(ty, Inst::Cooperative(Cooperative::LoadMatrices { address, offset, transposed }))
+    }
+
+    /// `a · b + c` of matrices: [`Cooperative::MultiplyAdd`].
+    #[track_caller]
+    pub fn multiply_add_matrices(&mut self, half: HalfFloat, a: Reg, b: Reg, c: Reg) -> Reg {
+        self.emit(c.ty, Inst::Cooperative(Cooperative::MultiplyAdd { half, a, b, c }))
+    }
+
+    /// A statement of the block.
+    #[track_caller]
+    pub fn together(&mut self, stmt: CooperativeStmt) {
+        self.push(Stmt::Cooperative(stmt));
+    }
+}
+
+impl Display for Cooperative {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Cooperative::Shared(piece) => write!(f, "shared {piece}"),
+            Cooperative::FromLane { value, flip } => write!(f, "from_lane {value} ^ {flip}"),
+            Cooperative::LoadMatrices { address, offset, transposed } => {
+                let transposed = if *transposed { ".transposed" } else { "" };
+                write!(f, "load_matrices{transposed} [{address} {offset:+}]")
+            }
+            Cooperative::MultiplyAdd { half, a, b, c } => write!(f, "multiply_add.{half:?} {a}, {b}, {c}"),
+        }
+    }
+}
+
+impl Display for CooperativeStmt {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            CooperativeStmt::Barrier => f.write_str("barrier"),
+            CooperativeStmt::HalfWarpBarrier => f.write_str("barrier.half_warp"),
+            CooperativeStmt::Copy { to, to_offset, from, from_offset, when } => {
+                write!(f, "copy [{from} {from_offset:+}] -> [{to} {to_offset:+}]")?;
+                when.map_or(Ok(()), |mask| write!(f, " where {mask}"))
+            }
+            CooperativeStmt::EndCopies => f.write_str("end_copies"),
+            CooperativeStmt::WaitForCopies(left) => write!(f, "wait_for_copies {left}"),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Kernels that blocks of threads compute together, on the interpreter of PTX: they are chosen, their results have the bits of the CPU,
+//! whatever the sizes and however threads are scheduled, and the interpreter notices when one of their instructions is wrong.
+
+use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
+use kiln::compile::{compile, compile_ptx};
+use kiln::pipeline::Config;
+use kiln::schedule::winograd::WinogradUse;
+use kiln_ir::{DType, Module, Tensor};
+use kiln_runtime::threads::ThreadPool;
+use kiln_tests::agreement::{check_all, guarded};
+use kiln_tests::block_cases::{CASES, Case, MATRIX_CASES, Sizes, facts, module, size};
+use kiln_tests::compare::{Tolerance, difference};
+use kiln_tests::gpu::{interpreted, interpreted_after};
+use kiln_tests::samples::{Fill, Random, tensor};
+
+fn config() -> Config {
+    Config { winograd: WinogradUse::Never, ..Config::default() }
+}
+
+fn inputs(module: &Module, sizes: &Sizes, fill: Fill) -> Vec<Tensor> {
+    let mut random = Random::new(11);
+    let graph = module.predict().expect("there is one");
+    let types = graph.inputs().iter().map(|(_, value)| graph.ty(*value).clone());
+    types
+        .map(|ty| {
+            let shape: Vec<usize> = ty.shape.iter().map(|d| d.evaluate(&|s| size(sizes, s.name())).expect("a size") as usize).collect();
+            tensor(ty.dtype, &shape, fill, None, &mut random)
+        })
+        .collect()
+}
+
+/// What is wrong with a case.
+fn wrong(case: &Case, apart: &dyn Fn(&Tensor, &Tensor) -> Option<String>, fills: &[Fill]) -> Vec<String> {
+    let (module, facts) = (module(case), facts(case));
+    let ptx = compile_ptx(&module, &facts, &config()).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name));
+    let found = ptx.plan.functions.iter().filter(|function| function.block_threads.is_some()).count();
+    let mut wrong = Vec::new();
+    if found != case.kernels {
+        wrong.push(format!("{}: blocks compute {found} kernels", case.name));
+    }
+    let lacks = case.has.iter().filter(|instruction| !ptx.kernels.text.contains(**instruction));
+    wrong.extend(lacks.map(|instruction| format!("{}: no kernel has {instruction}", case.name)));
+    let pool = ThreadPool::new(1);
+    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
+    let compiled = compile(&module, target, facts.clone(), &config()).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name));
+    let runs = if case.fixed { std::slice::from_ref(&case.usual) } else { case.runs };
+    for (at, sizes) in runs.iter().enumerate() {
+        let mut session = interpreted(&module, &facts, &config(), 7 * at as u64).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        for fill in fills.iter().copied() {
+            let inputs = inputs(&module, sizes, fill);
+            let expected = compiled.predictor(&pool).and_then(|p| p.run(&inputs, &pool)).unwrap_or_else(|error| panic!("{error}"));
+            match session.run(&inputs) {
+                Err(error) => wrong.push(format!("{} {sizes:?}: {error}", case.name)),
+                Ok(found) => wrong.extend(
+                    found.iter().zip(&expected).filter_map(|(f, e)| Some(format!("{} {sizes:?} {fill:?}: {}", case.name, apart(f, e)?))),
+                ),
+            }
+        }
+    }
+    wrong
+}
+
+/// The first element whose bits differ; one NaN is like another.
+fn apart(found: &Tensor, expected: &Tensor) -> Option<String> {
+    if found.ty() != expected.ty() {
+        return Some(format!("{} for {}", found.ty(), expected.ty()));
+    }
+    if !found.dtype().is_float() {
+        return (found.bytes() != expected.bytes()).then(|| "integers differ".to_string());
+    }
+    let pairs = found.floats().into_iter().zip(expected.floats());
+    let same = |f: f64, e: f64| f.to_bits() == e.to_bits() || (f.is_nan() && e.is_nan());
+    pairs.enumerate().find(|(_, (f, e))| !same(*f, *e)).map(|(at, (f, e))| format!("element {at} is {f:e}, expected {e:e}"))
+}
+
+#[test]
+fn blocks_give_the_bits_of_the_cpu() {
+    check_all(CASES.len(), || (), |at, ()| guarded(CASES[at].name, || wrong(&CASES[at], &apart, &[Fill::Ordinary, Fill::Special])));
+}
+
+#[test]
+fn matrix_units_are_as_close_as_their_type() {
+    let apart = |found: &Tensor, expected: &Tensor| {
+        // One unit of the result, and what a thousand products below 16 lose when units round each sixteen of them towards zero.
+        let unit = if expected.dtype() == DType::BF16 { 2f64.powi(-7) } else { 2f64.powi(-10) };
+        difference(found, expected, Tolerance { absolute: 0.01, relative: unit })
+    };
+    check_all(MATRIX_CASES.len(), || (), |at, ()| guarded(MATRIX_CASES[at].name, || wrong(&MATRIX_CASES[at], &apart, &[Fill::Ordinary])));
+}
+
+#[test]
+fn without_matrix_units_half_floats_have_the_bits_of_the_cpu() {
+    let case = &MATRIX_CASES[0];
+    let (module, facts, exact) = (module(case), facts(case), Config { matrices: false, ..config() });
+    let inputs = inputs(&module, &[130, 129, 37], Fill::Ordinary);
+    let found = interpreted(&module, &facts, &exact, 3).and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string())).expect("it runs");
+    let pool = ThreadPool::new(1);
+    let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
+    let compiled = compile(&module, target, facts, &exact).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let expected = compiled.predictor(&pool).and_then(|p| p.run(&inputs, &pool)).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(apart(&found[0], &expected[0]), None);
+}
+
+/// A fault in the text of a kernel: what is replaced, which time it is met (from the end where negative), and by what.
+struct Fault {
+    case: &'static str,
+    what: &'static str,
+    from: &'static str,
+    nth: isize,
+    to: &'static str,
+}
+
+const FAULTS: &[Fault] = &[
+    Fault { case: "dot of whole tiles", what: "no barrier before the first step", from: "bar.sync 0;", nth: 0, to: "" },
+    Fault { case: "dot of whole tiles", what: "no barrier after a step", from: "bar.sync 0;", nth: 1, to: "" },
+    Fault { case: "bf16 in small tiles", what: "no barrier before a step", from: "bar.sync 0;", nth: 0, to: "" },
+    Fault {
+        case: "bf16 in small tiles",
+        what: "copies are not waited for",
+        from: "cp.async.wait_group 1;",
+        nth: 0,
+        to: "cp.async.wait_group 2;",
+    },
+    Fault { case: "bf16 in small tiles", what: "a matrix is not turned", from: "x4.trans", nth: 0, to: "x4" },
+    Fault { case: "bf16 in small tiles", what: "chunks are not exchanged", from: "xor.b64", nth: 0, to: "or.b64" },
+    Fault { case: "f16 of turned operands", what: "chunks are not exchanged when they are stored", from: "xor.b64", nth: 8, to: "or.b64" },
+    Fault { case: "rows of known length", what: "the wrong partner", from: ", 8, 31,", nth: 0, to: ", 4, 31," },
+    Fault {
+        case: "dot of sizes that are multiples of vectors",
+        what: "a row too many is stored",
+        from: "setp.lt.s64",
+        nth: -2,
+        to: "setp.le.s64",
+    },
+    Fault { case: "dot of whole tiles", what: "sums rounded twice", from: "fma.rn.f32", nth: 0, to: "FMA" },
+];
+
+#[test]
+fn faults_in_kernels_of_blocks_are_noticed() {
+    for fault in FAULTS {
+        let case = CASES.iter().chain(MATRIX_CASES).find(|case| case.name == fault.case).expect("it is among the cases");
+        let (module, facts) = (module(case), facts(case));
+        let change = |text: &str| {
+            let found: Vec<usize> = text.match_indices(fault.from).map(|(at, _)| at).collect();
+            let nth = if fault.nth < 0 { found.len().wrapping_add_signed(fault.nth) } else { fault.nth as usize };
+            let at = *found.get(nth).unwrap_or_else(|| panic!("{}: nothing to replace", fault.what));
+            let line_end = at + text[at..].find('\n').expect("lines end");
+            let line = &text[at..line_end];
+            let new = match fault.to {
+                // d ← a · b, without what was summed before.
+                "FMA" => {
+                    let parts: Vec<&str> = line.trim_end_matches(';').split([' ', ',']).filter(|part| !part.is_empty()).collect();
+                    format!("mul.rn.f32 {}, {}, {};", parts[1], parts[2], parts[3])
+                }
+                other => line.replacen(fault.from, other, 1),
+            };
+            format!("{}{new}{}", &text[..at], &text[line_end..])
+        };
+        let sizes = case.usual;
+        let inputs = inputs(&module, &sizes, Fill::Ordinary);
+        let right =
+            interpreted(&module, &facts, &config(), 1).and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string())).expect("it runs");
+        let noticed = (0..3).any(|seed| {
+            let found =
+                interpreted_after(&module, &facts, &config(), seed, &change).and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string()));
+            found.map_or(true, |found| found.iter().zip(&right).any(|(f, r)| apart(f, r).is_some()))
+        });
+        assert!(noticed, "{}: {} goes unnoticed", fault.case, fault.what);
+    }
+}
