@@ -265,6 +265,7 @@ fn merged_matrices_compute_what_adapters_do() {
         config: None,
         adapters: Vec::new(),
         writer: None,
+        hearer: None,
     };
     let mut adapted = with_adapters(model, &Adapters { pattern: "w".into(), rank: 3, alpha: Some(6.0) }).expect("a matrix");
     for (name, value) in [("w.lora_A", &first), ("w.lora_B", &second)] {
