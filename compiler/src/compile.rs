@@ -39,6 +39,7 @@ use crate::schedule::contractions::schedule;
 use crate::schedule::in_place::update_in_place;
 use crate::schedule::plan::{ProgramPlan, plan_program};
 use crate::schedule::rematerialise::Recomputed;
+use crate::schedule::split_depth::split_depth;
 use kiln_ir::artifact::{Signature, WeightsDecl, WeightsLocation};
 use kiln_ir::graph::Parameter;
 use kiln_ir::{Diagnostic, Module};
@@ -83,6 +84,7 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
     // Layouts and transformed convolutions are chosen for a CPU's caches.
     let mut program = cut(&module, "predict", &Choices::default()).map_err(|error| vec![error])?;
     program.usual_sizes.clone_from(&facts.usual_sizes);
+    split_depth(&mut program);
     update_in_place(&mut program, facts.states);
     let isa = if config.matrices { VectorIsa::THREAD_WITH_MATRICES } else { VectorIsa::THREAD };
     let plan = plan_program(program, &isa).map_err(|error| vec![error])?;

@@ -2,7 +2,7 @@
 """Tells of each kernel that Kiln makes of a model for NVIDIA GPUs: registers, shared memory, blocks on a multiprocessor, and its least time.
 
     pip install --target nvcc nvidia-cuda-nvcc==13.0.88
-    python tests/bench/ptx_roofline.py --kiln target/release/kiln --ptxas nvcc/nvidia/cu13/bin/ptxas MODEL [--dim batch=8] [--top 20]
+    python tests/bench/ptx_roofline.py --kiln target/release/kiln --ptxas nvcc/nvidia/cu13/bin/ptxas MODEL [--top 20] [-- --dim batch=8]
 
 What follows `--` goes to `kiln compile`. Nothing is measured: the least time is the longer of operations by the GPU's rate and bytes by
 the rate of its memory; the time by the grid is the same where blocks leave multiprocessors without work. Launches are not counted.
@@ -58,9 +58,10 @@ def main():
     parser.add_argument("--ptxas", required=True)
     parser.add_argument("--arch", default="sm_90a")
     parser.add_argument("--top", type=int, default=15, help="kernels that are listed, those of the longest time first")
-    parser.add_argument("rest", nargs="*", help="arguments of kiln compile, after --")
-    args = parser.parse_args()
-    emit = lambda what: run([args.kiln, "compile", args.model, "-o", "-", "--emit", what, *args.rest])
+    given = sys.argv[1:] + ["--"]
+    own, rest = given[:given.index("--")], given[given.index("--") + 1:]
+    args = parser.parse_args(own)
+    emit = lambda what: run([args.kiln, "compile", args.model, "-o", "-", "--emit", what, *[word for word in rest if word != "--"]])
     text = emit("ptx")
     text = text[text.index("// Made by Kiln"):]
     table = emit("ptx-costs")

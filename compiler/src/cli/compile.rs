@@ -129,8 +129,9 @@ fn load(args: &CompileArgs) -> Result<(Loaded, Option<Start>), Failure> {
         true => Some((plan.recipe.fixed.len(), plan.first_values(&trainable.model)?)),
         false => None,
     };
-    // A budget is kept at the size of batches that the file names.
-    let facts = if args.memory.memory.is_some() { plan.with_usual_sizes(&trainable.facts) } else { trainable.facts };
+    // A budget is kept, and tiles of a GPU are chosen, at the size of batches that the file names.
+    let has_size = args.memory.memory.is_some() || matches!(args.emit, Emit::Ptx | Emit::PtxCosts);
+    let facts = if has_size { plan.with_usual_sizes(&trainable.facts) } else { trainable.facts };
     let (module, states) = if steps { (plan.step, plan.recipe.states.len()) } else { (plan.evaluation, 0) };
     let facts = ModelFacts { name: module.name.clone(), states, ..facts };
     Ok((Loaded { module, facts, losses: Vec::new() }, start))

@@ -10,6 +10,7 @@ pub mod memory;
 pub mod plan;
 pub mod rematerialise;
 mod rows;
+pub mod split_depth;
 #[cfg(test)]
 mod testing;
 pub mod weights;

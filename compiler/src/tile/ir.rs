@@ -439,6 +439,15 @@ impl Inst {
 }
 
 impl Stmt {
+    /// Whether it is a loop or has one inside.
+    pub fn has_loops(&self) -> bool {
+        match self {
+            Stmt::Loop(_) => true,
+            Stmt::If { then, otherwise, .. } => then.0.iter().chain(&otherwise.0).any(Stmt::has_loops),
+            _ => false,
+        }
+    }
+
     /// Why the statement's own operands do not fit together, or nothing. Blocks inside are not looked at.
     pub fn type_error(&self) -> Option<String> {
         let types = |regs: &[Reg]| regs.iter().map(|r| r.ty).collect::<Vec<_>>();

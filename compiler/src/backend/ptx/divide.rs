@@ -87,6 +87,7 @@ fn bit_by_bit(f: &mut Function, a: Reg, b: Reg) -> (Reg, Reg) {
     f.set(left, Operand::Int(64));
     f.repeat_while(
         &mut (),
+        false,
         |f, ()| f.setp(Cmp::Ne, Ty::S32, left, Operand::Int(0)),
         |f, ()| {
             // What leaves the remainder at the top makes it larger than any divisor.

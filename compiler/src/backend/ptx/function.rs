@@ -103,15 +103,19 @@ impl Function {
         Label(self.labels - 1)
     }
 
-    /// `while condition { body }`; the condition's instructions give a predicate.
+    /// `while condition { body }`; the condition's instructions give a predicate. A loop that does not unroll stays one.
     pub fn repeat_while<S>(
         &mut self,
         state: &mut S,
+        unrolls: bool,
         condition: impl FnOnce(&mut Function, &mut S) -> Reg,
         body: impl FnOnce(&mut Function, &mut S),
     ) {
         let (again, after) = (self.label(), self.label());
         self.push(Inst::Label(again));
+        if !unrolls {
+            self.push(Inst::NoUnroll);
+        }
         let holds = condition(self, state);
         self.push(Inst::Bra { to: after, when: Some((holds, false)) });
         body(self, state);

@@ -473,6 +473,8 @@ pub enum Inst {
     },
     /// A place to jump to.
     Label(Label),
+    /// The loop whose first block this is stays one. *Source*: PTX ISA 8.7, §11.4, "nounroll".
+    NoUnroll,
     /// `bra`, where the predicate is as said.
     Bra {
         /// Where to.
@@ -506,6 +508,7 @@ impl Inst {
             | Inst::WaitForCopies { .. }
             | Inst::Prefetch { .. }
             | Inst::Label(_)
+            | Inst::NoUnroll
             | Inst::Bra { .. }
             | Inst::Ret => vec![],
         }
@@ -528,7 +531,7 @@ impl Inst {
             Inst::CopyAsync { to, from, bytes } => [to.0, from.0].into_iter().chain(of(bytes)).collect(),
             Inst::MultiplyAdd { a, b, c, .. } => [&a[..], b, c].concat(),
             Inst::Bra { when, .. } => when.iter().map(|(reg, _)| *reg).collect(),
-            Inst::Barrier | Inst::CommitCopies | Inst::WaitForCopies { .. } | Inst::Label(_) | Inst::Ret => vec![],
+            Inst::Barrier | Inst::CommitCopies | Inst::WaitForCopies { .. } | Inst::Label(_) | Inst::NoUnroll | Inst::Ret => vec![],
         }
     }
 
@@ -573,7 +576,7 @@ impl Inst {
             }
             Inst::Prefetch { base, .. } => base.class == Class::B64,
             Inst::Bra { when, .. } => when.is_none_or(|(reg, _)| reg.class == Class::Pred),
-            Inst::Barrier | Inst::CommitCopies | Inst::WaitForCopies { .. } | Inst::Label(_) | Inst::Ret => true,
+            Inst::Barrier | Inst::CommitCopies | Inst::WaitForCopies { .. } | Inst::Label(_) | Inst::NoUnroll | Inst::Ret => true,
         };
         assert!(right, "ptx: wrong class of register in `{self}`");
     }

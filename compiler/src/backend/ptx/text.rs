@@ -109,6 +109,7 @@ impl Display for Inst {
             }
             Inst::Prefetch { base, offset } => write!(f, "prefetch.global.L2 {};", Address(base, *offset)),
             Inst::Label(label) => write!(f, "L{}:", label.0),
+            Inst::NoUnroll => f.write_str(".pragma \"nounroll\";"),
             Inst::Bra { to, when: None } => write!(f, "bra L{};", to.0),
             Inst::Bra { to, when: Some((reg, wanted)) } => write!(f, "@{}{reg} bra L{};", if *wanted { "" } else { "!" }, to.0),
             Inst::Ret => f.write_str("ret;"),

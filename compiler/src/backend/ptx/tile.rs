@@ -71,6 +71,7 @@ pub(super) fn kernel(program: &TileProgram, arguments: &[Arg], is_block: bool) -
     let [_, worker, begin, end] = [0, 1, 2, 3].map(|at| program.params[at].index);
     f.repeat_while(
         &mut t,
+        false,
         |f, _| f.setp(Cmp::Lt, Ty::U64, task, tasks),
         |f, t| {
             let next = f.op(Op::Add, Ty::U64, [task.into(), Operand::Int(1)]);
@@ -242,8 +243,11 @@ impl Translation<'_> {
         self.registers.insert(l.index.index, vec![index]);
         self.registers.extend(l.carried.iter().map(|r| r.index).zip(carried.iter().cloned()));
         let all: Vec<Reg> = carried.iter().flatten().copied().collect();
+        // Loops inside one that is unrolled would each take registers.
+        let unrolls = !l.body.iter().any(Stmt::has_loops);
         f.repeat_while(
             self,
+            unrolls,
             |f, _| f.setp(Cmp::Lt, Ty::S64, index, end),
             |f, t| {
                 t.block(f, &l.body);

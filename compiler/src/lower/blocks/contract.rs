@@ -12,6 +12,7 @@
 
 use super::epilogue::Results;
 use super::staging::{Operand, Staging};
+use super::strides::NEIGHBOURS;
 use super::tiles::{BlockTile, choose};
 use crate::kernel::{Axis, Body, Contract, ExprId, Kernel, Program, Store, sum_dtype};
 use crate::lower::context::{Base, Context};
@@ -24,9 +25,6 @@ use crate::lower::stage::has_rest;
 use crate::lower::tasks::{bind_all, for_each_task};
 use crate::tile::{Builder, CooperativeStmt, Lane, Mem, Reg, Type};
 use kiln_ir::{DType, Dim, Ranges, Symbol};
-
-/// Neighbouring rows or columns of a thread.
-const NEIGHBOURS: i64 = 4;
 
 /// A contraction whose results blocks compute in tiles.
 pub(in crate::lower) struct BlockContract {
@@ -76,6 +74,31 @@ impl BlockContract {
         self.tile.threads() as u32
     }
 
+    /// How both operands go to shared memory.
+    fn staging(&self, cx: &mut Context) -> [Staging; 2] {
+        let tile = self.tile;
+        let first = |index: &str, length: i64| Dim::symbol(index) * Dim::from(length);
+        let left = Operand {
+            name: "left",
+            expr: self.lhs,
+            axis: &self.row,
+            first: first("#row_tile", tile.rows),
+            length: tile.rows,
+            neutral: 0.0,
+        };
+        // −0 changes no sum, not even −0.
+        let right = Operand {
+            name: "right",
+            expr: self.rhs,
+            axis: &self.column,
+            first: first("#column_tile", tile.columns),
+            length: tile.columns,
+            neutral: -0.0,
+        };
+        let exact_depth = self.steps_are_whole(cx);
+        [left, right].map(|o| Staging::new(cx, o, &self.depth, tile.depth, tile.threads(), self.dtype, exact_depth))
+    }
+
     /// Emits the kernel.
     pub(in crate::lower) fn lower(&self, cx: &mut Context, b: &mut Builder) -> Tasks {
         let [_, thread, _, _] = b.params();
@@ -86,20 +109,7 @@ impl BlockContract {
         let mut digits = self.batch.clone();
         digits.push(digit(&of_rows, &self.row, tile.rows));
         digits.push(digit(&of_columns, &self.column, tile.columns));
-        let first = |index: &Symbol, length: i64| Dim::from(index.clone()) * Dim::from(length);
-        let left =
-            Operand { name: "left", expr: self.lhs, axis: &self.row, first: first(&of_rows, tile.rows), length: tile.rows, neutral: 0.0 };
-        // −0 changes no sum, not even −0.
-        let right = Operand {
-            name: "right",
-            expr: self.rhs,
-            axis: &self.column,
-            first: first(&of_columns, tile.columns),
-            length: tile.columns,
-            neutral: -0.0,
-        };
-        let exact_depth = self.steps_are_whole(cx);
-        let [left, right] = [left, right].map(|o| Staging::new(cx, o, &self.depth, tile.depth, tile.threads(), self.dtype, exact_depth));
+        let [left, right] = self.staging(cx);
         let shared = b.shared((2 * (left.bytes() + right.bytes())) as u32, 16);
         let sums = b.scratch((tile.thread_rows * tile.thread_columns) as u32 * self.dtype.size_bytes() as u32, 16);
         let down = tile.columns / tile.thread_columns;

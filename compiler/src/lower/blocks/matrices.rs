@@ -104,15 +104,9 @@ impl MatrixContract {
         self.shape.threads() as u32
     }
 
-    /// Emits the kernel.
-    pub(in crate::lower) fn lower(&self, cx: &mut Context, b: &mut Builder) -> Tasks {
-        let [_, thread, _, _] = b.params();
+    /// How both operands go to shared memory.
+    fn chunks(&self, cx: &Context) -> [Chunks; 2] {
         let shape = self.shape;
-        let digit =
-            |name: &str, axis: &Axis, length: i64| Axis { index: Symbol::new(name), extent: axis.extent.ceil_div(&Dim::from(length)) };
-        let mut digits = self.batch.clone();
-        digits.push(digit("#row_tile", &self.row, shape.rows));
-        digits.push(digit("#column_tile", &self.column, shape.columns));
         let side = |name, expr, axis, tile: &str, length: i64| Operand {
             name,
             expr,
@@ -123,7 +117,19 @@ impl MatrixContract {
         };
         let left = side("left", self.lhs, &self.row, "#row_tile", shape.rows);
         let right = side("right", self.rhs, &self.column, "#column_tile", shape.columns);
-        let [left, right] = [left, right].map(|operand| Chunks::new(cx, operand, &self.depth, STEP, shape.threads()));
+        [left, right].map(|operand| Chunks::new(cx, operand, &self.depth, STEP, shape.threads()))
+    }
+
+    /// Emits the kernel.
+    pub(in crate::lower) fn lower(&self, cx: &mut Context, b: &mut Builder) -> Tasks {
+        let [_, thread, _, _] = b.params();
+        let shape = self.shape;
+        let digit =
+            |name: &str, axis: &Axis, length: i64| Axis { index: Symbol::new(name), extent: axis.extent.ceil_div(&Dim::from(length)) };
+        let mut digits = self.batch.clone();
+        digits.push(digit("#row_tile", &self.row, shape.rows));
+        digits.push(digit("#column_tile", &self.column, shape.columns));
+        let [left, right] = self.chunks(cx);
         let stage = left.bytes() + right.bytes();
         let shared = b.shared((STAGES * stage) as u32, 128);
         let (down, across) = shape.products();

@@ -3,7 +3,7 @@
 //! Threads run along whatever memory runs along, and take several neighbours at once where their address allows it. Rows and depth
 //! beyond the end are the last ones again: such rows are never stored, and such depth is exchanged for what changes no sum.
 
-use super::strides::{Moves, moves};
+use super::strides::{Moves, NEIGHBOURS, moves};
 use crate::kernel::{Axis, ExprId};
 use crate::lower::context::{Base, Context, Value};
 use crate::lower::contract::operand;
@@ -12,8 +12,6 @@ use crate::lower::stage::has_rest;
 use crate::tile::{Builder, Reg, Type};
 use kiln_ir::{DType, Dim, Symbol};
 
-/// Neighbours that a thread takes at once, at most.
-const MOST_LANES: i64 = 4;
 /// Elements left unused behind each row of a tile that is turned, so that its stores meet few banks twice.
 const PADDING: i64 = 4;
 
@@ -71,9 +69,9 @@ impl Staging {
         let along_depth = by_depth > by_axis;
         let (extent, length) = if along_depth { (&depth.extent, step) } else { (&operand.axis.extent, operand.length) };
         let total = operand.length * step;
-        let whole = by_axis.max(by_depth) == Moves::Straight && !has_rest(cx, extent, MOST_LANES as u32);
+        let whole = by_axis.max(by_depth) == Moves::Straight && !has_rest(cx, extent, NEIGHBOURS as u32);
         // No more than there is for each thread.
-        let lanes = if whole && (exact_depth || !along_depth) { MOST_LANES.min(length).min((total / threads).max(1)) } else { 1 };
+        let lanes = if whole && (exact_depth || !along_depth) { NEIGHBOURS.min(length).min((total / threads).max(1)) } else { 1 };
         let exact = !has_rest(cx, &operand.axis.extent, operand.length as u32);
         let [fast, slow] = ["fast", "slow"].map(|which| Symbol::new(&format!("#{}_{which}", operand.name)));
         Staging {

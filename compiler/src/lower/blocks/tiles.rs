@@ -22,7 +22,7 @@ pub(super) struct BlockTile {
 }
 
 /// All tiles there are. Sizes are powers of two; a thread's rows come in fours where there are as many, a load each.
-const TILES: [BlockTile; 9] = [
+const TILES: [BlockTile; 11] = [
     tile((128, 128, 16), (8, 8)),
     tile((128, 64, 16), (8, 4)),
     tile((64, 128, 16), (4, 8)),
@@ -30,6 +30,8 @@ const TILES: [BlockTile; 9] = [
     tile((32, 64, 16), (4, 4)),
     tile((64, 32, 16), (4, 4)),
     tile((32, 32, 32), (2, 2)),
+    tile((4, 16, 64), (1, 1)),
+    tile((16, 4, 64), (1, 1)),
     tile((4, 32, 32), (2, 1)),
     tile((32, 4, 32), (1, 2)),
 ];
@@ -73,13 +75,17 @@ impl BlockTile {
         let beside = (MOST_THREADS / threads).min(65536.0 / (threads * (40.0 + 2.0 * sums))).floor().max(1.0);
         let waves = (blocks / (MULTIPROCESSORS * beside)).ceil();
         let busy = (blocks / MULTIPROCESSORS).ceil().min(beside);
-        // Each multiply-add takes its share of loads from shared memory: four elements at a time, at a quarter of the rate.
-        let loads = (self.thread_rows + self.thread_columns) as f64 / sums;
-        let multiply = (self.rows * self.columns) as f64 * (1.0 + loads) / MULTIPLY_ADDS;
+        // A warp multiplies as four of them share a multiprocessor, and waits for what it reads of shared memory: four neighbours of a
+        // row are there at once, of columns, which are unlike in most threads, after two turns.
+        let (own_rows, own_columns) = (self.thread_rows as f64, self.thread_columns as f64);
+        let reads = (own_rows / 4.0).ceil() + (own_columns / 2.0).ceil();
+        let multiply = threads / 32.0 * (sums * 32.0 / MULTIPLY_ADDS).max(reads);
         let fetch = (self.rows + self.columns) as f64 * bytes / CACHE_BYTES;
         let steps = (depth / self.depth as f64).ceil();
-        let step = (busy * self.depth as f64 * multiply.max(fetch)).max(STEP_LATENCY);
-        waves * steps * step
+        // Both overlap, but never wholly.
+        let step = (busy * self.depth as f64 * (multiply + fetch)).max(STEP_LATENCY);
+        // Of equals, the one that does less beyond the edges.
+        waves * steps * (step + 0.01 * self.depth as f64 * multiply)
     }
 }
 
