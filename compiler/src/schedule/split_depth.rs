@@ -73,7 +73,7 @@ fn split(program: &mut Program, kernel: &Kernel) -> Option<[Kernel; 2]> {
     });
     let value = exprs.add(dtype, ExprKind::Accumulator(0));
     let sums = Contract {
-        batch: [&[chunk.clone()], &contract.batch[..]].concat(),
+        batch: [std::slice::from_ref(&chunk), &contract.batch[..]].concat(),
         depth: [&[inside], &contract.depth[1..]].concat(),
         lhs,
         rhs,

@@ -133,7 +133,7 @@ impl Translation<'_> {
                 let space = self.space(*address);
                 let place =
                     memory::Place { space, base: self.get(*address), offset: i64::from(*offset), divisor: self.facts.divisor(*address) };
-                memory::store(f, *mem, place, &self.lanes(*value).to_vec());
+                memory::store(f, *mem, place, self.lanes(*value));
             }
             Stmt::StoreStrided { mem, value, address, offset, stride } => {
                 let space = self.space(*address);

@@ -153,6 +153,9 @@ fn spread(
     (points < MANY_POINTS).then(|| (Spread::Rows, parallel.to_vec()))
 }
 
+/// What a thread does at some of its elements, which lie at these places: carried values to those of the next turn.
+type ElementsBody<'a> = dyn FnMut(&mut Context, &mut Builder, &[Dim], &[Reg]) -> Vec<Reg> + 'a;
+
 /// What the threads of a team know.
 struct Member {
     /// The thread's virtual lane.
@@ -235,15 +238,7 @@ impl Teams {
     }
 
     /// Runs `body` at the thread's elements of an axis, several at a time while there are as many, carrying values.
-    fn elements(
-        &self,
-        cx: &mut Context,
-        b: &mut Builder,
-        member: &Member,
-        axis: &Axis,
-        init: &[Reg],
-        body: &mut dyn FnMut(&mut Context, &mut Builder, &[Dim], &[Reg]) -> Vec<Reg>,
-    ) -> Vec<Reg> {
+    fn elements(&self, cx: &mut Context, b: &mut Builder, member: &Member, axis: &Axis, init: &[Reg], body: &mut ElementsBody) -> Vec<Reg> {
         let end = cx.index(b, &axis.extent);
         let (several, one) = (Symbol::new(&format!("{}s", axis.index)), Symbol::new(&format!("{}o", axis.index)));
         [&several, &one].into_iter().for_each(|symbol| cx.ranges.set_index(symbol.clone(), axis.extent.clone()));
