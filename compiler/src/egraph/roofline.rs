@@ -15,6 +15,9 @@ const PICOSECONDS: f64 = 1e12;
 /// No rule changes a loop: it costs the same everywhere.
 const LOOP_SECONDS: f64 = 1e-3;
 
+/// What takes longer counts as this, so that the costs of a million e-nodes add up in 64 bits.
+const MOST_SECONDS: f64 = 10.0;
+
 /// Costs on a machine at the usual sizes of symbols.
 pub struct OnMachine<'a> {
     /// The machine.
@@ -27,7 +30,9 @@ impl Cost for OnMachine<'_> {
     fn of(&self, egraph: &EGraph, class: Id, node: &ENode) -> u64 {
         match egraph.analysis.kind(node) {
             // Of two graphs that take as long, the smaller one.
-            Kind::Node(NodeKind::Op(op)) if !egraph[class].data.fixed => 1 + (PICOSECONDS * self.seconds(egraph, class, node, op)) as u64,
+            Kind::Node(NodeKind::Op(op)) if !egraph[class].data.fixed => {
+                1 + (PICOSECONDS * self.seconds(egraph, class, node, op).min(MOST_SECONDS)) as u64
+            }
             Kind::Node(_) | Kind::Result(_) => 0,
         }
     }
