@@ -47,6 +47,19 @@ pub struct Hearing {
     past: BTreeMap<String, u32>,
 }
 
+impl Default for Hearing {
+    /// Nothing is remembered yet.
+    fn default() -> Hearing {
+        let grid = Grid { step: 1, begin: 0 };
+        Hearing {
+            end: Dim::symbol(Hearing::END),
+            grids: [(Dim::symbol(Hearing::NEW), grid)].into(),
+            windows: Vec::new(),
+            past: BTreeMap::new(),
+        }
+    }
+}
+
 /// Where time steps lie.
 #[derive(Clone, Copy)]
 struct Grid {
@@ -127,17 +140,6 @@ impl Hearing {
     pub const END: &str = "end";
     /// The name of the size of the batch, the only other one that is open.
     const BATCH: &str = "batch";
-
-    /// Nothing is remembered yet.
-    pub fn new() -> Hearing {
-        let grid = Grid { step: 1, begin: 0 };
-        Hearing {
-            end: Dim::symbol(Hearing::END),
-            grids: [(Dim::symbol(Hearing::NEW), grid)].into(),
-            windows: Vec::new(),
-            past: BTreeMap::new(),
-        }
-    }
 
     /// How streams are given to the function whose time steps of interest are so many a piece.
     pub fn stream(self, time: Option<&Dim>) -> SoundStream {

@@ -149,7 +149,7 @@ fn function(file: &File, place: &str, line_of: &dyn Fn(usize) -> usize, mode: Mo
     if mode == Mode::Hear {
         network.graph.add_input(Signature::END, TensorType::new(DType::F32, vec![Dim::symbol(Hearing::END)]));
         network.graph.symbols.set(Symbol::new(Hearing::END), Range { min: 0, max: 1 });
-        network.states = Some(States::new(Purpose::Hearing(Hearing::new())));
+        network.states = Some(States::new(Purpose::Hearing(Hearing::default())));
     }
     if trains {
         let key = network.graph.add_input("step/key", TensorType::fixed(DType::U64, &[]));
