@@ -41,7 +41,7 @@ pub struct Hearing {
     end: Dim,
     /// Where time steps lie, by the number of those of a piece.
     grids: BTreeMap<Dim, Grid>,
-    /// Samples that a piece must have for each window to be filled once.
+    /// Windows along time, in the order of the layers: what fills each of them once is the least of a first piece.
     windows: Vec<Window>,
     /// Sizes of states before the first samples, by name.
     past: BTreeMap<String, u32>,
