@@ -7,12 +7,12 @@ use kiln::compile::compile;
 use kiln::frontend::model::{Language, parse};
 use kiln::pipeline::Config;
 use kiln::schedule::winograd::WinogradUse;
-use kiln::training::plan;
 use kiln_ir::{DType, Module, Op, Tensor};
 use kiln_runtime::threads::ThreadPool;
 use kiln_tests::agreement::{Run, Way, check_all, example_agrees, graph_agrees, guarded};
 use kiln_tests::gpu::interpreted;
 use kiln_tests::samples::{Fill, Random, tensor};
+use kiln_tests::training::{first_step, planned};
 
 /// Ordinary values once, special ones twice.
 const FILLS: [Fill; 3] = [Fill::Ordinary, Fill::Special, Fill::Special];
@@ -142,13 +142,8 @@ fn networks_and_steps_of_training_give_the_bits_of_the_cpu() {
         let x = tensor(DType::F32, &shape, Fill::Ordinary, None, &mut random);
         let module = model.initialised().unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
         same_bits(name, &module, std::slice::from_ref(&x));
-        let plan = plan(&model, model.config.as_ref().expect("it says how")).unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
-        // What follows the data is the key of random numbers, the learning rate and the number of the step.
-        let numbers = [Tensor::from_ints(DType::U64, vec![], [7]), Tensor::from_floats(DType::F64, vec![], [0.01]), Tensor::i64(&[], &[1])];
-        let mut inputs = vec![x, Tensor::i64(&[3], &[0, 2, 1])];
-        inputs.extend(numbers);
-        let values = plan.first_values(&model).unwrap_or_else(|error| panic!("{name}: {error}"));
-        inputs.extend(values.iter().map(|array| Tensor::from_vec(array.dtype(), array.shape().to_vec(), array.bytes().to_vec())));
+        let plan = planned(&model);
+        let inputs = first_step(&plan, &model, vec![x, Tensor::i64(&[3], &[0, 2, 1])]);
         same_bits(&format!("training {name}"), &plan.step, &inputs);
     }
 }

@@ -5,13 +5,13 @@ use kiln::artifact::describe::ModelFacts;
 use kiln::frontend::model::{Language, Model, load, parse};
 use kiln::pipeline::Config;
 use kiln::schedule::winograd::WinogradUse;
-use kiln::training::plan;
 use kiln_ir::eval::evaluate;
 use kiln_ir::{DType, Module, Tensor};
 use kiln_tests::bless::repository;
 use kiln_tests::compare::{Tolerance, difference};
 use kiln_tests::gpu::interpreted;
 use kiln_tests::samples::{Fill, Random, tensor};
+use kiln_tests::training::{first_step, planned};
 
 /// Schedules of threads.
 const SCHEDULES: [u64; 5] = [1, 2, 3, 4, 5];
@@ -69,14 +69,9 @@ fn a_cnn_agrees_with_the_reference() {
 #[test]
 fn a_step_of_training_of_a_cnn_agrees_with_the_reference() {
     let model = example("mnist_cnn");
-    let plan = plan(&model, model.config.as_ref().expect("it says how")).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let plan = planned(&model);
     let image = tensor(DType::F32, &[3, 28, 28, 1], Fill::Ordinary, None, &mut Random::new(1));
-    // What follows the data is the key of random numbers, the learning rate and the number of the step.
-    let numbers = [Tensor::from_ints(DType::U64, vec![], [7]), Tensor::from_floats(DType::F64, vec![], [0.01]), Tensor::i64(&[], &[1])];
-    let mut inputs = vec![image, Tensor::i64(&[3], &[4, 0, 9])];
-    inputs.extend(numbers);
-    let values = plan.first_values(&model).unwrap_or_else(|error| panic!("{error}"));
-    inputs.extend(values.iter().map(|array| Tensor::from_vec(array.dtype(), array.shape().to_vec(), array.bytes().to_vec())));
+    let inputs = first_step(&plan, &model, vec![image, Tensor::i64(&[3], &[4, 0, 9])]);
     agrees("training mnist_cnn", &plan.step, &inputs);
 }
 

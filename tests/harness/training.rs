@@ -7,7 +7,7 @@ use kiln::frontend::model::{Language, Model, parse};
 use kiln::pipeline::Config;
 use kiln::training::compiled::CompiledTrainer;
 use kiln::training::{TrainingPlan, plan};
-use kiln_ir::DType;
+use kiln_ir::{DType, Tensor};
 use kiln_runtime::arrays::Array;
 use kiln_runtime::threads::ThreadPool;
 use kiln_runtime::training::data::DataOptions;
@@ -23,6 +23,14 @@ pub fn network(text: &str) -> Model {
 /// The functions of its trainer.
 pub fn planned(model: &Model) -> TrainingPlan {
     plan(model, model.config.as_ref().expect("it says how")).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+/// The inputs of the first step of training on these data: key of random numbers, learning rate, number of the step, and first values.
+pub fn first_step(plan: &TrainingPlan, model: &Model, data: Vec<Tensor>) -> Vec<Tensor> {
+    let numbers = [Tensor::from_ints(DType::U64, vec![], [7]), Tensor::from_floats(DType::F64, vec![], [0.01]), Tensor::i64(&[], &[1])];
+    let values = plan.first_values(model).unwrap_or_else(|error| panic!("{error}"));
+    let values = values.iter().map(|array| Tensor::from_vec(array.dtype(), array.shape().to_vec(), array.bytes().to_vec()));
+    data.into_iter().chain(numbers).chain(values).collect()
 }
 
 /// Those compiled for this machine.
