@@ -289,7 +289,7 @@ fn run_here(model: &Model, place: &Path, out: &Path, options: TrainOptions) -> R
     let compiled = plan.compile(&target, &ModelFacts::default(), &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
     let pool = ThreadPool::new(2);
     let [step, evaluation, trace] = compiled.load(&pool).expect("it loads");
-    let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
+    let functions = Functions::compiled([step.model(), evaluation.model(), trace.model()], &pool);
     let parameters = place.join("start.safetensors");
     model.save_initialised(&parameters).unwrap_or_else(|errors| panic!("{errors:?}"));
     let options = TrainOptions {

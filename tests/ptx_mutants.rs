@@ -14,7 +14,7 @@ use kiln_ir::text::{ConstantTable, parse_graph};
 use kiln_ir::{DType, Module, Tensor};
 use kiln_tests::agreement::check_all;
 use kiln_tests::gpu::Interpreted;
-use kiln_tests::samples::{Fill, Random, tensor};
+use kiln_tests::samples::{Fill, Random, special_floats, tensor};
 use kiln_tests::training::{first_step, planned};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -24,19 +24,31 @@ const MUTANTS: usize = 80;
 /// The part that must be noticed.
 const CAUGHT: f64 = 0.75;
 /// Instructions of warps after which a kernel counts as endless.
-const STEPS: u64 = 1 << 20;
+const STEPS: u64 = 1 << 22;
 /// Schedules that a mutant is run with until one shows it.
 const SCHEDULES: [u64; 2] = [1, 2];
 
-/// What inputs hold, and how many samples they are: more and fewer than loops take at once.
-const DRAWS: [(Fill, usize); 4] = [(Fill::Ordinary, 35), (Fill::Special, 3), (Fill::Ordinary, 33), (Fill::Ordinary, 35)];
+/// What inputs hold.
+#[derive(Clone, Copy)]
+enum Draw {
+    /// Ordinary numbers.
+    Ordinary,
+    /// Mostly special ones.
+    Special,
+    /// A special one now and then: what does not belong to a sum shows there.
+    Sprinkled,
+}
 
-/// Convolutions with padding and strides, pooling and a norm, over `[batch, 4, 9, 7]`. Sizes are a little more than tiles hold, as what
+/// What inputs hold, and how many samples they are: more and fewer than loops take at once.
+const DRAWS: [(Draw, usize); 6] =
+    [(Draw::Ordinary, 35), (Draw::Special, 3), (Draw::Sprinkled, 33), (Draw::Ordinary, 35), (Draw::Special, 34), (Draw::Sprinkled, 65)];
+
+/// Convolutions with padding and strides, pooling and a norm, over `[batch, 8, 9, 7]`. Sizes are a little more than tiles hold, as what
 /// stands in a tile beyond the edge shows nowhere.
 const CONVOLUTIONS: &str = "
 seed = 3
 outputs = ['scores']
-input = [{ name = 'x', shape = [4, 9, 7] }]
+input = [{ name = 'x', shape = [8, 9, 7] }]
 [[layer]]
 type = 'conv2d'
 filters = 33
@@ -60,19 +72,19 @@ loss = 'sparse_cross_entropy'
 optimiser = 'adamw'
 ";
 
-/// A recurrent layer and a block of a transformer over `[batch, 5, 33]`.
+/// A recurrent layer and a block of a transformer over `[batch, 5, 66]`.
 const SEQUENCES: &str = "
 seed = 5
 outputs = ['scores']
-input = [{ name = 'x', shape = [5, 33] }]
+input = [{ name = 'x', shape = [5, 66] }]
 [[layer]]
 type = 'gru'
-units = 33
+units = 66
 return_sequences = true
 [[layer]]
 type = 'transformer_encoder'
 heads = 3
-hidden = 34
+hidden = 67
 causal = true
 [[layer]]
 type = 'dense'
@@ -83,14 +95,16 @@ activation = 'softmax'
 loss = 'cross_entropy'
 ";
 
-/// Products of odd sizes, sums, a sort, and elements picked by index.
+/// Products of odd sizes, sums, elements picked by index, and divisions of integers, which are long where both are.
 const OPERATORS: &str = "
-graph (%a: f32[37, 67], %b: f32[67, 45], %c: f64[7, 35], %i: i64[4]) {
+graph (%a: f32[37, 67], %b: f32[67, 45], %c: f64[7, 35], %i: i64[4], %m: i64[70], %n: i64[70]) {
   %d = dot %a, %b {a_batch = [], a_contract = [1], b_batch = [], b_contract = [0]}
   %r = reduce %d {axes = [1], kind = max, keep = false}
   %s = softmax %c {axis = 1}
   %g = gather %c, %i {axis = 0}
-  return %d, %r, %s, %g
+  %q = div %m, %n
+  %t = rem %m, %n
+  return %d, %r, %s, %g, %q, %t
 }
 ";
 
@@ -105,8 +119,8 @@ struct Program {
 type Outcome = Result<Vec<Vec<u8>>, String>;
 
 impl Program {
-    /// What it gives with that text of its kernels for each of its inputs, until that is not as expected.
-    fn run(&self, text: Option<&str>, seed: u64, expected: Option<&[Outcome]>) -> Vec<Outcome> {
+    /// What it gives with that text of its kernels for each of its inputs, until that is not as expected, and the lines that were executed.
+    fn run(&self, text: Option<&str>, seed: u64, expected: Option<&[Outcome]>) -> (Vec<Outcome>, BTreeSet<u32>) {
         let mut compiled = compile_ptx(&self.module, &ModelFacts::default(), &Config::default()).expect("it compiles");
         if let Some(text) = text {
             compiled.kernels.text = text.to_string();
@@ -114,7 +128,7 @@ impl Program {
         let device = Interpreted::new(&compiled.kernels, 100 * seed).within(STEPS);
         let mut session = match Session::new(compiled, device) {
             Ok(session) => session,
-            Err(error) => return vec![Err(error.to_string())],
+            Err(error) => return (vec![Err(error.to_string())], BTreeSet::new()),
         };
         let mut outcomes = Vec::new();
         for (at, inputs) in self.inputs.iter().enumerate() {
@@ -124,11 +138,29 @@ impl Program {
                 break;
             }
         }
-        outcomes
+        (outcomes, session.device().executed_lines())
     }
 
     fn text(&self) -> String {
         compile_ptx(&self.module, &ModelFacts::default(), &Config::default()).expect("it compiles").kernels.text
+    }
+}
+
+/// A tensor of floats of a draw.
+fn floats(dtype: DType, shape: &[usize], draw: Draw, random: &mut Random) -> Tensor {
+    match draw {
+        Draw::Ordinary => tensor(dtype, shape, Fill::Ordinary, None, random),
+        Draw::Special => tensor(dtype, shape, Fill::Special, None, random),
+        Draw::Sprinkled => {
+            let special = special_floats(dtype);
+            let mut values = tensor(dtype, shape, Fill::Ordinary, None, random).floats();
+            for value in &mut values {
+                if random.below(150) == 0 {
+                    *value = special[random.below(special.len())];
+                }
+            }
+            Tensor::from_floats(dtype, shape.to_vec(), values)
+        }
     }
 }
 
@@ -147,8 +179,8 @@ fn programs() -> Vec<Program> {
     let mut found = Vec::new();
     let mut random = Random::new(9);
     for (names, text, shape) in [
-        (["convolutions", "training of convolutions"], CONVOLUTIONS, [4, 9, 7].as_slice()),
-        (["sequences", "training of sequences"], SEQUENCES, &[5, 33]),
+        (["convolutions", "training of convolutions"], CONVOLUTIONS, [8, 9, 7].as_slice()),
+        (["sequences", "training of sequences"], SEQUENCES, &[5, 66]),
     ] {
         let model = parse("test.toml", names[0], text, Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}"));
         let mut module = model.initialised().unwrap_or_else(|errors| panic!("{errors:?}"));
@@ -158,7 +190,7 @@ fn programs() -> Vec<Program> {
             parameter.value = Some(tensor(parameter.ty.dtype, &shape, Fill::Ordinary, Some((0.1, 1.3)), &mut random));
         }
         let data: Vec<Tensor> =
-            DRAWS.iter().map(|(fill, batch)| tensor(DType::F32, &[&[*batch], shape].concat(), *fill, None, &mut random)).collect();
+            DRAWS.iter().map(|(draw, batch)| floats(DType::F32, &[&[*batch], shape].concat(), *draw, &mut random)).collect();
         found.push(Program { name: names[0], module, inputs: data.iter().map(|x| vec![x.clone()]).collect() });
         let plan = planned(&model);
         let mut inputs = Vec::new();
@@ -180,10 +212,13 @@ fn programs() -> Vec<Program> {
     }
     let graph = parse_graph("operators", OPERATORS, &ConstantTable::new()).unwrap_or_else(|errors| panic!("{errors:?}"));
     let module = Module { functions: [("predict".to_string(), graph)].into(), ..Module::default() };
-    let inputs = DRAWS.iter().map(|(fill, _)| {
-        let mut floats = |dtype, shape: &[usize]| tensor(dtype, shape, *fill, None, &mut random);
+    let inputs = DRAWS.iter().map(|(draw, _)| {
+        let mut floats = |dtype, shape: &[usize]| floats(dtype, shape, *draw, &mut random);
         let [a, b, c] = [floats(DType::F32, &[37, 67]), floats(DType::F32, &[67, 45]), floats(DType::F64, &[7, 35])];
-        vec![a, b, c, Tensor::i64(&[4], &[6, 0, 3, -7])]
+        // As many bits as there may be, of the dividend and of the divisor.
+        let mut wide = || Tensor::i64(&[70], &(0..70).map(|_| (random.bits() as i64) >> random.below(64)).collect::<Vec<_>>());
+        let [m, n] = [wide(), wide()];
+        vec![a, b, c, Tensor::i64(&[4], &[6, 0, 3, -7]), m, n]
     });
     found.push(Program { name: "operators", module, inputs: inputs.collect() });
     found
@@ -273,7 +308,23 @@ fn equivalent(lines: &[&str], mutant: &Mutant) -> Option<&'static str> {
     if mutant.how == "left out" && old.starts_with("@!") && old.contains(" bra ") && checks_again() {
         return Some("a loop without turns");
     }
+    // Quotients of small numbers by a constant are products and shifts, for which a larger factor does as well.
+    if mutant.how == "constant"
+        && let Some((factor, shift)) = quotient(old, lines[mutant.line + 1].trim())
+        && let Some((other, _)) = quotient(&mutant.text, lines[mutant.line + 1].trim())
+        && (0..1u64 << 20).all(|n| n.wrapping_mul(factor) >> shift == n.wrapping_mul(other) >> shift)
+    {
+        return Some("the same quotients");
+    }
     None
+}
+
+/// The factor and the shift of two lines that divide by a constant.
+fn quotient(product: &str, shift: &str) -> Option<(u64, u32)> {
+    let last = |line: &str| line.trim_end_matches(';').rsplit(' ').next()?.parse().ok();
+    let (factor, shift) =
+        (product.trim().starts_with("mul.lo.s64").then(|| last(product))??, shift.starts_with("shr.u64").then(|| last(shift))??);
+    Some((factor, shift as u32))
 }
 
 #[test]
@@ -282,9 +333,23 @@ fn mistakes_in_kernels_are_noticed() {
     for program in programs() {
         let text = program.text();
         let lines: Vec<&str> = text.lines().collect();
-        let expected = program.run(None, 1, None);
+        let runs = SCHEDULES.map(|seed| program.run(None, seed, None));
+        let expected = &runs[0].0;
+        assert!(*expected == runs[1].0, "{}: schedules differ", program.name);
+        let executed: BTreeSet<u32> = runs.iter().flat_map(|(_, lines)| lines).copied().collect();
         assert!(expected[0].is_ok() && expected.len() == DRAWS.len(), "{}: {expected:?}", program.name);
-        let all = mutants(&text);
+        let (all, beyond): (Vec<Mutant>, Vec<Mutant>) =
+            mutants(&text).into_iter().partition(|mutant| executed.contains(&(mutant.line as u32 + 1)));
+        println!("{}: {} changes, {} of lines that no run reaches", program.name, all.len(), beyond.len());
+        std::fs::write(
+            format!("/tmp/mut_{}.ptx", program.name.replace(' ', "_")),
+            lines
+                .iter()
+                .enumerate()
+                .map(|(n, l)| format!("{} {n}: {l}\n", if executed.contains(&(n as u32 + 1)) { '*' } else { ' ' }))
+                .collect::<String>(),
+        )
+        .unwrap();
         let mut random = Random::new(4);
         let mut chosen = BTreeSet::new();
         while chosen.len() < MUTANTS.min(all.len()) {
@@ -307,7 +372,7 @@ fn mistakes_in_kernels_are_noticed() {
                 if kiln_ptx::Module::parse(&changed).is_err() {
                     return Vec::new();
                 }
-                let survives = SCHEDULES.iter().all(|seed| program.run(Some(&changed), *seed, Some(&expected)) == expected);
+                let survives = SCHEDULES.iter().all(|seed| program.run(Some(&changed), *seed, Some(expected)).0 == *expected);
                 let mut outcome = outcome.lock().expect("no panic");
                 outcome.0 += 1;
                 outcome.1 += usize::from(!survives);

@@ -28,8 +28,8 @@ fn steps(model: &Model, shape: &[usize], bytes: Option<i64>, workers: usize) -> 
     let compiled = plan.compile(&target, &ModelFacts::default(), &config)?;
     let pool = ThreadPool::new(workers);
     let [step, evaluation, trace] = compiled.load(&pool).expect("it loads");
-    let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
-    let mut stepper = Stepper::new(&plan.recipe, functions, 1, &pool).expect("it fits");
+    let functions = Functions::compiled([step.model(), evaluation.model(), trace.model()], &pool);
+    let mut stepper = Stepper::new(&plan.recipe, functions, 1).expect("it fits");
     let wave = |scale: f64| (0..).map(move |i| (f64::from(i) * scale).sin());
     let data: Vec<Array> = (plan.recipe.data.iter())
         .map(|slot| match slot.allowed {

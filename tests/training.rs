@@ -73,8 +73,8 @@ fn states_after(model: &Model, threads: usize, sizes: &[usize]) -> Vec<(String, 
     let plan = planned(model);
     let pool = ThreadPool::new(threads);
     let [step, evaluation, trace] = compiled(&plan).load(&pool).expect("it loads");
-    let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
-    let mut stepper = Stepper::new(&plan.recipe, functions, 5, &pool).expect("it fits");
+    let functions = Functions::compiled([step.model(), evaluation.model(), trace.model()], &pool);
+    let mut stepper = Stepper::new(&plan.recipe, functions, 5).expect("it fits");
     let all = batch(sizes.iter().sum(), 1);
     let mut from = 0;
     for size in sizes {

@@ -86,9 +86,9 @@ fn train(dtype: DType, threads: usize) -> (Vec<f64>, BTreeMap<String, [Vec<f64>;
     let compiled = plan.compile(&target, &ModelFacts::default(), &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
     let pool = ThreadPool::new(threads);
     let [step, evaluation, trace] = compiled.load(&pool).expect("it loads");
-    let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
+    let functions = Functions::compiled([step.model(), evaluation.model(), trace.model()], &pool);
     let recipe = &plan.recipe;
-    let mut stepper = Stepper::new(recipe, functions, 1, &pool).expect("it fits");
+    let mut stepper = Stepper::new(recipe, functions, 1).expect("it fits");
 
     let (mut states, mut n) = (initial_values(&recipe.states, 1).expect("small"), 0);
     let mut by_name: Vec<usize> = (0..recipe.parameters).collect();

@@ -2,11 +2,13 @@
 
 use kiln::artifact::describe::ModelFacts;
 use kiln::backend::ptx::Module as Kernels;
-use kiln::backend::ptx::run::{Device, Grid, Session};
+use kiln::backend::ptx::device::{Device, Grid};
+use kiln::backend::ptx::run::Session;
 use kiln::compile::compile_ptx;
 use kiln::pipeline::Config;
 use kiln_ir::{Diagnostic, Module};
 use kiln_ptx::Argument;
+use std::collections::BTreeSet;
 
 /// Blocks of a launch, and threads of a block: few, so that the interpreter's time goes into tasks, and unlike the driver's, as a kernel
 /// computes all of its tasks whatever the grid. Threads that compute together are as many as they have to be.
@@ -18,19 +20,32 @@ pub struct Interpreted {
     module: kiln_ptx::Module,
     /// Of the next launch's schedule.
     seed: u64,
+    /// What is launched while it is recorded.
+    recording: Option<Vec<Launch>>,
+    /// Instructions until now, at each mark.
+    marks: Vec<u64>,
+    instructions: u64,
 }
+
+/// A launch: entry, threads, arguments.
+pub type Launch = (String, Grid, Vec<u64>);
 
 impl Interpreted {
     /// The interpreter with these kernels, whose launches are scheduled by seeds from this one on. Panics when it cannot read them.
     pub fn new(kernels: &Kernels, seed: u64) -> Interpreted {
         let module = kiln_ptx::Module::parse(&kernels.text).unwrap_or_else(|error| panic!("{error}\n{}", kernels.text));
-        Interpreted { device: kiln_ptx::Device::new(), module, seed }
+        Interpreted { device: kiln_ptx::Device::new(), module, seed, recording: None, marks: Vec::new(), instructions: 0 }
     }
 
     /// The same, of whose kernels each takes at most so many instructions of warps.
     pub fn within(mut self, instructions: u64) -> Interpreted {
         self.device.set_step_limit(instructions);
         self
+    }
+
+    /// Lines of the text of its kernels, numbered from 1, that any thread has executed.
+    pub fn executed_lines(&self) -> BTreeSet<u32> {
+        self.device.executed_lines(&self.module)
     }
 }
 
@@ -39,12 +54,18 @@ fn fault(fault: &kiln_ptx::Fault) -> Diagnostic {
 }
 
 impl Device for Interpreted {
+    type Recording = Vec<Launch>;
+
     fn allocate(&mut self, bytes: u64) -> Result<u64, Diagnostic> {
         Ok(self.device.alloc(bytes))
     }
 
     fn free(&mut self, address: u64) {
         self.device.free(address).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    fn forget(&mut self, address: u64) {
+        self.device.forget(address).unwrap_or_else(|error| panic!("{error}"));
     }
 
     fn upload(&mut self, address: u64, bytes: &[u8]) -> Result<(), Diagnostic> {
@@ -57,13 +78,43 @@ impl Device for Interpreted {
     }
 
     fn launch(&mut self, entry: &str, wanted: Grid, arguments: &[u64]) -> Result<(), Diagnostic> {
+        if let Some(recording) = &mut self.recording {
+            recording.push((entry.to_string(), wanted, arguments.to_vec()));
+            return Ok(());
+        }
         let arguments: Vec<Argument> = arguments.iter().map(|argument| Argument::U64(*argument)).collect();
         self.seed += 1;
         let (most, threads) = GRIDS[(self.seed % 3) as usize];
         let grid = [most.min(wanted.blocks), 1, 1];
         let threads = if wanted.together { wanted.threads } else { threads };
-        self.device.launch(&self.module, entry, grid, [threads, 1, 1], 0, &arguments, self.seed).map_err(|error| fault(&error))?;
+        let done =
+            self.device.launch(&self.module, entry, grid, [threads, 1, 1], 0, &arguments, self.seed).map_err(|error| fault(&error))?;
+        self.instructions += done.warp_instructions;
         Ok(())
+    }
+
+    fn record(&mut self) -> Result<(), Diagnostic> {
+        self.recording = Some(Vec::new());
+        Ok(())
+    }
+
+    fn recorded(&mut self) -> Result<Vec<Launch>, Diagnostic> {
+        Ok(self.recording.take().expect("a recording was begun"))
+    }
+
+    fn replay(&mut self, recording: &Vec<Launch>) -> Result<(), Diagnostic> {
+        recording.iter().try_for_each(|(entry, grid, arguments)| self.launch(entry, *grid, arguments))
+    }
+
+    fn mark(&mut self) -> Result<(), Diagnostic> {
+        self.marks.push(self.instructions);
+        Ok(())
+    }
+
+    /// An instruction of a warp counts as a nanosecond.
+    fn between_marks(&mut self) -> Result<Vec<f64>, Diagnostic> {
+        let marks = std::mem::take(&mut self.marks);
+        Ok(marks.windows(2).map(|pair| (pair[1] - pair[0]) as f64 * 1e-9).collect())
     }
 }
 

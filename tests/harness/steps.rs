@@ -36,9 +36,9 @@ pub fn train(
     let compiled = plan.compile(&target, &ModelFacts::default(), &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
     let pool = ThreadPool::new(2);
     let [step, evaluation, trace] = compiled.load(&pool).expect("it loads");
-    let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
+    let functions = Functions::compiled([step.model(), evaluation.model(), trace.model()], &pool);
     let recipe = &plan.recipe;
-    let mut stepper = Stepper::new(recipe, functions, 1, &pool).expect("it fits");
+    let mut stepper = Stepper::new(recipe, functions, 1).expect("it fits");
     let given = |slots: &[Slot]| {
         let mut arrays = initial_values(slots, 1).expect("small");
         for (at, slot) in slots.iter().enumerate() {

@@ -45,7 +45,7 @@ pub fn train_on(model: &Model, data: &DataOptions, out: &Path, options: TrainOpt
     let plan = planned(model);
     let pool = ThreadPool::new(2);
     let [step, evaluation, trace] = compiled(&plan).load(&pool).expect("it loads");
-    let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
+    let functions = Functions::compiled([step.model(), evaluation.model(), trace.model()], &pool);
     let trainer = Trainer { recipe: plan.recipe, functions, start: None };
     let options = TrainOptions { data: data.clone(), out: out.to_path_buf(), ..options };
     let mut told = Vec::new();

@@ -4,6 +4,7 @@ use super::attribute_args::AttributeArgs;
 use super::generate_args::GenerateArgs;
 use super::rewrite_args::RewriteArgs;
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use kiln::backend::ptx::generation::Generation;
 use kiln::pipeline::Config;
 use kiln::schedule::rematerialise::MemoryBudget;
 use std::path::PathBuf;
@@ -162,6 +163,21 @@ pub struct CompileArgs {
     /// Where the weights go
     #[arg(long, value_enum, default_value_t = Weights::Embed)]
     pub weights: Weights,
+    /// What kernels of --emit ptx and cubin are for: cuda, which every GPU since sm_80 runs as PTX, or one generation
+    #[arg(long, value_name = "cuda[:sm_XX]", value_parser = cuda_target)]
+    pub target: Option<CudaTarget>,
+}
+
+/// GPUs that code is for: one generation of them, or all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CudaTarget(pub Option<Generation>);
+
+fn cuda_target(text: &str) -> Result<CudaTarget, String> {
+    match text.strip_prefix("cuda") {
+        Some("") => Ok(CudaTarget(None)),
+        Some(rest) if rest.starts_with(':') => Ok(CudaTarget(Some(rest[1..].parse()?))),
+        _ => Err("targets are cuda and cuda:sm_XX, as cuda:sm_90a; CPUs are named by --cpu".to_string()),
+    }
 }
 
 /// What `compile` writes.
@@ -189,6 +205,8 @@ pub enum Emit {
     Asm,
     /// The kernels as PTX, for NVIDIA GPUs
     Ptx,
+    /// The kernels as machine code of the GPUs that --target names, by NVIDIA's assembler (ptxas)
+    Cubin,
     /// What each of them computes and moves, as tab-separated values
     PtxCosts,
 }
@@ -362,6 +380,9 @@ pub struct TrainArgs {
     /// Threads at most
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+    /// What computes
+    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+    pub backend: Backend,
     /// Go on from the checkpoint in the output directory
     #[arg(long, conflicts_with = "overwrite")]
     pub resume: bool,
@@ -438,6 +459,9 @@ pub struct EvalArgs {
     /// Threads at most
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+    /// What computes
+    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+    pub backend: Backend,
     /// Answer with one JSON object
     #[arg(long)]
     pub json: bool,
@@ -528,6 +552,9 @@ pub struct BenchArgs {
     /// Threads at most
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+    /// What computes
+    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+    pub backend: Backend,
     /// Timed runs at most
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub runs: u64,

@@ -1,6 +1,6 @@
 //! `kiln bench`: how fast a compiled model runs here.
 
-use super::args::BenchArgs;
+use super::args::{Backend, BenchArgs};
 use super::engine::{compile_here, threads};
 use super::failure::Failure;
 use super::model;
@@ -49,6 +49,9 @@ const BREAKDOWN_RUNS: u64 = 30;
 pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if args.train_step {
         return super::bench_step::bench_step(args, out);
+    }
+    if args.backend != Backend::Cpu {
+        return super::bench_elsewhere::bench(args, out);
     }
     if args.memory.memory.is_some() {
         return Err(Failure::Usage("--memory is for steps of training: with --train-step".to_string()));

@@ -1,6 +1,6 @@
 //! `kiln bench --train-step`: how fast whole steps of training are here.
 
-use super::args::BenchArgs;
+use super::args::{Backend, BenchArgs};
 use super::bench::print_breakdown;
 use super::engine::{describe, threads};
 use super::failure::Failure;
@@ -71,6 +71,9 @@ pub fn bench_step(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> 
     let data = DataOptions { place: path.clone(), ..DataOptions::default() };
     let batch = open(&Wanted::new(&plan.recipe.data, &describe(graph, &trainable.facts), &data))?.train;
     let batch = batch.batch(&(0..batch.len()).collect::<Vec<_>>(), vec![], None)?;
+    if args.backend != Backend::Cpu {
+        return super::bench_elsewhere::bench_step(args, &plan, &trainable, &batch, begin, out);
+    }
     let target = CpuTarget::host(CpuLevel::Native)?;
     let facts = ModelFacts { usual_sizes: sizes_of(graph, &batch), ..trainable.facts.clone() };
     let compiling = Instant::now();
@@ -80,19 +83,19 @@ pub fn bench_step(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> 
     let compile_ms = (imported + compiling.elapsed()).as_secs_f64() * 1e3;
 
     let rate = plan.recipe.schedule.learning_rate;
-    let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
-    let mut timed = Stepper::new(&plan.recipe, functions, plan.recipe.seed, &pool)?;
+    let functions = Functions::compiled([step.model(), evaluation.model(), trace.model()], &pool);
+    let mut timed = Stepper::new(&plan.recipe, functions, plan.recipe.seed)?;
     let losses = (0..TOLD).map(|_| timed.step(&batch, rate)).collect::<Result<Vec<f64>, Diagnostic>>()?;
     let measured = measure(Limits { runs: args.runs, seconds: args.seconds }, || timed.step(&batch, rate).map(drop))?;
     let lowered = compiled.step.plan();
-    let dims = timed.step_dims(&batch)?;
+    let dims = step.model().solve_symbols(timed.step_inputs(&batch))?;
     let sizes: BTreeMap<Symbol, i64> = lowered.program.symbol_order.iter().cloned().zip(dims).collect();
     let temporaries = lowered.main.places.iter().filter(|(_, place)| matches!(place, Place::Temporary(_))).map(|(id, _)| *id).collect();
     let live_bytes = live_bytes(&lowered.program, &lowered.program.steps, &temporaries, &|symbol| sizes.get(symbol).copied());
     let kernels = if args.breakdown {
         let observed = compiled.step.observed_predictor(&pool, observe)?;
-        let functions = Functions { step: observed.model(), ..functions };
-        let mut watched = Stepper::new(&plan.recipe, functions, plan.recipe.seed, &pool)?;
+        let functions = Functions::compiled([observed.model(), evaluation.model(), trace.model()], &pool);
+        let mut watched = Stepper::new(&plan.recipe, functions, plan.recipe.seed)?;
         watched.step(&batch, rate)?;
         Some(kernel_times(lowered, &sizes, &Calibration::here(&pool), args.runs.min(BREAKDOWN_STEPS), || {
             watched.step(&batch, rate).map(drop)

@@ -10,7 +10,9 @@ use kiln::artifact::output::write_file;
 use kiln::artifact::write::{ArtifactKind, WeightsChoice};
 use kiln::backend::cpu::emit::Listing;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
+use kiln::backend::ptx::assemble::cubin;
 use kiln::backend::ptx::costs;
+use kiln::backend::ptx::generation::Generation;
 use kiln::compile::{Compiled, compile as compile_module, compile_ptx};
 use kiln::pipeline::{Config, run_passes_until};
 use kiln_ir::text::{PrintOptions, print_module};
@@ -24,6 +26,9 @@ use std::time::Duration;
 pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if args.after.is_some() && args.emit != Emit::Graph {
         return Err(Failure::Usage("--after PASS goes with --emit graph".to_string()));
+    }
+    if args.target.is_some() && !is_for_gpus(args.emit) {
+        return Err(Failure::Usage("--target cuda goes with --emit ptx, cubin and ptx-costs: other kinds are for CPUs".to_string()));
     }
     if args.memory.memory.is_some() && args.emit != Emit::Trainer && args.function != Some(Function::TrainStep) {
         return Err(Failure::Usage("--memory is for steps of training: --emit trainer, or --function train-step".to_string()));
@@ -43,7 +48,22 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
             };
             print_module(&module, PrintOptions { origins: true }).text
         }
-        Emit::Ptx => compile_ptx(&loaded.module, &loaded.facts, &config)?.kernels.text,
+        Emit::Ptx => {
+            let kernels = compile_ptx(&loaded.module, &loaded.facts, &config)?.kernels;
+            generation(args).map_or_else(|| kernels.text.clone(), |generation| kernels.text_for(generation))
+        }
+        Emit::Cubin => {
+            let Some(generation) = generation(args) else {
+                return Err(Failure::Usage("a cubin is for one generation of GPUs: --target cuda:sm_90a, for example".to_string()));
+            };
+            if args.output == Path::new("-") {
+                return Err(needs_a_file());
+            }
+            let kernels = compile_ptx(&loaded.module, &loaded.facts, &config)?.kernels;
+            progress.say("assembling");
+            let bytes = cubin(&kernels.text_for(generation), generation)?;
+            return Ok(write_file(&args.output, |file| file.write_all(&bytes))?);
+        }
         Emit::PtxCosts => {
             let compiled = compile_ptx(&loaded.module, &loaded.facts, &config)?;
             costs::table(&costs::costs(&compiled, &loaded.facts.usual_sizes))
@@ -60,7 +80,7 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
                 Emit::Lib => return write(&compiled, ArtifactKind::StaticLibrary, args),
                 Emit::Shared => return write(&compiled, ArtifactKind::SharedLibrary, args),
                 Emit::Rust => return write_rust(&compiled, start.as_ref(), args),
-                Emit::Exe | Emit::Trainer | Emit::Graph | Emit::Ptx | Emit::PtxCosts => {
+                Emit::Exe | Emit::Trainer | Emit::Graph | Emit::Ptx | Emit::Cubin | Emit::PtxCosts => {
                     return write(&compiled, ArtifactKind::Executable, args);
                 }
             }
@@ -73,6 +93,16 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
         write_file(&args.output, |file| file.write_all(text.as_bytes()))?;
     }
     Ok(())
+}
+
+/// Whether something is made of kernels for NVIDIA GPUs.
+fn is_for_gpus(emit: Emit) -> bool {
+    matches!(emit, Emit::Ptx | Emit::Cubin | Emit::PtxCosts)
+}
+
+/// The one generation of GPUs that is asked for.
+fn generation(args: &CompileArgs) -> Option<Generation> {
+    args.target.and_then(|target| target.0)
 }
 
 /// The CPU to compile for.
@@ -130,7 +160,7 @@ fn load(args: &CompileArgs) -> Result<(Loaded, Option<Start>), Failure> {
         false => None,
     };
     // A budget is kept, and tiles of a GPU are chosen, at the size of batches that the file names.
-    let has_size = args.memory.memory.is_some() || matches!(args.emit, Emit::Ptx | Emit::PtxCosts);
+    let has_size = args.memory.memory.is_some() || is_for_gpus(args.emit);
     let facts = if has_size { plan.with_usual_sizes(&trainable.facts) } else { trainable.facts };
     let (module, states) = if steps { (plan.step, plan.recipe.states.len()) } else { (plan.evaluation, 0) };
     let facts = ModelFacts { name: module.name.clone(), states, ..facts };

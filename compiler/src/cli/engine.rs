@@ -39,12 +39,7 @@ impl Engine {
                 let predictor = compile_here(loaded, config)?.predictor(&pool).map_err(|error| vec![error])?;
                 Ok(Engine::Compiled(Box::new(predictor), pool))
             }
-            Backend::Ptx => {
-                let compiled = compile_ptx(&loaded.module, &loaded.facts, config)?;
-                let gpu = Gpu::open(0, &compiled.kernels).map_err(|error| vec![error])?;
-                let session = Session::new(compiled, gpu).map_err(|error| vec![error])?;
-                Ok(Engine::Gpu(Box::new(RefCell::new(session))))
-            }
+            Backend::Ptx => Ok(Engine::Gpu(Box::new(RefCell::new(on_gpu(&loaded.module, &loaded.facts, config)?)))),
         }
     }
 
@@ -58,6 +53,15 @@ impl Engine {
             Engine::Gpu(session) => session.borrow_mut().run(inputs),
         }
     }
+}
+
+/// A module for the first NVIDIA GPU, where it is opened.
+///
+/// Errors: what the compiler reports; `cuda_driver`, `cuda`, `memory`.
+pub fn on_gpu(module: &Module, facts: &ModelFacts, config: &Config) -> Result<Session<Gpu>, Vec<Diagnostic>> {
+    let compiled = compile_ptx(module, facts, config)?;
+    let gpu = Gpu::open(0, &compiled.kernels).map_err(|error| vec![error])?;
+    Session::new(compiled, gpu).map_err(|error| vec![error])
 }
 
 /// Compiles for this machine.

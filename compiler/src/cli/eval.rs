@@ -1,6 +1,7 @@
 //! `kiln eval`: measures a trained network on data.
 
-use super::args::{DataArgs, DataPart, EvalArgs};
+use super::args::{Backend, DataArgs, DataPart, EvalArgs};
+use super::elsewhere::evaluation;
 use super::engine::threads;
 use super::failure::Failure;
 use super::model::read_trainable;
@@ -9,6 +10,7 @@ use kiln_runtime::threads::ThreadPool;
 use kiln_runtime::training::data::DataOptions;
 use kiln_runtime::training::evaluate::{EvaluateOptions, evaluate};
 use kiln_runtime::training::parts::PartName;
+use kiln_runtime::training::stepper::compiled;
 use std::io::Write;
 
 /// Runs the command.
@@ -18,8 +20,16 @@ pub fn eval(args: &EvalArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let plan = trainable.plan()?;
     let folder = tempfile::tempdir()?;
     let parameters = trainable.parameters(&args.model, folder.path())?;
-    let target = CpuTarget::host(CpuLevel::Native)?;
-    let evaluation = plan.compile_evaluation(&target, &trainable.facts, &args.rewrites.config())?.predictor(&pool)?;
+    let config = args.rewrites.config();
+    let predictor;
+    let function = match args.backend {
+        Backend::Cpu => {
+            let target = CpuTarget::host(CpuLevel::Native)?;
+            predictor = plan.compile_evaluation(&target, &trainable.facts, &config)?.predictor(&pool)?;
+            compiled(predictor.model(), &pool)
+        }
+        Backend::Ptx | Backend::Reference => evaluation(&plan, &trainable, args.backend, &config)?,
+    };
     let options = EvaluateOptions {
         data: args.data.options(),
         part: args.part.map(DataPart::name),
@@ -29,7 +39,7 @@ pub fn eval(args: &EvalArgs, out: &mut dyn Write) -> Result<(), Failure> {
         report: args.report.clone(),
         json: args.json,
     };
-    Ok(evaluate(plan.recipe, evaluation.model(), &options, &pool, out)?)
+    Ok(evaluate(plan.recipe, function, &options, &pool, out)?)
 }
 
 impl DataArgs {

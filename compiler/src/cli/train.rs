@@ -1,6 +1,7 @@
 //! `kiln train`: compiles the step of a network and runs it over data.
 
-use super::args::TrainArgs;
+use super::args::{Backend, TrainArgs};
+use super::elsewhere::functions;
 use super::engine::threads;
 use super::failure::Failure;
 use super::model::read_trainable;
@@ -25,13 +26,24 @@ pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let start = if args.resume && !adapts { None } else { trainable.start(&args.model, folder.path())? };
     let config = args.memory.within(args.rewrites.config(), pool.workers());
-    let compiled = plan.compile(&CpuTarget::host(CpuLevel::Native)?, &trainable.facts, &config)?;
-    let [step, evaluation, trace] = compiled.load(&pool)?;
+    let (loaded, recomputed);
+    let functions = match args.backend {
+        Backend::Cpu => {
+            let compiled = plan.compile(&CpuTarget::host(CpuLevel::Native)?, &trainable.facts, &config)?;
+            recomputed = compiled.step.recomputed();
+            loaded = compiled.load(&pool)?;
+            Functions::compiled(loaded.each_ref().map(|function| function.model()), &pool)
+        }
+        Backend::Ptx | Backend::Reference => {
+            recomputed = None;
+            functions(&plan, &trainable, args.backend, &config)?
+        }
+    };
     if !args.json {
         for what in &trainable.left_out {
             writeln!(out, "left out: {what}")?;
         }
-        if let Some(recomputed) = compiled.step.recomputed() {
+        if let Some(recomputed) = recomputed {
             writeln!(out, "{recomputed}")?;
         }
     }
@@ -49,7 +61,6 @@ pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
         signals: true,
         json: args.json,
     };
-    let functions = Functions { step: step.model(), evaluation: evaluation.model(), trace: trace.model() };
     let trainer = Trainer { recipe: plan.recipe, functions, start: None };
     kiln_runtime::training::run::train(trainer, &options, &pool, out)?;
     if !args.json {

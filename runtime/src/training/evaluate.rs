@@ -9,8 +9,7 @@ use super::parts::{PartName, Parts};
 use super::progress::{grouped, tell_left_out};
 use super::recipe::Recipe;
 use super::report::Report;
-use super::stepper::Evaluator;
-use crate::model::Model;
+use super::stepper::{Evaluator, Function};
 use crate::program::Failure;
 use crate::threads::ThreadPool;
 use kiln_ir::artifact::TextInput;
@@ -37,26 +36,27 @@ pub struct EvaluateOptions {
     pub json: bool,
 }
 
-/// Measures and says what came out. `evaluation` is the compiled function of the recipe.
+/// Measures and says what came out. `evaluation` is the function of the recipe.
 ///
 /// Errors: parameters and data that cannot be read or do not fit; what generated code reports.
 pub fn evaluate(
     mut recipe: Recipe,
-    evaluation: &Model,
+    evaluation: Box<dyn Function + '_>,
     options: &EvaluateOptions,
     pool: &ThreadPool,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    let signature = evaluation.signature().clone();
     recipe.schedule.batch = options.batch.unwrap_or(recipe.schedule.batch);
     recipe.seed = options.seed.unwrap_or(recipe.seed);
     let (parameters, learnt) = load(&options.parameters, recipe.fixed.iter().chain(&recipe.states[..recipe.parameters]))?;
     let Learnt { labels, vocabulary, .. } = Learnt::of_text(&learnt);
     let text = recipe.text.clone().map(|text| TextInput { vocabulary, ..text });
-    let wanted = Wanted::new(&recipe.data, evaluation.signature(), &options.data).with_text(text, false).with_labels(labels);
+    let wanted = Wanted::new(&recipe.data, &signature, &options.data).with_text(text, false).with_labels(labels);
     let splits = open(&wanted)?;
     let part = Parts::new(&recipe, &splits).choose(options.part)?;
-    let mut evaluator = Evaluator::new(evaluation, parameters, pool);
-    let mut examined = options.report.as_ref().map(|_| Examined::new(&recipe, &part, evaluation.signature()));
+    let mut evaluator = Evaluator::new(evaluation, parameters);
+    let mut examined = options.report.as_ref().map(|_| Examined::new(&recipe, &part, &signature));
     let names = splits.classes.as_deref();
     let measured =
         measure(&recipe, &mut evaluator, &part, names, pool.workers() > 1, None, examined.as_mut())?.expect("nothing interrupts it");
@@ -66,7 +66,7 @@ pub fn evaluate(
             ("parameters", options.parameters.display().to_string()),
             ("data", format!("{} samples of {}", grouped(samples as f64), options.data.place.display())),
         ];
-        let classes = splits.classes.as_deref().or(evaluation.signature().labels.as_deref());
+        let classes = splits.classes.as_deref().or(signature.labels.as_deref());
         let (history, points) = (&[], &[]);
         let examined = Some((&measured, examined));
         Report { name: &recipe.name, what: "evaluation", facts, history, points, best: None, examined, classes, layers: &recipe.summary }

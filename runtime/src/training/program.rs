@@ -4,7 +4,7 @@ use super::evaluate::{EvaluateOptions, evaluate};
 use super::parts::PartName;
 use super::recipe::Recipe;
 use super::run::{TrainOptions, Trainer, train};
-use super::stepper::Functions;
+use super::stepper::{Functions, compiled};
 use crate::model::Model;
 use crate::program::{Failure, arguments, finish, occupy_standard_streams};
 use crate::threads::{ThreadPool, default_workers};
@@ -165,14 +165,14 @@ unsafe fn execute(program: &str, command: Command, descriptor: &TrainerDescripto
     if measures {
         let TrainOptions { data, batch, seed, json, parameters, .. } = options;
         let options = EvaluateOptions { data, part, parameters: parameters.unwrap_or_default(), batch, seed, report: command.report, json };
-        return evaluate(recipe, &evaluation, &options, &pool, out);
+        return evaluate(recipe, compiled(&evaluation, &pool), &options, &pool, out);
     }
     let begins = options.parameters.is_none() && (!options.resume || !recipe.adapters.is_empty());
     let start = match &recipe.start {
         Some(declared) if begins => Some(Weights::outside(declared, "--parameters FILE")?),
         _ => None,
     };
-    let functions = Functions { step: &step, evaluation: &evaluation, trace: &trace };
+    let functions = Functions::compiled([&step, &evaluation, &trace], &pool);
     train(Trainer { recipe, functions, start: start.as_ref().map(Weights::bytes) }, &options, &pool, out)
 }
 

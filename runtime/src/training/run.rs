@@ -62,7 +62,7 @@ pub struct TrainOptions {
     pub json: bool,
 }
 
-/// The compiled functions of a trainer and how they are driven.
+/// The functions of a trainer and how they are driven.
 pub struct Trainer<'m> {
     /// How they are driven.
     pub recipe: Recipe,
@@ -89,7 +89,7 @@ pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, ou
     schedule.learning_rate = options.learning_rate.unwrap_or(schedule.learning_rate);
     trainer.recipe.seed = options.seed.unwrap_or(trainer.recipe.seed);
     std::fs::create_dir_all(&options.out).map_err(|error| file_error("create", &options.out, &error))?;
-    let signature = trainer.functions.step.signature();
+    let signature = trainer.functions.step.signature().clone();
     let checkpoint = options.out.join(CHECKPOINT);
     let known = match options.resume && checkpoint.exists() {
         true => Some(checkpoint.as_path()),
@@ -97,7 +97,7 @@ pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, ou
     };
     let known = known.map_or_else(|| Ok(Learnt::default()), Learnt::of_file)?;
     let text = trainer.recipe.text.clone().map(|text| TextInput { vocabulary: known.vocabulary, ..text });
-    let wanted = Wanted::new(&trainer.recipe.data, signature, &options.data).with_text(text, true).with_labels(known.labels);
+    let wanted = Wanted::new(&trainer.recipe.data, &signature, &options.data).with_text(text, true).with_labels(known.labels);
     let splits = open(&wanted)?;
     match options.json {
         true if wanted.left_out().is_empty() => {}
@@ -112,7 +112,8 @@ pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, ou
         let message = format!("{} epochs of {steps} steps are fewer than `accumulate` adds up", schedule.epochs);
         return Err(Diagnostic::new("train_accumulate", message).help("lower `accumulate`, or train for more epochs").into());
     }
-    let stepper = Stepper::new(&trainer.recipe, trainer.functions, trainer.recipe.seed, pool)?;
+    let measured = trainer.functions.evaluation.signature().clone();
+    let stepper = Stepper::new(&trainer.recipe, trainer.functions, trainer.recipe.seed)?;
     let (recipe, ahead) = (&trainer.recipe, pool.workers() > 1);
     let labels = splits.classes.clone();
     let learnt = Learnt { name: recipe.name.clone(), labels, vocabulary: wanted.vocabulary().map(<[String]>::to_vec) };
@@ -127,7 +128,7 @@ pub fn train(mut trainer: Trainer, options: &TrainOptions, pool: &ThreadPool, ou
         events: None,
         progress: Progress::default(),
         examined: None,
-        signature: trainer.functions.evaluation.signature(),
+        signature: &measured,
         start: trainer.start,
     };
     run.begin(out)?;
@@ -419,6 +420,7 @@ impl Run<'_, '_> {
             }
         };
         let rate = rate_at(batches.len() - 1, &self.progress.plateau);
+        self.stepper.settle()?;
         if let Some(error) = self.unsound(measured.as_ref()) {
             return Err(error.into());
         }
@@ -455,7 +457,7 @@ impl Run<'_, '_> {
     }
 
     /// Writes a checkpoint of what is done, and says how to go on with the rest.
-    fn interrupted(&self) -> Result<Failure, Diagnostic> {
+    fn interrupted(&mut self) -> Result<Failure, Diagnostic> {
         self.save_checkpoint()?;
         Ok(self.ended_by_signal())
     }
@@ -491,6 +493,7 @@ impl Run<'_, '_> {
 
     /// What there is to say about a loss that is not finite: where it comes from.
     fn not_finite(&mut self, loss: f64, data: &[Array], samples: &[usize]) -> Result<Diagnostic, Diagnostic> {
+        self.stepper.settle()?;
         let recipe = self.recipe;
         let message = format!("the loss is {loss} in step {} of epoch {}", self.progress.steps_in_epoch + 1, self.progress.epochs + 1);
         let error = Diagnostic::new("loss_not_finite", message);
@@ -528,7 +531,8 @@ impl Run<'_, '_> {
         }))
     }
 
-    fn save_checkpoint(&self) -> Result<(), Diagnostic> {
+    fn save_checkpoint(&mut self) -> Result<(), Diagnostic> {
+        self.stepper.settle()?;
         let text = serde_json::to_string(&self.progress).map_err(|error| Diagnostic::new("checkpoint", error.to_string()))?;
         let tensors = (held(self.recipe).iter().zip(self.stepper.fixed())).chain(self.recipe.states.iter().zip(self.stepper.states()));
         save(&self.file(CHECKPOINT), tensors, &text)

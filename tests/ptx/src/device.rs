@@ -8,7 +8,7 @@ use crate::module::{Kernel, Module};
 use crate::parse::Space;
 use crate::schedule::{Random, Stop};
 use crate::tensor_map::TensorMap;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Most bytes of shared memory of a block: 227 KiB, as of sm_90.
 const MOST_SHARED: u64 = 227 * 1024;
@@ -103,6 +103,8 @@ pub struct Device {
     modules: HashMap<u64, Vec<u64>>,
     resident: usize,
     step_limit: u64,
+    /// Lines of modules, numbered from 1, whose instructions a lane has executed.
+    executed: HashMap<u64, BTreeSet<u32>>,
 }
 
 impl Default for Device {
@@ -114,7 +116,7 @@ impl Default for Device {
 impl Device {
     /// A device with empty memory.
     pub fn new() -> Device {
-        Device { memory: GlobalMemory::default(), modules: HashMap::new(), resident: 4, step_limit: 1 << 28 }
+        Device { memory: GlobalMemory::default(), modules: HashMap::new(), resident: 4, step_limit: 1 << 28, executed: HashMap::new() }
     }
 
     /// How many blocks run at a time (4 unless set). Kernels whose blocks wait for each other need them all.
@@ -125,6 +127,11 @@ impl Device {
     /// How many instructions of warps a launch may take (2²⁸ unless set) before it counts as endless.
     pub fn set_step_limit(&mut self, instructions: u64) {
         self.step_limit = instructions;
+    }
+
+    /// The lines of a module's text, numbered from 1, whose instructions any lane has executed in launches until now.
+    pub fn executed_lines(&self, module: &Module) -> BTreeSet<u32> {
+        self.executed.get(&module.id).cloned().unwrap_or_default()
     }
 
     /// Allocates `bytes` of global memory and gives its device address, a multiple of 512. Reading it before it is written is a fault.
@@ -143,6 +150,17 @@ impl Device {
     /// No allocation begins there.
     pub fn free(&mut self, address: u64) -> Result<(), Fault> {
         if self.memory.free(address) { Ok(()) } else { Err(host(FaultKind::OutOfBounds, format!("no allocation begins at {address:#x}"))) }
+    }
+
+    /// Makes the allocation that begins at `address` unwritten, as it was when it was new.
+    ///
+    /// # Errors
+    /// No allocation begins there.
+    pub fn forget(&mut self, address: u64) -> Result<(), Fault> {
+        let found = self.memory.find(address, 0).map_err(|(kind, message)| host(kind, message))?;
+        let bytes = found.region.size();
+        found.region.mark(0, bytes, false);
+        Ok(())
     }
 
     /// Copies `bytes` to device memory.
@@ -244,9 +262,13 @@ impl Device {
             steps: 0,
             lane_steps: 0,
             published: HashMap::new(),
+            executed: vec![false; found.code.len()],
         };
         let blocks = grid.iter().map(|g| u64::from(*g)).product();
-        match machine.run_grid(self.resident, self.step_limit) {
+        let outcome = machine.run_grid(self.resident, self.step_limit);
+        let lines = found.code.iter().zip(&machine.executed).filter(|(_, executed)| **executed).map(|(instruction, _)| instruction.line);
+        self.executed.entry(module.id).or_default().extend(lines);
+        match outcome {
             Ok(()) => Ok(Statistics { warp_instructions: machine.steps, lane_instructions: machine.lane_steps, blocks }),
             Err(Stop { trouble, line, block: index, warp }) => {
                 let text = line.and_then(|l| module.lines.get(l as usize - 1)).cloned().unwrap_or_default();

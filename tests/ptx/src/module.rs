@@ -70,6 +70,12 @@ impl Module {
         self.kernels.iter().map(|k| k.name.as_str())
     }
 
+    /// Bytes of each parameter of a kernel; none if there is no such kernel.
+    pub fn parameter_bytes(&self, kernel: &str) -> Option<Vec<u64>> {
+        let found = self.kernels.iter().find(|k| k.name == kernel)?;
+        Some(found.params.iter().map(|(_, _, size)| *size).collect())
+    }
+
     /// The number after `.version`: major, minor.
     pub fn version(&self) -> (u32, u32) {
         self.version

@@ -2,7 +2,7 @@
 //!
 //! *Source*: CUDA Driver API 12.8.
 
-use super::run::{Device, Grid};
+use super::device::{Device, Grid};
 use super::{LANGUAGE, Module};
 use cudarc::driver::{DriverError, result, sys};
 use kiln_ir::Diagnostic;
@@ -82,8 +82,8 @@ fn start() -> Result<(), Diagnostic> {
     // SAFETY: the driver writes one int.
     unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().map_err(|error| told("say its version", error))?;
     if version < OLDEST_DRIVER {
-        let (found, wanted) = (spelled(version), spelled(OLDEST_DRIVER));
-        return Err(none(&format!("the NVIDIA driver is of CUDA {found}: PTX {LANGUAGE} needs one of {wanted} or newer")));
+        let (found, wanted, (major, minor)) = (spelled(version), spelled(OLDEST_DRIVER), LANGUAGE);
+        return Err(none(&format!("the NVIDIA driver is of CUDA {found}: PTX {major}.{minor} needs one of {wanted} or newer")));
     }
     Ok(())
 }
@@ -110,10 +110,22 @@ fn told(what: &str, error: DriverError) -> Diagnostic {
     Diagnostic::new("cuda", format!("the NVIDIA driver could not {what} ({name}{text})"))
 }
 
-/// One GPU with a module.
+/// One GPU with a module, and a stream on which everything happens in order.
 pub struct Gpu {
     module: sys::CUmodule,
     entries: HashMap<String, sys::CUfunction>,
+    stream: sys::CUstream,
+    marks: Vec<sys::CUevent>,
+}
+
+/// Launches that the driver runs at once.
+pub struct Recording(sys::CUgraphExec);
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        // SAFETY: the graph was instantiated here; the driver waits for one that runs.
+        let _ = unsafe { result::graph::exec_destroy(self.0) };
+    }
 }
 
 impl Gpu {
@@ -136,7 +148,8 @@ impl Gpu {
                 let function = unsafe { result::module::get_function(loaded, name) }.map_err(|error| told("find a kernel", error))?;
                 entries.insert(entry.clone(), function);
             }
-            Ok(Gpu { module: loaded, entries })
+            let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(|error| told("make a stream", error))?;
+            Ok(Gpu { module: loaded, entries, stream, marks: Vec::new() })
         })
     }
 }
@@ -160,7 +173,17 @@ fn load(text: &str) -> Result<sys::CUmodule, Diagnostic> {
     Ok(module)
 }
 
+impl Gpu {
+    /// Waits until all that was launched is done. Errors: what failed meanwhile.
+    fn wait(&self) -> Result<(), Diagnostic> {
+        // SAFETY: the stream was made by `open`.
+        unsafe { result::stream::synchronize(self.stream) }.map_err(|error| told("run the kernels", error))
+    }
+}
+
 impl Device for Gpu {
+    type Recording = Recording;
+
     fn allocate(&mut self, bytes: u64) -> Result<u64, Diagnostic> {
         // SAFETY: what the memory holds is not read before it is written.
         unsafe { result::malloc_sync(bytes.max(1) as usize) }.map_err(|error| {
@@ -178,16 +201,16 @@ impl Device for Gpu {
         if bytes.is_empty() {
             return Ok(());
         }
-        // SAFETY: the caller allocated as much.
-        unsafe { result::memcpy_htod_sync(address, bytes) }.map_err(|error| told("copy to the GPU", error))
+        // SAFETY: the caller allocated as much. The driver has read memory like this when it returns.
+        unsafe { result::memcpy_htod_async(address, bytes, self.stream) }.map_err(|error| told("copy to the GPU", error))
     }
 
     fn download(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), Diagnostic> {
-        result::ctx::synchronize().map_err(|error| told("run the kernels", error))?;
+        self.wait()?;
         if bytes.is_empty() {
             return Ok(());
         }
-        // SAFETY: the caller allocated as much.
+        // SAFETY: the caller allocated as much, and nothing is written to it meanwhile.
         unsafe { result::memcpy_dtoh_sync(bytes, address) }.map_err(|error| told("copy from the GPU", error))
     }
 
@@ -196,14 +219,61 @@ impl Device for Gpu {
         let mut places: Vec<*mut c_void> = arguments.iter_mut().map(|argument| (&raw mut *argument).cast()).collect();
         let (grid, block) = ((grid.blocks, 1, 1), (grid.threads, 1, 1));
         // SAFETY: the entry takes as many 64-bit parameters, which the driver copies before it returns.
-        let status = unsafe { result::launch_kernel(self.entries[entry], grid, block, 0, null_mut(), &mut places) };
+        let status = unsafe { result::launch_kernel(self.entries[entry], grid, block, 0, self.stream, &mut places) };
         status.map_err(|error| told(&format!("launch {entry}"), error))
+    }
+
+    fn record(&mut self) -> Result<(), Diagnostic> {
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream was made by `open`.
+        unsafe { result::stream::begin_capture(self.stream, mode) }.map_err(|error| told("record kernels", error))
+    }
+
+    fn recorded(&mut self) -> Result<Recording, Diagnostic> {
+        let failed = |error| told("record kernels", error);
+        // SAFETY: `record` began it; the graph is not used after it is destroyed.
+        unsafe {
+            let graph = result::stream::end_capture(self.stream).map_err(failed)?;
+            let instantiated = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0));
+            let _ = result::graph::destroy(graph);
+            instantiated.map(Recording).map_err(failed)
+        }
+    }
+
+    fn replay(&mut self, recording: &Recording) -> Result<(), Diagnostic> {
+        // SAFETY: both were made here.
+        unsafe { result::graph::launch(recording.0, self.stream) }.map_err(|error| told("launch the kernels", error))
+    }
+
+    fn mark(&mut self) -> Result<(), Diagnostic> {
+        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map_err(|error| told("make an event", error))?;
+        self.marks.push(event);
+        // SAFETY: both were made here.
+        unsafe { result::event::record(event, self.stream) }.map_err(|error| told("record an event", error))
+    }
+
+    fn between_marks(&mut self) -> Result<Vec<f64>, Diagnostic> {
+        let done = self.wait();
+        let marks = std::mem::take(&mut self.marks);
+        // SAFETY: the events were made and recorded by `mark`, and the stream is done with them.
+        let elapsed = |pair: &[sys::CUevent]| unsafe { result::event::elapsed(pair[0], pair[1]) };
+        let times: Result<Vec<f32>, DriverError> = marks.windows(2).map(elapsed).collect();
+        marks.into_iter().for_each(|event| {
+            // SAFETY: as above; nothing refers to it any more.
+            let _ = unsafe { result::event::destroy(event) };
+        });
+        done?;
+        let milliseconds = times.map_err(|error| told("measure kernels", error))?;
+        Ok(milliseconds.into_iter().map(|time| f64::from(time) / 1e3).collect())
     }
 }
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        // SAFETY: the module was loaded by `open`, and its functions are not used any more.
-        let _ = unsafe { result::module::unload(self.module) };
+        // SAFETY: the stream and the module were made by `open`, and nothing of them is used any more.
+        unsafe {
+            let _ = result::stream::destroy(self.stream);
+            let _ = result::module::unload(self.module);
+        }
     }
 }

@@ -6,12 +6,15 @@
 //!
 //! No GPU is needed for any of it.
 
+pub mod assemble;
 mod block;
 pub mod costs;
 pub mod cuda;
+pub mod device;
 mod divide;
 mod facts;
 pub mod function;
+pub mod generation;
 pub mod inst;
 mod memory;
 pub mod run;
@@ -25,6 +28,7 @@ use crate::schedule::plan::{KernelFunction, ProgramPlan};
 use crate::tile::TileProgram;
 use crate::tile::expand::expand;
 use function::Function;
+use generation::Generation;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -59,7 +63,7 @@ pub fn module(plan: &ProgramPlan) -> Module {
     let mut arguments = BTreeMap::new();
     let entries = plan.prepare.iter().map(|prepare| &prepare.entry).chain([&plan.main]);
     entries.for_each(|entry| find_arguments(&entry.steps, &mut arguments));
-    let mut text = format!("// Made by Kiln.\n.version {LANGUAGE}\n.target {TARGET}\n.address_size 64\n");
+    let mut text = head(Generation::OLDEST);
     let mut names = crate::artifact::names::SymbolNames::default();
     let mut entries = BTreeMap::new();
     for (number, arguments) in arguments {
@@ -72,10 +76,22 @@ pub fn module(plan: &ProgramPlan) -> Module {
     Module { text, entries }
 }
 
-/// The version of the language: what is used needs no newer one.
-pub const LANGUAGE: &str = "7.8";
-/// The oldest generation of GPUs: Ampere.
-pub const TARGET: &str = "sm_80";
+/// The version of the language, major and minor: what is used needs no newer one.
+pub const LANGUAGE: (u32, u32) = (7, 8);
+
+/// How the text of a module begins.
+fn head(generation: Generation) -> String {
+    let (major, minor) = generation.version();
+    format!("// Made by Kiln.\n.version {major}.{minor}\n.target {generation}\n.address_size 64\n")
+}
+
+impl Module {
+    /// The text for a generation of GPUs. Without it, it is for all of them.
+    pub fn text_for(&self, generation: Generation) -> String {
+        let kernels = self.text.strip_prefix(&head(Generation::OLDEST)).expect("a module begins with its head");
+        head(generation) + kernels
+    }
+}
 
 /// What each function that is run takes. A function that several kernels share takes other buffers of each, and the rest alike.
 fn find_arguments<'a>(steps: &'a [LaunchStep], found: &mut BTreeMap<usize, &'a [Arg]>) {

@@ -1,41 +1,24 @@
 //! Runs a planned program on a device, kernel after kernel: what a driver and the interpreter of the tests have in common.
+//!
+//! A session keeps its memory, so that a run allocates nothing. The second run of the same sizes is recorded, and later ones are one launch
+//! of all kernels. States stay on the device, where a run leaves them for the next one.
 
+use super::costs::{KernelCost, costs};
+use super::device::{Device, Grid};
 use super::{BLOCK_THREADS, Compiled};
 use crate::kernel::{Buffer, BufferId, BufferKind};
 use crate::lower::Arg;
 use crate::schedule::launches::{EntryPlan, Launch, LaunchStep, Place};
 use crate::schedule::weights::value_of;
-use kiln_ir::{Diagnostic, Dim, Symbol, Tensor};
+use kiln_ir::{DType, Diagnostic, Dim, Symbol, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Memory and kernels of a GPU, one after the other.
-pub trait Device {
-    /// Memory of its own; what it holds is not said. Errors: `memory`.
-    fn allocate(&mut self, bytes: u64) -> Result<u64, Diagnostic>;
-    /// Gives memory back.
-    fn free(&mut self, address: u64);
-    /// Copies to the device. Errors: of the device.
-    fn upload(&mut self, address: u64, bytes: &[u8]) -> Result<(), Diagnostic>;
-    /// Copies from the device, when all that was launched is done. Errors: of the device, or of a kernel.
-    fn download(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), Diagnostic>;
-    /// Runs an entry. Errors: of the device.
-    fn launch(&mut self, entry: &str, grid: Grid, arguments: &[u64]) -> Result<(), Diagnostic>;
-}
-
-/// How many threads run an entry.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Grid {
-    /// Blocks; any number of them computes the same.
-    pub blocks: u32,
-    /// Threads of a block.
-    pub threads: u32,
-    /// Whether the threads of a block compute tasks together: then there have to be as many.
-    pub together: bool,
-}
-
 /// Blocks that are launched at most: these take several tasks each.
 const MOST_BLOCKS: i64 = 1 << 16;
+
+/// Recordings that are kept; data of more sizes (sentences of any length) make them anew.
+const MOST_RECORDINGS: usize = 16;
 
 /// A program on a device, with its weights.
 pub struct Session<D: Device> {
@@ -44,7 +27,40 @@ pub struct Session<D: Device> {
     weights: u64,
     /// An i64 that is not 0 after an index was out of range.
     error_cell: u64,
+    inputs: Vec<Memory>,
+    outputs: Vec<Memory>,
+    temporaries: Memory,
+    /// Types and shapes of the states that are on the device: the last inputs.
+    states: Vec<(DType, Vec<usize>)>,
+    recordings: BTreeMap<Key, Option<D::Recording>>,
+    /// Names of kernels, before each of which the time was marked.
+    marked: Option<Vec<String>>,
 }
+
+/// What one function of the module took in a run.
+#[derive(Clone, PartialEq, Debug, serde::Serialize)]
+pub struct KernelTime {
+    /// Its entry in the module.
+    pub entry: String,
+    /// How often it was launched.
+    pub launches: u64,
+    /// Seconds of all launches.
+    pub seconds: f64,
+    /// Operations of all launches; a multiply-add is two.
+    pub operations: i64,
+    /// Bytes of the device's memory that they read and write.
+    pub bytes: i64,
+}
+
+/// Memory that grows when more is needed.
+#[derive(Clone, Copy, Default)]
+struct Memory {
+    address: u64,
+    bytes: Option<u64>,
+}
+
+/// Sizes, and where all memory is: launches of equal ones are equal.
+type Key = (Vec<i64>, Vec<u64>);
 
 /// Sizes, and indices of loops.
 type Symbols = BTreeMap<Symbol, i64>;
@@ -54,10 +70,29 @@ impl<D: Device> Session<D> {
     ///
     /// Errors: `parameter` when a value is missing or of another type; of the device.
     pub fn new(compiled: Compiled, mut device: D) -> Result<Session<D>, Diagnostic> {
-        let weights = device.allocate(compiled.plan.weights.bytes)?;
-        let error_cell = device.allocate(8)?;
+        let wanted = compiled.plan.weights.bytes;
+        let weights = device.allocate(wanted).map_err(|error| error.help(format!("the weights of the model are {wanted} bytes")))?;
+        let error_cell = match device.allocate(8) {
+            Ok(address) => address,
+            Err(error) => {
+                device.free(weights);
+                return Err(error);
+            }
+        };
         let compiled = Arc::new(compiled);
-        let mut session = Session { compiled: Arc::clone(&compiled), device, weights, error_cell };
+        let program = &compiled.plan.program;
+        let mut session = Session {
+            device,
+            weights,
+            error_cell,
+            inputs: vec![Memory::default(); program.inputs.len()],
+            outputs: vec![Memory::default(); program.outputs.len()],
+            temporaries: Memory::default(),
+            states: Vec::new(),
+            recordings: BTreeMap::new(),
+            marked: None,
+            compiled: Arc::clone(&compiled),
+        };
         session.device.upload(error_cell, &[0; 8])?;
         let Compiled { plan, module, .. } = &*compiled;
         for (id, offset) in &plan.weights.offsets {
@@ -66,66 +101,188 @@ impl<D: Device> Session<D> {
             }
         }
         if let Some(prepare) = &plan.prepare {
-            let sources =
-                prepare.sources.iter().map(|id| value_of(&plan.program, &module.parameters, *id)).collect::<Result<Vec<_>, _>>()?;
-            let results: Vec<u64> = prepare.results.iter().map(|id| weights + plan.weights.offsets[id]).collect();
-            session.holding(|session, held| {
-                let sources = sources.iter().map(|tensor| session.uploaded(tensor, held)).collect::<Result<Vec<u64>, _>>()?;
-                session.entry(&prepare.entry, &sources, &results, &mut Symbols::new())
-            })?;
+            let mut sources = vec![Memory::default(); prepare.sources.len()];
+            let mut temporaries = Memory::default();
+            let outcome = session.prepare(&mut sources, &mut temporaries);
+            sources.iter().chain([&temporaries]).for_each(|memory| memory.give_back(&mut session.device));
+            outcome?;
         }
         Ok(session)
+    }
+
+    /// What is computed of weights once.
+    fn prepare(&mut self, sources: &mut [Memory], temporaries: &mut Memory) -> Result<(), Diagnostic> {
+        let compiled = Arc::clone(&self.compiled);
+        let Compiled { plan, module, .. } = &*compiled;
+        let prepare = plan.prepare.as_ref().expect("something is prepared");
+        for (memory, id) in sources.iter_mut().zip(&prepare.sources) {
+            let value = value_of(&plan.program, &module.parameters, *id)?;
+            memory.hold(value.bytes().len() as u64, &mut self.device)?;
+            self.device.upload(memory.address, value.bytes())?;
+        }
+        let mut symbols = Symbols::new();
+        temporaries.hold(value(&prepare.entry.temporary_bytes, &symbols).max(0) as u64, &mut self.device)?;
+        let inputs: Vec<u64> = sources.iter().map(|memory| memory.address).collect();
+        let outputs: Vec<u64> = prepare.results.iter().map(|id| self.weights + plan.weights.offsets[id]).collect();
+        let base = Bases { inputs: &inputs, outputs: &outputs, weights: self.weights, temporaries: temporaries.address };
+        self.steps(&prepare.entry.steps, &prepare.entry.places, &base, &mut symbols)?;
+        self.found_errors()
+    }
+
+    /// What it runs on.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
+    /// Bytes for intermediate values, of the largest run until now.
+    pub fn arena_bytes(&self) -> u64 {
+        self.temporaries.bytes.unwrap_or(0)
     }
 
     /// Runs the function on inputs in the order of its signature.
     ///
     /// Errors: `input_shape`, `input_dtype` and `guard` for inputs that do not fit; `index`; of the device.
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Diagnostic> {
+        self.states.clear();
+        let symbols = self.compute(inputs)?;
+        (0..self.outputs.len()).map(|at| self.output(at, &symbols)).collect()
+    }
+
+    /// Puts states, the last inputs of the function, on the device.
+    ///
+    /// Errors: `memory`; of the device.
+    pub fn put_states(&mut self, states: &[Tensor]) -> Result<(), Diagnostic> {
+        let first = self.inputs.len() - states.len();
+        for (memory, state) in self.inputs[first..].iter_mut().zip(states) {
+            memory.hold(state.bytes().len() as u64, &mut self.device)?;
+            self.device.upload(memory.address, state.bytes())?;
+        }
+        self.states = states.iter().map(|state| (state.dtype(), state.shape().to_vec())).collect();
+        Ok(())
+    }
+
+    /// The states as they are now.
+    ///
+    /// Errors: of the device.
+    pub fn states(&mut self) -> Result<Vec<Tensor>, Diagnostic> {
+        let first = self.inputs.len() - self.states.len();
+        let read = |((dtype, shape), memory): (&(DType, Vec<usize>), &Memory)| {
+            let mut content = vec![0; shape.iter().product::<usize>() * dtype.size_bytes()];
+            self.device.download(memory.address, &mut content)?;
+            Ok(Tensor::from_vec(*dtype, shape.clone(), content))
+        };
+        self.states.iter().zip(&self.inputs[first..]).map(read).collect()
+    }
+
+    /// Runs the function on the other inputs and the states of [`Session::put_states`], whose next values, the last outputs, take their
+    /// place; it was compiled with as many states in its facts. Gives the other outputs.
+    ///
+    /// Errors: as [`Session::run`]; then states may have changed.
+    pub fn update(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Diagnostic> {
+        let symbols = self.compute(inputs)?;
+        (0..self.outputs.len() - self.states.len()).map(|at| self.output(at, &symbols)).collect()
+    }
+
+    /// Runs the function once, kernel after kernel, and gives what each function of the module took, in the order in which they run first.
+    /// States of [`Session::put_states`] are changed.
+    ///
+    /// Errors: as [`Session::run`].
+    pub fn profile(&mut self, inputs: &[Tensor]) -> Result<Vec<KernelTime>, Diagnostic> {
+        self.marked = Some(Vec::new());
+        let ran = self.compute(inputs);
+        let entries = self.marked.take().unwrap_or_default();
+        let seconds = self.device.mark().and_then(|()| self.device.between_marks());
+        let symbols = ran?;
+        let mut found: Vec<KernelTime> = Vec::new();
+        for (entry, seconds) in entries.into_iter().zip(seconds?) {
+            match found.iter_mut().find(|kernel| kernel.entry == entry) {
+                Some(kernel) => (kernel.launches, kernel.seconds) = (kernel.launches + 1, kernel.seconds + seconds),
+                None => found.push(KernelTime { entry, launches: 1, seconds, operations: 0, bytes: 0 }),
+            }
+        }
+        for KernelCost { entry, runs, operations, bytes, .. } in costs(&self.compiled, &symbols) {
+            if let Some(kernel) = found.iter_mut().find(|kernel| kernel.entry == entry) {
+                kernel.operations = kernel.operations.saturating_add(operations.saturating_mul(runs));
+                kernel.bytes = kernel.bytes.saturating_add(bytes.saturating_mul(runs));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Runs all kernels on inputs, to which the states are added.
+    fn compute(&mut self, inputs: &[Tensor]) -> Result<Symbols, Diagnostic> {
         let compiled = Arc::clone(&self.compiled);
         let Compiled { plan, .. } = &*compiled;
-        let mut symbols = sizes(&compiled, inputs)?;
-        self.holding(|session, held| {
-            let given = inputs.iter().map(|tensor| session.uploaded(tensor, held)).collect::<Result<Vec<u64>, _>>()?;
-            let mut results = Vec::new();
-            for (_, id) in &plan.program.outputs {
-                results.push(session.device.allocate(bytes(plan.program.buffer(*id), &symbols))?);
-                held.extend(results.last());
+        let given = inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape().to_vec())).chain(self.states.iter().cloned()).collect();
+        let mut symbols = sizes(&compiled, given)?;
+        self.hold(&symbols)?;
+        for (memory, tensor) in self.inputs.iter().zip(inputs) {
+            self.device.upload(memory.address, tensor.bytes())?;
+        }
+        let made = &self.outputs[..self.outputs.len() - self.states.len()];
+        made.iter().chain([&self.temporaries]).for_each(|memory| self.device.forget(memory.address));
+        let addresses = |memory: &[Memory]| memory.iter().map(|memory| memory.address).collect::<Vec<u64>>();
+        let inputs = addresses(&self.inputs);
+        // Next values of states take the place of the old ones.
+        let outputs = [addresses(made), inputs[inputs.len() - self.states.len()..].to_vec()].concat();
+        let base = Bases { inputs: &inputs, outputs: &outputs, weights: self.weights, temporaries: self.temporaries.address };
+        let places = [inputs.as_slice(), &outputs, &[self.temporaries.address]].concat();
+        let key = (symbols.values().copied().collect(), places);
+        let EntryPlan { steps, places, .. } = &plan.main;
+        match self.recordings.get(&key) {
+            _ if self.marked.is_some() => self.steps(steps, places, &base, &mut symbols)?,
+            Some(Some(recording)) => self.device.replay(recording)?,
+            Some(None) => {
+                self.device.record()?;
+                let outcome = self.steps(steps, places, &base, &mut symbols);
+                let recording = self.device.recorded();
+                outcome?;
+                let recording = recording?;
+                self.device.replay(&recording)?;
+                self.recordings.insert(key, Some(recording));
             }
-            session.entry(&plan.main, &given, &results, &mut symbols)?;
-            let mut outputs = Vec::new();
-            for ((_, id), address) in plan.program.outputs.iter().zip(&results) {
-                let buffer = plan.program.buffer(*id);
-                let mut content = vec![0; bytes(buffer, &symbols) as usize];
-                session.device.download(*address, &mut content)?;
-                let shape = buffer.shape.iter().map(|dim| value(dim, &symbols) as usize).collect();
-                outputs.push(Tensor::from_vec(buffer.dtype, shape, content));
+            None => {
+                self.steps(steps, places, &base, &mut symbols)?;
+                if self.recordings.len() == MOST_RECORDINGS {
+                    self.recordings.clear();
+                }
+                self.recordings.insert(key, None);
             }
-            Ok(outputs)
-        })
+        }
+        self.found_errors()?;
+        Ok(symbols)
     }
 
-    /// Does `work`, then gives back what it noted down as held, whatever came of it.
-    fn holding<R>(&mut self, work: impl FnOnce(&mut Self, &mut Vec<u64>) -> Result<R, Diagnostic>) -> Result<R, Diagnostic> {
-        let mut held = Vec::new();
-        let outcome = work(self, &mut held);
-        held.into_iter().for_each(|address| self.device.free(address));
-        outcome
+    /// Memory for a run of these sizes. Errors: `memory`, with how much that is.
+    fn hold(&mut self, symbols: &Symbols) -> Result<(), Diagnostic> {
+        let plan = &self.compiled.plan;
+        let size = |(_, id): &(String, BufferId)| bytes(plan.program.buffer(*id), symbols);
+        let temporary = value(&plan.main.temporary_bytes, symbols).max(0) as u64;
+        let made = self.outputs.len() - self.states.len();
+        let wanted: Vec<u64> = plan.program.inputs.iter().chain(&plan.program.outputs[..made]).map(size).chain([temporary]).collect();
+        let all = self.inputs.iter_mut().chain(&mut self.outputs[..made]).chain([&mut self.temporaries]);
+        for (memory, bytes) in all.zip(&wanted) {
+            memory.hold(*bytes, &mut self.device).map_err(|error| {
+                let (weights, run) = (plan.weights.bytes, wanted.iter().sum::<u64>());
+                error.help(format!(
+                    "a run of these sizes needs {run} bytes, {temporary} of them for intermediate values, beside {weights} bytes of weights"
+                ))
+            })?;
+        }
+        Ok(())
     }
 
-    /// A tensor on the device.
-    fn uploaded(&mut self, tensor: &Tensor, held: &mut Vec<u64>) -> Result<u64, Diagnostic> {
-        let address = self.device.allocate(tensor.bytes().len() as u64)?;
-        held.push(address);
-        self.device.upload(address, tensor.bytes())?;
-        Ok(address)
+    fn output(&mut self, at: usize, symbols: &Symbols) -> Result<Tensor, Diagnostic> {
+        let buffer = self.compiled.plan.program.buffer(self.compiled.plan.program.outputs[at].1);
+        let mut content = vec![0; bytes(buffer, symbols) as usize];
+        let shape = buffer.shape.iter().map(|dim| value(dim, symbols) as usize).collect();
+        let dtype = buffer.dtype;
+        self.device.download(self.outputs[at].address, &mut content)?;
+        Ok(Tensor::from_vec(dtype, shape, content))
     }
 
-    fn entry(&mut self, entry: &EntryPlan, inputs: &[u64], outputs: &[u64], symbols: &mut Symbols) -> Result<(), Diagnostic> {
-        let temporaries = self.device.allocate(value(&entry.temporary_bytes, symbols).max(0) as u64)?;
-        let base = Bases { inputs, outputs, weights: self.weights, temporaries };
-        let outcome = self.steps(&entry.steps, &entry.places, &base, symbols);
-        self.device.free(temporaries);
-        outcome?;
+    /// Errors: `index` when a kernel has found an index out of range; of the device.
+    fn found_errors(&mut self) -> Result<(), Diagnostic> {
         let mut cell = [0; 8];
         self.device.download(self.error_cell, &mut cell)?;
         let Some(node) = usize::try_from(i64::from_le_bytes(cell)).ok().and_then(|one_more| one_more.checked_sub(1)) else { return Ok(()) };
@@ -174,14 +331,41 @@ impl<D: Device> Session<D> {
             Some(threads) => Grid { blocks: blocks_of(1), threads, together: true },
             None => Grid { blocks: blocks_of(u64::from(BLOCK_THREADS)), threads: BLOCK_THREADS, together: false },
         };
-        self.device.launch(&self.compiled.kernels.entries[&launch.function], grid, &arguments)
+        let entry = &self.compiled.kernels.entries[&launch.function];
+        if let Some(names) = &mut self.marked {
+            names.push(entry.clone());
+            self.device.mark()?;
+        }
+        self.device.launch(entry, grid, &arguments)
     }
 }
 
 impl<D: Device> Drop for Session<D> {
     fn drop(&mut self) {
+        self.recordings.clear();
+        let all = self.inputs.iter().chain(&self.outputs).chain([&self.temporaries]);
+        all.for_each(|memory| memory.give_back(&mut self.device));
         self.device.free(self.weights);
         self.device.free(self.error_cell);
+    }
+}
+
+impl Memory {
+    /// Makes sure of room. What it held is lost where it grows. Errors: `memory`.
+    fn hold(&mut self, bytes: u64, device: &mut impl Device) -> Result<(), Diagnostic> {
+        if self.bytes.is_some_and(|held| held >= bytes) {
+            return Ok(());
+        }
+        self.give_back(device);
+        *self = Memory::default();
+        *self = Memory { address: device.allocate(bytes)?, bytes: Some(bytes) };
+        Ok(())
+    }
+
+    fn give_back(&self, device: &mut impl Device) {
+        if self.bytes.is_some() {
+            device.free(self.address);
+        }
     }
 }
 
@@ -212,16 +396,16 @@ fn bytes(buffer: &Buffer, symbols: &Symbols) -> u64 {
     value(&buffer.elements(), symbols).max(0) as u64 * buffer.dtype.size_bytes() as u64
 }
 
-/// The sizes that inputs say. Errors: `input_shape`, `input_dtype`, `guard`.
-fn sizes(compiled: &Compiled, inputs: &[Tensor]) -> Result<Symbols, Diagnostic> {
+/// The sizes that inputs of these types and shapes say. Errors: `input_shape`, `input_dtype`, `guard`.
+fn sizes(compiled: &Compiled, inputs: Vec<(DType, Vec<usize>)>) -> Result<Symbols, Diagnostic> {
     let program = &compiled.plan.program;
-    let shapes: Vec<Vec<usize>> = inputs.iter().map(|tensor| tensor.shape().to_vec()).collect();
+    let (dtypes, shapes): (Vec<DType>, Vec<Vec<usize>>) = inputs.into_iter().unzip();
     let graph = compiled.module.predict().map_err(|error| Diagnostic::new("no_function", error))?;
     let symbols = graph.bind_symbols(&shapes).map_err(|error| Diagnostic::new("input_shape", error))?;
-    for ((name, id), tensor) in program.inputs.iter().zip(inputs) {
+    for ((name, id), dtype) in program.inputs.iter().zip(dtypes) {
         let expected = program.buffer(*id).dtype;
-        if tensor.dtype() != expected {
-            return Err(Diagnostic::new("input_dtype", format!("input `{name}` is {}, expected {expected}", tensor.dtype())));
+        if dtype != expected {
+            return Err(Diagnostic::new("input_dtype", format!("input `{name}` is {dtype}, expected {expected}")));
         }
     }
     match program.guards.iter().find(|guard| guard.holds(&|s| symbols.get(s).copied()) != Some(true)) {

@@ -180,7 +180,7 @@ impl Chunks {
     /// The elements of a chunk, zeros where there are none.
     fn value(&self, cx: &mut Context, b: &mut Builder, (row, depth): (&Dim, &Dim)) -> Reg {
         let ty = Type::scalar(Lane::F32).times(CHUNK as u32);
-        let last = |axis: &Axis, count: i64| &axis.extent - Dim::from(count);
+        let last = |axis: &Axis, count: i64| (&axis.extent - Dim::from(count)).maximum(&Dim::ZERO);
         if self.is_whole {
             let inside = self.exists(cx, b, (row, depth));
             let count = |is_run: bool| if is_run { CHUNK } else { 1 };

@@ -141,7 +141,8 @@ impl Staging {
     /// The thread's elements of the step that begins at depth `from`; what lies at depth `limit` or beyond is neutral.
     pub(super) fn load(&self, cx: &mut Context, b: &mut Builder, from: &Dim, limit: Option<Reg>) -> Vec<Reg> {
         let lanes = self.lanes as u32;
-        let last = |axis: &Axis, wide: bool| &axis.extent - Dim::from(if wide { self.lanes } else { 1 });
+        // A task has something of each axis, which makes the last place 0 or more.
+        let last = |axis: &Axis, wide: bool| (&axis.extent - Dim::from(if wide { self.lanes } else { 1 })).maximum(&Dim::ZERO);
         let mut values = Vec::new();
         for (row, depth) in self.places() {
             let (row, depth) = (&self.first + row, from + depth);

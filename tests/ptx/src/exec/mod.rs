@@ -38,6 +38,8 @@ pub(crate) struct Machine<'m> {
     pub lane_steps: u64,
     /// What atomics on global locations have published.
     pub published: HashMap<u64, Knowledge>,
+    /// Whether a lane has executed an instruction of the kernel.
+    pub executed: Vec<bool>,
 }
 
 /// Whether the warp goes on after an instruction.
@@ -76,6 +78,7 @@ impl<'m> Machine<'m> {
                 warp.advance();
                 continue;
             }
+            self.executed[warp.pc as usize] = true;
             match self.execute(block, w, active, instruction).map_err(|t| (t, instruction.line))? {
                 Flow::Next => block.warps[w].advance(),
                 Flow::Placed => {}

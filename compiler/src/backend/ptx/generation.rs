@@ -1,0 +1,76 @@
+//! Generations of NVIDIA GPUs that kernels can be for, and the version of PTX that names each.
+//!
+//! *Source*: PTX ISA 9.0, release notes: which version a target came with.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A generation of GPUs, as `sm_80`; with a letter, as `sm_90a`, code is for that one alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Generation {
+    number: u32,
+    letter: Option<char>,
+}
+
+/// Number, letters that may follow, the version that named it first, the version that named it with a letter.
+const KNOWN: &[(u32, &str, (u32, u32), (u32, u32))] = &[
+    (80, "", (7, 0), (7, 0)),
+    (86, "", (7, 1), (7, 1)),
+    (87, "", (7, 4), (7, 4)),
+    (89, "", (7, 8), (7, 8)),
+    (90, "a", (7, 8), (8, 0)),
+    (100, "af", (8, 6), (8, 8)),
+    (103, "af", (8, 8), (8, 8)),
+    (120, "af", (8, 7), (8, 8)),
+    (121, "af", (8, 8), (8, 8)),
+];
+
+impl Generation {
+    /// Ampere: the oldest one, whose code newer ones run as well.
+    pub const OLDEST: Generation = Generation { number: 80, letter: None };
+
+    /// The version of PTX for code of this generation: not older than what kernels are written in.
+    pub fn version(self) -> (u32, u32) {
+        let known = KNOWN.iter().find(|(number, ..)| *number == self.number).expect("it was parsed");
+        super::LANGUAGE.max(if self.letter.is_some() { known.3 } else { known.2 })
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sm_{}", self.number)?;
+        self.letter.map_or(Ok(()), |letter| write!(f, "{letter}"))
+    }
+}
+
+impl FromStr for Generation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Generation, String> {
+        let known = KNOWN.iter().flat_map(|(number, letters, ..)| {
+            let number = *number;
+            std::iter::once(None).chain(letters.chars().map(Some)).map(move |letter| Generation { number, letter })
+        });
+        let mut known = known.collect::<Vec<_>>().into_iter();
+        known.clone().find(|generation| generation.to_string() == text).ok_or_else(|| {
+            let names = known.by_ref().map(|generation| generation.to_string()).collect::<Vec<_>>();
+            format!("`{text}` is no generation of GPUs that kernels can be for: {}", names.join(", "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_have_versions() {
+        for (name, version) in [("sm_80", (7, 8)), ("sm_90", (7, 8)), ("sm_90a", (8, 0)), ("sm_100", (8, 6)), ("sm_120a", (8, 8))] {
+            let found: Generation = name.parse().expect("known");
+            assert_eq!((found.to_string().as_str(), found.version()), (name, version));
+        }
+        for name in ["sm_70", "sm_80a", "90", "sm_90A", ""] {
+            assert!(name.parse::<Generation>().is_err_and(|error| error.contains("sm_90a, sm_100")), "{name}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Functions of training that are not compiled for this CPU: on an NVIDIA GPU, or in the reference interpreter.
+
+use super::args::Backend;
+use super::engine::{Engine, describe, on_gpu, to_array, to_tensor};
+use super::model::{Loaded, Trainable, predict};
+use kiln::artifact::describe::ModelFacts;
+use kiln::backend::ptx::cuda::Gpu;
+use kiln::backend::ptx::run::Session;
+use kiln::pipeline::Config;
+use kiln::training::TrainingPlan;
+use kiln_ir::artifact::Signature;
+use kiln_ir::{Diagnostic, Module, Tensor};
+use kiln_runtime::arrays::Array;
+use kiln_runtime::training::stepper::{Function, Functions};
+
+/// The functions of a plan on a backend other than compiled code.
+///
+/// Errors: what the compiler reports; of the device.
+pub fn functions(
+    plan: &TrainingPlan,
+    trainable: &Trainable,
+    backend: Backend,
+    config: &Config,
+) -> Result<Functions<'static>, Vec<Diagnostic>> {
+    let of = |module: &Module, states: usize, config: &Config| function(module, states, plan, trainable, backend, config);
+    // Without a backward pass there is nothing to compute again.
+    let forward = Config { memory: None, ..config.clone() };
+    Ok(Functions {
+        step: of(&plan.step, plan.recipe.states.len(), config)?,
+        evaluation: of(&plan.evaluation, 0, &forward)?,
+        trace: of(&plan.trace, 0, &forward)?,
+    })
+}
+
+/// The evaluation alone.
+///
+/// Errors: as [`functions`].
+pub fn evaluation(
+    plan: &TrainingPlan,
+    trainable: &Trainable,
+    backend: Backend,
+    config: &Config,
+) -> Result<Box<dyn Function>, Vec<Diagnostic>> {
+    function(&plan.evaluation, 0, plan, trainable, backend, config)
+}
+
+fn function(
+    module: &Module,
+    states: usize,
+    plan: &TrainingPlan,
+    trainable: &Trainable,
+    backend: Backend,
+    config: &Config,
+) -> Result<Box<dyn Function>, Vec<Diagnostic>> {
+    let facts = ModelFacts { name: module.name.clone(), states, ..plan.with_usual_sizes(&trainable.facts) };
+    let signature = describe(predict(module).map_err(|error| vec![error])?, &facts);
+    if backend == Backend::Ptx {
+        let session = on_gpu(module, &facts, config)?;
+        return Ok(Box::new(OnGpu { session, signature, outputs: Vec::new(), has_states: false }));
+    }
+    let loaded = Loaded { module: module.clone(), facts, losses: Vec::new() };
+    Ok(Box::new(Interpreted { engine: Engine::new(&loaded, backend, config, 1)?, signature, outputs: Vec::new() }))
+}
+
+/// What a function gave. Errors: `memory`.
+fn keep(outputs: &mut Vec<Array>, given: &[Tensor]) -> Result<(), Diagnostic> {
+    *outputs = given.iter().map(to_array).collect::<Result<_, _>>()?;
+    Ok(())
+}
+
+fn tensors<'i>(inputs: impl IntoIterator<Item = &'i Array>) -> Vec<Tensor> {
+    inputs.into_iter().map(to_tensor).collect()
+}
+
+/// A function whose states stay on the device.
+struct OnGpu {
+    session: Session<Gpu>,
+    signature: Signature,
+    outputs: Vec<Array>,
+    has_states: bool,
+}
+
+impl Function for OnGpu {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn run(&mut self, inputs: &[&Array]) -> Result<&[Array], Diagnostic> {
+        keep(&mut self.outputs, &self.session.run(&tensors(inputs.iter().copied()))?)?;
+        Ok(&self.outputs)
+    }
+
+    fn update(&mut self, inputs: &[&Array], states: &mut [Array]) -> Result<&[Array], Diagnostic> {
+        if !self.has_states {
+            self.session.put_states(&tensors(states.iter()))?;
+            self.has_states = true;
+        }
+        keep(&mut self.outputs, &self.session.update(&tensors(inputs.iter().copied()))?)?;
+        Ok(&self.outputs)
+    }
+
+    fn place(&mut self) {
+        self.has_states = false;
+    }
+
+    fn fetch(&mut self, states: &mut [Array]) -> Result<(), Diagnostic> {
+        for (state, tensor) in states.iter_mut().zip(self.session.states()?) {
+            state.bytes_mut().copy_from_slice(tensor.bytes());
+        }
+        Ok(())
+    }
+
+    fn arena_bytes(&self) -> i64 {
+        self.session.arena_bytes() as i64
+    }
+}
+
+/// A function in the reference interpreter.
+struct Interpreted {
+    engine: Engine,
+    signature: Signature,
+    outputs: Vec<Array>,
+}
+
+impl Function for Interpreted {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn run(&mut self, inputs: &[&Array]) -> Result<&[Array], Diagnostic> {
+        keep(&mut self.outputs, &self.engine.run(&tensors(inputs.iter().copied()))?)?;
+        Ok(&self.outputs)
+    }
+
+    fn update(&mut self, inputs: &[&Array], states: &mut [Array]) -> Result<&[Array], Diagnostic> {
+        let given = tensors(inputs.iter().copied().chain(states.iter()));
+        keep(&mut self.outputs, &self.engine.run(&given)?)?;
+        let next = self.outputs.split_off(self.outputs.len() - states.len());
+        states.iter_mut().zip(next).for_each(|(state, next)| *state = next);
+        Ok(&self.outputs)
+    }
+
+    fn arena_bytes(&self) -> i64 {
+        0
+    }
+}
