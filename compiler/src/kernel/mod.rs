@@ -119,6 +119,7 @@ impl Program {
 
 /// One step of a program.
 #[derive(Clone, PartialEq, Debug)]
+#[allow(clippy::large_enum_variant)] // nearly all are kernels
 pub enum Step {
     /// Run a kernel.
     Run(Kernel),
