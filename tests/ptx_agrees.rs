@@ -116,7 +116,8 @@ optimiser = 'adam'
 
 /// The module's outputs on the CPU, and on the interpreter by every schedule: the same bits.
 fn same_bits(name: &str, module: &Module, inputs: &[Tensor]) {
-    let config = Config { winograd: WinogradUse::Never, ..Config::default() };
+    // What a GPU sums in an order of its own is compared within tolerances elsewhere.
+    let config = Config { winograd: WinogradUse::Never, matrices: false, ..Config::default() };
     let pool = ThreadPool::new(2);
     let facts = ModelFacts { name: "net".into(), ..ModelFacts::default() };
     let target = CpuTarget::host(CpuLevel::Native).expect("this machine");

@@ -8,8 +8,9 @@ use kiln::schedule::winograd::WinogradUse;
 use kiln_ir::{DType, Module, Tensor};
 use kiln_runtime::threads::ThreadPool;
 use kiln_tests::agreement::{check_all, guarded};
-use kiln_tests::block_cases::{CASES, Case, MATRIX_CASES, Sizes, facts, module, size};
+use kiln_tests::block_cases::{CASES, Case, MATRIX_CASES, SPLIT_CASES, Sizes, facts, module, size};
 use kiln_tests::compare::{Tolerance, difference};
+use kiln_tests::faults::Fault;
 use kiln_tests::gpu::{interpreted, interpreted_after};
 use kiln_tests::samples::{Fill, Random, tensor};
 
@@ -29,10 +30,15 @@ fn inputs(module: &Module, sizes: &Sizes, fill: Fill) -> Vec<Tensor> {
         .collect()
 }
 
+/// The same without any order of sums of a GPU's own.
+fn exact() -> Config {
+    Config { matrices: false, ..config() }
+}
+
 /// What is wrong with a case.
-fn wrong(case: &Case, apart: &dyn Fn(&Tensor, &Tensor) -> Option<String>, fills: &[Fill]) -> Vec<String> {
+fn wrong(case: &Case, config: &Config, apart: &dyn Fn(&Tensor, &Tensor) -> Option<String>, fills: &[Fill]) -> Vec<String> {
     let (module, facts) = (module(case), facts(case));
-    let ptx = compile_ptx(&module, &facts, &config()).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name));
+    let ptx = compile_ptx(&module, &facts, config).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name));
     let found = ptx.plan.functions.iter().filter(|function| function.block_threads.is_some()).count();
     let mut wrong = Vec::new();
     if found != case.kernels {
@@ -42,10 +48,10 @@ fn wrong(case: &Case, apart: &dyn Fn(&Tensor, &Tensor) -> Option<String>, fills:
     wrong.extend(lacks.map(|instruction| format!("{}: no kernel has {instruction}", case.name)));
     let pool = ThreadPool::new(1);
     let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
-    let compiled = compile(&module, target, facts.clone(), &config()).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name));
+    let compiled = compile(&module, target, facts.clone(), config).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name));
     let runs = if case.fixed { std::slice::from_ref(&case.usual) } else { case.runs };
     for (at, sizes) in runs.iter().enumerate() {
-        let mut session = interpreted(&module, &facts, &config(), 7 * at as u64).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        let mut session = interpreted(&module, &facts, config, 7 * at as u64).unwrap_or_else(|error| panic!("{}: {error}", case.name));
         for fill in fills.iter().copied() {
             let inputs = inputs(&module, sizes, fill);
             let expected = compiled.predictor(&pool).and_then(|p| p.run(&inputs, &pool)).unwrap_or_else(|error| panic!("{error}"));
@@ -75,7 +81,11 @@ fn apart(found: &Tensor, expected: &Tensor) -> Option<String> {
 
 #[test]
 fn blocks_give_the_bits_of_the_cpu() {
-    check_all(CASES.len(), || (), |at, ()| guarded(CASES[at].name, || wrong(&CASES[at], &apart, &[Fill::Ordinary, Fill::Special])));
+    check_all(
+        CASES.len(),
+        || (),
+        |at, ()| guarded(CASES[at].name, || wrong(&CASES[at], &exact(), &apart, &[Fill::Ordinary, Fill::Special])),
+    );
 }
 
 #[test]
@@ -85,13 +95,27 @@ fn matrix_units_are_as_close_as_their_type() {
         let unit = if expected.dtype() == DType::BF16 { 2f64.powi(-7) } else { 2f64.powi(-10) };
         difference(found, expected, Tolerance { absolute: 0.01, relative: unit })
     };
-    check_all(MATRIX_CASES.len(), || (), |at, ()| guarded(MATRIX_CASES[at].name, || wrong(&MATRIX_CASES[at], &apart, &[Fill::Ordinary])));
+    check_all(
+        MATRIX_CASES.len(),
+        || (),
+        |at, ()| guarded(MATRIX_CASES[at].name, || wrong(&MATRIX_CASES[at], &config(), &apart, &[Fill::Ordinary])),
+    );
+}
+
+#[test]
+fn sums_that_are_split_are_as_close_as_their_type() {
+    let apart = |found: &Tensor, expected: &Tensor| difference(found, expected, Tolerance { absolute: 1e-4, relative: 1e-5 });
+    check_all(
+        SPLIT_CASES.len(),
+        || (),
+        |at, ()| guarded(SPLIT_CASES[at].name, || wrong(&SPLIT_CASES[at], &config(), &apart, &[Fill::Ordinary])),
+    );
 }
 
 #[test]
 fn without_matrix_units_half_floats_have_the_bits_of_the_cpu() {
     let case = &MATRIX_CASES[0];
-    let (module, facts, exact) = (module(case), facts(case), Config { matrices: false, ..config() });
+    let (module, facts, exact) = (module(case), facts(case), exact());
     let inputs = inputs(&module, &[130, 129, 37], Fill::Ordinary);
     let found = interpreted(&module, &facts, &exact, 3).and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string())).expect("it runs");
     let pool = ThreadPool::new(1);
@@ -99,15 +123,6 @@ fn without_matrix_units_half_floats_have_the_bits_of_the_cpu() {
     let compiled = compile(&module, target, facts, &exact).unwrap_or_else(|errors| panic!("{errors:?}"));
     let expected = compiled.predictor(&pool).and_then(|p| p.run(&inputs, &pool)).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(apart(&found[0], &expected[0]), None);
-}
-
-/// A fault in the text of a kernel: what is replaced, which time it is met (from the end where negative), and by what.
-struct Fault {
-    case: &'static str,
-    what: &'static str,
-    from: &'static str,
-    nth: isize,
-    to: &'static str,
 }
 
 const FAULTS: &[Fault] = &[
@@ -140,29 +155,13 @@ fn faults_in_kernels_of_blocks_are_noticed() {
     for fault in FAULTS {
         let case = CASES.iter().chain(MATRIX_CASES).find(|case| case.name == fault.case).expect("it is among the cases");
         let (module, facts) = (module(case), facts(case));
-        let change = |text: &str| {
-            let found: Vec<usize> = text.match_indices(fault.from).map(|(at, _)| at).collect();
-            let nth = if fault.nth < 0 { found.len().wrapping_add_signed(fault.nth) } else { fault.nth as usize };
-            let at = *found.get(nth).unwrap_or_else(|| panic!("{}: nothing to replace", fault.what));
-            let line_end = at + text[at..].find('\n').expect("lines end");
-            let line = &text[at..line_end];
-            let new = match fault.to {
-                // d ← a · b, without what was summed before.
-                "FMA" => {
-                    let parts: Vec<&str> = line.trim_end_matches(';').split([' ', ',']).filter(|part| !part.is_empty()).collect();
-                    format!("mul.rn.f32 {}, {}, {};", parts[1], parts[2], parts[3])
-                }
-                other => line.replacen(fault.from, other, 1),
-            };
-            format!("{}{new}{}", &text[..at], &text[line_end..])
-        };
         let sizes = case.usual;
         let inputs = inputs(&module, &sizes, Fill::Ordinary);
         let right =
             interpreted(&module, &facts, &config(), 1).and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string())).expect("it runs");
         let noticed = (0..3).any(|seed| {
-            let found =
-                interpreted_after(&module, &facts, &config(), seed, &change).and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string()));
+            let found = interpreted_after(&module, &facts, &config(), seed, &|text| fault.planted(text))
+                .and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string()));
             found.map_or(true, |found| found.iter().zip(&right).any(|(f, r)| apart(f, r).is_some()))
         });
         assert!(noticed, "{}: {} goes unnoticed", fault.case, fault.what);

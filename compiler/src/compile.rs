@@ -40,6 +40,8 @@ use crate::schedule::in_place::update_in_place;
 use crate::schedule::plan::{ProgramPlan, plan_program};
 use crate::schedule::rematerialise::Recomputed;
 use crate::schedule::split_depth::split_depth;
+use crate::schedule::split_keys::split_keys;
+use crate::schedule::split_sums::split_sums;
 use kiln_ir::artifact::{Signature, WeightsDecl, WeightsLocation};
 use kiln_ir::graph::Parameter;
 use kiln_ir::{Diagnostic, Module};
@@ -80,11 +82,19 @@ pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &C
 ///
 /// Errors: as [`compile`].
 pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Result<ptx::Compiled, Vec<Diagnostic>> {
-    let (module, _) = run_passes(module, &at_usual_sizes(config, facts))?;
+    let mut config = at_usual_sizes(config, facts);
+    if config.matrices {
+        config.keep.insert("attention");
+    }
+    let (module, _) = run_passes(module, &config)?;
     // Layouts and transformed convolutions are chosen for a CPU's caches.
     let mut program = cut(&module, "predict", &Choices::default()).map_err(|error| vec![error])?;
     program.usual_sizes.clone_from(&facts.usual_sizes);
-    split_depth(&mut program);
+    split_depth(&mut program, !config.matrices);
+    if config.matrices {
+        split_sums(&mut program);
+    }
+    split_keys(&mut program);
     update_in_place(&mut program, facts.states);
     let isa = if config.matrices { VectorIsa::THREAD_WITH_MATRICES } else { VectorIsa::THREAD };
     let plan = plan_program(program, &isa).map_err(|error| vec![error])?;

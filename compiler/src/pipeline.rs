@@ -48,13 +48,13 @@ pub struct Config {
     pub recognise: Option<Recognition>,
     /// How far primitives are rewritten for a target; `None` leaves them as they are.
     pub optimise: Option<Optimisation>,
-    /// Composites that stay whole, by name, because a backend computes them directly.
+    /// Composites that stay whole, by name, because a backend computes them directly; those of them that no kernel is made of do not.
     pub keep: BTreeSet<&'static str>,
     /// `None` switches constant folding off (`--no-fold`).
     pub fold: Option<FoldBudget>,
     /// When convolutions are computed in tiles with fewer multiplications.
     pub winograd: WinogradUse,
-    /// Whether a GPU's matrix units may sum products of half floats in an order of their own.
+    /// Whether a GPU may sum in an order of its own where that is faster: products of half floats on matrix units, and attention.
     pub matrices: bool,
     /// How much memory the intermediate values of a step of training may take; values that do not fit are computed again.
     pub memory: Option<MemoryBudget>,

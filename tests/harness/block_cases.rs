@@ -401,6 +401,57 @@ pub const MATRIX_CASES: &[Case] = &[
     },
 ];
 
+/// Sums whose order is not the canonical one, or whose zeros may have another sign.
+pub const SPLIT_CASES: &[Case] = &[
+    Case {
+        name: "the gradient of a small convolution",
+        graph: "(%x: f32[m,3,12,10], %dy: f32[m,5,10,10]) {
+            %a = transpose %x {perm=[1,0,2,3]} %c = transpose %dy {perm=[1,0,2,3]}
+            %y = conv %a, %c {strides=[1,1], dilations=[1,1], lhs_dilations=[1,1], low=[0,1], high=[0,1], groups=1} return %y }",
+        usual: [64, 1, 1],
+        fixed: false,
+        runs: &[[71, 1, 1], [5, 1, 1], [1, 1, 1], [0, 1, 1]],
+        kernels: 1,
+        has: &["chunks_of_its_depth"],
+    },
+    Case {
+        name: "a deep dot of open depth",
+        graph: "(%x: f32[k,m], %w: f32[k,n]) { %y = dot %x, %w {a_batch=[], b_batch=[], a_contract=[0], b_contract=[0]} return %y }",
+        usual: [12, 20, 65536],
+        fixed: false,
+        runs: &[[12, 20, 1100], [3, 5, 512], [1, 1, 513], [9, 2, 7], [4, 4, 0]],
+        kernels: 1,
+        has: &["chunks_of_its_depth"],
+    },
+    Case {
+        name: "a dot of forty chunks",
+        graph: "(%x: f32[m,k], %w: f32[n,k]) { %y = dot %x, %w {a_batch=[], b_batch=[], a_contract=[1], b_contract=[1]} return %y }",
+        usual: [5, 6, 20481],
+        fixed: true,
+        runs: &[],
+        kernels: 1,
+        has: &["chunks_of_its_depth"],
+    },
+    Case {
+        name: "sums of channels",
+        graph: "(%x: f32[m,7,n,k]) { %y = reduce %x {kind=sum, axes=[0, 2, 3], keep=false} return %y }",
+        usual: [64, 26, 26],
+        fixed: false,
+        runs: &[[9, 11, 10], [1, 1, 1], [0, 4, 4], [3, 0, 2], [2, 40, 5]],
+        kernels: 2,
+        has: &["parts_of_its_sum"],
+    },
+    Case {
+        name: "a mean of everything in f64",
+        graph: "(%x: f64[m,n,k]) { %s = reduce %x {kind=sum, axes=[0, 1, 2], keep=false} %y = tanh %s return %y }",
+        usual: [64, 40, 40],
+        fixed: false,
+        runs: &[[9, 11, 10], [1, 1, 1], [0, 4, 4]],
+        kernels: 2,
+        has: &["parts_of_its_sum"],
+    },
+];
+
 /// The module of a case.
 pub fn module(case: &Case) -> Module {
     let text = format!("module test {{ fn predict{} }}", case.graph.replace("DOT", DOT));

@@ -2,10 +2,12 @@
 //! examples, random graphs, comparison, steps of training, networks that are trained here.
 
 pub mod agreement;
+pub mod attention_cases;
 pub mod bless;
 pub mod block_cases;
 pub mod closeness;
 pub mod compare;
+pub mod faults;
 pub mod filetest;
 pub mod gpu;
 pub mod instances;

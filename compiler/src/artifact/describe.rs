@@ -130,6 +130,10 @@ pub fn flops(steps: &[Step]) -> Dim {
                 Step::Run(kernel) => match &kernel.body {
                     Body::Nest(_) => Dim::ZERO,
                     Body::Contract(_) => Dim::product(kernel.extents()) * Dim::from(2),
+                    Body::Attention(a) => {
+                        let size = |axes: &[crate::kernel::Axis]| Dim::product(axes.iter().map(|axis| &axis.extent));
+                        size(&a.batch) * size(&a.rows) * size(&a.keys) * (size(&a.depth) + size(&a.columns)) * Dim::from(2)
+                    }
                 },
             };
     }

@@ -18,7 +18,7 @@ pub struct RewriteArgs {
     /// all that rules know for the cheapest
     #[arg(long, value_name = "LEVEL", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=2))]
     pub opt: u8,
-    /// Rewrite only where every value stays the same; on a GPU, sum products of half floats in the canonical order too
+    /// Rewrite only where every value stays the same; on a GPU, sum products of half floats, attention and long sums in the canonical order too
     #[arg(long, conflicts_with = "approximate")]
     pub exact: bool,
     /// Rewrite also where that changes the function outside a usual domain

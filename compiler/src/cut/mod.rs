@@ -6,10 +6,11 @@
 //!
 //! Every value is either *placed* in a buffer by the kernel that makes it, or *inlined*: recomputed as an expression wherever
 //! it is used. Movement operators are inlined as offsets. `plan.rs` decides; `value.rs` turns inlined values into expressions;
-//! `nest.rs`, `contract.rs`, `winograd/` and `scan.rs` make the kernels; `pieces.rs` cuts maps where bounds change, `join.rs` joins what belongs together.
+//! `nest.rs`, `contract.rs`, `attention.rs`, `winograd/` and `scan.rs` make the kernels; `pieces.rs` cuts maps where bounds change, `join.rs` joins what belongs together.
 //!
-//! Needs: composites expanded.  Keeps: the value of every output (sums in canonical order).  Skips: nothing.
+//! Needs: composites expanded, but for attentions that a backend computes whole.  Keeps: the value of every output (sums in canonical order).  Skips: nothing.
 
+pub(crate) mod attention;
 mod contract;
 mod join;
 mod kept;

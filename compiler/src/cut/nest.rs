@@ -56,6 +56,7 @@ impl Cutter {
             | Root::WindowArgMax(_)
             | Root::Cumulative(_)
             | Root::Dot(_)
+            | Root::Attention(_)
             | Root::Conv(_) => {}
         }
         let place = self.destination(region, value, wanted);
@@ -67,6 +68,7 @@ impl Cutter {
             Root::WindowArgMax(op) => window_arg_max(region, head, op, value, &place, checked),
             Root::Cumulative(op) => cumulative(region, head, op, value, &place, checked),
             Root::Dot(op) => super::contract::dot(region, head, op, value, &place, checked),
+            Root::Attention(op) => super::attention::attention(region, head, op, value, &place, checked),
             Root::Conv(op) => super::contract::conv(region, head, op, value, &place, checked),
             Root::Dims(_) | Root::Concat(_) | Root::ScatterElements(_) | Root::ScatterNd(_) | Root::TopK(_) | Root::Scan(_) => {
                 unreachable!("returned above")

@@ -56,7 +56,7 @@ impl Plan {
             let mut last = id;
             if takes_epilogue(&root) {
                 // What a reduction is fused with is found along single users.
-                let most = if matches!(root, Root::Dot(_) | Root::Conv(_)) { LARGEST_STEP } else { 1 };
+                let most = if matches!(root, Root::Dot(_) | Root::Conv(_) | Root::Attention(_)) { LARGEST_STEP } else { 1 };
                 while let Some(region) = self.next_of_epilogue(graph, users, outputs, last, most) {
                     last = *region.last().expect("a step has a node");
                     self.in_chain.extend(region);
@@ -278,7 +278,13 @@ fn must_store(graph: &Graph, id: NodeId, users: &[NodeId], work: u32, outputs: &
 
 fn takes_epilogue(root: &Root) -> bool {
     match root {
-        Root::Reduce(_) | Root::ArgReduce(_) | Root::WindowReduce(_) | Root::WindowArgMax(_) | Root::Dot(_) | Root::Conv(_) => true,
+        Root::Reduce(_)
+        | Root::ArgReduce(_)
+        | Root::WindowReduce(_)
+        | Root::WindowArgMax(_)
+        | Root::Dot(_)
+        | Root::Conv(_)
+        | Root::Attention(_) => true,
         Root::Dims(_)
         | Root::Concat(_)
         | Root::Cumulative(_)
@@ -293,7 +299,7 @@ fn takes_epilogue(root: &Root) -> bool {
 fn reads_many_times(graph: &Graph, user_op: &Op, user: NodeId, operand: NodeId) -> bool {
     match role(user_op) {
         Role::Root(root) => match root {
-            Root::Dot(_) | Root::Conv(_) | Root::TopK(_) | Root::Scan(_) => true,
+            Root::Dot(_) | Root::Conv(_) | Root::Attention(_) | Root::TopK(_) | Root::Scan(_) => true,
             Root::WindowReduce(WindowReduce { window, strides, .. }) | Root::WindowArgMax(WindowArgMax { window, strides, .. }) => {
                 window.iter().zip(strides).any(|(size, stride)| size > stride)
             }

@@ -63,6 +63,8 @@ pub enum Root<'a> {
     Cumulative(&'a Cumulative),
     /// Sum of products.
     Dot(&'a Dot),
+    /// Mean by exponentials of sums of products.
+    Attention(&'a Attention),
     /// Convolution.
     Conv(&'a Conv),
     /// Stores by index per point.
@@ -150,12 +152,13 @@ pub fn role(op: &Op) -> Role<'_> {
         Op::WindowArgMax(op) => Role::Root(Root::WindowArgMax(op)),
         Op::Cumulative(op) => Role::Root(Root::Cumulative(op)),
         Op::Dot(op) => Role::Root(Root::Dot(op)),
+        Op::Attention(op) if op.scores.is_none() => Role::Root(Root::Attention(op)),
         Op::Conv(op) => Role::Root(Root::Conv(op)),
         Op::ScatterElements(op) => Role::Root(Root::ScatterElements(op)),
         Op::ScatterNd(op) => Role::Root(Root::ScatterNd(op)),
         Op::TopK(op) => Role::Root(Root::TopK(op)),
         Op::Scan(op) => Role::Root(Root::Scan(op)),
-        // Everything else is a composite. One that expands to nothing simpler is refused by name in `plan`.
+        // Everything else is a composite. One that is not expanded before is refused by name in `plan`.
         _ => Role::Composite,
     }
 }

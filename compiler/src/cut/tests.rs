@@ -3,7 +3,7 @@
 use super::{Choices, cut};
 use crate::kernel::eval::{self, Memory};
 use crate::kernel::{Body, BufferKind, ExprKind, Program, Stage, Step};
-use kiln_ir::ops::{Broadcast, Cast, Conv, Dot, Scan};
+use kiln_ir::ops::{Attention, Broadcast, Cast, Conv, Dot, Operator, Scan};
 use kiln_ir::types::parse_tensor_type;
 use kiln_ir::{Builder, DType, Dim, Graph, Module, Tensor, Value};
 use std::collections::BTreeMap;
@@ -26,6 +26,7 @@ fn shape_of(step: &Step) -> String {
         Step::Loop { body, .. } => format!("loop {{ {} }}", body.iter().map(shape_of).collect::<Vec<_>>().join("; ")),
         Step::Run(kernel) => match &kernel.body {
             Body::Contract(_) => "contract".into(),
+            Body::Attention(_) => "attention".into(),
             Body::Nest(nest) => {
                 let stages = nest.stages.iter().map(|s| match s {
                     Stage::Reduce { .. } => "reduce",
@@ -203,6 +204,28 @@ fn outputs(p: &Program, inputs: &[Tensor]) -> Vec<Vec<f64>> {
 fn ramp(shape: &[usize]) -> Tensor {
     let elements = shape.iter().product::<usize>();
     Tensor::from_floats(DType::F32, shape.to_vec(), (0..elements).map(|i| i as f64 - 7.5))
+}
+
+#[test]
+fn attention_is_one_kernel_with_its_end_and_gives_its_values() {
+    let op = Attention { causal: true, left_window: Some(2), has_mask: true, has_lengths: true, ..Attention::plain() };
+    let types = ["f32[2, 4, 3, 8]", "f32[2, 2, 5, 8]", "f32[2, 2, 5, 6]", "f32[3, 5]", "i64[2]"];
+    let p = program(&types, |b, x| {
+        let y = b.op(op.clone(), x);
+        vec![b.neg(y)]
+    });
+    assert_eq!(shape(&p), ["attention"]);
+    let small = |shape: &[usize]| {
+        let elements = shape.iter().product::<usize>();
+        Tensor::from_floats(DType::F32, shape.to_vec(), (0..elements).map(|i| (i * 7 % 11) as f64 * 0.2 - 1.0))
+    };
+    let mask = Tensor::from_floats(DType::F32, vec![3, 5], (0..15).map(|i| if i % 4 == 1 || i < 5 { f64::NEG_INFINITY } else { 0.1 }));
+    let inputs = [small(&[2, 4, 3, 8]), small(&[2, 2, 5, 8]), small(&[2, 2, 5, 6]), mask, Tensor::i64(&[2], &[5, 3])];
+    let expected = op.eval(&inputs).unwrap()[0].floats();
+    assert!(expected.contains(&0.0) && expected.iter().any(|value| *value != 0.0));
+    for (found, expected) in outputs(&p, &inputs)[0].iter().zip(expected) {
+        assert!((found + expected).abs() < 1e-6, "{found} is not -{expected}");
+    }
 }
 
 #[test]

@@ -44,6 +44,7 @@ fn of_operator(op: &Op) -> u64 {
         Role::View(_) | Role::Iota(_) | Role::Root(Root::Dims(_) | Root::Concat(_)) => MOVEMENT,
         Role::Root(Root::Dot(_) | Root::Conv(_)) => CONTRACTION,
         Role::Root(Root::Scan(_)) => LOOP,
+        Role::Root(Root::Attention(_)) => ATTENTION,
         Role::Root(_) => REDUCTION,
         Role::Composite => match op {
             Op::Attention(_) => ATTENTION,

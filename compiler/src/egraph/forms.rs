@@ -12,7 +12,7 @@
 //! vanish only where two products are compared.
 
 use super::view::{View, close};
-use crate::cut::role::{Role, role};
+use crate::cut::role::{Role, Root, role};
 use egg::Id;
 use kiln_ir::Op;
 
@@ -113,7 +113,7 @@ impl View<'_> {
 
     /// Whether a composite is in a class. No factor is taken out of it: a mean is a mean, not a sum times 1/n.
     fn is_named(self, class: Id) -> bool {
-        self.ops(class).any(|(op, _)| matches!(role(op), Role::Composite))
+        self.ops(class).any(|(op, _)| matches!(role(op), Role::Composite | Role::Root(Root::Attention(_))))
     }
 
     /// A class as a class plus a number: `x - 3` is `(x, -3)`.

@@ -5,10 +5,11 @@
 //! transpose, slice, broadcast and pad are offsets and guards, never copies. Kernels say what is computed and in which
 //! canonical order values are combined; tiles, vectors, packing and threads are the backend's business.
 //!
-//! Two kinds cover everything:
+//! Two kinds cover everything, and a third what would else move far more than it reads:
 //! - [`Nest`]: parallel indices, then stages in order: reductions over inner indices, sweeps that store, running
 //!   (prefix) combinations. Element-wise maps, reductions, softmax and norm rows, arg-max, pooling, gather, scatter.
 //! - [`Contract`]: a sum of products over depth indices. Dots, batched dots, convolutions of any rank.
+//! - [`Attention`]: a softmax of sums of products, applied to values, that stores no scores. For backends that keep the composite.
 //!
 //! [`Step::Loop`] repeats steps with a loop index in scope: recurrent scans.
 
@@ -118,6 +119,7 @@ impl Program {
 
 /// One step of a program.
 #[derive(Clone, PartialEq, Debug)]
+#[allow(clippy::large_enum_variant)] // nearly all are kernels
 pub enum Step {
     /// Run a kernel.
     Run(Kernel),
@@ -145,13 +147,15 @@ pub struct Kernel {
     pub body: Body,
 }
 
-/// The two kinds of kernels.
+/// The kinds of kernels.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Body {
     /// Maps, reductions, rows.
     Nest(Nest),
     /// Sums of products.
     Contract(Contract),
+    /// Weighted sums of values.
+    Attention(Attention),
 }
 
 /// A named index and how many values it takes: 0, 1, … extent − 1.
@@ -282,6 +286,46 @@ pub struct Contract {
     pub rhs: ExprId,
     /// Epilogue: stores over batch, rows and columns; `Accumulator(0)` is the sum, in `lhs`'s dtype (f32 for f16 and bf16).
     pub stores: Vec<Store>,
+}
+
+/// For every point of batch, rows and columns, the mean of values over keys, weighted by the exponentials of their scores:
+///
+/// ```text
+/// s(key) = score, of which accumulator 0 is Σ over depth of query · key factors;    m = max s, or 0 where that is −∞
+/// accumulator 0 = Σ exp(s(key) − m) · value(key) / Σ exp(s(key) − m)               over keys from `first` up to `end`
+/// ```
+///
+/// It is 0 where there are no keys or none scores above −∞. f16 and bf16 are computed in f32. Streaming: each backend that has it meets
+/// keys in an order of its own, so that only tolerances compare results.
+/// *Source*: Milakov & Gimelshein 2018, "Online normalizer calculation for softmax"; Dao et al. 2022, "FlashAttention".
+#[derive(Clone, PartialEq, Debug)]
+pub struct Attention {
+    /// Indices of independent attentions.
+    pub batch: Vec<Axis>,
+    /// Indices of queries.
+    pub rows: Vec<Axis>,
+    /// Indices of values' features.
+    pub columns: Vec<Axis>,
+    /// The index of keys.
+    pub keys: Vec<Axis>,
+    /// Indices that products are summed over, of constant extents.
+    pub depth: Vec<Axis>,
+    /// Left factor, an expression over batch, rows and depth.
+    pub query: ExprId,
+    /// Right factor, an expression over batch, keys and depth.
+    pub key: ExprId,
+    /// The score over batch, rows and keys; `Accumulator(0)` is the sum of products, in the dtype of sums.
+    pub score: ExprId,
+    /// Over batch, keys and columns.
+    pub value: ExprId,
+    /// The first key that a row sees; grows with the indices of rows, and may be below 0.
+    pub first: Dim,
+    /// One more than the last key that a row sees; grows with the indices of rows, and may be beyond the last one.
+    pub end: Dim,
+    /// Stores over batch, rows and columns; `Accumulator(0)` is the mean, in the dtype of sums.
+    pub stores: Vec<Store>,
+    /// Stores over batch and rows; `Accumulator(0)` is m + log Σ exp(s − m), −∞ where the mean is 0 for want of keys.
+    pub row_stores: Vec<Store>,
 }
 
 /// Element type in which products and sums of `dtype` are kept.

@@ -11,8 +11,8 @@
 //! Values that an expression needs stand before it; an offset names a value it depends on as `%3`.
 
 use super::{
-    Access, Axis, Body, Buffer, BufferId, BufferKind, Combine, Contract, DEPTH_CHUNK, ExprId, ExprKind, Keep, Kernel, Nest, Program,
-    Reduction, Scalar, Stage, Step, Store,
+    Access, Attention, Axis, Body, Buffer, BufferId, BufferKind, Combine, Contract, DEPTH_CHUNK, ExprId, ExprKind, Keep, Kernel, Nest,
+    Program, Reduction, Scalar, Stage, Step, Store,
 };
 use kiln_ir::Dim;
 use std::fmt::{self, Display, Formatter};
@@ -116,6 +116,26 @@ impl Text<'_> {
                 let chunks = if *chunk == DEPTH_CHUNK { String::new() } else { format!(" in chunks of {chunk}") };
                 inside.line(f, format_args!("accumulator 0 = sum of {} · {}{chunks}", value(*lhs), value(*rhs)))?;
                 stores.iter().try_for_each(|store| inside.store(f, store))
+            }
+            Body::Attention(attention) => {
+                let Attention { batch, rows, columns, keys, depth, query, key, score, value: of, first, end, stores, row_stores } =
+                    attention;
+                self.line(f, format_args!("attention {}", kernel.name))?;
+                for (name, list) in [("batch", batch), ("rows", rows), ("columns", columns), ("keys", keys), ("depth", depth)] {
+                    if !list.is_empty() {
+                        inside.line(f, format_args!("{name} [{}]", axes(list)))?;
+                    }
+                }
+                inside.exprs(f, kernel)?;
+                inside.line(f, format_args!("accumulator 0 = sum of {} · {}", value(*query), value(*key)))?;
+                inside
+                    .line(f, format_args!("accumulator 0 = mean of {} by exp of {} from {first} up to {end}", value(*of), value(*score)))?;
+                stores.iter().try_for_each(|store| inside.store(f, store))?;
+                if row_stores.is_empty() {
+                    return Ok(());
+                }
+                inside.line(f, "accumulator 0 = log of the sum of exp")?;
+                row_stores.iter().try_for_each(|store| inside.store(f, store))
             }
         }
     }

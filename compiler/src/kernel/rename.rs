@@ -23,6 +23,7 @@ impl Kernel {
         let rename = |store: &mut Store| store.buffer = names.get(&store.buffer).copied().unwrap_or(store.buffer);
         match &mut kernel.body {
             Body::Contract(contract) => contract.stores.iter_mut().for_each(rename),
+            Body::Attention(attention) => attention.stores.iter_mut().chain(&mut attention.row_stores).for_each(rename),
             Body::Nest(nest) => nest.stages.iter_mut().for_each(|stage| match stage {
                 Stage::Reduce { .. } => {}
                 Stage::Sweep { stores, .. } => stores.iter_mut().for_each(rename),

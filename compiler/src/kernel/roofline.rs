@@ -5,7 +5,7 @@
 //!
 //! Source: Williams, Waterman & Patterson 2009, "Roofline: An Insightful Visual Performance Model".
 
-use super::{Body, BufferId, BufferKind, Contract, ExprId, ExprKind, Kernel, Nest, Program, Stage, Step, buffers_touched, cost};
+use super::{Attention, Body, BufferId, BufferKind, Contract, ExprId, ExprKind, Kernel, Nest, Program, Stage, Step, buffers_touched, cost};
 use kiln_ir::{Dim, Symbol};
 use std::collections::BTreeMap;
 
@@ -124,6 +124,7 @@ impl Pricing<'_> {
         match &kernel.body {
             Body::Contract(contract) => self.contract(kernel, contract, traffic),
             Body::Nest(nest) => self.machine.other(self.nest_operations(kernel, nest), traffic),
+            Body::Attention(attention) => self.attention(kernel, attention, traffic),
         }
     }
 
@@ -156,6 +157,16 @@ impl Pricing<'_> {
         let ends: Vec<ExprId> = contract.stores.iter().map(|store| store.value).collect();
         let operations = batch * rows * columns * cost(&kernel.exprs, &ends) as f64;
         self.machine.contraction([rows, columns], batch, depth, operations, traffic)
+    }
+
+    /// Both products; the scores between them are a row's end of the first.
+    fn attention(&self, kernel: &Kernel, attention: &Attention, traffic: Traffic) -> f64 {
+        let extent = |axes: &[super::Axis]| self.product(axes.iter().map(|axis| &axis.extent));
+        let [batch, rows, columns, keys, depth] =
+            [&attention.batch, &attention.rows, &attention.columns, &attention.keys, &attention.depth].map(|axes| extent(axes));
+        let score = (cost(&kernel.exprs, &[attention.score]) + super::UnaryFn::Exp.operations()) as f64;
+        let scores = self.machine.contraction([rows, keys], batch, depth, batch * rows * keys * score, traffic);
+        scores + self.machine.contraction([rows, columns], batch, keys, 0.0, Traffic::default())
     }
 
     fn nest_operations(&self, kernel: &Kernel, nest: &Nest) -> f64 {

@@ -10,6 +10,12 @@ impl Kernel {
         let mut left: Vec<ExprId> = Vec::new();
         match &self.body {
             Body::Contract(contract) => left.extend([contract.lhs, contract.rhs]),
+            Body::Attention(attention) => {
+                left.extend([attention.query, attention.key, attention.score, attention.value]);
+                for dim in [&attention.first, &attention.end] {
+                    dim.visit_symbols(&mut |symbol| left.extend(ExprId::of_symbol(symbol)));
+                }
+            }
             Body::Nest(nest) => left.extend(nest.stages.iter().flat_map(|stage| match stage {
                 Stage::Reduce { reductions, .. } => reductions.iter().map(|reduction| reduction.value).collect(),
                 Stage::Sweep { .. } => Vec::new(),
@@ -38,6 +44,7 @@ impl Kernel {
     pub fn stores(&self) -> Vec<&Store> {
         match &self.body {
             Body::Contract(contract) => contract.stores.iter().collect(),
+            Body::Attention(attention) => attention.stores.iter().chain(&attention.row_stores).collect(),
             Body::Nest(nest) => (nest.stages.iter())
                 .flat_map(|stage| match stage {
                     Stage::Reduce { .. } => &[],
@@ -52,6 +59,7 @@ impl Kernel {
     pub fn axes(&self) -> Vec<&Axis> {
         match &self.body {
             Body::Contract(c) => [&c.batch, &c.rows, &c.columns, &c.depth].into_iter().flatten().collect(),
+            Body::Attention(a) => [&a.batch, &a.rows, &a.columns, &a.keys, &a.depth].into_iter().flatten().collect(),
             Body::Nest(nest) => {
                 let inner = nest.stages.iter().flat_map(|stage| match stage {
                     Stage::Reduce { axes, .. } | Stage::Sweep { axes, .. } => axes.as_slice(),

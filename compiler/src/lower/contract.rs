@@ -145,7 +145,7 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
 fn body_mut(kernel: &mut Kernel) -> &mut Contract {
     match &mut kernel.body {
         Body::Contract(contract) => contract,
-        Body::Nest(_) => panic!("lower: not a contraction"),
+        Body::Nest(_) | Body::Attention(_) => panic!("lower: not a contraction"),
     }
 }
 

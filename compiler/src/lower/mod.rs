@@ -89,6 +89,7 @@ pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKern
     let stored = stored(&kernel);
     let form = matches!(kernel.body, Body::Contract(_)).then(|| contract::form(&mut kernel, program, isa, &sizes));
     let teams = if isa.is_thread() { blocks::teams::form(&mut kernel, program, &sizes) } else { None };
+    let attention = if isa.is_thread() { blocks::attention::form(&mut kernel, program, &sizes) } else { None };
     let ranges = rewrite::ranges_of(&kernel, &sizes);
     let mut b = Builder::new("kernel", 4);
     let mut cx = Context::new(program, isa, kernel.exprs.clone(), ranges, canonical.loop_indices, &stored, &b);
@@ -118,6 +119,11 @@ pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKern
             (nest::lower_nest(&mut cx, &mut b, &nest.parallel, &works, nest.serial), true, Dim::ZERO)
         }
         (None, Body::Contract(_)) => panic!("lower: a contraction without a form"),
+        (None, Body::Attention(_)) => {
+            let attention = attention.as_ref().unwrap_or_else(|| panic!("lower: attention is computed by blocks of threads"));
+            block_threads = Some(attention.threads());
+            (attention.lower(&mut cx, &mut b), true, Dim::ZERO)
+        }
     };
     let args = cx.args;
     LoweredKernel {
@@ -159,6 +165,6 @@ fn stored(kernel: &Kernel) -> BTreeSet<BufferId> {
                 Stage::Running { store, .. } => vec![store.buffer],
             })
             .collect(),
-        Body::Contract(c) => c.stores.iter().map(|s| s.buffer).collect(),
+        Body::Contract(_) | Body::Attention(_) => kernel.stores().iter().map(|s| s.buffer).collect(),
     }
 }

@@ -154,6 +154,7 @@ fn axis_lists_mut(body: &mut Body) -> Vec<&mut Vec<Axis>> {
             lists
         }
         Body::Contract(c) => vec![&mut c.batch, &mut c.rows, &mut c.columns, &mut c.depth],
+        Body::Attention(a) => vec![&mut a.batch, &mut a.rows, &mut a.columns, &mut a.keys, &mut a.depth],
     }
 }
 
@@ -171,6 +172,7 @@ fn axes_mut(body: &mut Body) -> Vec<&mut Axis> {
             axes
         }
         Body::Contract(c) => [&mut c.batch, &mut c.rows, &mut c.columns, &mut c.depth].into_iter().flatten().collect(),
+        Body::Attention(a) => [&mut a.batch, &mut a.rows, &mut a.columns, &mut a.keys, &mut a.depth].into_iter().flatten().collect(),
     }
 }
 
@@ -186,6 +188,15 @@ fn stores_mut(body: &mut Body) -> Vec<&mut Store> {
             })
             .collect(),
         Body::Contract(c) => c.stores.iter_mut().collect(),
+        Body::Attention(a) => a.stores.iter_mut().chain(&mut a.row_stores).collect(),
+    }
+}
+
+/// Dims of the body itself, beside offsets and extents, that may name expressions.
+fn bounds_mut(body: &mut Body) -> Vec<&mut Dim> {
+    match body {
+        Body::Nest(_) | Body::Contract(_) => vec![],
+        Body::Attention(a) => vec![&mut a.first, &mut a.end],
     }
 }
 
@@ -202,6 +213,10 @@ fn values_mut(body: &mut Body) -> Vec<&mut ExprId> {
             })
             .collect(),
         Body::Contract(c) => [&mut c.lhs, &mut c.rhs].into_iter().chain(c.stores.iter_mut().map(|s| &mut s.value)).collect(),
+        Body::Attention(a) => {
+            let stores = a.stores.iter_mut().chain(&mut a.row_stores).map(|s| &mut s.value);
+            [&mut a.query, &mut a.key, &mut a.score, &mut a.value].into_iter().chain(stores).collect()
+        }
     }
 }
 
@@ -211,6 +226,9 @@ fn live(kernel: &Kernel) -> Vec<bool> {
     let mut todo: Vec<ExprId> = values_mut(&mut body).into_iter().map(|v| *v).collect();
     for store in stores_mut(&mut body) {
         store.offset.visit_symbols(&mut |s| todo.extend(ExprId::of_symbol(s)));
+    }
+    for dim in bounds_mut(&mut body) {
+        dim.visit_symbols(&mut |s| todo.extend(ExprId::of_symbol(s)));
     }
     let mut live = vec![false; kernel.exprs.iter().count()];
     while let Some(id) = todo.pop() {
@@ -230,6 +248,7 @@ fn dims(kernel: &Kernel) -> Vec<Dim> {
     }
     let mut body = kernel.body.clone();
     found.extend(stores_mut(&mut body).into_iter().map(|s| s.offset.clone()));
+    found.extend(bounds_mut(&mut body).into_iter().map(|dim| dim.clone()));
     found.extend(axes_mut(&mut body).into_iter().map(|a| a.extent.clone()));
     found
 }
@@ -254,6 +273,9 @@ pub(super) fn map_dims(kernel: &Kernel, f: &dyn Fn(&Dim) -> Dim) -> Kernel {
     }
     for store in stores_mut(&mut body) {
         store.offset = f(&renumber(&store.offset, &ids));
+    }
+    for dim in bounds_mut(&mut body) {
+        *dim = f(&renumber(dim, &ids));
     }
     for axis in axes_mut(&mut body) {
         axis.extent = f(&axis.extent);

@@ -11,6 +11,8 @@ pub mod plan;
 pub mod rematerialise;
 mod rows;
 pub mod split_depth;
+pub mod split_keys;
+pub mod split_sums;
 #[cfg(test)]
 mod testing;
 pub mod weights;

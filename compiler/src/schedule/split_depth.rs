@@ -4,8 +4,9 @@
 //! y = f(Σₖ l·r)      →      p[c] = Σₖ in chunk c l·r ;   y = f(((p[0] + p[1]) + p[2]) + …)
 //! ```
 //!
-//! Chunks are those of the canonical order, and are added in it: no bit changes.
-//! Needs: depth known when compiling.  Skips: sums of one chunk, of very many, and those with results enough.
+//! Chunks are those of the canonical order, and are added in it: no bit changes. Where their number is open or large they are added by a
+//! loop that begins at +0, and a sum may be that where all of its chunks are −0: only where `keeps_zeros` does not forbid it.
+//! Skips: sums of one chunk, those with results enough, and those whose chunks would take very much memory.
 
 use crate::kernel::{
     Axis, BinaryFn, Body, Bound, Buffer, BufferId, BufferKind, Contract, Expr, ExprId, ExprKind, Exprs, Kernel, Nest, Program, Scalar,
@@ -19,44 +20,52 @@ const BLOCK_RESULTS: i64 = 32 * 32;
 const ENOUGH_BLOCKS: i64 = 66;
 /// Chunks that one expression adds.
 const MOST_CHUNKS: i64 = 32;
+/// Bytes that all chunks of a sum may take.
+const MOST_BYTES: i64 = 64 << 20;
+/// The length of a chunk that all sums fit into.
+const ALL_IN_ORDER: i64 = 1 << 40;
 
-/// Splits what gains from it.
-pub fn split_depth(program: &mut Program) {
+/// Splits what gains from it. With `keeps_zeros`, not even the sign of a zero changes.
+pub fn split_depth(program: &mut Program, keeps_zeros: bool) {
     let steps = std::mem::take(&mut program.steps);
-    program.steps = split_steps(program, steps);
+    program.steps = split_steps(program, steps, keeps_zeros);
 }
 
-fn split_steps(program: &mut Program, steps: Vec<Step>) -> Vec<Step> {
+fn split_steps(program: &mut Program, steps: Vec<Step>, keeps_zeros: bool) -> Vec<Step> {
     let mut result = Vec::with_capacity(steps.len());
     for step in steps {
         match step {
-            Step::Run(kernel) => match split(program, &kernel) {
+            Step::Run(kernel) => match split(program, &kernel, keeps_zeros) {
                 Some(kernels) => result.extend(kernels.map(Step::Run)),
                 None => result.push(Step::Run(kernel)),
             },
-            Step::Loop { index, extent, body } => result.push(Step::Loop { index, extent, body: split_steps(program, body) }),
+            Step::Loop { index, extent, body } => result.push(Step::Loop { index, extent, body: split_steps(program, body, keeps_zeros) }),
         }
     }
     result
 }
 
-fn split(program: &mut Program, kernel: &Kernel) -> Option<[Kernel; 2]> {
+fn split(program: &mut Program, kernel: &Kernel, keeps_zeros: bool) -> Option<[Kernel; 2]> {
     let Body::Contract(contract) = &kernel.body else { return None };
     let (first, taps) = contract.depth.split_first()?;
     let taps = Dim::product(taps.iter().map(|axis| &axis.extent)).as_const().filter(|taps| *taps > 0 && contract.chunk % taps == 0)?;
-    let (length, extent) = (contract.chunk / taps, first.extent.as_const()?);
-    let chunks = (extent + length - 1) / length;
+    let length = contract.chunk / taps;
+    let chunks = first.extent.ceil_div(&Dim::from(length));
     let results: Vec<&Axis> = [&contract.batch, &contract.rows, &contract.columns].into_iter().flatten().collect();
     let usual = |symbol: &Symbol| Some(program.usual_sizes.get(symbol).copied().unwrap_or(1));
     let count = results.iter().map(|axis| axis.extent.evaluate(&usual).unwrap_or(1)).fold(1, i64::saturating_mul);
-    if !(2..=MOST_CHUNKS).contains(&chunks) || count >= ENOUGH_BLOCKS * BLOCK_RESULTS {
+    let dtype = sum_dtype(kernel.exprs.get(contract.lhs).dtype);
+    let usual_chunks = chunks.evaluate(&usual).unwrap_or(1);
+    let bytes = usual_chunks.saturating_mul(count).saturating_mul(dtype.size_bytes() as i64);
+    let in_one_expression = chunks.as_const().is_some_and(|chunks| chunks <= MOST_CHUNKS);
+    if usual_chunks < 2 || count >= ENOUGH_BLOCKS * BLOCK_RESULTS || (!in_one_expression && (keeps_zeros || bytes > MOST_BYTES)) {
         return None;
     }
-    let dtype = sum_dtype(kernel.exprs.get(contract.lhs).dtype);
-    let chunk = Axis { index: Symbol::new("chunk of depth"), extent: Dim::from(chunks) };
+    let chunk = Axis { index: Symbol::new("chunk of depth"), extent: chunks };
     let inside = Axis { index: Symbol::new("depth in chunk"), extent: Dim::from(length) };
     let depth = Dim::from(chunk.index.clone()) * &inside.extent + Dim::from(inside.index.clone());
-    let bound = (extent % length != 0).then(|| Bound { index: depth.clone(), extent: first.extent.clone() });
+    let is_whole = first.extent.terms().iter().all(|term| term.coefficient % length == 0);
+    let bound = (!is_whole).then(|| Bound { index: depth.clone(), extent: first.extent.clone() });
     let (mut exprs, ids) =
         copied(&kernel.exprs, Exprs::default(), None, &|dim| dim.substitute(&|s| (*s == first.index).then(|| depth.clone())));
     let [mut lhs, mut rhs] = [contract.lhs, contract.rhs].map(|id| ids[id.0 as usize]);
@@ -81,7 +90,26 @@ fn split(program: &mut Program, kernel: &Kernel) -> Option<[Kernel; 2]> {
         ..contract.clone()
     };
     let sums = Kernel { name: format!("{}, chunks of its depth", kernel.name), exprs, body: Body::Contract(sums), ..kernel.clone() };
-    Some([sums, added(kernel, contract, partial, (&chunk, &axes), dtype)])
+    Some([
+        sums,
+        if in_one_expression {
+            added(kernel, contract, partial, (&chunk, &axes), dtype)
+        } else {
+            summed(kernel, contract, partial, (&chunk, &axes), dtype)
+        },
+    ])
+}
+
+/// The kernel that adds any number of chunks in order, and stores what the contraction did.
+fn summed(kernel: &Kernel, contract: &Contract, partial: BufferId, (chunk, axes): (&Axis, &[Axis]), dtype: DType) -> Kernel {
+    let mut exprs = kernel.exprs.clone();
+    let access = crate::kernel::Access { buffer: partial, offset: row_major(axes), bounds: vec![], otherwise: None };
+    let rhs = exprs.add(dtype, ExprKind::Load(access));
+    // A chain of 1 · c + sum.
+    let lhs = exprs.constant(dtype, 1.0);
+    let (batch, depth) = (axes[1..].to_vec(), vec![chunk.clone()]);
+    let sum = Contract { batch, rows: vec![], columns: vec![], depth, chunk: ALL_IN_ORDER, lhs, rhs, stores: contract.stores.clone() };
+    Kernel { exprs, body: Body::Contract(sum), ..kernel.clone() }
 }
 
 /// The kernel that adds chunks in order, and stores what the contraction did.
@@ -104,7 +132,7 @@ fn added(kernel: &Kernel, contract: &Contract, partial: BufferId, (chunk, axes):
 }
 
 /// All expressions with their dims changed, after those of `exprs`, and the new id of each; the sum is `total`, where that is given.
-fn copied(from: &Exprs, mut exprs: Exprs, total: Option<ExprId>, change: &dyn Fn(&Dim) -> Dim) -> (Exprs, Vec<ExprId>) {
+pub(super) fn copied(from: &Exprs, mut exprs: Exprs, total: Option<ExprId>, change: &dyn Fn(&Dim) -> Dim) -> (Exprs, Vec<ExprId>) {
     let mut ids: Vec<ExprId> = Vec::new();
     for (_, Expr { dtype, kind }) in from.iter() {
         let id = match (kind, total) {

@@ -1,5 +1,5 @@
 //! What the threads of a block do together: shared memory, barriers, exchange between lanes of a warp, copies in the background and products
-//! of small matrices. Only GPUs have it; emitters for CPUs and the evaluator, which run one thread, refuse it by name.
+//! of small matrices, with what makes their operands. Only GPUs have it; emitters for CPUs and the evaluator, which run one thread, refuse it by name.
 //!
 //! A program that uses it is run by a whole block for each task: its parameters are (args pointer, thread, begin, end), where
 //! `thread` counts from 0 within the block, and all threads of the block are given the same tasks.
@@ -46,6 +46,17 @@ pub enum Cooperative {
         /// `F32x4`.
         c: Reg,
     },
+    /// Two neighbours of a matrix in a register, rounded to nearest: `I32`.
+    Pack {
+        /// What they become.
+        half: HalfFloat,
+        /// Scalar `F32`.
+        low: Reg,
+        /// Scalar `F32`.
+        high: Reg,
+    },
+    /// `2ˣ` of a scalar `F32` within two units in the last place: for what is rounded to half floats anyway.
+    PowerOfTwo(Reg),
 }
 
 /// Elements of products of small matrices.
@@ -91,6 +102,8 @@ impl Cooperative {
             Cooperative::FromLane { value, .. } => vec![value],
             Cooperative::LoadMatrices { address, .. } => vec![address],
             Cooperative::MultiplyAdd { a, b, c, .. } => vec![a, b, c],
+            Cooperative::Pack { low, high, .. } => vec![low, high],
+            Cooperative::PowerOfTwo(x) => vec![x],
         }
     }
 
@@ -102,6 +115,8 @@ impl Cooperative {
             Cooperative::FromLane { value, flip } => result == value.ty && flip < EXCHANGE_LANES,
             Cooperative::LoadMatrices { address, .. } => result == i32.times(4) && address.ty == Type::I64,
             Cooperative::MultiplyAdd { a, b, c, .. } => a.ty == i32.times(4) && b.ty == i32.times(2) && c.ty == f32 && result == f32,
+            Cooperative::Pack { low, high, .. } => [low.ty, high.ty] == [Type::F32; 2] && result == i32,
+            Cooperative::PowerOfTwo(x) => x.ty == Type::F32 && result == Type::F32,
         }
     }
 }
@@ -155,6 +170,18 @@ impl Builder {
         self.emit(c.ty, Inst::Cooperative(Cooperative::MultiplyAdd { half, a, b, c }))
     }
 
+    /// Two neighbours of a matrix: [`Cooperative::Pack`].
+    #[track_caller]
+    pub fn pack(&mut self, half: HalfFloat, low: Reg, high: Reg) -> Reg {
+        self.emit(Type::I32, Inst::Cooperative(Cooperative::Pack { half, low, high }))
+    }
+
+    /// About `2ˣ`: [`Cooperative::PowerOfTwo`].
+    #[track_caller]
+    pub fn power_of_two(&mut self, x: Reg) -> Reg {
+        self.emit(Type::F32, Inst::Cooperative(Cooperative::PowerOfTwo(x)))
+    }
+
     /// A statement of the block.
     #[track_caller]
     pub fn together(&mut self, stmt: CooperativeStmt) {
@@ -172,6 +199,8 @@ impl Display for Cooperative {
                 write!(f, "load_matrices{transposed} [{address} {offset:+}]")
             }
             Cooperative::MultiplyAdd { half, a, b, c } => write!(f, "multiply_add.{half:?} {a}, {b}, {c}"),
+            Cooperative::Pack { half, low, high } => write!(f, "pack.{half:?} {low}, {high}"),
+            Cooperative::PowerOfTwo(x) => write!(f, "power_of_two {x}"),
         }
     }
 }

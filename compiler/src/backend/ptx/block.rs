@@ -28,13 +28,23 @@ pub(super) fn inst(t: &mut Translation, f: &mut Function, inst: &Cooperative, re
         }
         Cooperative::MultiplyAdd { half, a, b, c } => {
             let dst = [(); 4].map(|()| f.reg(class_of(result.lane)));
-            let half = match half {
-                HalfFloat::F16 => Ty::F16,
-                HalfFloat::BF16 => Ty::BF16,
-            };
-            f.push(Inst::MultiplyAdd { half, dst, a: held(t, a), b: held(t, b), c: held(t, c) });
+            f.push(Inst::MultiplyAdd { half: type_of(half), dst, a: held(t, a), b: held(t, b), c: held(t, c) });
             dst.to_vec()
         }
+        Cooperative::Pack { half, low, high } => {
+            let dst = f.reg(Class::B32);
+            f.push(Inst::Pack { half: type_of(half), dst, low: t.get(low), high: t.get(high) });
+            vec![dst]
+        }
+        // §9.7.3.20: an error of at most two units; subnormal numbers are kept.
+        Cooperative::PowerOfTwo(x) => vec![f.op(Op::Ex2Approx, Ty::F32, [t.get(x).into()])],
+    }
+}
+
+fn type_of(half: HalfFloat) -> Ty {
+    match half {
+        HalfFloat::F16 => Ty::F16,
+        HalfFloat::BF16 => Ty::BF16,
     }
 }
 

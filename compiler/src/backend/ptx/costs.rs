@@ -106,6 +106,12 @@ impl Walk<'_> {
                 let products = results.saturating_mul(depth).saturating_mul(2);
                 (products.saturating_add(results.saturating_mul(of(&values) - 1)), results.saturating_mul(depth.max(1)))
             }
+            Body::Attention(a) => {
+                let [batch, rows, columns, keys, depth] = [&a.batch, &a.rows, &a.columns, &a.keys, &a.depth].map(|axes| self.points(axes));
+                let scores = batch.saturating_mul(rows).saturating_mul(keys);
+                let each = (depth + columns).saturating_mul(2).saturating_add(of(&[a.score]) + crate::kernel::UnaryFn::Exp.operations());
+                (scores.saturating_mul(each), scores.saturating_mul(depth.max(columns).max(1)))
+            }
             Body::Nest(nest) => {
                 let parallel = self.points(&nest.parallel);
                 let (mut operations, mut looks) = (0i64, 0i64);

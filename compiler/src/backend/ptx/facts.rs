@@ -82,7 +82,7 @@ impl Facts {
                 }
                 let (x, y) = (self.divisor(a), self.divisor(b));
                 match op {
-                    Binary::Add | Binary::Sub | Binary::RemS | Binary::RemU | Binary::MinS | Binary::MaxS => x.min(y),
+                    Binary::Add | Binary::Sub | Binary::Xor | Binary::RemS | Binary::RemU | Binary::MinS | Binary::MaxS => x.min(y),
                     Binary::Mul => x.saturating_mul(y).min(MOST),
                     Binary::Shl => self.constants.get(&b.index).map_or(1, |n| x << (*n).clamp(0, 12)).min(MOST),
                     Binary::And => x.max(y),

@@ -160,6 +160,8 @@ pub enum Op {
     Selp,
     /// From a local address to a generic one.
     CvtaLocal,
+    /// Of `f32`: a power of two, to about two units in the last place.
+    Ex2Approx,
 }
 
 impl Op {
@@ -191,6 +193,7 @@ impl Op {
             Op::Shr => "shr",
             Op::Selp => "selp",
             Op::CvtaLocal => "cvta.local",
+            Op::Ex2Approx => "ex2.approx",
         }
     }
 
@@ -464,6 +467,17 @@ pub enum Inst {
         /// What is added.
         c: [Reg; 4],
     },
+    /// `cvt.rn.halfx2.f32 dst, high, low`
+    Pack {
+        /// `F16` or `BF16`.
+        half: Ty,
+        /// The result.
+        dst: Reg,
+        /// The operand that becomes the low half.
+        low: Reg,
+        /// The operand that becomes the high half.
+        high: Reg,
+    },
     /// `prefetch.global.L2 [base + offset]`
     Prefetch {
         /// An address.
@@ -495,7 +509,7 @@ impl Inst {
             }
             Inst::LdVector { dst, .. } => dst.clone(),
             Inst::Split { dst, .. } => dst.to_vec(),
-            Inst::Join { dst, .. } => vec![*dst],
+            Inst::Join { dst, .. } | Inst::Pack { dst, .. } => vec![*dst],
             Inst::LoadMatrices { dst, .. } | Inst::MultiplyAdd { dst, .. } => dst.to_vec(),
             // Lanes that want nothing still give.
             Inst::Shuffle { .. }
@@ -530,6 +544,7 @@ impl Inst {
             Inst::WarpBarrier { members } => vec![*members],
             Inst::CopyAsync { to, from, bytes } => [to.0, from.0].into_iter().chain(of(bytes)).collect(),
             Inst::MultiplyAdd { a, b, c, .. } => [&a[..], b, c].concat(),
+            Inst::Pack { low, high, .. } => vec![*low, *high],
             Inst::Bra { when, .. } => when.iter().map(|(reg, _)| *reg).collect(),
             Inst::Barrier | Inst::CommitCopies | Inst::WaitForCopies { .. } | Inst::Label(_) | Inst::NoUnroll | Inst::Ret => vec![],
         }
@@ -573,6 +588,9 @@ impl Inst {
             Inst::MultiplyAdd { half, dst, a, b, c } => {
                 let floats = are(dst, Class::F32) && are(c, Class::F32);
                 matches!(half, Ty::F16 | Ty::BF16) && floats && are(a, Class::B32) && are(b, Class::B32)
+            }
+            Inst::Pack { half, dst, low, high } => {
+                matches!(half, Ty::F16 | Ty::BF16) && dst.class == Class::B32 && are(&[*low, *high], Class::F32)
             }
             Inst::Prefetch { base, .. } => base.class == Class::B64,
             Inst::Bra { when, .. } => when.is_none_or(|(reg, _)| reg.class == Class::Pred),

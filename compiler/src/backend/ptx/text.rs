@@ -107,6 +107,7 @@ impl Display for Inst {
                 write!(f, "mma.sync.aligned.m16n8k16.row.col.f32{half}{half}.f32 ")?;
                 write!(f, "{}, {}, {}, {};", List(dst), List(a), List(b), List(c))
             }
+            Inst::Pack { half, dst, low, high } => write!(f, "cvt.rn{half}x2.f32 {dst}, {high}, {low};"),
             Inst::Prefetch { base, offset } => write!(f, "prefetch.global.L2 {};", Address(base, *offset)),
             Inst::Label(label) => write!(f, "L{}:", label.0),
             Inst::NoUnroll => f.write_str(".pragma \"nounroll\";"),

@@ -8,8 +8,8 @@ mod number;
 pub use number::Number;
 
 use super::{
-    Axis, Body, BufferId, BufferKind, Combine, Contract, ExprId, ExprKind, Keep, Kernel, Nest, Program, Reduction, Stage, Step, Store,
-    sum_dtype,
+    Attention, Axis, BinaryFn, Body, BufferId, BufferKind, Combine, Contract, ExprId, ExprKind, Keep, Kernel, Nest, Program, Reduction,
+    Stage, Step, Store, UnaryFn, sum_dtype,
 };
 use kiln_ir::{Dim, Symbol, Tensor};
 use number::{binary, cast, combine, compare, multiply_add, unary};
@@ -83,6 +83,7 @@ pub fn run_kernel(program: &Program, kernel: &Kernel, symbols: &BTreeMap<Symbol,
     match &kernel.body {
         Body::Nest(nest) => point.over(&nest.parallel, &mut |point| point.nest(nest)),
         Body::Contract(contract) => point.contract(contract),
+        Body::Attention(attention) => point.attention(attention),
     }
 }
 
@@ -182,6 +183,53 @@ impl Point<'_> {
             let total = chunks.into_iter().reduce(|a, b| combine(Combine::Sum, sum, a, b)).unwrap_or(Number::zero(sum));
             point.accumulators = vec![total];
             point.store_all(&contract.stores)
+        })
+    }
+
+    /// Scores first, then their largest, then sums in the order of keys.
+    fn attention(&mut self, attention: &Attention) -> Outcome {
+        let dtype = sum_dtype(self.kernel.exprs.get(attention.query).dtype);
+        let outer = [attention.batch.clone(), attention.rows.clone()].concat();
+        self.over(&outer, &mut |point| {
+            point.values.clear();
+            let (first, end) = (point.dim(&attention.first)?, point.dim(&attention.end)?);
+            let seen = |point: &Self| {
+                let at = attention.keys.first().and_then(|axis| point.symbols.get(&axis.index).copied()).unwrap_or(0);
+                first <= at && at < end
+            };
+            let mut scores = Vec::new();
+            point.over(&attention.keys, &mut |point| {
+                let mut sum = Number::zero(dtype);
+                point.over(&attention.depth, &mut |point| {
+                    let (query, key) = (point.fresh(attention.query)?, point.fresh(attention.key)?);
+                    sum = multiply_add(dtype, query, key, sum);
+                    Ok(())
+                })?;
+                point.accumulators = vec![sum];
+                let score = point.fresh(attention.score)?;
+                scores.push(if seen(point) { score } else { Number::identity(Combine::Max, dtype) });
+                Ok(())
+            })?;
+            let never = Number::identity(Combine::Max, dtype);
+            let largest = scores.iter().fold(never, |m, score| combine(Combine::Max, dtype, m, *score));
+            let blind = largest == never;
+            let m = if blind { Number::zero(dtype) } else { largest };
+            let power = |score: &Number| unary(UnaryFn::Exp, dtype, binary(BinaryFn::Sub, dtype, *score, m));
+            let powers: Vec<Number> = scores.iter().map(power).collect();
+            let sum = powers.iter().fold(Number::zero(dtype), |sum, power| combine(Combine::Sum, dtype, sum, *power));
+            point.over(&attention.columns, &mut |point| {
+                let (mut total, mut at) = (Number::zero(dtype), 0);
+                point.over(&attention.keys, &mut |point| {
+                    total = multiply_add(dtype, powers[at], point.fresh(attention.value)?, total);
+                    at += 1;
+                    Ok(())
+                })?;
+                point.accumulators = vec![if blind { Number::zero(dtype) } else { binary(BinaryFn::Div, dtype, total, sum) }];
+                point.store_all(&attention.stores)
+            })?;
+            let log = binary(BinaryFn::Add, dtype, m, unary(UnaryFn::Log, dtype, sum));
+            point.accumulators = vec![if blind { never } else { log }];
+            point.store_all(&attention.row_stores)
         })
     }
 

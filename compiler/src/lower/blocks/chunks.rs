@@ -1,23 +1,30 @@
-//! One operand of a product of half floats on its way to shared memory, in chunks of 16 bytes.
+//! One operand on its way to shared memory in chunks of 16 bytes.
 //!
-//! The tile lies as memory does, `[row][depth]` or `[depth][row]`, columns in place of rows for the right operand. Chunks of each line are
-//! exchanged by its number, so that neither stores nor loads of matrices meet a bank twice. Where a chunk is one of memory it is
-//! copied in the background; any other expression is evaluated and put there. Elements beyond the end are zeros.
+//! The tile lies as memory does, `[row][depth]` or `[depth][row]`, columns in place of rows for a right operand, unless its reader wants
+//! it one way. Lines are a power of two long, and their chunks are exchanged by the number of the line, so that neither stores nor loads
+//! of neighbouring lines meet a bank twice. Where a chunk is one of memory it is copied in the background; any other expression is
+//! evaluated and put there. Elements beyond the end are zeros.
 
 use super::staging::Operand;
 use super::strides::{Moves, moves};
-use crate::kernel::{Access, Axis, ExprId, ExprKind};
+use crate::kernel::{Access, Axis, ExprId, ExprKind, sum_dtype};
 use crate::lower::context::{Base, Context, Value};
 use crate::lower::contract::operand;
-use crate::lower::ops::memory_of;
+use crate::lower::ops::{lane_of, memory_of};
 use crate::lower::stage::has_rest;
-use crate::tile::{Builder, CooperativeStmt, Lane, Reg, Type};
+use crate::tile::{Builder, CooperativeStmt, Reg, Type};
 use kiln_ir::{DType, Dim, Symbol};
 
-/// Elements of a chunk.
-pub(super) const CHUNK: i64 = 8;
 /// Bytes of a chunk.
-const CHUNK_BYTES: i64 = 16;
+pub(super) const CHUNK_BYTES: i64 = 16;
+
+/// Elements that a thread keeps in registers until they are stored; more are stored one chunk after the other.
+const MOST_KEPT: i64 = 32;
+
+/// Elements of a chunk.
+pub(super) fn chunk_elements(dtype: DType) -> i64 {
+    CHUNK_BYTES / dtype.size_bytes() as i64
+}
 
 /// An operand, and how threads share it.
 pub(super) struct Chunks {
@@ -40,12 +47,14 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// How an operand goes to shared memory, `step` points of depth at a time.
-    pub(super) fn new(cx: &Context, operand: Operand, depth: &Axis, step: i64, threads: i64) -> Chunks {
+    /// How an operand goes to shared memory, `step` points of depth at a time; lines run along depth as `along_depth` says, or as memory
+    /// does. Its steps are named `#step`.
+    pub(super) fn new(cx: &Context, operand: Operand, depth: &Axis, step: i64, threads: i64, along_depth: Option<bool>) -> Chunks {
         let (by_axis, by_depth) = (moves(&cx.exprs, operand.expr, &operand.axis.index), moves(&cx.exprs, operand.expr, &depth.index));
-        let along_depth = by_depth >= by_axis;
-        let extent = if along_depth { &depth.extent } else { &operand.axis.extent };
-        let is_whole = by_axis.max(by_depth) == Moves::Straight && !has_rest(cx, extent, CHUNK as u32);
+        let along_depth = along_depth.unwrap_or(by_depth >= by_axis);
+        let dtype = cx.exprs.get(operand.expr).dtype;
+        let (extent, moves) = if along_depth { (&depth.extent, by_depth) } else { (&operand.axis.extent, by_axis) };
+        let is_whole = moves == Moves::Straight && !has_rest(cx, extent, chunk_elements(dtype) as u32);
         let [fast, slow] = ["fast", "slow"].map(|which| Symbol::new(&format!("#{}_{which}", operand.name)));
         let mut chunks = Chunks {
             expr: operand.expr,
@@ -54,7 +63,7 @@ impl Chunks {
             depth: depth.clone(),
             tile: (operand.length, step),
             threads,
-            dtype: cx.exprs.get(operand.expr).dtype,
+            dtype,
             along_depth,
             is_whole,
             copied: None,
@@ -70,7 +79,7 @@ impl Chunks {
             let from = Dim::symbol("#step") * Dim::from(step);
             let aligned = chunks.places().iter().all(|place| {
                 let offset = chunks.at(place, &from, &access.offset).simplify(&cx.ranges);
-                offset.terms().iter().all(|term| term.coefficient % CHUNK == 0)
+                offset.terms().iter().all(|term| term.coefficient % chunk_elements(dtype) == 0)
             });
             chunks.copied = aligned.then(|| access.clone());
         }
@@ -87,6 +96,11 @@ impl Chunks {
         (if self.along_depth { self.tile.1 } else { self.tile.0 }) * self.dtype.size_bytes() as i64
     }
 
+    /// Elements of a chunk.
+    fn chunk(&self) -> i64 {
+        chunk_elements(self.dtype)
+    }
+
     /// Chunks of a line.
     fn line(&self) -> i64 {
         self.pitch() / CHUNK_BYTES
@@ -96,6 +110,12 @@ impl Chunks {
     fn exchange(&self, line: &Dim) -> Dim {
         let shared = (8 / self.line()).max(1);
         line.floor_div(&Dim::from(shared)).modulo(&Dim::from(self.line().min(8)))
+    }
+
+    /// Bytes from the beginning of the tile to the first chunk of a line, of which those to chunk `n` differ in the bits of `16 n`.
+    pub(super) fn line_address(&self, cx: &mut Context, b: &mut Builder, line: &Dim) -> Reg {
+        let exchanged = self.exchange(line) * Dim::from(CHUNK_BYTES);
+        cx.index(b, &(line * Dim::from(self.pitch()) + exchanged))
     }
 
     /// Bytes from the beginning of the tile to a chunk of a line.
@@ -109,27 +129,58 @@ impl Chunks {
 
     /// The thread's indices, which have to be bound around all else.
     pub(super) fn indices(&self, cx: &mut Context, b: &mut Builder, thread: Reg) -> [(Axis, Reg); 2] {
-        let line = self.line();
-        assert!(self.threads % line == 0, "lower: threads do not share lines of {line} chunks");
+        let (across, down) = self.spread();
         let index = Symbol::new("#thread");
         cx.ranges.set_index(index.clone(), Dim::from(self.threads));
         let number = Dim::from(index.clone());
-        let [fast, slow] = [number.modulo(&Dim::from(line)), number.floor_div(&Dim::from(line))];
+        let [fast, slow] = [number.modulo(&Dim::from(across)), number.floor_div(&Dim::from(across))];
         let [fast, slow] = [fast, slow].map(|dim| cx.bound(&index, thread, |cx| cx.index(b, &dim)));
         let axis = |index: &Symbol, extent: i64| Axis { index: index.clone(), extent: Dim::from(extent) };
-        [(axis(&self.fast, line), fast), (axis(&self.slow, self.threads / line), slow)]
+        [(axis(&self.fast, across), fast), (axis(&self.slow, down), slow)]
+    }
+
+    /// How many threads share a line, and how many lines they take at a time.
+    fn spread(&self) -> (i64, i64) {
+        let across = self.line().min(self.threads);
+        (across, self.threads / across)
+    }
+
+    /// Chunks of the tile.
+    fn total(&self) -> i64 {
+        self.tile.0 * self.tile.1 / self.chunk()
+    }
+
+    /// How many chunks a thread takes.
+    fn rounds(&self) -> i64 {
+        (self.total() / self.threads).max(1)
+    }
+
+    /// Line and chunk that a thread takes in a round.
+    fn place(&self, round: &Dim) -> (Dim, Dim) {
+        let (across, down) = self.spread();
+        let turns = Dim::from(self.line() / across);
+        let (line, chunk) = (round.floor_div(&turns) * Dim::from(down), round.modulo(&turns) * Dim::from(across));
+        (Dim::from(self.slow.clone()) + line, Dim::from(self.fast.clone()) + chunk)
     }
 
     /// Line and chunk that a thread takes, one after the other.
     fn places(&self) -> Vec<(Dim, Dim)> {
-        let lines = self.threads / self.line();
-        let rounds = self.tile.0 * self.tile.1 / CHUNK / self.threads;
-        (0..rounds).map(|round| (Dim::from(self.slow.clone()) + Dim::from(round * lines), Dim::from(self.fast.clone()))).collect()
+        (0..self.rounds()).map(|round| self.place(&Dim::from(round))).collect()
+    }
+
+    /// Whether there is a chunk for each thread; where not, only threads whose line exists take one.
+    fn has_some(&self, cx: &mut Context, b: &mut Builder) -> Option<Reg> {
+        if self.total() >= self.threads {
+            return None;
+        }
+        let line = cx.index(b, &Dim::from(self.slow.clone()));
+        let lines = b.index(self.total() / self.line());
+        Some(b.lt(line, lines))
     }
 
     /// Index along `axis` and depth of a chunk's first element.
     fn point(&self, (line, chunk): &(Dim, Dim), from: &Dim) -> (Dim, Dim) {
-        let along = chunk * Dim::from(CHUNK);
+        let along = chunk * Dim::from(self.chunk());
         let (row, depth) = if self.along_depth { (line.clone(), along) } else { (along, line.clone()) };
         (&self.first + row, from + depth)
     }
@@ -149,8 +200,35 @@ impl Chunks {
         b.and(row, depth)
     }
 
-    /// Begins to bring the step that begins at depth `from` to `tile`: what is not copied in the background is to be stored later.
+    /// Begins to bring the step that begins at depth `from` to `tile`, which nobody reads any more: what is neither copied in the
+    /// background nor too much to keep is to be stored later.
     pub(super) fn begin(&self, cx: &mut Context, b: &mut Builder, from: &Dim, tile: Reg) -> Vec<Reg> {
+        if self.copied.is_none() && self.rounds() * self.chunk() > MOST_KEPT {
+            self.store_at_once(cx, b, from, tile);
+            return vec![];
+        }
+        let Some(some) = self.has_some(cx, b) else { return self.begin_all(cx, b, from, tile) };
+        let ty = Type::scalar(lane_of(self.dtype)).times(self.chunk() as u32);
+        let none = if self.copied.is_some() { vec![] } else { vec![b.float(ty, 0.0)] };
+        cx.branch(b, some, false, |cx, b| self.begin_all(cx, b, from, tile), |_, _| none)
+    }
+
+    fn store_at_once(&self, cx: &mut Context, b: &mut Builder, from: &Dim, tile: Reg) {
+        let round = Symbol::new(&format!("{}_round", self.fast));
+        cx.ranges.set_index(round.clone(), Dim::from(self.rounds()));
+        let (start, end) = (b.index(0), b.index(self.rounds()));
+        let place = self.place(&Dim::from(round.clone()));
+        let (row, depth) = self.point(&place, from);
+        cx.counted(b, &round, start, end, 1, &[], |cx, b, _| {
+            let value = self.value(cx, b, (&row, &depth));
+            let skipped = self.address(cx, b, &place.0, &place.1);
+            let to = b.add(tile, skipped);
+            b.store(memory_of(self.dtype), value, to, 0);
+            vec![]
+        });
+    }
+
+    fn begin_all(&self, cx: &mut Context, b: &mut Builder, from: &Dim, tile: Reg) -> Vec<Reg> {
         let mut values = Vec::new();
         for place in self.places() {
             let (row, depth) = self.point(&place, from);
@@ -170,44 +248,54 @@ impl Chunks {
 
     /// Stores what [`Chunks::begin`] gave.
     pub(super) fn finish(&self, cx: &mut Context, b: &mut Builder, tile: Reg, values: &[Reg]) {
-        for (place, value) in self.places().into_iter().zip(values) {
-            let skipped = self.address(cx, b, &place.0, &place.1);
-            let to = b.add(tile, skipped);
-            b.store(memory_of(self.dtype), *value, to, 0);
+        if values.is_empty() {
+            return;
+        }
+        let store = |cx: &mut Context, b: &mut Builder| {
+            for (place, value) in self.places().into_iter().zip(values) {
+                let skipped = self.address(cx, b, &place.0, &place.1);
+                let to = b.add(tile, skipped);
+                b.store(memory_of(self.dtype), *value, to, 0);
+            }
+            vec![]
+        };
+        match self.has_some(cx, b) {
+            None => drop(store(cx, b)),
+            Some(some) => drop(cx.branch(b, some, false, store, |_, _| vec![])),
         }
     }
 
     /// The elements of a chunk, zeros where there are none.
     fn value(&self, cx: &mut Context, b: &mut Builder, (row, depth): (&Dim, &Dim)) -> Reg {
-        let ty = Type::scalar(Lane::F32).times(CHUNK as u32);
+        let (sum, chunk) = (sum_dtype(self.dtype), self.chunk());
+        let ty = Type::scalar(lane_of(sum)).times(chunk as u32);
         let last = |axis: &Axis, count: i64| (&axis.extent - Dim::from(count)).maximum(&Dim::ZERO);
         if self.is_whole {
             let inside = self.exists(cx, b, (row, depth));
-            let count = |is_run: bool| if is_run { CHUNK } else { 1 };
+            let count = |is_run: bool| if is_run { chunk } else { 1 };
             let row = row.minimum(&last(&self.axis, count(!self.along_depth)));
             let depth = depth.minimum(&last(&self.depth, count(self.along_depth)));
             let (run, other) = ((&self.depth.index, depth), (&self.axis.index, row));
             let (run, other) = if self.along_depth { (run, other) } else { (other, run) };
             let value = cx.replaced(other.0, other.1, |cx| {
-                cx.vectored(run.0, run.1, CHUNK as u32, |cx| {
-                    let reg = operand(cx, b, self.expr, DType::F32);
+                cx.vectored(run.0, run.1, chunk as u32, |cx| {
+                    let reg = operand(cx, b, self.expr, sum);
                     let level = cx.top();
-                    cx.widened(b, Value { reg, level }, CHUNK as u32)
+                    cx.widened(b, Value { reg, level }, chunk as u32)
                 })
             });
             let zero = b.float(ty, 0.0);
-            let inside = b.splat(inside, CHUNK as u32);
+            let inside = b.splat(inside, chunk as u32);
             return b.select(inside, value, zero);
         }
-        let zero = b.float(Type::F32, 0.0);
-        let mut vector = b.splat(zero, CHUNK as u32);
-        for lane in 0..CHUNK {
+        let zero = b.float(ty.element(), 0.0);
+        let mut vector = b.splat(zero, chunk as u32);
+        for lane in 0..chunk {
             let moved = |dim: &Dim, moves: bool| if moves { dim + Dim::from(lane) } else { dim.clone() };
             let (row, depth) = (moved(row, !self.along_depth), moved(depth, self.along_depth));
             let inside = self.exists(cx, b, (&row, &depth));
             let (row, depth) = (row.minimum(&last(&self.axis, 1)), depth.minimum(&last(&self.depth, 1)));
-            let value =
-                cx.replaced(&self.axis.index, row, |cx| cx.replaced(&self.depth.index, depth, |cx| operand(cx, b, self.expr, DType::F32)));
+            let value = cx.replaced(&self.axis.index, row, |cx| cx.replaced(&self.depth.index, depth, |cx| operand(cx, b, self.expr, sum)));
             let value = b.select(inside, value, zero);
             vector = b.insert(vector, lane as u32, value);
         }

@@ -117,7 +117,7 @@ impl MatrixContract {
         };
         let left = side("left", self.lhs, &self.row, "#row_tile", shape.rows);
         let right = side("right", self.rhs, &self.column, "#column_tile", shape.columns);
-        [left, right].map(|operand| Chunks::new(cx, operand, &self.depth, STEP, shape.threads()))
+        [left, right].map(|operand| Chunks::new(cx, operand, &self.depth, STEP, shape.threads(), None))
     }
 
     /// Emits the kernel.

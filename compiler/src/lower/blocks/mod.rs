@@ -1,6 +1,7 @@
 //! Kernels that a block of threads computes together, as on a GPU: what several threads need goes through shared memory, and what one
 //! row needs is spread over the lanes of a warp. Values, addresses and stores are lowered as everywhere; bits do not depend on it.
 
+pub(super) mod attention;
 mod chunks;
 pub(super) mod contract;
 mod epilogue;

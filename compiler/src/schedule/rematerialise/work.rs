@@ -11,6 +11,10 @@ pub fn work(step: &Step, sizes: &dyn Fn(&Symbol) -> Option<i64>) -> f64 {
         Step::Run(kernel) => {
             let points: f64 = match &kernel.body {
                 Body::Contract(_) => 2.0 * kernel.extents().into_iter().map(value).product::<f64>(),
+                Body::Attention(a) => {
+                    let size = |axes: &[crate::kernel::Axis]| axes.iter().map(|axis| value(&axis.extent)).product::<f64>();
+                    2.0 * size(&a.batch) * size(&a.rows) * size(&a.keys) * (size(&a.depth) + size(&a.columns))
+                }
                 Body::Nest(nest) => {
                     let outer: f64 = nest.parallel.iter().map(|axis| value(&axis.extent)).product();
                     let inner = |stage: &Stage| match stage {
