@@ -1,15 +1,19 @@
 //! E-graphs hold what graphs mean: into one and out again gives the same graph, for every operator and for real programs.
 
+use kiln::backend::cpu::roofline::CORE;
 use kiln::egraph::analysis::ClassFacts;
+use kiln::egraph::choices::Choices;
 use kiln::egraph::convert::Embedded;
 use kiln::egraph::cost::ByKind;
 use kiln::egraph::extract::extract;
+use kiln::egraph::ilp::extract_by_ilp;
+use kiln::egraph::roofline::OnMachine;
 use kiln::egraph::rule::Freedom;
 use kiln::egraph::saturate::{Limits, Outcome, saturate};
 use kiln::frontend::onnx::{Options, import};
 use kiln::passes::deduplicate::deduplicate;
 use kiln::pipeline::{Config, Context};
-use kiln::rewrites::rules;
+use kiln::rewrites::{optimising_rules, rules};
 use kiln_ir::text::{ConstantTable, parse_graph};
 use kiln_ir::{DType, Graph};
 use kiln_tests::bless::repository;
@@ -17,6 +21,7 @@ use kiln_tests::samples::Random;
 use kiln_tests::{instances, random_graphs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 /// What an e-graph without rules should give back: equal nodes are one in it, as after that pass.
 fn expected(graph: &Graph) -> Graph {
@@ -125,4 +130,43 @@ fn limits_end_saturation_and_say_so() {
     assert_eq!(outcome(Limits { rounds: 1, ..Limits::default() }), (Outcome::RoundLimit, vec![softmax]));
     assert_eq!(outcome(Limits { nodes: 1, ..Limits::default() }), (Outcome::NodeLimit, vec![softmax]));
     assert_eq!(outcome(Limits { time: Some(Default::default()), ..Limits::default() }), (Outcome::TimeLimit, vec![softmax]));
+}
+
+/// The least cost of all choices without a cycle, one after the other; `None` where there are too many.
+fn least_of_all(choices: &Choices) -> Option<u64> {
+    let counts: Vec<usize> = choices.options.iter().map(Vec::len).collect();
+    counts.iter().try_fold(1usize, |product, count| product.checked_mul(*count).filter(|product| *product <= 20_000))?;
+    let (mut chosen, mut least) = (vec![0; counts.len()], u64::MAX);
+    loop {
+        if let Ok(needed) = choices.needed(&chosen) {
+            least = least.min(needed.into_iter().map(|class| choices.options[class][chosen[class]].cost).sum());
+        }
+        let Some(next) = (0..counts.len()).find(|at| chosen[*at] + 1 < counts[*at]) else { return Some(least) };
+        chosen[next] += 1;
+        chosen[..next].fill(0);
+    }
+}
+
+#[test]
+fn integer_linear_programming_finds_the_least_of_all_choices() {
+    let cost = OnMachine { machine: &CORE, usual_sizes: &BTreeMap::new() };
+    let (mut compared, mut better) = (0, 0);
+    for rule in optimising_rules(Freedom::Reassociation) {
+        for text in rule.examples {
+            let mut program = Embedded::new(&read(text), &BTreeMap::new());
+            let report = saturate(&mut program, &optimising_rules(Freedom::Reassociation), &Limits { rounds: 3, ..Limits::default() });
+            let extraction = extract(&program, &report, &cost, &BTreeSet::new());
+            let proof = extract_by_ilp(&program, &cost, &extraction.choice, Duration::from_secs(600));
+            assert!(!proof.interrupted, "{}", rule.name);
+            assert!(proof.bound <= proof.extraction.cost_after && proof.extraction.cost_after <= extraction.cost_after, "{}", rule.name);
+            better += usize::from(proof.extraction.cost_after < extraction.cost_after);
+            if let Some(least) = least_of_all(&Choices::new(&program, &cost, &BTreeSet::new())) {
+                compared += 1;
+                assert!(proof.extraction.cost_after == least && proof.bound <= least, "{}: {} and not {least}", rule.name, proof.bound);
+            }
+            // It has no cycle, and types.
+            program.graph(&proof.extraction.choice);
+        }
+    }
+    assert!(compared > 20, "{compared} compared, {better} better than by steps");
 }

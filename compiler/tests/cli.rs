@@ -81,6 +81,7 @@ fn transcript(place: &Path, lines: &[&str]) -> String {
     for line in lines {
         let output = kiln(place, line);
         let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).expect("text")).concat();
+        let said: String = said.split_inclusive('\n').filter(|line| !line.starts_with("took ")).collect();
         writeln!(text, "$ kiln {line}\n{said}exit {:?}\n", output.status.code().expect("no signal")).expect("a string takes anything");
     }
     text
@@ -170,6 +171,10 @@ fn levels_of_rewriting_agree_and_are_explained() {
     );
     assert!(!page.contains("http://") || page.matches("http").count() == page.matches("http://www.w3.org/2000/svg").count());
     assert_eq!(kiln(place.path(), "check norm.kiln --opt 3").status.code(), Some(2));
+    let answer: serde_json::Value = serde_json::from_str(&told("explain norm.kiln --json")).expect("JSON");
+    let candidates = answer["optimised"][0]["candidates"].as_array().expect("a list");
+    assert!(answer["recognised"][0]["replaced"] == 1 && candidates[0]["what"] == "as it was", "{answer}");
+    assert!(answer["seconds"]["saturating"].as_f64().is_some_and(|seconds| seconds >= 0.0), "{answer}");
 }
 
 #[test]

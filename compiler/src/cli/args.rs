@@ -659,6 +659,9 @@ pub struct ExplainArgs {
     /// List the kernels that are run, and the nodes that each comes from
     #[arg(long)]
     pub kernels: bool,
+    /// As JSON: how searching ended, which graphs were considered, what their kernels should take, and how long the search took
+    #[arg(long, conflicts_with_all = ["node", "html", "kernels"])]
+    pub json: bool,
 }
 
 /// Compare compiled code with the reference interpreter or with given outputs, and find the first node that differs

@@ -1,6 +1,7 @@
 //! `kiln explain`: how a model is rewritten: what was recognised, what is computed otherwise, by which rules, in which kernels.
 
 use super::args::ExplainArgs;
+use super::explain_json::Answer;
 use super::failure::Failure;
 use super::model::{self, Loaded, predict};
 use kiln::artifact::output::write_file;
@@ -9,50 +10,75 @@ use kiln::cut::cut;
 use kiln::egraph::provenance::Replacement;
 use kiln::explanation::Explanation;
 use kiln::kernel::{Kernel, Program};
-use kiln::passes::optimise::{Candidate, Optimised, Without, optimised};
+use kiln::passes::optimise::{Bound, Candidate, Optimised, Times, Without, optimised};
 use kiln::passes::recognise::{Recognised, recognised};
 use kiln::pipeline::{Config, Context, run_passes, run_passes_before};
 use kiln::schedule::choices::choices;
 use kiln_ir::{Diagnostic, Graph, Module, NodeKind, Op};
 use std::io::Write;
+use std::time::Duration;
+
+/// What both saturations did to each graph, by its name.
+#[derive(Default)]
+pub struct Accounts {
+    /// The first.
+    pub recognised: Vec<(String, Recognised)>,
+    /// The second.
+    pub optimised: Vec<(String, Optimised)>,
+}
+
+/// Where the time of both saturations went.
+#[derive(Default)]
+pub struct Spent {
+    /// The first.
+    pub recognising: Duration,
+    /// The second.
+    pub optimising: Times,
+}
+
+impl Accounts {
+    /// Of all graphs together.
+    pub fn times(&self) -> Spent {
+        let mut spent = Spent { recognising: self.recognised.iter().map(|(_, found)| found.time).sum(), ..Spent::default() };
+        for (_, found) in &self.optimised {
+            spent.optimising.saturating += found.times.saturating;
+            spent.optimising.extracting += found.times.extracting;
+            spent.optimising.proving += found.times.proving;
+            spent.optimising.pricing += found.times.pricing;
+        }
+        spent
+    }
+
+    fn replacements(&self) -> impl Iterator<Item = &Replacement> {
+        let first = self.recognised.iter().flat_map(|(_, found)| &found.replacements);
+        first.chain(self.optimised.iter().flat_map(|(_, found)| &found.replacements))
+    }
+}
 
 /// Runs the command.
 pub fn explain(args: &ExplainArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let loaded = model::read(&args.model)?;
     let config = at_usual_sizes(&args.rewrites.config(), &loaded.facts);
-    let mut text = String::new();
-    // What the page says besides: no accounts of single replacements.
-    let (mut told, mut all) = (String::new(), Vec::new());
-    let mut shown = 0;
-    let mut list = |replacements: &[Replacement], text: &mut String| {
-        for replacement in replacements.iter().filter(|r| args.node.as_ref().is_none_or(|node| mentions(r, node))) {
-            shown += 1;
-            *text += &account(replacement);
-        }
-    };
-    if let Some(how) = &config.recognise {
-        let context = Context { config: &config, parameters: &loaded.module.parameters };
-        for (name, graph) in graphs(&loaded.module) {
-            let found = recognised(graph, &context, how);
-            let line = summary(&name, &found);
-            (text, told) = (text + &line, told + &line);
-            list(&found.replacements, &mut text);
-            all.extend(found.replacements);
-        }
+    let accounts = accounts(&loaded.module, &config)?;
+    if args.json {
+        let nodes = graphs(&loaded.module).iter().map(|(_, graph)| graph.order().len()).sum();
+        let answer = serde_json::to_string(&Answer::of(&accounts, nodes)).unwrap_or_else(|error| panic!("accounts as JSON: {error}"));
+        writeln!(out, "{answer}")?;
+        return Ok(());
     }
-    if let Some(how) = &config.optimise {
-        let module = run_passes_before(&loaded.module, &config, "optimise")?;
-        let context = Context { config: &config, parameters: &module.parameters };
-        for (name, graph) in graphs(&module) {
-            let found = optimised(graph, &context, how);
-            let line = optimising(&name, &found);
-            (text, told) = (text + &line, told + &line);
-            list(&found.replacements, &mut text);
-            all.extend(found.replacements);
-        }
+    let wanted = |replacement: &&Replacement| args.node.as_ref().is_none_or(|node| mentions(replacement, node));
+    // `told`: what the page says besides, no accounts of single replacements.
+    let (mut text, mut told) = (String::new(), String::new());
+    let lines = accounts.recognised.iter().map(|(name, found)| (summary(name, found), &found.replacements));
+    for (line, replacements) in lines.chain(accounts.optimised.iter().map(|(name, found)| (optimising(name, found), &found.replacements))) {
+        told += &line;
+        text += &line;
+        replacements.iter().filter(wanted).for_each(|replacement| text += &account(replacement));
     }
-    if !config.rewrites() {
-        text += "nothing is rewritten (--opt 0)\n";
+    match config.rewrites() {
+        true if args.node.is_none() => text += &accounts.times().text(),
+        true => {}
+        false => text += "nothing is rewritten (--opt 0)\n",
     }
     if args.kernels || args.html.is_some() {
         let (module, program) = cut_as_compiled(&loaded, &config)?;
@@ -61,17 +87,43 @@ pub fn explain(args: &ExplainArgs, out: &mut dyn Write) -> Result<(), Failure> {
         }
         if let Some(path) = &args.html {
             let (before, after) = (predict(&loaded.module)?, predict(&module)?);
-            let name = &loaded.facts.name;
+            let (name, all) = (&loaded.facts.name, accounts.replacements().cloned().collect::<Vec<_>>());
             let page = Explanation { name, before, after, program: &program, replacements: &all, summary: &told }.page();
             write_file(path, |sink| sink.write_all(page.as_bytes()))?;
         }
     }
-    if let (Some(node), 0, false) = (&args.node, shown, args.kernels) {
+    if let (Some(node), 0, false) = (&args.node, accounts.replacements().filter(wanted).count(), args.kernels) {
         let error = Diagnostic::new("not_recognised", format!("nothing that was recognised comes from a node named `{node}`"));
         return Err(vec![error.help("without --node, everything that was recognised is listed")].into());
     }
     out.write_all(text.as_bytes())?;
     Ok(())
+}
+
+fn accounts(module: &Module, config: &Config) -> Result<Accounts, Failure> {
+    let mut accounts = Accounts::default();
+    if let Some(how) = &config.recognise {
+        let context = Context { config, parameters: &module.parameters };
+        accounts.recognised = graphs(module).into_iter().map(|(name, graph)| (name, recognised(graph, &context, how))).collect();
+    }
+    if let Some(how) = &config.optimise {
+        let module = run_passes_before(module, config, "optimise")?;
+        let context = Context { config, parameters: &module.parameters };
+        accounts.optimised = graphs(&module).into_iter().map(|(name, graph)| (name, optimised(graph, &context, how))).collect();
+    }
+    Ok(accounts)
+}
+
+impl Spent {
+    fn text(&self) -> String {
+        let Times { saturating, extracting, proving, pricing } = self.optimising;
+        let all = self.recognising + saturating + extracting + proving + pricing;
+        let seconds = |time: Duration| format!("{:.3} s", time.as_secs_f64());
+        let [all, recognising, saturating, extracting, pricing] = [all, self.recognising, saturating, extracting, pricing].map(seconds);
+        let proving = if proving.is_zero() { String::new() } else { format!(", integer linear programming {}", seconds(proving)) };
+        let second = format!("saturating {saturating}, extracting {extracting}{proving}, pricing kernels {pricing}");
+        format!("\ntook {all}: recognising {recognising}; for its target, {second}\n")
+    }
 }
 
 /// The graphs of a module and the regions inside them, each with a name.
@@ -125,13 +177,31 @@ fn optimising(name: &str, found: &Optimised) -> String {
             text += &format!("  {:<6} {:>14} of kernels, {}\n", mark, microseconds(candidate.seconds), what(candidate));
         }
     }
+    if let Some(bound) = &found.bound {
+        text += &proof(bound);
+    }
     text
+}
+
+fn proof(bound: &Bound) -> String {
+    let of = |picoseconds: u64| microseconds(picoseconds as f64 * 1e-12);
+    let apart = 100.0 * (bound.extracted as f64 / bound.least.max(1) as f64 - 1.0);
+    let told = match (bound.interrupted, bound.best == bound.least) {
+        (_, true) => "proven",
+        (true, false) => "as far as time allowed",
+        (false, false) => "up to rounding",
+    };
+    let (least, extracted, best) = (of(bound.least), of(bound.extracted), of(bound.best));
+    format!(
+        "  no choice of e-nodes is estimated below {least} ({told}); extraction came to {extracted}, {apart:.3} % above; best known {best}\n"
+    )
 }
 
 fn what(candidate: &Candidate) -> String {
     match &candidate.without {
         Without::All => "the graph as it was".to_string(),
         Without::None => "by all rules".to_string(),
+        Without::Proven => "by all rules and integer linear programming".to_string(),
         Without::Rules(rules) => format!("without {}", rules.iter().copied().collect::<Vec<_>>().join(", ")),
     }
 }

@@ -19,6 +19,7 @@ mod engine;
 mod eval;
 mod expected_failures;
 mod explain;
+mod explain_json;
 mod export;
 mod failure;
 mod generate;

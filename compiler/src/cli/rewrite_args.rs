@@ -39,6 +39,22 @@ pub struct RewriteArgs {
     /// Stop rewriting after the round in which this time is over; what comes out then depends on how fast this machine is
     #[arg(long, value_name = "SECONDS", value_parser = positive)]
     pub rewrite_seconds: Option<f64>,
+    /// How the cheapest graph is taken out of all alternatives: by steps that each make it cheaper, or also by integer linear programming,
+    /// which takes longer and tells how good a choice can be
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Extract::Steps)]
+    pub extract: Extract,
+    /// Stop integer linear programming after this time with the best graph known by then
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = positive)]
+    pub ilp_seconds: f64,
+}
+
+/// How graphs are taken out of alternatives.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extract {
+    /// One exchange after the other, each of which makes the whole cheaper.
+    Steps,
+    /// The same, then by integer linear programming.
+    Ilp,
 }
 
 impl RewriteArgs {
@@ -66,7 +82,8 @@ impl RewriteArgs {
     fn optimisation(&self, usual: Optimisation) -> Optimisation {
         let Recognition { freedom, limits, without, .. } = self.recognition();
         let (rounds, nodes) = (self.rewrite_rounds.unwrap_or(usual.limits.rounds), limits.nodes.min(usual.limits.nodes));
-        Optimisation { freedom, without, limits: Limits { rounds, nodes, ..limits }, ..usual }
+        let ilp = (self.extract == Extract::Ilp).then(|| Duration::from_secs_f64(self.ilp_seconds.min(1e6)));
+        Optimisation { freedom, without, limits: Limits { rounds, nodes, ..limits }, ilp, ..usual }
     }
 
     /// How far composites are recognised.

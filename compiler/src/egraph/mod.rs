@@ -7,11 +7,14 @@
 //! A graph has one e-graph; regions of control flow have their own, as every pass sees one graph at a time.
 
 pub mod analysis;
+pub mod choices;
 pub mod convert;
 pub mod cost;
 pub mod extract;
 pub mod forms;
+pub mod ilp;
 pub mod lang;
+pub mod order;
 pub mod provenance;
 pub mod roofline;
 pub mod rule;

@@ -85,6 +85,8 @@ pub struct Report {
     pub nodes: usize,
     /// Every application, in order.
     pub log: Vec<Application>,
+    /// How long it took.
+    pub time: Duration,
 }
 
 /// Applies the rules; see the head of this file.
@@ -129,7 +131,7 @@ pub fn saturate(program: &mut Embedded, rules: &[&Rule], limits: &Limits) -> Rep
         }
     }
     program.egraph.rebuild();
-    Report { outcome, rounds, nodes: program.egraph.total_size(), log }
+    Report { outcome, rounds, nodes: program.egraph.total_size(), log, time: start.elapsed() }
 }
 
 /// What a rule makes of a class.

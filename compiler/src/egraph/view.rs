@@ -30,6 +30,13 @@ impl<'e> View<'e> {
         self.0[class].nodes.iter().filter_map(|node: &ENode| analysis.op(node).map(|op| (op, node.operands.as_slice())))
     }
 
+    /// The operator of a class that is nothing else, and its operands.
+    pub fn only(self, class: Id) -> Option<(&'e Op, &'e [Id])> {
+        let mut ops = self.ops(class);
+        let first = ops.next()?;
+        ops.next().is_none().then_some(first)
+    }
+
     /// The first that `accept` makes something of.
     pub fn find<T>(self, class: Id, mut accept: impl FnMut(&'e Op, &'e [Id]) -> Option<T>) -> Option<T> {
         self.ops(class).find_map(|(op, x)| accept(op, x))

@@ -3,21 +3,24 @@
 //! A file of a few bytes can ask for any size (a filled or tiled constant, a packing of one). What exceeds the budget stays a step
 //! of the run, where memory is asked for by whoever runs it.
 
-use super::{Buffer, BufferKind, Program, Step};
+use super::{Buffer, BufferId, BufferKind, Program, Step};
 use kiln_ir::Dim;
+use std::collections::BTreeSet;
 
 /// What is left to spend.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PrepareBudget {
     bytes: i64,
     /// Iterations of kernels.
     work: i64,
+    /// Buffers whose bytes are paid for: several steps may store to one, each a part.
+    paid: BTreeSet<BufferId>,
 }
 
 impl Default for PrepareBudget {
     /// What a program without parameters may spend.
     fn default() -> PrepareBudget {
-        PrepareBudget { bytes: 16 << 20, work: 1 << 26 }
+        PrepareBudget { bytes: 16 << 20, work: 1 << 26, paid: BTreeSet::new() }
     }
 }
 
@@ -30,19 +33,22 @@ impl PrepareBudget {
         PrepareBudget {
             bytes: sources.saturating_mul(4).saturating_add(free.bytes),
             work: sources.saturating_mul(64).saturating_add(free.work),
+            paid: free.paid,
         }
     }
 
     /// Pays for a step and the buffers it stores to; false, and nothing paid, if it is too much.
     pub fn take(&mut self, program: &Program, step: &Step) -> bool {
-        let mut written = std::collections::BTreeSet::new();
+        let mut written = BTreeSet::new();
         step.visit_kernels(&mut |kernel| written.extend(kernel.stores().iter().map(|store| store.buffer)));
+        written.retain(|id| !self.paid.contains(id));
         let bytes = written.iter().map(|id| bytes(program.buffer(*id))).fold(0, i64::saturating_add);
         let work = work(step);
         let fits = bytes <= self.bytes && work <= self.work;
         if fits {
             self.bytes -= bytes;
             self.work -= work;
+            self.paid.extend(written);
         }
         fits
     }

@@ -27,6 +27,8 @@ pub struct Machine {
     pub close_bytes: f64,
     /// From the end of one kernel to the begin of the next.
     pub launch_seconds: f64,
+    /// What each load costs a kernel whose elements may lie outside of what is stored.
+    pub bounded_load_seconds: f64,
     /// Rows and columns of the tiles in which contractions are computed.
     pub tile: [f64; 2],
 }
@@ -121,11 +123,12 @@ impl Pricing<'_> {
     fn kernel(&self, kernel: &Kernel) -> f64 {
         let traffic = self.touched(kernel).into_iter().map(|(id, elements)| (self.traffic)(id, elements));
         let traffic = traffic.fold(Traffic::default(), |sum, one| Traffic { close: sum.close + one.close, far: sum.far + one.far });
-        match &kernel.body {
+        let inside = match &kernel.body {
             Body::Contract(contract) => self.contract(kernel, contract, traffic),
             Body::Nest(nest) => self.machine.other(self.nest_operations(kernel, nest), traffic),
             Body::Attention(attention) => self.attention(kernel, attention, traffic),
-        }
+        };
+        inside + self.machine.bounded_load_seconds * self.bounded_loads(kernel) as f64
     }
 
     /// How many elements of each buffer are loaded or stored, at most: one for each point of the indices in the offset.
@@ -149,6 +152,12 @@ impl Pricing<'_> {
             *touched.entry(store.buffer).or_default() += points(&store.offset);
         }
         touched
+    }
+
+    /// Loads whose elements may lie outside, as images without margins have it: each is a case of its own at every edge.
+    fn bounded_loads(&self, kernel: &Kernel) -> usize {
+        let is_bounded = |id: &ExprId| matches!(&kernel.exprs.get(*id).kind, ExprKind::Load(access) if !access.bounds.is_empty());
+        kernel.live_exprs().into_iter().filter(is_bounded).count()
     }
 
     fn contract(&self, kernel: &Kernel, contract: &Contract, traffic: Traffic) -> f64 {

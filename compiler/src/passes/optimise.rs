@@ -19,6 +19,7 @@ use crate::cut::cut;
 use crate::egraph::ClassId;
 use crate::egraph::convert::Embedded;
 use crate::egraph::extract::{Extraction, cost_as_given, extract};
+use crate::egraph::ilp::{Proof, extract_by_ilp};
 use crate::egraph::lang::ENode;
 use crate::egraph::provenance::{Applied, Replacement, applied, replacements, used};
 use crate::egraph::roofline::OnMachine;
@@ -30,6 +31,7 @@ use crate::rewrites::optimising_rules;
 use crate::schedule::choices::choices;
 use kiln_ir::{Graph, Module, Symbol};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 /// A graph whose kernels take no less than this part of the time of those given stays as it is: prices are not known any better.
 const LEAST_GAIN: f64 = 0.999;
@@ -54,6 +56,8 @@ pub struct Optimisation {
     pub machine: Machine,
     /// Sizes that symbols usually have.
     pub usual_sizes: BTreeMap<Symbol, i64>,
+    /// How long integer linear programming may look for the best choice of e-nodes, after the usual extraction; not at all by default.
+    pub ilp: Option<Duration>,
 }
 
 impl Optimisation {
@@ -68,6 +72,7 @@ impl Optimisation {
             candidates: 8,
             machine,
             usual_sizes: BTreeMap::new(),
+            ilp: None,
         }
     }
 }
@@ -90,8 +95,36 @@ pub enum Without {
     All,
     /// No rule.
     None,
+    /// No rule, taken out by integer linear programming.
+    Proven,
     /// These rules.
     Rules(BTreeSet<&'static str>),
+}
+
+/// Where the time of a search went.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Times {
+    /// Applying rules.
+    pub saturating: Duration,
+    /// Taking graphs out.
+    pub extracting: Duration,
+    /// The same by integer linear programming, if it was asked for.
+    pub proving: Duration,
+    /// Cutting them into kernels, and pricing these.
+    pub pricing: Duration,
+}
+
+/// How good a choice of e-nodes can be at all, in picoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// No choice costs less.
+    pub least: u64,
+    /// Cost of the usual extraction.
+    pub extracted: u64,
+    /// Cost of the best choice that is known.
+    pub best: u64,
+    /// Whether time was over before the bound could come closer.
+    pub interrupted: bool,
 }
 
 /// A graph that was optimised, and how.
@@ -112,6 +145,10 @@ pub struct Optimised {
     pub replacements: Vec<Replacement>,
     /// Every use of a rule, in order.
     pub log: Vec<Applied>,
+    /// Where the time went.
+    pub times: Times,
+    /// How good it can be, if integer linear programming was asked for.
+    pub bound: Option<Bound>,
 }
 
 /// See the head of this file.
@@ -124,7 +161,7 @@ pub fn optimise(graph: &Graph, context: &Context) -> Graph {
 
 /// The same, with an account of what was done.
 pub fn optimised(graph: &Graph, context: &Context, how: &Optimisation) -> Optimised {
-    let Search { program, report, found, best, .. } = search(graph, context, how);
+    let Search { program, report, found, best, times, bound, .. } = search(graph, context, how);
     let replaced = |best: &Best| replacements(&program, &best.choice, &report);
     Optimised {
         outcome: report.outcome,
@@ -134,6 +171,8 @@ pub fn optimised(graph: &Graph, context: &Context, how: &Optimisation) -> Optimi
         chosen: best.as_ref().map_or(0, |best| best.at),
         replacements: best.as_ref().map_or_else(Vec::new, replaced),
         log: applied(&program, &report),
+        times,
+        bound,
         // Equal values are one and movement is short in what was searched, but that is the business of other passes.
         graph: best.map_or_else(|| graph.clone(), |best| best.graph),
     }
@@ -150,7 +189,8 @@ fn search<'a>(graph: &Graph, context: &'a Context<'a>, how: &'a Optimisation) ->
     let cost = OnMachine { machine: &how.machine, usual_sizes: &how.usual_sizes };
     let as_given = cost_as_given(&program, &cost);
     let report = saturate(&mut program, &rules, &how.limits);
-    let mut search = Search { context, how, program, report, as_given, found: Vec::new(), best: None };
+    let times = Times { saturating: report.time, ..Times::default() };
+    let mut search = Search { context, how, program, report, as_given, found: Vec::new(), best: None, times, bound: None };
     search.search(&given);
     search
 }
@@ -176,60 +216,83 @@ struct Search<'a> {
     as_given: u64,
     found: Vec<Candidate>,
     best: Option<Best>,
+    times: Times,
+    bound: Option<Bound>,
 }
 
 impl Search<'_> {
-    /// The whole saturation first, then what is left of it without each of the rules that it used, and without all that did not pay.
+    /// The whole saturation first, then what is left of it without one of the rules that it used after the other: without those that do
+    /// not pay it goes on.
     fn search(&mut self, given: &Graph) {
         let all = self.extract(&BTreeSet::new());
-        if all.cost_after >= self.as_given {
+        let proven = self.how.ilp.map(|limit| self.prove(&all, limit));
+        let least = proven.as_ref().map_or(all.cost_after, |proven| proven.cost_after);
+        if least >= self.as_given {
             self.found.push(Candidate { without: Without::All, estimate: self.as_given, seconds: f64::NAN });
             return;
         }
         let Some(as_given) = self.price(given) else { return };
         self.found.push(Candidate { without: Without::All, estimate: self.as_given, seconds: as_given });
-        let used = used(&self.program, &all.choice, &self.report);
-        self.consider(all, Without::None);
-        let mut harmful = BTreeSet::new();
-        let most = self.how.candidates.min(MOST_NODES / given.order().len().max(1));
-        if used.len() > 1 {
-            let whole = self.found.last().map_or(f64::INFINITY, |candidate| candidate.seconds);
-            for rule in used {
-                if self.found.len() + 1 >= most {
-                    break;
-                }
-                let without = BTreeSet::from([rule]);
-                let extraction = self.extract(&without);
-                self.consider(extraction, Without::Rules(without));
-                if self.found.last().is_some_and(|candidate| candidate.seconds < whole) {
-                    harmful.insert(rule);
-                }
-            }
+        if let Some(proven) = proven.filter(|proven| proven.cost_after < all.cost_after) {
+            self.consider(proven, Without::Proven);
         }
-        if harmful.len() > 1 {
-            let extraction = self.extract(&harmful);
-            self.consider(extraction, Without::Rules(harmful));
+        let mut untried = used(&self.program, &all.choice, &self.report);
+        untried.reverse();
+        let mut tried: BTreeSet<&str> = untried.iter().copied().collect();
+        let mut current = self.consider(all, Without::None).unwrap_or(f64::INFINITY);
+        let mut without = BTreeSet::new();
+        let most = self.how.candidates.min(MOST_NODES / given.order().len().max(1));
+        while let Some(rule) = untried.pop().filter(|_| self.found.len() < most && tried.len() > 1) {
+            let mut fewer: BTreeSet<&'static str> = without.clone();
+            fewer.insert(rule);
+            let extraction = self.extract(&fewer);
+            // What other rules make of it instead is looked at next.
+            let next = used(&self.program, &extraction.choice, &self.report);
+            if let Some(seconds) = self.consider(extraction, Without::Rules(fewer.clone())).filter(|seconds| *seconds < current) {
+                untried.extend(next.into_iter().filter(|rule| tried.insert(rule)));
+                (without, current) = (fewer, seconds);
+            }
         }
     }
 
-    fn extract(&self, without: &BTreeSet<&str>) -> Extraction {
+    fn extract(&mut self, without: &BTreeSet<&str>) -> Extraction {
+        let start = Instant::now();
         let cost = OnMachine { machine: &self.how.machine, usual_sizes: &self.how.usual_sizes };
-        extract(&self.program, &self.report, &cost, without)
+        let extraction = extract(&self.program, &self.report, &cost, without);
+        self.times.extracting += start.elapsed();
+        extraction
+    }
+
+    /// The best choice of e-nodes, as far as time allows.
+    fn prove(&mut self, extracted: &Extraction, limit: Duration) -> Extraction {
+        let cost = OnMachine { machine: &self.how.machine, usual_sizes: &self.how.usual_sizes };
+        let Proof { extraction, bound, interrupted, time } = extract_by_ilp(&self.program, &cost, &extracted.choice, limit);
+        self.times.proving += time;
+        self.bound = Some(Bound { least: bound, extracted: extracted.cost_after, best: extraction.cost_after, interrupted });
+        extraction
     }
 
     /// Prices a choice as kernels; the best so far is kept.
-    fn consider(&mut self, extraction: Extraction, without: Without) {
+    fn consider(&mut self, extraction: Extraction, without: Without) -> Option<f64> {
         let graph = tidy(&self.program.graph(&extraction.choice), self.context);
-        let Some(seconds) = self.price(&graph) else { return };
+        let seconds = self.price(&graph)?;
         let best = self.best.as_ref().map_or(LEAST_GAIN * self.found[0].seconds, |best| self.found[best.at].seconds);
         if seconds < best {
             self.best = Some(Best { at: self.found.len(), graph, choice: extraction.choice });
         }
         self.found.push(Candidate { without, estimate: extraction.cost_after, seconds });
+        Some(seconds)
     }
 
     /// Seconds of the kernels of a graph; `None` if it cannot be cut, which is told when it is compiled.
-    fn price(&self, graph: &Graph) -> Option<f64> {
+    fn price(&mut self, graph: &Graph) -> Option<f64> {
+        let start = Instant::now();
+        let price = self.price_of_kernels(graph);
+        self.times.pricing += start.elapsed();
+        price
+    }
+
+    fn price_of_kernels(&self, graph: &Graph) -> Option<f64> {
         let choices = choices(graph, self.context.config.winograd, &self.how.usual_sizes);
         let functions = BTreeMap::from([("predict".to_string(), graph.clone())]);
         let module = Module { name: "candidate".into(), functions, ..Module::default() };

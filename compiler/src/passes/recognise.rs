@@ -18,6 +18,7 @@ use crate::pipeline::{Context, OptLevel};
 use crate::rewrites::rules;
 use kiln_ir::Graph;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 /// How far recognising may go.
 #[derive(Clone, Debug)]
@@ -56,6 +57,8 @@ pub struct Recognised {
     pub replacements: Vec<Replacement>,
     /// Every use of a rule, in order.
     pub log: Vec<Applied>,
+    /// How long it took.
+    pub time: Duration,
 }
 
 /// See the head of this file.
@@ -78,6 +81,7 @@ pub fn recognised(graph: &Graph, context: &Context, how: &Recognition) -> Recogn
 
 /// The cheapest graph of all that the rules know; the one given if none is cheaper.
 fn saturated(graph: &Graph, context: &Context, rules: &[&Rule], limits: &Limits) -> Recognised {
+    let start = Instant::now();
     let use_values = context.config.fold.is_some_and(|fold| fold.parameters);
     let nothing = BTreeMap::new();
     let mut program = Embedded::new(graph, if use_values { context.parameters } else { &nothing });
@@ -92,6 +96,7 @@ fn saturated(graph: &Graph, context: &Context, rules: &[&Rule], limits: &Limits)
         cost_after,
         replacements: replacements(&program, &choice, &report),
         log: applied(&program, &report),
+        time: start.elapsed(),
     }
 }
 
@@ -115,6 +120,7 @@ fn directed(graph: &Graph, context: &Context, rules: &[&Rule], limits: &Limits) 
         let mut next = step(&all.graph, all.log.len());
         cheaper = next.cost_after < next.cost_before;
         all.rounds += 1;
+        all.time += next.time;
         if cheaper {
             next.replacements.iter_mut().flat_map(|r| &mut r.rules).for_each(|(_, round)| *round = all.rounds);
             next.log.iter_mut().for_each(|applied| applied.round = all.rounds);

@@ -64,19 +64,10 @@ pub const RULES: &[Rule] = &[
              %y = conv %p, %b {strides = [2, 1], dilations = [1, 1], lhs_dilations = [1, 1], low = [1, 0], high = [1, 0], groups = 1} ;
              return %y }"],
     },
-    Rule {
-        name: "conv-of-pixel",
-        mathematics: "a convolution with one tap of images of one pixel is a product of matrices",
-        exactness: Exactness::Reassociated { bound: 64.0 },
-        roots: &["conv"],
-        rewrite: Rewrite::Class(conv_of_pixel),
-        examples: &["graph (%x: f32[n, 3, 1, 1], %w: f32[4, 3, 1, 1]) {
-             %y = conv %x, %w {strides = [1, 1], dilations = [1, 1], lhs_dilations = [1, 1], low = [0, 0], high = [0, 0], groups = 1} ;
-             return %y }"],
-    },
 ];
 
-fn conv_of<'e, T>(view: View<'e>, class: Id, mut accept: impl FnMut(&'e Conv, &'e [Id]) -> Option<T>) -> Option<T> {
+/// The convolutions in a class.
+pub fn conv_of<'e, T>(view: View<'e>, class: Id, mut accept: impl FnMut(&'e Conv, &'e [Id]) -> Option<T>) -> Option<T> {
     view.find(class, |op, x| match op {
         Op::Conv(conv) => accept(conv, x),
         _ => None,
@@ -133,12 +124,12 @@ fn pad_into_conv(view: View, root: Id) -> Option<Term> {
 }
 
 /// Whether each output is made of one pixel, in place.
-fn is_unit(view: View, conv: &Conv, kernel: Id) -> bool {
+pub fn is_unit(view: View, conv: &Conv, kernel: Id) -> bool {
     view.shape(kernel)[2..].iter().all(|d| d.is(1)) && *conv == Conv::plain(conv.strides.len())
 }
 
 /// A kernel of one tap as a matrix: `[outputs, channels]`.
-fn matrix(view: View, kernel: Id) -> Term {
+pub fn matrix(view: View, kernel: Id) -> Term {
     Term::of(Reshape { shape: view.shape(kernel)[..2].to_vec() }, &[kernel])
 }
 
@@ -171,17 +162,5 @@ fn conv_of_unit_conv(view: View, root: Id) -> Option<Term> {
             let perm = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
             Some(Term::apply(outer.clone(), [Term::Class(y[0]), Term::apply(Transpose { perm }, [product])]))
         })
-    })
-}
-
-fn conv_of_pixel(view: View, root: Id) -> Option<Term> {
-    if !is_real(view, root) {
-        return None;
-    }
-    conv_of(view, root, |conv, x| {
-        let one_pixel = view.shape(x[0])[2..].iter().all(|d| d.is(1)) && is_unit(view, conv, x[1]);
-        let rows = || Term::of(Reshape { shape: view.shape(x[0])[..2].to_vec() }, &[x[0]]);
-        let dot = Dot { a_batch: vec![], b_batch: vec![], a_contract: vec![1], b_contract: vec![1] };
-        one_pixel.then(|| Term::apply(Reshape { shape: view.shape(root).to_vec() }, [Term::apply(dot, [rows(), matrix(view, x[1])])]))
     })
 }

@@ -1,17 +1,22 @@
 //! The rewrite rules, by subject. README.md beside this file says how to write one.
 
 mod activations;
+mod apart;
 mod attention;
+mod axes;
 mod conv;
 mod convolutions;
 mod dot;
+mod joined;
 mod movement;
 mod norms;
 mod parallel;
 mod parts;
+mod pooling;
 mod products;
 mod reductions;
 mod softmax;
+mod statistics;
 mod vectors;
 
 use crate::egraph::rule::{Freedom, Rule};
@@ -21,8 +26,10 @@ pub const SUBJECTS: &[(&str, &[Rule])] = &[
     ("activations", activations::RULES),
     ("softmax", softmax::RULES),
     ("norms", norms::RULES),
+    ("statistics", statistics::RULES),
     ("attention", attention::RULES),
     ("movement", movement::RULES),
+    ("axes", axes::RULES),
     ("dot", dot::RULES),
     ("conv", conv::RULES),
 ];
@@ -33,6 +40,8 @@ pub const OPTIMISING: &[(&str, &[Rule])] = &[
     ("parallel", parallel::RULES),
     ("products", products::RULES),
     ("convolutions", convolutions::RULES),
+    ("apart", apart::RULES),
+    ("pooling", pooling::RULES),
     ("parts", parts::RULES),
     ("reductions", reductions::RULES),
     ("movement", movement::RULES),

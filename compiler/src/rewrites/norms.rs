@@ -166,7 +166,7 @@ fn parameter_or_one(view: View, rest: &crate::egraph::forms::Product, like: Id) 
 }
 
 /// x where a class is x − mean(x) over these axes.
-fn centred(view: View, class: Id, axes: &[usize]) -> Option<Id> {
+pub fn centred(view: View, class: Id, axes: &[usize]) -> Option<Id> {
     view.find(class, |op, x| match op {
         Op::Sub(_) => {
             let (of, over) = view.spread_mean(x[1])?;

@@ -6,13 +6,14 @@
 //! Weights are put beside each other only where they depend on parameters alone, so that it is done once. A class that is more than
 //! the one product is left out: what rules add later would be merged with what it came from.
 
+use super::joined::{Group, Member, join, joined, part};
 use super::products::free_places;
-use super::vectors::{along, vector};
+use super::vectors::is_real;
 use crate::cut::role::{Role, role};
 use crate::egraph::rule::{Exactness, Rewrite, Rule, Term, Together};
 use crate::egraph::view::View;
 use egg::Id;
-use kiln_ir::ops::{Add, Concat, Dot, Slice};
+use kiln_ir::ops::{Conv, Dot, Pad, PadMode};
 use kiln_ir::{Dim, Op, Tensor};
 use std::collections::BTreeMap;
 
@@ -40,10 +41,29 @@ pub const RULES: &[Rule] = &[
         exactness: Exactness::SameValue,
         roots: &["conv", "add"],
         rewrite: Rewrite::Together(parallel_convs),
-        examples: &["graph (%x: f32[n, 3, 6, 6]) { %a = parameter a: f32[4, 3, 3, 3] ; %b = parameter b: f32[2, 3, 3, 3] ;
+        examples: &[
+            "graph (%x: f32[n, 3, 6, 6]) { %a = parameter a: f32[4, 3, 3, 3] ; %b = parameter b: f32[2, 3, 3, 3] ;
              %o = parameter o: f32[2, 1, 1] ; %oo = broadcast %o {shape = [n, 2, 3, 3]} ;
              %p = conv %x, %a {strides = [2, 2], dilations = [1, 1], lhs_dilations = [1, 1], low = [1, 1], high = [1, 1], groups = 1} ;
              %q = conv %x, %b {strides = [2, 2], dilations = [1, 1], lhs_dilations = [1, 1], low = [1, 1], high = [1, 1], groups = 1} ;
+             %y = add %q, %oo ; return %p, %y }",
+            "graph (%x: f32[n, 6, 5]) { %a = parameter a: f32[4, 3, 2] ; %b = parameter b: f32[2, 3, 2] ; %o = parameter o: f32[4, 1] ;
+             %oo = broadcast %o {shape = [n, 4, 4]} ;
+             %p = conv %x, %a {strides = [1], dilations = [1], lhs_dilations = [1], low = [0], high = [0], groups = 2} ;
+             %q = conv %x, %b {strides = [1], dilations = [1], lhs_dilations = [1], low = [0], high = [0], groups = 2} ;
+             %z = add %p, %oo ; return %z, %q }",
+        ],
+    },
+    Rule {
+        name: "parallel-windows",
+        mathematics: "conv(x, a), conv(x, b) = parts of conv(x, [a b]), the smaller kernel among zeros",
+        exactness: Exactness::Reassociated { bound: 16.0 },
+        roots: &["conv", "add"],
+        rewrite: Rewrite::Together(parallel_windows),
+        examples: &["graph (%x: f32[n, 3, 6, 6]) { %a = parameter a: f32[4, 3, 3, 1] ; %b = parameter b: f32[2, 3, 1, 2] ;
+             %o = parameter o: f32[2, 1, 1] ; %oo = broadcast %o {shape = [n, 2, 6, 6]} ;
+             %p = conv %x, %a {strides = [1, 1], dilations = [1, 1], lhs_dilations = [1, 1], low = [1, 0], high = [1, 0], groups = 1} ;
+             %q = conv %x, %b {strides = [1, 1], dilations = [1, 1], lhs_dilations = [1, 1], low = [0, 0], high = [0, 1], groups = 1} ;
              %y = add %q, %oo ; return %p, %y }"],
     },
     Rule {
@@ -71,52 +91,6 @@ pub const RULES: &[Rule] = &[
     },
 ];
 
-/// One of several products of the same operand.
-struct Member {
-    class: Id,
-    weights: Id,
-    /// Its offset: the sum, and the offset as a vector.
-    offset: Option<(Id, Term)>,
-}
-
-/// Products that may be one: the operator on the data, weights beside each other along an axis, parts of the result along another.
-struct Group {
-    op: Op,
-    data: Id,
-    /// Which operand the weights are.
-    side: usize,
-    weights_axis: usize,
-    place: usize,
-    members: Vec<Member>,
-}
-
-/// Whether two classes have equal shapes but for one axis.
-fn same_but(view: View, a: Id, b: Id, axis: usize) -> bool {
-    let (a, b) = (view.shape(a), view.shape(b));
-    a.len() == b.len() && view.same_dims(&a[..axis], &b[..axis]) && view.same_dims(&a[axis + 1..], &b[axis + 1..])
-}
-
-/// Puts a product where it belongs: with those of the same data.
-fn join(view: View, groups: &mut BTreeMap<(Id, usize), Vec<Group>>, found: Group) {
-    let same = groups.entry((found.data, found.side)).or_default();
-    let weights = found.members[0].weights;
-    let fits = |group: &&mut Group| {
-        let fits = group.op == found.op && group.weights_axis == found.weights_axis;
-        fits && same_but(view, group.members[0].weights, weights, found.weights_axis)
-    };
-    match same.iter_mut().find(fits) {
-        Some(group) => group.members.extend(found.members),
-        None => same.push(found),
-    }
-}
-
-/// Whether the class is that operator and nothing else.
-fn only<'e>(view: View<'e>, class: Id) -> Option<(&'e Op, &'e [Id])> {
-    let mut ops = view.ops(class);
-    let first = ops.next()?;
-    ops.next().is_none().then_some(first)
-}
-
 /// Weights that may be put beside others: not what that gives.
 fn are_weights(view: View, class: Id) -> bool {
     view.is_fixed(class) && !view.ops(class).any(|(op, _)| matches!(op, Op::Concat(_)))
@@ -125,82 +99,83 @@ fn are_weights(view: View, class: Id) -> bool {
 fn parallel_dots(view: View, roots: &[Id]) -> Vec<Together> {
     let mut groups = BTreeMap::new();
     for class in roots {
-        let Some((Op::Dot(dot), x)) = only(view, *class) else { continue };
+        let Some((Op::Dot(dot), x)) = view.only(*class) else { continue };
         let Some(side) = [1, 0].into_iter().find(|side| are_weights(view, x[*side]) && !view.is_fixed(x[1 - side])) else { continue };
         let Some((weights_axis, place)) = free_places(view, dot, x, side).first().copied() else { continue };
-        let members = vec![Member { class: *class, weights: x[side], offset: None }];
-        join(view, &mut groups, Group { op: Dot::into(dot.clone()), data: x[1 - side], side, weights_axis, place, members });
+        let member = Member::new(*class, Term::Class(x[side]), view.shape(x[side]));
+        join(
+            view,
+            &mut groups,
+            Group { op: Dot::into(dot.clone()), data: x[1 - side], side, weights_axis, place, groups: 1, members: vec![member] },
+        );
     }
-    merged(view, roots, groups)
+    joined(view, roots, groups)
 }
 
 fn parallel_convs(view: View, roots: &[Id]) -> Vec<Together> {
     let mut groups = BTreeMap::new();
     for class in roots {
-        let Some((op @ Op::Conv(conv), x)) = only(view, *class) else { continue };
-        if conv.groups == 1 && are_weights(view, x[1]) && !view.is_fixed(x[0]) {
-            let members = vec![Member { class: *class, weights: x[1], offset: None }];
-            join(view, &mut groups, Group { op: op.clone(), data: x[0], side: 1, weights_axis: 0, place: 1, members });
+        let Some((op @ Op::Conv(conv), x)) = view.only(*class) else { continue };
+        if are_weights(view, x[1]) && !view.is_fixed(x[0]) {
+            let members = vec![Member::new(*class, Term::Class(x[1]), view.shape(x[1]))];
+            let found = Group { op: op.clone(), data: x[0], side: 1, weights_axis: 0, place: 1, groups: conv.groups, members };
+            join(view, &mut groups, found);
         }
     }
-    merged(view, roots, groups)
+    joined(view, roots, groups)
 }
 
-fn merged(view: View, roots: &[Id], groups: BTreeMap<(Id, usize), Vec<Group>>) -> Vec<Together> {
-    let mut groups: Vec<Group> = groups.into_values().flatten().filter(|group| group.members.len() > 1).collect();
-    let mut members: BTreeMap<Id, (usize, &mut Member)> = BTreeMap::new();
-    for group in &mut groups {
-        members.extend(group.members.iter_mut().map(|member| (member.class, (group.place, member))));
-    }
-    for sum in roots {
-        let Some((Op::Add(_), x)) = only(view, *sum) else { continue };
-        for (product, added) in [(x[0], x[1]), (x[1], x[0])] {
-            if let Some((place, member)) = members.get_mut(&product).filter(|_| view.is_fixed(added))
-                && member.offset.is_none()
-                && let Some(offset) = vector(view, added, *place)
-            {
-                member.offset = Some((*sum, offset));
-            }
+/// Convolutions of one image with windows of several sizes: each as wide as the widest, with zeros around the taps that it has.
+fn parallel_windows(view: View, roots: &[Id]) -> Vec<Together> {
+    let mut images: BTreeMap<Id, Vec<(Id, &Conv, Id)>> = BTreeMap::new();
+    for class in roots {
+        let Some((Op::Conv(conv), x)) = view.only(*class) else { continue };
+        let plain = conv.groups == 1 && conv.dilations.iter().chain(&conv.lhs_dilations).all(|d| *d == 1);
+        if plain && are_weights(view, x[1]) && !view.is_fixed(x[0]) && is_real(view, *class) {
+            images.entry(x[0]).or_default().push((*class, conv, x[1]));
         }
     }
-    groups.iter().map(|group| group.parts(view)).collect()
-}
-
-impl Group {
-    /// The members as parts of one product.
-    fn parts(&self, view: View) -> Together {
-        let size = |member: &Member| view.shape(member.class)[self.place].clone();
-        let mut shape = view.shape(self.members[0].class).to_vec();
-        shape[self.place] = self.members.iter().fold(Dim::ZERO, |sum, member| sum + size(member));
-        let weights = Term::apply(Concat { axis: self.weights_axis }, self.members.iter().map(|member| Term::Class(member.weights)));
-        let mut operands = [Term::Class(self.data), Term::Class(self.data)];
-        operands[self.side] = weights;
-        let mut whole = Term::apply(self.op.clone(), operands);
-        if self.members.iter().any(|member| member.offset.is_some()) {
-            let dtype = view.ty(self.members[0].class).dtype;
-            let offset = |member: &Member| match &member.offset {
-                Some((_, offset)) => offset.clone(),
-                None => Term::number(dtype, &[size(member)], 0.0),
-            };
-            let offsets = Term::apply(Concat { axis: 0 }, self.members.iter().map(offset));
-            whole = Term::apply(Add {}, [whole, along(offsets, self.place, &shape)]);
+    let mut groups = BTreeMap::new();
+    for (image, convs) in images {
+        let Some((low, high, window)) = widest(view, &convs) else { continue };
+        for (class, conv, kernel) in convs {
+            let Some(weights) = widened(view, conv, kernel, &low, &high, &window) else { continue };
+            let around = window.iter().map(|size| Dim::from(*size));
+            let shape: Vec<Dim> = view.shape(kernel)[..2].iter().cloned().chain(around).collect();
+            let op = Conv { low: low.clone(), high: high.clone(), ..conv.clone() }.into();
+            let member = Member::new(class, weights, &shape);
+            join(view, &mut groups, Group { op, data: image, side: 1, weights_axis: 0, place: 1, groups: 1, members: vec![member] });
         }
-        let mut start = Dim::ZERO;
-        let part = |member: &Member| {
-            let begin = start.clone();
-            start = &start + size(member);
-            let class = member.offset.as_ref().map_or(member.class, |(sum, _)| *sum);
-            (class, part(whole.clone(), self.place, begin, view.shape(class)))
-        };
-        self.members.iter().map(part).collect()
     }
+    joined(view, roots, groups)
 }
 
-/// A part along an axis, of that shape.
-fn part(whole: Term, axis: usize, start: Dim, shape: &[Dim]) -> Term {
-    let mut starts = vec![Dim::ZERO; shape.len()];
-    starts[axis] = start;
-    Term::apply(Slice { starts, sizes: shape.to_vec(), steps: vec![1; shape.len()] }, [whole])
+/// Padding and window of the widest along every axis; nothing where all are as wide.
+fn widest(view: View, convs: &[(Id, &Conv, Id)]) -> Option<(Vec<Dim>, Vec<Dim>, Vec<i64>)> {
+    let sizes = |kernel: Id| view.shape(kernel)[2..].iter().map(Dim::as_const).collect::<Option<Vec<i64>>>();
+    let windows = convs.iter().map(|(_, _, kernel)| sizes(*kernel)).collect::<Option<Vec<_>>>()?;
+    let rank = windows.first()?.len();
+    if windows.iter().all(|window| *window == windows[0]) || windows.iter().any(|window| window.len() != rank) {
+        return None;
+    }
+    let at = |axis: usize| (0..convs.len()).rev().max_by_key(|of| windows[*of][axis]).unwrap_or(0);
+    let of = |axis: usize| (convs[at(axis)].1.low[axis].clone(), convs[at(axis)].1.high[axis].clone(), windows[at(axis)][axis]);
+    let all: Vec<(Dim, Dim, i64)> = (0..rank).map(of).collect();
+    Some((all.iter().map(|a| a.0.clone()).collect(), all.iter().map(|a| a.1.clone()).collect(), all.iter().map(|a| a.2).collect()))
+}
+
+/// A kernel among zeros, so that it reads what it read before with another padding.
+fn widened(view: View, conv: &Conv, kernel: Id, low: &[Dim], high: &[Dim], window: &[i64]) -> Option<Term> {
+    let more = |wide: &[Dim], own: &[Dim]| {
+        let difference = |(wide, own): (&Dim, &Dim)| (wide - own).as_const().filter(|zeros| *zeros >= 0);
+        wide.iter().zip(own).map(difference).collect::<Option<Vec<i64>>>()
+    };
+    let (before, behind) = (more(low, &conv.low)?, more(high, &conv.high)?);
+    let sizes = view.shape(kernel)[2..].iter().map(Dim::as_const).collect::<Option<Vec<i64>>>()?;
+    let fits = (0..window.len()).all(|axis| before[axis] + sizes[axis] + behind[axis] == window[axis]);
+    let around = |zeros: Vec<i64>| [0, 0].into_iter().chain(zeros).map(Dim::from).collect();
+    let zero = Term::Constant(Tensor::scalar(view.ty(kernel).dtype, 0.0));
+    fits.then(|| Term::apply(Pad { low: around(before), high: around(behind), mode: PadMode::Constant }, [Term::Class(kernel), zero]))
 }
 
 /// The class as a run of another along one axis: that class, the axis and the start.
@@ -216,7 +191,7 @@ fn run_of(view: View, class: Id) -> Option<(Id, usize, Dim)> {
 
 /// A class as an operator on a part, all other operands numbers: the operand's place, and the numbers.
 fn on_a_part<'e>(view: View<'e>, class: Id) -> Option<(&'e Op, Id, usize, Vec<Option<Tensor>>)> {
-    let (op, x) = only(view, class)?;
+    let (op, x) = view.only(class)?;
     if !matches!(role(op), Role::Unary(_) | Role::Binary(_)) {
         return None;
     }

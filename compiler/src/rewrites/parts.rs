@@ -72,6 +72,16 @@ pub const RULES: &[Rule] = &[
              %y = slice %r {starts = [0, 1, 2], sizes = [n, 2, 3], steps = [1, 1, 1]} ; return %y }"],
     },
     Rule {
+        name: "part-of-conv",
+        mathematics: "some images and channels of a convolution are a convolution of those images with those kernels",
+        exactness: Exactness::SameBits,
+        roots: &["slice"],
+        rewrite: Rewrite::Class(part_of_conv),
+        examples: &["graph (%x: f32[4, 3, n, 6], %w: f32[5, 3, 1, 3]) {
+             %p = conv %x, %w {strides = [1, 2], dilations = [1, 1], lhs_dilations = [1, 1], low = [0, 1], high = [0, 1], groups = 1} ;
+             %y = slice %p {starts = [3, 1, 0, 0], sizes = [2, 2, n, 3], steps = [-2, 2, 1, 1]} ; return %y }"],
+    },
+    Rule {
         name: "steps-of-conv",
         mathematics: "every k-th place of a convolution is a convolution with k times the stride",
         exactness: Exactness::SameBits,
@@ -195,6 +205,20 @@ fn part_of_broadcast(view: View, root: Id) -> Option<Term> {
         let axes: Vec<(usize, usize)> = (0..from.len()).filter(|axis| !from[*axis].is(1)).map(|axis| (axis, axis + missing)).collect();
         let inner = cut(view, y[0], &axes, slice)?;
         Some(Term::apply(kiln_ir::ops::Broadcast { shape: slice.sizes.clone() }, [inner]))
+    })
+}
+
+fn part_of_conv(view: View, root: Id) -> Option<Term> {
+    part_of(view, root, |slice, whole, op, y| {
+        let Op::Conv(conv) = op else { return None };
+        let shape = view.shape(whole);
+        let pixels = view.same_dims(&slice.sizes[2..], &shape[2..]) && slice.steps[2..].iter().all(|step| *step == 1);
+        // Parts of kernels that were put beside each other are known already.
+        let joined = view.ops(y[1]).any(|(op, _)| matches!(op, Op::Concat(_)));
+        if !pixels || conv.groups != 1 || joined {
+            return None;
+        }
+        Some(Term::apply(conv.clone(), [cut(view, y[0], &[(0, 0)], slice)?, cut(view, y[1], &[(0, 1)], slice)?]))
     })
 }
 

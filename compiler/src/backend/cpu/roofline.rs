@@ -2,8 +2,9 @@
 //!
 //! Measured with `kiln bench --breakdown --threads 1` on a core of an AMD EPYC with AVX-512 and 32 MiB of last-level cache: projections
 //! of 128 tokens and convolutions run at 210 to 260 GFLOP/s, products with one row read weights at 41 GB/s, softmax and means between
-//! them move 65 to 120 GB/s, an exponential of each of 200 000 elements takes 24 µs, and the smallest kernels 0.2 to 0.4 µs. Other cores
-//! are slower in much the same proportions, and only these decide.
+//! them move 65 to 120 GB/s, an exponential of each of 200 000 elements takes 24 µs, and the smallest kernels 0.2 to 0.4 µs. Transforms of
+//! Winograd's with 36 loads take 10 to 21 µs longer where these are bounded. Other cores are slower in much the same proportions, and
+//! only these decide.
 
 use crate::kernel::roofline::Machine;
 
@@ -15,5 +16,6 @@ pub const CORE: Machine = Machine {
     far_bytes_per_second: 41e9,
     close_bytes: 32e6,
     launch_seconds: 0.3e-6,
+    bounded_load_seconds: 0.3e-6,
     tile: [6.0, 16.0],
 };

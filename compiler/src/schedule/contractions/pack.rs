@@ -237,12 +237,13 @@ impl<'a> Packer<'a> {
         let body = Body::Nest(placed);
         let step = Step::Run(Kernel { name, origins: kernel.origins.clone(), exprs: exprs.clone(), body });
         if prepared {
-            let mut budget = self.program.prepare_budget;
-            if !budget.take(self.program, &step) {
+            let mut budget = std::mem::take(&mut self.program.prepare_budget);
+            let fits = budget.take(self.program, &step);
+            self.program.prepare_budget = budget;
+            if !fits {
                 self.program.buffers.pop();
                 return None;
             }
-            self.program.prepare_budget = budget;
             self.known.push((nest, exprs, buffer));
         }
         Some((buffer, Some(step)))
