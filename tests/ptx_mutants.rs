@@ -21,9 +21,9 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 /// Mutants of each program.
-const MUTANTS: usize = 80;
+const MUTANTS: usize = 60;
 /// The part that must be noticed.
-const CAUGHT: f64 = 0.75;
+const CAUGHT: f64 = 0.9;
 /// Instructions of warps after which a kernel counts as endless.
 const STEPS: u64 = 1 << 22;
 /// Schedules that a mutant is run with until one shows it.
@@ -341,7 +341,8 @@ fn mistakes_in_kernels_are_noticed() {
         assert!(expected[0].is_ok() && expected.len() == DRAWS.len(), "{}: {expected:?}", program.name);
         let (all, beyond): (Vec<Mutant>, Vec<Mutant>) =
             mutants(&text).into_iter().partition(|mutant| executed.contains(&(mutant.line as u32 + 1)));
-        println!("{}: {} changes, {} of lines that no run reaches", program.name, all.len(), beyond.len());
+        println!("{}: {} changes, and {} of instructions that no run reaches", program.name, all.len(), beyond.len());
+        assert!(program.name != "operators" || beyond.is_empty(), "all of the long division runs: {beyond:?}");
         let mut random = Random::new(4);
         let mut chosen = BTreeSet::new();
         while chosen.len() < MUTANTS.min(all.len()) {
