@@ -12,8 +12,11 @@ pub struct Generation {
     letter: Option<char>,
 }
 
+/// A version of PTX: major, minor.
+pub type Version = (u32, u32);
+
 /// Number, letters that may follow, the version that named it first, the version that named it with a letter.
-const KNOWN: &[(u32, &str, (u32, u32), (u32, u32))] = &[
+const KNOWN: &[(u32, &str, Version, Version)] = &[
     (80, "", (7, 0), (7, 0)),
     (86, "", (7, 1), (7, 1)),
     (87, "", (7, 4), (7, 4)),
@@ -30,7 +33,7 @@ impl Generation {
     pub const OLDEST: Generation = Generation { number: 80, letter: None };
 
     /// The version of PTX for code of this generation: not older than what kernels are written in.
-    pub fn version(self) -> (u32, u32) {
+    pub fn version(self) -> Version {
         let known = KNOWN.iter().find(|(number, ..)| *number == self.number).expect("it was parsed");
         super::LANGUAGE.max(if self.letter.is_some() { known.3 } else { known.2 })
     }
