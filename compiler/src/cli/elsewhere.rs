@@ -1,7 +1,7 @@
 //! Functions of training that are not compiled for this CPU: on an NVIDIA GPU, or in the reference interpreter.
 
 use super::args::Backend;
-use super::engine::{Engine, describe, on_gpu, to_array, to_tensor};
+use super::engine::{Answering, describe, on_gpu, to_array, to_tensor};
 use super::model::{Loaded, Trainable, predict};
 use kiln::artifact::describe::ModelFacts;
 use kiln::backend::ptx::cuda::Gpu;
@@ -11,6 +11,7 @@ use kiln::training::TrainingPlan;
 use kiln_ir::artifact::Signature;
 use kiln_ir::{Diagnostic, Module, Tensor};
 use kiln_runtime::arrays::Array;
+use kiln_runtime::program::network::Network;
 use kiln_runtime::training::stepper::{Function, Functions};
 
 /// The functions of a plan on a backend other than compiled code.
@@ -53,19 +54,13 @@ fn function(
     config: &Config,
 ) -> Result<Box<dyn Function>, Vec<Diagnostic>> {
     let facts = ModelFacts { name: module.name.clone(), states, ..plan.with_usual_sizes(&trainable.facts) };
-    let signature = describe(predict(module).map_err(|error| vec![error])?, &facts);
     if backend == Backend::Ptx {
+        let signature = describe(predict(module).map_err(|error| vec![error])?, &facts);
         let session = on_gpu(module, &facts, config)?;
         return Ok(Box::new(OnGpu { session, signature, outputs: Vec::new(), has_states: false }));
     }
     let loaded = Loaded { module: module.clone(), facts, losses: Vec::new() };
-    Ok(Box::new(Interpreted { engine: Engine::new(&loaded, backend, config, 1)?, signature, outputs: Vec::new() }))
-}
-
-/// What a function gave. Errors: `memory`.
-fn keep(outputs: &mut Vec<Array>, given: &[Tensor]) -> Result<(), Diagnostic> {
-    *outputs = given.iter().map(to_array).collect::<Result<_, _>>()?;
-    Ok(())
+    Ok(Box::new(Answering::new(&loaded, backend, config)?))
 }
 
 fn tensors<'i>(inputs: impl IntoIterator<Item = &'i Array>) -> Vec<Tensor> {
@@ -80,14 +75,22 @@ struct OnGpu {
     has_states: bool,
 }
 
+impl OnGpu {
+    /// What the function gave. Errors: `memory`.
+    fn keep(&mut self, given: &[Tensor]) -> Result<&[Array], Diagnostic> {
+        self.outputs = given.iter().map(to_array).collect::<Result<_, _>>()?;
+        Ok(&self.outputs)
+    }
+}
+
 impl Function for OnGpu {
     fn signature(&self) -> &Signature {
         &self.signature
     }
 
     fn run(&mut self, inputs: &[&Array]) -> Result<&[Array], Diagnostic> {
-        keep(&mut self.outputs, &self.session.run(&tensors(inputs.iter().copied()))?)?;
-        Ok(&self.outputs)
+        let given = self.session.run(&tensors(inputs.iter().copied()))?;
+        self.keep(&given)
     }
 
     fn update(&mut self, inputs: &[&Array], states: &mut [Array]) -> Result<&[Array], Diagnostic> {
@@ -95,8 +98,8 @@ impl Function for OnGpu {
             self.session.put_states(&tensors(states.iter()))?;
             self.has_states = true;
         }
-        keep(&mut self.outputs, &self.session.update(&tensors(inputs.iter().copied()))?)?;
-        Ok(&self.outputs)
+        let given = self.session.update(&tensors(inputs.iter().copied()))?;
+        self.keep(&given)
     }
 
     fn place(&mut self) {
@@ -116,28 +119,19 @@ impl Function for OnGpu {
 }
 
 /// A function in the reference interpreter.
-struct Interpreted {
-    engine: Engine,
-    signature: Signature,
-    outputs: Vec<Array>,
-}
-
-impl Function for Interpreted {
+impl Function for Answering {
     fn signature(&self) -> &Signature {
-        &self.signature
+        Network::signature(self)
     }
 
     fn run(&mut self, inputs: &[&Array]) -> Result<&[Array], Diagnostic> {
-        keep(&mut self.outputs, &self.engine.run(&tensors(inputs.iter().copied()))?)?;
-        Ok(&self.outputs)
+        self.answer(&tensors(inputs.iter().copied()))?;
+        Ok(self.outputs())
     }
 
     fn update(&mut self, inputs: &[&Array], states: &mut [Array]) -> Result<&[Array], Diagnostic> {
-        let given = tensors(inputs.iter().copied().chain(states.iter()));
-        keep(&mut self.outputs, &self.engine.run(&given)?)?;
-        let next = self.outputs.split_off(self.outputs.len() - states.len());
-        states.iter_mut().zip(next).for_each(|(state, next)| *state = next);
-        Ok(&self.outputs)
+        self.advance(&tensors(inputs.iter().copied().chain(states.iter())), states)?;
+        Ok(self.outputs())
     }
 
     fn arena_bytes(&self) -> i64 {

@@ -93,8 +93,17 @@ impl Answering {
         Ok(Answering { engine: Engine::new(loaded, backend, config, threads(None))?, signature, outputs: Vec::new() })
     }
 
-    fn answer(&mut self, given: &[Tensor]) -> Result<(), Diagnostic> {
+    /// Computes the outputs. Errors: as [`Engine::run`].
+    pub(super) fn answer(&mut self, given: &[Tensor]) -> Result<(), Diagnostic> {
         self.outputs = self.engine.run(given)?.iter().map(to_array).collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// The same on inputs that end in the states, whose next values take their place. Errors: as [`Engine::run`].
+    pub(super) fn advance(&mut self, given: &[Tensor], states: &mut [Array]) -> Result<(), Diagnostic> {
+        self.answer(given)?;
+        let next = self.outputs.split_off(self.outputs.len() - states.len());
+        states.iter_mut().zip(next).for_each(|(state, next)| *state = next);
         Ok(())
     }
 }
@@ -114,10 +123,7 @@ impl Network for Answering {
 
     fn update(&mut self, inputs: &[Array], states: &mut [Array]) -> Result<(), Diagnostic> {
         let given: Vec<Tensor> = inputs.iter().chain(states.iter()).map(to_tensor).collect();
-        self.answer(&given)?;
-        let next = self.outputs.split_off(self.outputs.len() - states.len());
-        states.iter_mut().zip(next).for_each(|(state, next)| *state = next);
-        Ok(())
+        self.advance(&given, states)
     }
 
     fn outputs(&self) -> &[Array] {

@@ -10,6 +10,7 @@ pub mod memory;
 pub mod plan;
 pub mod rematerialise;
 mod rows;
+mod split;
 pub mod split_depth;
 pub mod split_keys;
 pub mod split_sums;

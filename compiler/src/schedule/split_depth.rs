@@ -8,9 +8,10 @@
 //! loop that begins at +0, and a sum may be that where all of its chunks are −0: only where `keeps_zeros` does not forbid it.
 //! Skips: sums of one chunk, those with results enough, and those whose chunks would take very much memory.
 
+use super::split::in_two;
 use crate::kernel::{
     Axis, BinaryFn, Body, Bound, Buffer, BufferId, BufferKind, Contract, Expr, ExprId, ExprKind, Exprs, Kernel, Nest, Program, Scalar,
-    Stage, Step, Store, row_major, sum_dtype,
+    Stage, Store, row_major, sum_dtype,
 };
 use kiln_ir::{DType, Dim, Symbol};
 
@@ -27,22 +28,7 @@ const ALL_IN_ORDER: i64 = 1 << 40;
 
 /// Splits what gains from it. With `keeps_zeros`, not even the sign of a zero changes.
 pub fn split_depth(program: &mut Program, keeps_zeros: bool) {
-    let steps = std::mem::take(&mut program.steps);
-    program.steps = split_steps(program, steps, keeps_zeros);
-}
-
-fn split_steps(program: &mut Program, steps: Vec<Step>, keeps_zeros: bool) -> Vec<Step> {
-    let mut result = Vec::with_capacity(steps.len());
-    for step in steps {
-        match step {
-            Step::Run(kernel) => match split(program, &kernel, keeps_zeros) {
-                Some(kernels) => result.extend(kernels.map(Step::Run)),
-                None => result.push(Step::Run(kernel)),
-            },
-            Step::Loop { index, extent, body } => result.push(Step::Loop { index, extent, body: split_steps(program, body, keeps_zeros) }),
-        }
-    }
-    result
+    in_two(program, &mut |program, kernel| split(program, kernel, keeps_zeros));
 }
 
 fn split(program: &mut Program, kernel: &Kernel, keeps_zeros: bool) -> Option<[Kernel; 2]> {

@@ -8,10 +8,11 @@
 //! The length of parts follows from usual sizes, so a result does not depend on the batch, the heads or the queries of a run.
 //! Skips: attentions that fill a GPU as they are.   *Source*: Dao et al. 2023, "Flash-Decoding for long-context inference".
 
+use super::split::in_two;
 use super::split_depth::copied;
 use crate::kernel::{
     Access, Attention, Axis, BinaryFn, Body, Buffer, BufferId, BufferKind, Combine, CompareFn, ExprId, ExprKind, Exprs, Keep, Kernel, Nest,
-    Program, Reduction, Scalar, Stage, Step, Store, UnaryFn, row_major, sum_dtype,
+    Program, Reduction, Scalar, Stage, Store, UnaryFn, row_major, sum_dtype,
 };
 use kiln_ir::{DType, Dim, Symbol};
 
@@ -28,22 +29,7 @@ const BLOCK_ROWS: i64 = 16;
 
 /// Splits what gains from it.
 pub fn split_keys(program: &mut Program) {
-    let steps = std::mem::take(&mut program.steps);
-    program.steps = split_steps(program, steps);
-}
-
-fn split_steps(program: &mut Program, steps: Vec<Step>) -> Vec<Step> {
-    let mut result = Vec::with_capacity(steps.len());
-    for step in steps {
-        match step {
-            Step::Run(kernel) => match split(program, &kernel) {
-                Some(kernels) => result.extend(kernels.map(Step::Run)),
-                None => result.push(Step::Run(kernel)),
-            },
-            Step::Loop { index, extent, body } => result.push(Step::Loop { index, extent, body: split_steps(program, body) }),
-        }
-    }
-    result
+    in_two(program, &mut split);
 }
 
 fn split(program: &mut Program, kernel: &Kernel) -> Option<[Kernel; 2]> {

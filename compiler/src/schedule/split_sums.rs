@@ -9,8 +9,9 @@
 //! the canonical one, within its rounding: not for those who want its bits.
 //! Skips: sums with results enough, of few elements, of half floats, and those of several stages.
 
+use super::split::in_two;
 use crate::kernel::{
-    Access, Axis, Body, Buffer, BufferKind, Combine, ExprKind, Keep, Kernel, Nest, Program, Reduction, Stage, Step, Store, row_major,
+    Access, Axis, Body, Buffer, BufferKind, Combine, ExprKind, Keep, Kernel, Nest, Program, Reduction, Stage, Store, row_major,
 };
 use kiln_ir::{DType, Symbol};
 
@@ -23,22 +24,7 @@ const LEAST_PART: i64 = 64;
 
 /// Splits what gains from it.
 pub fn split_sums(program: &mut Program) {
-    let steps = std::mem::take(&mut program.steps);
-    program.steps = split_steps(program, steps);
-}
-
-fn split_steps(program: &mut Program, steps: Vec<Step>) -> Vec<Step> {
-    let mut result = Vec::with_capacity(steps.len());
-    for step in steps {
-        match step {
-            Step::Run(kernel) => match split(program, &kernel) {
-                Some(kernels) => result.extend(kernels.map(Step::Run)),
-                None => result.push(Step::Run(kernel)),
-            },
-            Step::Loop { index, extent, body } => result.push(Step::Loop { index, extent, body: split_steps(program, body) }),
-        }
-    }
-    result
+    in_two(program, &mut split);
 }
 
 fn split(program: &mut Program, kernel: &Kernel) -> Option<[Kernel; 2]> {
