@@ -10,7 +10,7 @@ use kiln::schedule::winograd::WinogradUse;
 use kiln_ir::{DType, Module, Op, Tensor};
 use kiln_runtime::threads::ThreadPool;
 use kiln_tests::agreement::{Run, Way, check_all, example_agrees, graph_agrees, guarded};
-use kiln_tests::gpu::interpreted;
+use kiln_tests::gpu::on_device;
 use kiln_tests::samples::{Fill, Random, tensor};
 use kiln_tests::training::{first_step, planned};
 
@@ -27,7 +27,7 @@ const SCHEDULES: [u64; 5] = [1, 2, 3, 4, 5];
 
 fn with_way<R>(fixed: bool, seed: u64, use_it: impl FnOnce(&Way) -> R) -> R {
     let compile = |module: &Module| {
-        let mut session = interpreted(module, &ModelFacts::default(), &Config::default(), seed)?;
+        let mut session = on_device(module, &ModelFacts::default(), &Config::default(), seed)?;
         Ok(Box::new(move |inputs: &[Tensor]| session.run(inputs).map_err(|error| error.to_string())) as Run)
     };
     use_it(&Way { name: format!("PTX, fixed {fixed}"), fixed, fills: &FILLS, compile: &compile })
@@ -124,7 +124,7 @@ fn same_bits(name: &str, module: &Module, inputs: &[Tensor]) {
     let compiled = compile(module, target, facts.clone(), &config).unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
     let expected = compiled.predictor(&pool).and_then(|p| p.run(inputs, &pool)).unwrap_or_else(|error| panic!("{name}: {error}"));
     for seed in SCHEDULES {
-        let mut session = interpreted(module, &facts, &config, 100 * seed).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut session = on_device(module, &facts, &config, 100 * seed).unwrap_or_else(|error| panic!("{name}: {error}"));
         let found = session.run(inputs).unwrap_or_else(|error| panic!("{name}: {error}"));
         for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
             assert_eq!(found.ty(), expected.ty(), "{name}, output {at}");

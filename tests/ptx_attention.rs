@@ -11,7 +11,7 @@ use kiln_tests::agreement::{check_all, guarded};
 use kiln_tests::attention_cases::{CASES, Case, MATRIX_CASES, facts, module, operands};
 use kiln_tests::compare::{Tolerance, difference};
 use kiln_tests::faults::Fault;
-use kiln_tests::gpu::{interpreted, interpreted_after};
+use kiln_tests::gpu::{interpreted_after, on_device};
 
 /// Schedules of threads.
 const SCHEDULES: [u64; 3] = [1, 2, 3];
@@ -46,7 +46,7 @@ fn wrong(case: &Case) -> Vec<String> {
         let expected = evaluate(&module, graph, &inputs).unwrap_or_else(|error| panic!("{} {sizes:?}: {error}", case.name));
         let mut first: Option<Vec<Tensor>> = None;
         for seed in SCHEDULES {
-            let mut session = interpreted(&module, &facts, &config, 100 * seed).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+            let mut session = on_device(&module, &facts, &config, 100 * seed).unwrap_or_else(|error| panic!("{}: {error}", case.name));
             match session.run(&inputs) {
                 Err(error) => wrong.push(format!("{} {sizes:?}: {error}", case.name)),
                 Ok(found) => {
@@ -118,7 +118,7 @@ fn without_an_order_of_its_own_attention_has_the_bits_of_the_cpu() {
     for case in [&CASES[0], &MATRIX_CASES[0]] {
         let (module, facts, config) = (module(case), facts(case), Config { matrices: false, ..Config::default() });
         let inputs = operands(&module, case.runs[1]);
-        let found = interpreted(&module, &facts, &config, 3).and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string())).expect("it runs");
+        let found = on_device(&module, &facts, &config, 3).and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string())).expect("it runs");
         let pool = ThreadPool::new(1);
         let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
         let compiled = compile(&module, target, facts, &config).unwrap_or_else(|errors| panic!("{errors:?}"));

@@ -2,6 +2,7 @@
 //! whatever the sizes and however threads are scheduled, and the interpreter notices when one of their instructions is wrong.
 
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
+use kiln::backend::ptx::generation::Generation;
 use kiln::compile::{compile, compile_ptx};
 use kiln::pipeline::Config;
 use kiln::schedule::winograd::WinogradUse;
@@ -11,8 +12,9 @@ use kiln_tests::agreement::{check_all, guarded};
 use kiln_tests::block_cases::{CASES, Case, MATRIX_CASES, SPLIT_CASES, Sizes, facts, module, size};
 use kiln_tests::compare::{Tolerance, difference};
 use kiln_tests::faults::Fault;
-use kiln_tests::gpu::{interpreted, interpreted_after};
+use kiln_tests::gpu::{interpreted_after, on_device};
 use kiln_tests::samples::{Fill, Random, tensor};
+use kiln_tests::warpgroup_cases::WARPGROUP_CASES;
 
 fn config() -> Config {
     Config { winograd: WinogradUse::Never, ..Config::default() }
@@ -28,6 +30,11 @@ fn inputs(module: &Module, sizes: &Sizes, fill: Fill) -> Vec<Tensor> {
             tensor(ty.dtype, &shape, fill, None, &mut random)
         })
         .collect()
+}
+
+/// The same for the generation that multiplies by warpgroups.
+fn hopper() -> Config {
+    Config { generation: Generation::HOPPER, ..config() }
 }
 
 /// The same without any order of sums of a GPU's own.
@@ -51,7 +58,7 @@ fn wrong(case: &Case, config: &Config, apart: &dyn Fn(&Tensor, &Tensor) -> Optio
     let compiled = compile(&module, target, facts.clone(), config).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name));
     let runs = if case.fixed { std::slice::from_ref(&case.usual) } else { case.runs };
     for (at, sizes) in runs.iter().enumerate() {
-        let mut session = interpreted(&module, &facts, config, 7 * at as u64).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        let mut session = on_device(&module, &facts, config, 7 * at as u64).unwrap_or_else(|error| panic!("{}: {error}", case.name));
         for fill in fills.iter().copied() {
             let inputs = inputs(&module, sizes, fill);
             let expected = compiled.predictor(&pool).and_then(|p| p.run(&inputs, &pool)).unwrap_or_else(|error| panic!("{error}"));
@@ -88,17 +95,28 @@ fn blocks_give_the_bits_of_the_cpu() {
     );
 }
 
+/// What differs more than sums of matrix units may.
+fn apart_beyond_type(found: &Tensor, expected: &Tensor) -> Option<String> {
+    // One unit of the result, and what a thousand products below 16 lose when units round each sixteen of them towards zero.
+    let unit = if expected.dtype() == DType::BF16 { 2f64.powi(-7) } else { 2f64.powi(-10) };
+    difference(found, expected, Tolerance { absolute: 0.01, relative: unit })
+}
+
 #[test]
 fn matrix_units_are_as_close_as_their_type() {
-    let apart = |found: &Tensor, expected: &Tensor| {
-        // One unit of the result, and what a thousand products below 16 lose when units round each sixteen of them towards zero.
-        let unit = if expected.dtype() == DType::BF16 { 2f64.powi(-7) } else { 2f64.powi(-10) };
-        difference(found, expected, Tolerance { absolute: 0.01, relative: unit })
-    };
     check_all(
         MATRIX_CASES.len(),
         || (),
-        |at, ()| guarded(MATRIX_CASES[at].name, || wrong(&MATRIX_CASES[at], &config(), &apart, &[Fill::Ordinary])),
+        |at, ()| guarded(MATRIX_CASES[at].name, || wrong(&MATRIX_CASES[at], &config(), &apart_beyond_type, &[Fill::Ordinary])),
+    );
+}
+
+#[test]
+fn warpgroups_are_as_close_as_their_type() {
+    check_all(
+        WARPGROUP_CASES.len(),
+        || (),
+        |at, ()| guarded(WARPGROUP_CASES[at].name, || wrong(&WARPGROUP_CASES[at], &hopper(), &apart_beyond_type, &[Fill::Ordinary])),
     );
 }
 
@@ -117,7 +135,7 @@ fn without_matrix_units_half_floats_have_the_bits_of_the_cpu() {
     let case = &MATRIX_CASES[0];
     let (module, facts, exact) = (module(case), facts(case), exact());
     let inputs = inputs(&module, &[130, 129, 37], Fill::Ordinary);
-    let found = interpreted(&module, &facts, &exact, 3).and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string())).expect("it runs");
+    let found = on_device(&module, &facts, &exact, 3).and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string())).expect("it runs");
     let pool = ThreadPool::new(1);
     let target = CpuTarget::host(CpuLevel::Native).expect("this machine");
     let compiled = compile(&module, target, facts, &exact).unwrap_or_else(|errors| panic!("{errors:?}"));
@@ -157,8 +175,7 @@ fn faults_in_kernels_of_blocks_are_noticed() {
         let (module, facts) = (module(case), facts(case));
         let sizes = case.usual;
         let inputs = inputs(&module, &sizes, Fill::Ordinary);
-        let right =
-            interpreted(&module, &facts, &config(), 1).and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string())).expect("it runs");
+        let right = on_device(&module, &facts, &config(), 1).and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string())).expect("it runs");
         let noticed = (0..3).any(|seed| {
             let found = interpreted_after(&module, &facts, &config(), seed, &|text| fault.planted(text))
                 .and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string()));

@@ -8,7 +8,7 @@ use kiln::conformance::cases::{DataSet, data_sets, skip_reason, tolerance};
 use kiln::frontend::onnx::{Options, import_model, load};
 use kiln::pipeline::Config;
 use kiln_tests::agreement::{check_all, guarded};
-use kiln_tests::gpu::interpreted;
+use kiln_tests::gpu::on_device;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -51,7 +51,7 @@ fn wrong(case: &Path, seed: u64) -> Result<(), String> {
         return Ok(());
     };
     let graph = module.predict()?;
-    let mut session = interpreted(&module, &ModelFacts::default(), &Config::default(), seed)?;
+    let mut session = on_device(&module, &ModelFacts::default(), &Config::default(), seed)?;
     for set in data_sets(case).map_err(|error| error.to_string())? {
         let set = DataSet::read(&set, graph).map_err(|error| error.to_string())?;
         let found = session.run(&set.inputs).map_err(|error| error.to_string())?;

@@ -9,7 +9,7 @@ use kiln_ir::eval::evaluate;
 use kiln_ir::{DType, Module, Tensor};
 use kiln_tests::bless::repository;
 use kiln_tests::compare::{Tolerance, difference};
-use kiln_tests::gpu::interpreted;
+use kiln_tests::gpu::on_device;
 use kiln_tests::samples::{Fill, Random, tensor};
 use kiln_tests::training::{first_step, planned};
 
@@ -41,8 +41,7 @@ fn agrees(name: &str, module: &Module, inputs: &[Tensor]) {
     let expected = evaluate(module, module.predict().expect("a function"), inputs).unwrap_or_else(|error| panic!("{name}: {error}"));
     let mut first: Option<Vec<Tensor>> = None;
     for seed in SCHEDULES {
-        let mut session =
-            interpreted(module, &ModelFacts::default(), &config, 100 * seed).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut session = on_device(module, &ModelFacts::default(), &config, 100 * seed).unwrap_or_else(|error| panic!("{name}: {error}"));
         let found = session.run(inputs).unwrap_or_else(|error| panic!("{name}: {error}"));
         for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
             assert!(found.floats().iter().all(|value| value.is_finite()), "{name}, output {at}");

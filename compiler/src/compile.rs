@@ -96,9 +96,10 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
     }
     split_keys(&mut program);
     update_in_place(&mut program, facts.states);
-    let isa = if config.matrices { VectorIsa::THREAD_WITH_MATRICES } else { VectorIsa::THREAD };
+    let warpgroups = config.matrices && config.generation.has_warpgroup_products();
+    let isa = VectorIsa { matrices: config.matrices, warpgroups, ..VectorIsa::THREAD };
     let plan = plan_program(program, &isa).map_err(|error| vec![error])?;
-    let kernels = ptx::module(&plan);
+    let kernels = ptx::module(&plan, config.generation);
     Ok(ptx::Compiled { plan, kernels, module })
 }
 

@@ -1,6 +1,7 @@
 //! The order of passes over graphs, and their runner: it verifies, times and stops where it is asked to. Passes do none of that.
 
 use crate::backend::cpu::roofline::CORE;
+use crate::backend::ptx::generation::Generation;
 use crate::passes::optimise::{self, Optimisation};
 use crate::passes::recognise::{self, Recognition};
 use crate::passes::{deduplicate, expand_composites, fold_constants, regions, remove_dead, shrink_products, simplify_movement};
@@ -56,6 +57,8 @@ pub struct Config {
     pub winograd: WinogradUse,
     /// Whether a GPU may sum in an order of its own where that is faster: products of half floats on matrix units, and attention.
     pub matrices: bool,
+    /// The GPUs that kernels are for. The oldest one's run on newer ones.
+    pub generation: Generation,
     /// How much memory the intermediate values of a step of training may take; values that do not fit are computed again.
     pub memory: Option<MemoryBudget>,
     /// Verify after every pass, not only in builds with assertions.
@@ -89,6 +92,7 @@ impl Default for Config {
             fold: Some(FoldBudget::default()),
             winograd: WinogradUse::default(),
             matrices: true,
+            generation: Generation::OLDEST,
             memory: None,
             verify: false,
         }

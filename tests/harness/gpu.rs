@@ -1,7 +1,9 @@
-//! A GPU that is the PTX interpreter: what [`Session`](kiln::backend::ptx::run::Session) runs programs on.
+//! What a [`Session`](kiln::backend::ptx::run::Session) of a test runs programs on: the PTX interpreter, or the NVIDIA GPU whose number the
+//! environment variable `KILN_GPU` gives.
 
 use kiln::artifact::describe::ModelFacts;
 use kiln::backend::ptx::Module as Kernels;
+use kiln::backend::ptx::cuda::{Gpu, Recording};
 use kiln::backend::ptx::device::{Device, Grid};
 use kiln::backend::ptx::run::Session;
 use kiln::compile::compile_ptx;
@@ -87,8 +89,10 @@ impl Device for Interpreted {
         let (most, threads) = GRIDS[(self.seed % 3) as usize];
         let grid = [most.min(wanted.blocks), 1, 1];
         let threads = if wanted.together { wanted.threads } else { threads };
-        let done =
-            self.device.launch(&self.module, entry, grid, [threads, 1, 1], 0, &arguments, self.seed).map_err(|error| fault(&error))?;
+        let done = self
+            .device
+            .launch(&self.module, entry, grid, [threads, 1, 1], u64::from(wanted.shared_bytes), &arguments, self.seed)
+            .map_err(|error| fault(&error))?;
         self.instructions += done.warp_instructions;
         Ok(())
     }
@@ -118,12 +122,104 @@ impl Device for Interpreted {
     }
 }
 
-/// A module on the interpreter. Errors: what the compiler reports.
-pub fn interpreted(module: &Module, facts: &ModelFacts, config: &Config, seed: u64) -> Result<Session<Interpreted>, String> {
-    interpreted_after(module, facts, config, seed, &str::to_string)
+/// What tests run on.
+pub enum Tested {
+    /// The interpreter.
+    Interpreter(Box<Interpreted>),
+    /// An NVIDIA GPU.
+    Hardware(Gpu),
 }
 
-/// The same of its kernels with something in their text changed.
+/// Calls a method of whichever it is.
+macro_rules! either {
+    ($tested:expr, $device:ident => $call:expr) => {
+        match $tested {
+            Tested::Interpreter($device) => $call,
+            Tested::Hardware($device) => $call,
+        }
+    };
+}
+
+/// What either of them recorded.
+pub enum Recorded {
+    /// The interpreter.
+    Interpreter(Vec<Launch>),
+    /// An NVIDIA GPU.
+    Hardware(Recording),
+}
+
+impl Device for Tested {
+    type Recording = Recorded;
+
+    fn allocate(&mut self, bytes: u64) -> Result<u64, Diagnostic> {
+        either!(self, device => device.allocate(bytes))
+    }
+
+    fn free(&mut self, address: u64) {
+        either!(self, device => device.free(address));
+    }
+
+    fn forget(&mut self, address: u64) {
+        either!(self, device => device.forget(address));
+    }
+
+    fn upload(&mut self, address: u64, bytes: &[u8]) -> Result<(), Diagnostic> {
+        either!(self, device => device.upload(address, bytes))
+    }
+
+    fn download(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), Diagnostic> {
+        either!(self, device => device.download(address, bytes))
+    }
+
+    fn launch(&mut self, entry: &str, grid: Grid, arguments: &[u64]) -> Result<(), Diagnostic> {
+        either!(self, device => device.launch(entry, grid, arguments))
+    }
+
+    fn record(&mut self) -> Result<(), Diagnostic> {
+        either!(self, device => device.record())
+    }
+
+    fn recorded(&mut self) -> Result<Recorded, Diagnostic> {
+        match self {
+            Tested::Interpreter(device) => device.recorded().map(Recorded::Interpreter),
+            Tested::Hardware(device) => device.recorded().map(Recorded::Hardware),
+        }
+    }
+
+    fn replay(&mut self, recording: &Recorded) -> Result<(), Diagnostic> {
+        match (self, recording) {
+            (Tested::Interpreter(device), Recorded::Interpreter(recording)) => device.replay(recording),
+            (Tested::Hardware(device), Recorded::Hardware(recording)) => device.replay(recording),
+            _ => panic!("recorded elsewhere"),
+        }
+    }
+
+    fn mark(&mut self) -> Result<(), Diagnostic> {
+        either!(self, device => device.mark())
+    }
+
+    fn between_marks(&mut self) -> Result<Vec<f64>, Diagnostic> {
+        either!(self, device => device.between_marks())
+    }
+}
+
+/// The number in `KILN_GPU`, or nothing without it. Panics when it is no number.
+fn hardware() -> Option<i32> {
+    let number = std::env::var("KILN_GPU").ok()?;
+    Some(number.parse().unwrap_or_else(|error| panic!("KILN_GPU is the number of a GPU, not `{number}`: {error}")))
+}
+
+/// A module on what tests run on; the interpreter schedules by the seed. Errors: what the compiler reports.
+pub fn on_device(module: &Module, facts: &ModelFacts, config: &Config, seed: u64) -> Result<Session<Tested>, String> {
+    let compiled = compile_ptx(module, facts, config).map_err(|errors| format!("{errors:?}"))?;
+    let device = match hardware() {
+        Some(number) => Tested::Hardware(Gpu::open(number, &compiled.kernels).map_err(|error| error.to_string())?),
+        None => Tested::Interpreter(Box::new(Interpreted::new(&compiled.kernels, seed))),
+    };
+    Session::new(compiled, device).map_err(|error| error.to_string())
+}
+
+/// A module on the interpreter, with something in the text of its kernels changed. Errors: what the compiler reports.
 pub fn interpreted_after(
     module: &Module,
     facts: &ModelFacts,

@@ -17,3 +17,4 @@ pub mod samples;
 pub mod slopes;
 pub mod steps;
 pub mod training;
+pub mod warpgroup_cases;

@@ -26,6 +26,9 @@ struct Answer {
     #[serde(flatten)]
     measured: Measurement,
     backend: &'static str,
+    /// The median time from the first kernel of a run to the end of the last one, by the device's clock, in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_us: Option<f64>,
     /// From the model file to kernels that run, in milliseconds.
     compile_ms: f64,
     /// Memory for intermediate values, where it is known.
@@ -54,13 +57,15 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
         let mut session = on_gpu(&loaded.module, &loaded.facts, &config)?;
         let compile_ms = begin.elapsed().as_secs_f64() * 1e3;
         let measured = measure(limits, || session.run(&given).map(drop))?;
+        let device_us = Some(1e6 * on_device(args.runs, || session.device_seconds(&given))?);
         let kernels = if args.breakdown { Some(breakdown(args.runs, || session.profile(&given))?) } else { None };
-        Answer { measured, backend: "ptx", compile_ms, arena_bytes: Some(session.arena_bytes() as i64), loss: None, kernels }
+        let arena_bytes = Some(session.arena_bytes() as i64);
+        Answer { measured, backend: "ptx", device_us, compile_ms, arena_bytes, loss: None, kernels }
     } else {
         let engine = Engine::new(&loaded, args.backend, &config, threads(args.threads))?;
         let compile_ms = begin.elapsed().as_secs_f64() * 1e3;
         let measured = measure(limits, || engine.run(&given).map(drop))?;
-        Answer { measured, backend: args.backend.name(), compile_ms, arena_bytes: None, loss: None, kernels: None }
+        Answer { measured, backend: args.backend.name(), device_us: None, compile_ms, arena_bytes: None, loss: None, kernels: None }
     };
     answer.print(args.json, "runs", out)
 }
@@ -88,8 +93,15 @@ pub fn bench_step(
         Ok::<(), kiln_ir::Diagnostic>(())
     })?;
     let arena_bytes = Some(stepper.arena_bytes()).filter(|bytes| *bytes > 0);
-    Answer { measured, backend: args.backend.name(), compile_ms, arena_bytes, loss: Some(loss), kernels: None }
+    Answer { measured, backend: args.backend.name(), device_us: None, compile_ms, arena_bytes, loss: Some(loss), kernels: None }
         .print(args.json, "steps", out)
+}
+
+/// The median over several runs.
+fn on_device<E>(runs: u64, mut seconds: impl FnMut() -> Result<f64, E>) -> Result<f64, E> {
+    let mut samples = (0..runs.clamp(1, BREAKDOWN_RUNS as u64)).map(|_| seconds()).collect::<Result<Vec<f64>, E>>()?;
+    samples.sort_by(f64::total_cmp);
+    Ok(samples[samples.len() / 2])
 }
 
 /// The median time of each kernel over several runs.
@@ -114,6 +126,9 @@ impl Answer {
         }
         let Measurement { median_us, min_us, max_us, runs } = self.measured;
         writeln!(out, "median {median_us:.1} µs, min {min_us:.1} µs, max {max_us:.1} µs over {runs} {what}, backend {}", self.backend)?;
+        if let Some(device_us) = self.device_us {
+            writeln!(out, "on the device: median {device_us:.1} µs without copies to it and back")?;
+        }
         let arena = self.arena_bytes.map_or(String::new(), |bytes| format!("; arena {bytes} bytes"));
         writeln!(out, "compiled in {:.0} ms{arena}", self.compile_ms)?;
         if let Some(loss) = self.loss {

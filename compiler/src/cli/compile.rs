@@ -33,7 +33,8 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if args.memory.memory.is_some() && args.emit != Emit::Trainer && args.function != Some(Function::TrainStep) {
         return Err(Failure::Usage("--memory is for steps of training: --emit trainer, or --function train-step".to_string()));
     }
-    let config = args.memory.within(args.rewrites.config(), threads(None));
+    let mut config = args.memory.within(args.rewrites.config(), threads(None));
+    config.generation = generation(args).unwrap_or(config.generation);
     let progress = Progress::start();
     progress.say("reading the model");
     if args.emit == Emit::Trainer {
@@ -48,10 +49,7 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
             };
             print_module(&module, PrintOptions { origins: true }).text
         }
-        Emit::Ptx => {
-            let kernels = compile_ptx(&loaded.module, &loaded.facts, &config)?.kernels;
-            generation(args).map_or_else(|| kernels.text.clone(), |generation| kernels.text_for(generation))
-        }
+        Emit::Ptx => compile_ptx(&loaded.module, &loaded.facts, &config)?.kernels.text,
         Emit::Cubin => {
             let Some(generation) = generation(args) else {
                 return Err(Failure::Usage("a cubin is for one generation of GPUs: --target cuda:sm_90a, for example".to_string()));
@@ -61,7 +59,7 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
             }
             let kernels = compile_ptx(&loaded.module, &loaded.facts, &config)?.kernels;
             progress.say("assembling");
-            let bytes = cubin(&kernels.text_for(generation), generation)?;
+            let bytes = cubin(&kernels.text, generation)?;
             return Ok(write_file(&args.output, |file| file.write_all(&bytes))?);
         }
         Emit::PtxCosts => {

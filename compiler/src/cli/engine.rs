@@ -5,7 +5,7 @@ use super::model::{Loaded, predict};
 use kiln::artifact::describe::ModelFacts;
 use kiln::backend::cpu::jit::Predictor;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
-use kiln::backend::ptx::cuda::Gpu;
+use kiln::backend::ptx::cuda::{Facts, Gpu, devices};
 use kiln::backend::ptx::run::Session;
 use kiln::compile::{Compiled, compile, compile_ptx};
 use kiln::pipeline::Config;
@@ -59,7 +59,9 @@ impl Engine {
 ///
 /// Errors: what the compiler reports; `cuda_driver`, `cuda`, `memory`.
 pub fn on_gpu(module: &Module, facts: &ModelFacts, config: &Config) -> Result<Session<Gpu>, Vec<Diagnostic>> {
-    let compiled = compile_ptx(module, facts, config)?;
+    let found = devices().map_err(|error| vec![error])?;
+    let generation = found.first().map_or(config.generation, Facts::generation);
+    let compiled = compile_ptx(module, facts, &Config { generation, ..config.clone() })?;
     let gpu = Gpu::open(0, &compiled.kernels).map_err(|error| vec![error])?;
     Session::new(compiled, gpu).map_err(|error| vec![error])
 }

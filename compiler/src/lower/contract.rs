@@ -14,7 +14,7 @@
 //!
 //! Which tile an element falls into never changes its bits: each is one chain of multiply-adds per chunk of depth.
 
-use super::blocks::{self, contract::BlockContract, matrices::MatrixContract};
+use super::blocks::{self, contract::BlockContract, matrices::MatrixContract, warpgroups::WarpgroupContract};
 use super::context::{Base, Context};
 use super::nest::{self, Tasks};
 use super::ops::{cast, lane_of, memory_of};
@@ -50,6 +50,8 @@ pub(super) enum Form {
     Blocks(Box<BlockContract>),
     /// By blocks of threads with matrix units.
     Matrices(Box<MatrixContract>),
+    /// By blocks of threads, four warps of which multiply together.
+    Warpgroups(Box<WarpgroupContract>),
 }
 
 /// A contraction by panels and rows.
@@ -90,6 +92,11 @@ struct Plain {
 /// Chooses the form and brings the kernel into it. The kernel's expressions and ranges are then those to emit with.
 pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, sizes: &Ranges) -> Form {
     let Body::Contract(contract) = kernel.body.clone() else { panic!("lower: not a contraction") };
+    if isa.warpgroups
+        && let Some(warpgroups) = blocks::warpgroups::form(kernel, program, isa, sizes)
+    {
+        return Form::Warpgroups(Box::new(warpgroups));
+    }
     if isa.matrices
         && let Some(matrices) = blocks::matrices::form(kernel, program, sizes)
     {
@@ -636,5 +643,6 @@ pub(super) fn lower_contract(form: &Form, cx: &mut Context, b: &mut Builder) -> 
         Form::Tiles(tiles) => tiles.lower(cx, b),
         Form::Blocks(blocks) => blocks.lower(cx, b),
         Form::Matrices(matrices) => matrices.lower(cx, b),
+        Form::Warpgroups(warpgroups) => warpgroups.lower(cx, b),
     }
 }

@@ -108,6 +108,10 @@ pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKern
                     block_threads = Some(matrices.threads());
                     (tasks, true, Dim::ZERO)
                 }
+                contract::Form::Warpgroups(warpgroups) => {
+                    block_threads = Some(warpgroups.threads());
+                    (tasks, true, Dim::ZERO)
+                }
                 contract::Form::Blocks(blocks) => {
                     block_threads = Some(blocks.threads());
                     (tasks, true, Dim::ZERO)

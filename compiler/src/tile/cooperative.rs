@@ -46,6 +46,21 @@ pub enum Cooperative {
         /// `F32x4`.
         c: Reg,
     },
+    /// `a · b + c` of matrices in shared memory by a warpgroup, four warps of which the first one's number is a multiple of four: 64 × 16
+    /// times 16 × 2 `lanes` of the sums. In the background: the result takes the place of `c`, which is not to be used any more, and is there
+    /// after [`CooperativeStmt::WaitForProducts`]. Which element lies where is [`super::fragments::warpgroup_result`].
+    MultiplyAddShared {
+        /// Elements of `a` and `b`.
+        half: HalfFloat,
+        /// Scalar `I64`, the same in all threads: [`Builder::describe_matrix`].
+        a: Reg,
+        /// Likewise.
+        b: Reg,
+        /// `F32` times 4 to 128, in a register of its own each.
+        c: Reg,
+        /// Whether lines of `a`, and of `b`, run along depth (or along rows, and columns).
+        along_depth: [bool; 2],
+    },
     /// Two neighbours of a matrix in a register, rounded to nearest: `I32`.
     Pack {
         /// What they become.
@@ -92,6 +107,14 @@ pub enum CooperativeStmt {
     EndCopies,
     /// The thread's copies are done but for so many groups, the newest. A barrier shows them to other threads.
     WaitForCopies(u32),
+    /// What the thread has stored and copied to shared memory is there, after the next barrier, for products of matrices in it.
+    ShareWithProducts,
+    /// Before the first product that adds to registers which were written otherwise.
+    BeginProducts,
+    /// The warpgroup's products since the last of these are one group.
+    EndProducts,
+    /// The warpgroup's products are done but for so many groups, the newest.
+    WaitForProducts(u32),
 }
 
 impl Cooperative {
@@ -101,7 +124,7 @@ impl Cooperative {
             Cooperative::Shared(_) => vec![],
             Cooperative::FromLane { value, .. } => vec![value],
             Cooperative::LoadMatrices { address, .. } => vec![address],
-            Cooperative::MultiplyAdd { a, b, c, .. } => vec![a, b, c],
+            Cooperative::MultiplyAdd { a, b, c, .. } | Cooperative::MultiplyAddShared { a, b, c, .. } => vec![a, b, c],
             Cooperative::Pack { low, high, .. } => vec![low, high],
             Cooperative::PowerOfTwo(x) => vec![x],
         }
@@ -115,6 +138,9 @@ impl Cooperative {
             Cooperative::FromLane { value, flip } => result == value.ty && flip < EXCHANGE_LANES,
             Cooperative::LoadMatrices { address, .. } => result == i32.times(4) && address.ty == Type::I64,
             Cooperative::MultiplyAdd { a, b, c, .. } => a.ty == i32.times(4) && b.ty == i32.times(2) && c.ty == f32 && result == f32,
+            Cooperative::MultiplyAddShared { a, b, c, .. } => {
+                [a.ty, b.ty] == [Type::I64; 2] && c.ty.lane == Lane::F32 && c.ty.lanes >= 4 && result == c.ty
+            }
             Cooperative::Pack { low, high, .. } => [low.ty, high.ty] == [Type::F32; 2] && result == i32,
             Cooperative::PowerOfTwo(x) => x.ty == Type::F32 && result == Type::F32,
         }
@@ -129,7 +155,11 @@ impl CooperativeStmt {
             CooperativeStmt::Barrier
             | CooperativeStmt::HalfWarpBarrier
             | CooperativeStmt::EndCopies
-            | CooperativeStmt::WaitForCopies(_) => vec![],
+            | CooperativeStmt::WaitForCopies(_)
+            | CooperativeStmt::ShareWithProducts
+            | CooperativeStmt::BeginProducts
+            | CooperativeStmt::EndProducts
+            | CooperativeStmt::WaitForProducts(_) => vec![],
         }
     }
 
@@ -170,6 +200,27 @@ impl Builder {
         self.emit(c.ty, Inst::Cooperative(Cooperative::MultiplyAdd { half, a, b, c }))
     }
 
+    /// Describes a matrix in shared memory to [`Cooperative::MultiplyAddShared`]: lines of 128 bytes, of which eight stand together, their
+    /// chunks of 16 bytes exchanged by the number of the line. `eights` are the bytes from eight lines to the next eight, `panels` those from
+    /// 64 elements of a line to the next 64, where lines do not run along depth.
+    ///
+    /// The next 16 of depth are [`depth_step`] beyond.
+    ///
+    /// *Source*: PTX ISA 9.0, §9.7.15.5.1 (matrix descriptor), 128-byte swizzle.
+    #[track_caller]
+    pub fn describe_matrix(&mut self, address: Reg, eights: i64, panels: i64) -> Reg {
+        let sixteens = self.index(4);
+        let first = self.shr_u(address, sixteens);
+        let rest = self.index(1 << 62 | eights / 16 << 32 | panels / 16 << 16);
+        self.or(first, rest)
+    }
+
+    /// `a · b + c` of matrices in shared memory: [`Cooperative::MultiplyAddShared`].
+    #[track_caller]
+    pub fn multiply_add_shared(&mut self, half: HalfFloat, [a, b]: [Reg; 2], c: Reg, along_depth: [bool; 2]) -> Reg {
+        self.emit(c.ty, Inst::Cooperative(Cooperative::MultiplyAddShared { half, a, b, c, along_depth }))
+    }
+
     /// Two neighbours of a matrix: [`Cooperative::Pack`].
     #[track_caller]
     pub fn pack(&mut self, half: HalfFloat, low: Reg, high: Reg) -> Reg {
@@ -199,6 +250,10 @@ impl Display for Cooperative {
                 write!(f, "load_matrices{transposed} [{address} {offset:+}]")
             }
             Cooperative::MultiplyAdd { half, a, b, c } => write!(f, "multiply_add.{half:?} {a}, {b}, {c}"),
+            Cooperative::MultiplyAddShared { half, a, b, c, along_depth: [of_a, of_b] } => {
+                let turned = |is_along: &bool| if *is_along { "" } else { ".transposed" };
+                write!(f, "multiply_add_shared.{half:?} {a}{}, {b}{}, {c}", turned(of_a), turned(of_b))
+            }
             Cooperative::Pack { half, low, high } => write!(f, "pack.{half:?} {low}, {high}"),
             Cooperative::PowerOfTwo(x) => write!(f, "power_of_two {x}"),
         }
@@ -216,6 +271,10 @@ impl Display for CooperativeStmt {
             }
             CooperativeStmt::EndCopies => f.write_str("end_copies"),
             CooperativeStmt::WaitForCopies(left) => write!(f, "wait_for_copies {left}"),
+            CooperativeStmt::ShareWithProducts => f.write_str("share_with_products"),
+            CooperativeStmt::BeginProducts => f.write_str("begin_products"),
+            CooperativeStmt::EndProducts => f.write_str("end_products"),
+            CooperativeStmt::WaitForProducts(left) => write!(f, "wait_for_products {left}"),
         }
     }
 }

@@ -39,6 +39,16 @@ pub fn result(lane: i64, at: i64) -> (i64, i64) {
     (lane / 4 + 8 * (at / 2), 2 * (lane % 4) + at % 2)
 }
 
+/// Rows of a product by a warpgroup.
+pub const WARPGROUP_ROWS: i64 = 64;
+
+/// Row and column of element `at` of a product that a lane of one of four warps holds: neighbours are two by two.
+/// *Source*: PTX ISA 9.0, §9.7.15.5.1.1 (fragments of wgmma's D).
+pub fn warpgroup_result(warp: i64, lane: i64, at: i64) -> (i64, i64) {
+    let (row, column) = result(lane, at % 4);
+    (ROWS * warp + row, COLUMNS * (at / 4) + column)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -65,8 +65,8 @@ impl Lane {
     }
 }
 
-/// Most lanes a register may have.
-pub const MAX_LANES: u32 = 64;
+/// Most lanes a register may have: the sums of a thread for 256 columns of a product by four warps.
+pub const MAX_LANES: u32 = 128;
 
 /// The type of a register: `lanes` equal lanes. One lane is a scalar; more must be a power of two up to
 /// 64. Any count works on any emitter (it uses as many machine registers as it takes), so that a

@@ -2,7 +2,7 @@
 
 use super::function::Function;
 use super::inst::{Class, Cmp, Inst, Op, Operand, Reg, Ty};
-use super::tile::{SHARED, Translation, class_of};
+use super::tile::{Translation, class_of};
 use crate::tile::{Cooperative, CooperativeStmt, EXCHANGE_LANES, HalfFloat, Type};
 
 /// The lanes of the thread's half of the warp, as a mask.
@@ -16,7 +16,7 @@ pub(super) fn members(f: &mut Function) -> Reg {
 /// The lanes of an instruction's value.
 pub(super) fn inst(t: &mut Translation, f: &mut Function, inst: &Cooperative, result: Type) -> Vec<Reg> {
     match *inst {
-        Cooperative::Shared(piece) => vec![f.op(Op::Mov, Ty::U64, [Operand::Variable(SHARED, piece)])],
+        Cooperative::Shared(piece) => vec![f.op(Op::Mov, Ty::U64, [Operand::Variable(t.shared, piece)])],
         Cooperative::FromLane { value, flip } => {
             let values = t.lanes(value).to_vec();
             values.into_iter().map(|value| from_lane(t, f, value, flip)).collect()
@@ -30,6 +30,12 @@ pub(super) fn inst(t: &mut Translation, f: &mut Function, inst: &Cooperative, re
             let dst = [(); 4].map(|()| f.reg(class_of(result.lane)));
             f.push(Inst::MultiplyAdd { half: type_of(half), dst, a: held(t, a), b: held(t, b), c: held(t, c) });
             dst.to_vec()
+        }
+        Cooperative::MultiplyAddShared { half, a, b, c, along_depth } => {
+            let sums = t.lanes(c).to_vec();
+            let turned = along_depth.map(|is_along| !is_along);
+            f.push(Inst::MultiplyAddShared { half: type_of(half), sums: sums.clone(), a: t.get(a), b: t.get(b), turned });
+            sums
         }
         Cooperative::Pack { half, low, high } => {
             let dst = f.reg(Class::B32);
@@ -108,5 +114,9 @@ pub(super) fn stmt(t: &mut Translation, f: &mut Function, stmt: &CooperativeStmt
         }
         CooperativeStmt::EndCopies => f.push(Inst::CommitCopies),
         CooperativeStmt::WaitForCopies(left) => f.push(Inst::WaitForCopies { left }),
+        CooperativeStmt::ShareWithProducts => f.push(Inst::ShareWithProducts),
+        CooperativeStmt::BeginProducts => f.push(Inst::BeginProducts),
+        CooperativeStmt::EndProducts => f.push(Inst::EndProducts),
+        CooperativeStmt::WaitForProducts(left) => f.push(Inst::WaitForProducts { left }),
     }
 }

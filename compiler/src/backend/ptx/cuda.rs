@@ -3,6 +3,7 @@
 //! *Source*: CUDA Driver API 12.8.
 
 use super::device::{Device, Grid};
+use super::generation::Generation;
 use super::{LANGUAGE, Module};
 use cudarc::driver::{DriverError, result, sys};
 use kiln_ir::Diagnostic;
@@ -10,6 +11,7 @@ use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::panic::{UnwindSafe, catch_unwind, set_hook, take_hook};
 use std::ptr::null_mut;
+use std::sync::{Mutex, PoisonError};
 
 /// The oldest driver that reads [`LANGUAGE`]: of CUDA 11.8.
 const OLDEST_DRIVER: i32 = 11_080;
@@ -30,6 +32,15 @@ pub struct Facts {
     pub multiprocessors: i32,
     /// Bytes of memory.
     pub memory_bytes: usize,
+    /// What the driver knows: 12080 is CUDA 12.8.
+    pub driver: i32,
+}
+
+impl Facts {
+    /// The generation whose kernels are the fastest here.
+    pub fn generation(&self) -> Generation {
+        Generation::of_device(self.compute_capability, self.driver)
+    }
 }
 
 /// The GPUs of this machine.
@@ -37,13 +48,13 @@ pub struct Facts {
 /// Errors: `cuda_driver` without a driver, or with one that is too old.
 pub fn devices() -> Result<Vec<Facts>, Diagnostic> {
     guarded(|| {
-        start()?;
+        let driver = start()?;
         let count = result::device::get_count().map_err(|error| told("count devices", error))?;
-        (0..count).map(facts).collect()
+        (0..count).map(|number| facts(number, driver)).collect()
     })
 }
 
-fn facts(number: i32) -> Result<Facts, Diagnostic> {
+fn facts(number: i32, driver: i32) -> Result<Facts, Diagnostic> {
     use sys::CUdevice_attribute::{
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
         CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
@@ -61,13 +72,14 @@ fn facts(number: i32) -> Result<Facts, Diagnostic> {
             multiprocessors: attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
             // SAFETY: as above.
             memory_bytes: unsafe { result::device::total_mem(device)? },
+            driver,
         })
     };
     ask().map_err(|error| told("ask what the device is", error))
 }
 
-/// Looks for the driver and starts it. Errors: `cuda_driver`.
-fn start() -> Result<(), Diagnostic> {
+/// Looks for the driver and starts it; gives its version. Errors: `cuda_driver`.
+fn start() -> Result<i32, Diagnostic> {
     let none = |message: &str| Diagnostic::new("cuda_driver", message).help("run on the CPU instead: --backend cpu");
     // SAFETY: loading the driver's library runs its initialisers, as any program that uses it does.
     if !unsafe { sys::is_culib_present() } {
@@ -85,7 +97,7 @@ fn start() -> Result<(), Diagnostic> {
         let (found, wanted, (major, minor)) = (spelled(version), spelled(OLDEST_DRIVER), LANGUAGE);
         return Err(none(&format!("the NVIDIA driver is of CUDA {found}: PTX {major}.{minor} needs one of {wanted} or newer")));
     }
-    Ok(())
+    Ok(version)
 }
 
 /// `11.8` of 11080.
@@ -93,8 +105,12 @@ fn spelled(version: i32) -> String {
     format!("{}.{}", version / 1000, version % 1000 / 10)
 }
 
+/// Whoever is asking the driver: there is one hook for panics of all threads.
+static ASKING: Mutex<()> = Mutex::new(());
+
 /// An old driver lacks functions, of which the bindings only panic; nobody needs to read that.
 fn guarded<T>(ask: impl FnOnce() -> Result<T, Diagnostic> + UnwindSafe) -> Result<T, Diagnostic> {
+    let _one = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
     let hook = take_hook();
     set_hook(Box::new(|_| {}));
     let outcome = catch_unwind(ask);
@@ -146,6 +162,12 @@ impl Gpu {
                 let name = CString::new(entry.as_str()).expect("names of entries have no zeros");
                 // SAFETY: the module is loaded.
                 let function = unsafe { result::module::get_function(loaded, name) }.map_err(|error| told("find a kernel", error))?;
+                if let Some(bytes) = module.shared_bytes.get(entry) {
+                    let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+                    // SAFETY: the function was just found.
+                    unsafe { result::function::set_function_attribute(function, attribute, *bytes as i32) }
+                        .map_err(|error| told(&format!("give blocks of {entry} {bytes} bytes of shared memory"), error))?;
+                }
                 entries.insert(entry.clone(), function);
             }
             let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(|error| told("make a stream", error))?;
@@ -217,9 +239,9 @@ impl Device for Gpu {
     fn launch(&mut self, entry: &str, grid: Grid, arguments: &[u64]) -> Result<(), Diagnostic> {
         let mut arguments = arguments.to_vec();
         let mut places: Vec<*mut c_void> = arguments.iter_mut().map(|argument| (&raw mut *argument).cast()).collect();
-        let (grid, block) = ((grid.blocks, 1, 1), (grid.threads, 1, 1));
+        let (shared_bytes, grid, block) = (grid.shared_bytes, (grid.blocks, 1, 1), (grid.threads, 1, 1));
         // SAFETY: the entry takes as many 64-bit parameters, which the driver copies before it returns.
-        let status = unsafe { result::launch_kernel(self.entries[entry], grid, block, 0, self.stream, &mut places) };
+        let status = unsafe { result::launch_kernel(self.entries[entry], grid, block, shared_bytes, self.stream, &mut places) };
         status.map_err(|error| told(&format!("launch {entry}"), error))
     }
 

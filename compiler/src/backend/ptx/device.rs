@@ -40,6 +40,8 @@ pub struct Grid {
     pub blocks: u32,
     /// Threads of a block.
     pub threads: u32,
+    /// Bytes of shared memory that a block is given beside what the kernel says.
+    pub shared_bytes: u32,
     /// Whether the threads of a block compute tasks together: then there have to be as many.
     pub together: bool,
 }

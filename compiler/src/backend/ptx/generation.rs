@@ -32,6 +32,19 @@ impl Generation {
     /// Ampere: the oldest one, whose code newer ones run as well.
     pub const OLDEST: Generation = Generation { number: 80, letter: None };
 
+    /// Hopper alone: it multiplies matrices by four warps at a time.
+    pub const HOPPER: Generation = Generation { number: 90, letter: Some('a') };
+
+    /// Whether four warps multiply matrices in shared memory together.
+    pub fn has_warpgroup_products(self) -> bool {
+        self == Generation::HOPPER
+    }
+
+    /// The one whose kernels are the fastest on a device of that compute capability with a driver of that version of CUDA (12080: 12.8).
+    pub fn of_device(capability: (i32, i32), driver: i32) -> Generation {
+        if capability == (9, 0) && driver >= 12000 { Generation::HOPPER } else { Generation::OLDEST }
+    }
+
     /// The version of PTX for code of this generation: not older than what kernels are written in.
     pub fn version(self) -> Version {
         let known = KNOWN.iter().find(|(number, ..)| *number == self.number).expect("it was parsed");

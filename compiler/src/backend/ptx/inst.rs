@@ -3,6 +3,8 @@
 //! Every register belongs to a class, and every instruction says the type it works on, so that a mix-up is a panic here: `ptxas` takes
 //! a `.b32` register in `add.f32` without a word.   *Source*: PTX ISA 9.0, chapters 5 and 9.
 
+use std::collections::BTreeSet;
+
 /// A class of registers: what is declared.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Class {
@@ -467,6 +469,30 @@ pub enum Inst {
         /// What is added.
         c: [Reg; 4],
     },
+    /// `wgmma.mma_async.sync.aligned.m64nNk16.f32.half.half {sums…}, a, b, 1, 1, 1, turned, turned`: `N` is twice the number of sums.
+    MultiplyAddShared {
+        /// `F16` or `BF16`.
+        half: Ty,
+        /// What is added to.
+        sums: Vec<Reg>,
+        /// The descriptor of the left factor.
+        a: Reg,
+        /// The descriptor of the right factor.
+        b: Reg,
+        /// Whether lines of the left, and of the right, run along rows, or columns, in place of depth.
+        turned: [bool; 2],
+    },
+    /// `fence.proxy.async.shared::cta`
+    ShareWithProducts,
+    /// `wgmma.fence.sync.aligned`
+    BeginProducts,
+    /// `wgmma.commit_group.sync.aligned`
+    EndProducts,
+    /// `wgmma.wait_group.sync.aligned left`
+    WaitForProducts {
+        /// Groups that may be on their way.
+        left: u32,
+    },
     /// `cvt.rn.halfx2.f32 dst, high, low`
     Pack {
         /// `F16` or `BF16`.
@@ -520,6 +546,11 @@ impl Inst {
             | Inst::CopyAsync { .. }
             | Inst::CommitCopies
             | Inst::WaitForCopies { .. }
+            | Inst::MultiplyAddShared { .. }
+            | Inst::ShareWithProducts
+            | Inst::BeginProducts
+            | Inst::EndProducts
+            | Inst::WaitForProducts { .. }
             | Inst::Prefetch { .. }
             | Inst::Label(_)
             | Inst::NoUnroll
@@ -544,9 +575,19 @@ impl Inst {
             Inst::WarpBarrier { members } => vec![*members],
             Inst::CopyAsync { to, from, bytes } => [to.0, from.0].into_iter().chain(of(bytes)).collect(),
             Inst::MultiplyAdd { a, b, c, .. } => [&a[..], b, c].concat(),
+            Inst::MultiplyAddShared { sums, a, b, .. } => [&sums[..], &[*a, *b]].concat(),
             Inst::Pack { low, high, .. } => vec![*low, *high],
             Inst::Bra { when, .. } => when.iter().map(|(reg, _)| *reg).collect(),
-            Inst::Barrier | Inst::CommitCopies | Inst::WaitForCopies { .. } | Inst::Label(_) | Inst::NoUnroll | Inst::Ret => vec![],
+            Inst::Barrier
+            | Inst::CommitCopies
+            | Inst::WaitForCopies { .. }
+            | Inst::ShareWithProducts
+            | Inst::BeginProducts
+            | Inst::EndProducts
+            | Inst::WaitForProducts { .. }
+            | Inst::Label(_)
+            | Inst::NoUnroll
+            | Inst::Ret => vec![],
         }
     }
 
@@ -589,12 +630,26 @@ impl Inst {
                 let floats = are(dst, Class::F32) && are(c, Class::F32);
                 matches!(half, Ty::F16 | Ty::BF16) && floats && are(a, Class::B32) && are(b, Class::B32)
             }
+            Inst::MultiplyAddShared { half, sums, a, b, .. } => {
+                // Each sum is added to where it lies.
+                let apart = sums.iter().collect::<BTreeSet<_>>().len() == sums.len();
+                matches!(half, Ty::F16 | Ty::BF16) && are(sums, Class::F32) && are(&[*a, *b], Class::B64) && apart
+            }
             Inst::Pack { half, dst, low, high } => {
                 matches!(half, Ty::F16 | Ty::BF16) && dst.class == Class::B32 && are(&[*low, *high], Class::F32)
             }
             Inst::Prefetch { base, .. } => base.class == Class::B64,
             Inst::Bra { when, .. } => when.is_none_or(|(reg, _)| reg.class == Class::Pred),
-            Inst::Barrier | Inst::CommitCopies | Inst::WaitForCopies { .. } | Inst::Label(_) | Inst::NoUnroll | Inst::Ret => true,
+            Inst::Barrier
+            | Inst::CommitCopies
+            | Inst::WaitForCopies { .. }
+            | Inst::ShareWithProducts
+            | Inst::BeginProducts
+            | Inst::EndProducts
+            | Inst::WaitForProducts { .. }
+            | Inst::Label(_)
+            | Inst::NoUnroll
+            | Inst::Ret => true,
         };
         assert!(right, "ptx: wrong class of register in `{self}`");
     }

@@ -40,8 +40,12 @@ pub const BLOCK_THREADS: u32 = 128;
 pub struct Module {
     /// The text.
     pub text: String,
+    /// What it is for.
+    pub generation: Generation,
     /// The entry of each function of the plan that is run.
     pub entries: BTreeMap<usize, String>,
+    /// Bytes of shared memory that blocks of an entry are launched with, where it does not say them itself.
+    pub shared_bytes: BTreeMap<String, u32>,
 }
 
 /// A model for NVIDIA GPUs.
@@ -59,22 +63,34 @@ pub struct Compiled {
 /// An entry takes what [`Launch::args`](crate::schedule::launches::Launch::args) says, 64 bits each, then the number of tasks; blocks have as
 /// many threads as [`Launch::block_threads`](crate::schedule::launches::Launch::block_threads) says, or up to [`BLOCK_THREADS`], along x, and any
 /// number of blocks computes all tasks.
-pub fn module(plan: &ProgramPlan) -> Module {
+pub fn module(plan: &ProgramPlan, generation: Generation) -> Module {
     let mut arguments = BTreeMap::new();
     let entries = plan.prepare.iter().map(|prepare| &prepare.entry).chain([&plan.main]);
     entries.for_each(|entry| find_arguments(&entry.steps, &mut arguments));
-    let mut text = head(Generation::OLDEST);
+    let mut kernels = String::new();
     let mut names = crate::artifact::names::SymbolNames::default();
-    let mut entries = BTreeMap::new();
+    let (mut entries, mut shared_bytes) = (BTreeMap::new(), BTreeMap::new());
     for (number, arguments) in arguments {
         let function = &plan.functions[number];
         let program = expand(&function.program, &select::Ptx);
         let name = identifier(&names.unique(&function.name));
-        write_kernel(&mut text, &name, function, &program, arguments);
+        write_kernel(&mut kernels, &name, function, &program, arguments);
+        let bytes = tile::shared_at_launch(&program);
+        if bytes > 0 {
+            shared_bytes.insert(name.clone(), bytes);
+        }
         entries.insert(number, name);
     }
-    Module { text, entries }
+    let mut text = head(generation);
+    if !shared_bytes.is_empty() {
+        writeln!(text, "\n.extern .shared .align {SHARED_ALIGNMENT} .b8 {}0[];", tile::SHARED_AT_LAUNCH).expect("a string takes anything");
+    }
+    text.push_str(&kernels);
+    Module { text, generation, entries, shared_bytes }
 }
+
+/// The alignment of shared memory whose size is said at launch: eight swizzled lines of 128 bytes.
+const SHARED_ALIGNMENT: u32 = 1024;
 
 /// The version of the language, major and minor: what is used needs no newer one.
 pub const LANGUAGE: (u32, u32) = (7, 8);
@@ -83,14 +99,6 @@ pub const LANGUAGE: (u32, u32) = (7, 8);
 fn head(generation: Generation) -> String {
     let (major, minor) = generation.version();
     format!("// Made by Kiln.\n.version {major}.{minor}\n.target {generation}\n.address_size 64\n")
-}
-
-impl Module {
-    /// The text for a generation of GPUs. Without it, it is for all of them.
-    pub fn text_for(&self, generation: Generation) -> String {
-        let kernels = self.text.strip_prefix(&head(Generation::OLDEST)).expect("a module begins with its head");
-        head(generation) + kernels
-    }
 }
 
 /// What each function that is run takes. A function that several kernels share takes other buffers of each, and the rest alike.
@@ -107,7 +115,19 @@ fn find_arguments<'a>(steps: &'a [LaunchStep], found: &mut BTreeMap<usize, &'a [
 
 /// A name that PTX takes.
 fn identifier(name: &str) -> String {
-    let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    // The dot before the number of one of several equal names: as an underscore it could make the name of another.
+    let plain: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c
+            } else if c == '.' {
+                '$'
+            } else {
+                '_'
+            }
+        })
+        .collect();
     format!("k_{plain}")
 }
 
@@ -131,7 +151,8 @@ fn write_kernel(text: &mut String, name: &str, kernel: &KernelFunction, program:
         let (align, size) = (scratch.align_bytes.min(16), scratch.size_bytes);
         line(text, format_args!("    .local .align {align} .b8 {}{piece}[{size}];\n", tile::SCRATCH));
     }
-    for (piece, shared) in program.shared.iter().enumerate() {
+    let pieces = if tile::shared_at_launch(program) > 0 { &[] } else { &program.shared[..] };
+    for (piece, shared) in pieces.iter().enumerate() {
         let (align, size) = (shared.align_bytes, shared.size_bytes);
         line(text, format_args!("    .shared .align {align} .b8 {}{piece}[{size}];\n", tile::SHARED));
     }

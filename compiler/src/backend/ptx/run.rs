@@ -33,8 +33,16 @@ pub struct Session<D: Device> {
     /// Types and shapes of the states that are on the device: the last inputs.
     states: Vec<(DType, Vec<usize>)>,
     recordings: BTreeMap<Key, Option<D::Recording>>,
-    /// Names of kernels, before each of which the time was marked.
-    marked: Option<Vec<String>>,
+    marks: Marks,
+}
+
+/// Where the time is marked on the device.
+enum Marks {
+    Nowhere,
+    /// Before the first kernel of a run and after the last one.
+    Run,
+    /// Before each kernel; their names.
+    Kernels(Vec<String>),
 }
 
 /// What one function of the module took in a run.
@@ -90,7 +98,7 @@ impl<D: Device> Session<D> {
             temporaries: Memory::default(),
             states: Vec::new(),
             recordings: BTreeMap::new(),
-            marked: None,
+            marks: Marks::Nowhere,
             compiled: Arc::clone(&compiled),
         };
         session.device.upload(error_cell, &[0; 8])?;
@@ -188,9 +196,9 @@ impl<D: Device> Session<D> {
     ///
     /// Errors: as [`Session::run`].
     pub fn profile(&mut self, inputs: &[Tensor]) -> Result<Vec<KernelTime>, Diagnostic> {
-        self.marked = Some(Vec::new());
+        self.marks = Marks::Kernels(Vec::new());
         let ran = self.compute(inputs);
-        let entries = self.marked.take().unwrap_or_default();
+        let Marks::Kernels(entries) = std::mem::replace(&mut self.marks, Marks::Nowhere) else { unreachable!("nobody else sets it") };
         let seconds = self.device.mark().and_then(|()| self.device.between_marks());
         let symbols = ran?;
         let mut found: Vec<KernelTime> = Vec::new();
@@ -207,6 +215,18 @@ impl<D: Device> Session<D> {
             }
         }
         Ok(found)
+    }
+
+    /// Runs the function, and gives the seconds from its first kernel to the end of its last one: without copies to the device and back.
+    ///
+    /// Errors: as [`Session::run`].
+    pub fn device_seconds(&mut self, inputs: &[Tensor]) -> Result<f64, Diagnostic> {
+        self.marks = Marks::Run;
+        let ran = self.compute(inputs);
+        self.marks = Marks::Nowhere;
+        let seconds = self.device.between_marks();
+        ran?;
+        Ok(seconds?.iter().sum())
     }
 
     /// Runs all kernels on inputs, to which the states are added.
@@ -229,8 +249,12 @@ impl<D: Device> Session<D> {
         let places = [inputs.as_slice(), &outputs, &[self.temporaries.address]].concat();
         let key = (symbols.values().copied().collect(), places);
         let EntryPlan { steps, places, .. } = &plan.main;
+        let whole = matches!(self.marks, Marks::Run);
+        if whole {
+            self.device.mark()?;
+        }
         match self.recordings.get(&key) {
-            _ if self.marked.is_some() => self.steps(steps, places, &base, &mut symbols)?,
+            _ if matches!(self.marks, Marks::Kernels(_)) => self.steps(steps, places, &base, &mut symbols)?,
             Some(Some(recording)) => self.device.replay(recording)?,
             Some(None) => {
                 self.device.record()?;
@@ -248,6 +272,9 @@ impl<D: Device> Session<D> {
                 }
                 self.recordings.insert(key, None);
             }
+        }
+        if whole {
+            self.device.mark()?;
         }
         self.found_errors()?;
         Ok(symbols)
@@ -327,12 +354,13 @@ impl<D: Device> Session<D> {
         let mut arguments: Vec<u64> = launch.args.iter().map(argument).collect();
         arguments.push(tasks as u64);
         let blocks_of = |threads: u64| (tasks as u64).div_ceil(threads).min(MOST_BLOCKS as u64) as u32;
-        let grid = match launch.block_threads {
-            Some(threads) => Grid { blocks: blocks_of(1), threads, together: true },
-            None => Grid { blocks: blocks_of(u64::from(BLOCK_THREADS)), threads: BLOCK_THREADS, together: false },
-        };
         let entry = &self.compiled.kernels.entries[&launch.function];
-        if let Some(names) = &mut self.marked {
+        let shared_bytes = self.compiled.kernels.shared_bytes.get(entry).copied().unwrap_or(0);
+        let grid = match launch.block_threads {
+            Some(threads) => Grid { blocks: blocks_of(1), threads, shared_bytes, together: true },
+            None => Grid { blocks: blocks_of(u64::from(BLOCK_THREADS)), threads: BLOCK_THREADS, shared_bytes, together: false },
+        };
+        if let Marks::Kernels(names) = &mut self.marks {
             names.push(entry.clone());
             self.device.mark()?;
         }

@@ -107,6 +107,15 @@ impl Display for Inst {
                 write!(f, "mma.sync.aligned.m16n8k16.row.col.f32{half}{half}.f32 ")?;
                 write!(f, "{}, {}, {}, {};", List(dst), List(a), List(b), List(c))
             }
+            Inst::MultiplyAddShared { half, sums, a, b, turned } => {
+                let [left, right] = turned.map(u32::from);
+                write!(f, "wgmma.mma_async.sync.aligned.m64n{}k16.f32{half}{half} ", 2 * sums.len())?;
+                write!(f, "{}, {a}, {b}, 1, 1, 1, {left}, {right};", List(sums))
+            }
+            Inst::ShareWithProducts => f.write_str("fence.proxy.async.shared::cta;"),
+            Inst::BeginProducts => f.write_str("wgmma.fence.sync.aligned;"),
+            Inst::EndProducts => f.write_str("wgmma.commit_group.sync.aligned;"),
+            Inst::WaitForProducts { left } => write!(f, "wgmma.wait_group.sync.aligned {left};"),
             Inst::Pack { half, dst, low, high } => write!(f, "cvt.rn{half}x2.f32 {dst}, {high}, {low};"),
             Inst::Prefetch { base, offset } => write!(f, "prefetch.global.L2 {};", Address(base, *offset)),
             Inst::Label(label) => write!(f, "L{}:", label.0),

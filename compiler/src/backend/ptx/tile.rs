@@ -19,6 +19,17 @@ pub const TASKS: &str = "tasks";
 pub const SCRATCH: &str = "scratch";
 /// Names of pieces of a block's memory, by number.
 pub const SHARED: &str = "shared";
+/// Name of a block's memory whose size is said when it is launched, before the number of its only piece.
+pub const SHARED_AT_LAUNCH: &str = "shared_at_launch";
+/// Bytes of a block's memory of which more have to be said when it is launched.
+const MOST_STATIC: u32 = 48 << 10;
+
+/// Bytes of memory that blocks are given when they are launched, or 0 where the kernel says them itself.
+pub(super) fn shared_at_launch(program: &TileProgram) -> u32 {
+    let bytes = program.shared.iter().map(|piece| piece.size_bytes).sum();
+    assert!(bytes <= MOST_STATIC || program.shared.len() == 1, "ptx: more than one piece of {bytes} bytes of shared memory");
+    if bytes > MOST_STATIC { bytes } else { 0 }
+}
 
 /// The state of translating one program.
 pub(super) struct Translation<'a> {
@@ -33,6 +44,8 @@ pub(super) struct Translation<'a> {
     error_cells: Vec<u32>,
     /// The lane that is being computed.
     lane: usize,
+    /// Names of pieces of the block's memory.
+    pub(super) shared: &'static str,
     /// The lanes of the warp that exchange values with this one.
     pub(super) members: Option<Reg>,
 }
@@ -49,6 +62,7 @@ pub(super) fn kernel(program: &TileProgram, arguments: &[Arg], is_block: bool) -
         constants: HashMap::new(),
         error_cells: vec![],
         lane: 0,
+        shared: if shared_at_launch(program) > 0 { SHARED_AT_LAUNCH } else { SHARED },
         members: None,
     };
     let tasks = f.ld(Space::Param, Ty::B64, Operand::Name(TASKS), 0);
@@ -251,11 +265,12 @@ impl Translation<'_> {
             |f, _| f.setp(Cmp::Lt, Ty::S64, index, end),
             |f, t| {
                 t.block(f, &l.body);
-                // All are read before the first is overwritten.
-                let next: Vec<Reg> = l.yields.iter().flat_map(|value| t.lanes(*value).to_vec()).collect();
-                let kept: Vec<Reg> = next.iter().map(|reg| if all.contains(reg) { copy(f, *reg) } else { *reg }).collect();
-                for (reg, value) in all.iter().zip(kept) {
-                    f.set(*reg, value);
+                // All are read before the first is overwritten. What was changed where it lies stays.
+                let next = l.yields.iter().flat_map(|value| t.lanes(*value).to_vec());
+                let moved: Vec<(Reg, Reg)> = all.iter().copied().zip(next).filter(|(to, from)| to != from).collect();
+                let kept: Vec<Reg> = moved.iter().map(|(_, from)| if all.contains(from) { copy(f, *from) } else { *from }).collect();
+                for ((to, _), value) in moved.iter().zip(kept) {
+                    f.set(*to, value);
                 }
                 let later = f.op(Op::Add, Ty::S64, [index.into(), Operand::Int(l.step)]);
                 f.set(index, later);

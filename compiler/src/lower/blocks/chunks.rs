@@ -18,6 +18,9 @@ use kiln_ir::{DType, Dim, Symbol};
 /// Bytes of a chunk.
 pub(super) const CHUNK_BYTES: i64 = 16;
 
+/// Bytes of a panel: a line of a matrix in shared memory that a warpgroup multiplies.
+pub(super) const PANEL_BYTES: i64 = 128;
+
 /// Elements that a thread keeps in registers until they are stored; more are stored one chunk after the other.
 const MOST_KEPT: i64 = 32;
 
@@ -38,6 +41,8 @@ pub(super) struct Chunks {
     dtype: DType,
     /// Whether lines of the tile run along depth.
     pub along_depth: bool,
+    /// Chunks that lie next to each other: a line, or a part of it, behind which the same part of the next line follows.
+    panel: i64,
     /// Whether all elements of a chunk exist, or none, and lie next to each other.
     is_whole: bool,
     /// Memory that chunks are copied from.
@@ -65,11 +70,13 @@ impl Chunks {
             threads,
             dtype,
             along_depth,
+            panel: 0,
             is_whole,
             copied: None,
             fast,
             slow,
         };
+        chunks.panel = chunks.line();
         if let ExprKind::Load(access) = &cx.exprs.get(operand.expr).kind
             && is_whole
             && access.bounds.is_empty()
@@ -84,6 +91,22 @@ impl Chunks {
             chunks.copied = aligned.then(|| access.clone());
         }
         chunks
+    }
+
+    /// The same in panels of 128 bytes, as products of matrices in shared memory want them.
+    pub(super) fn in_panels(mut self) -> Chunks {
+        self.panel = PANEL_BYTES / CHUNK_BYTES;
+        self
+    }
+
+    /// Whether chunks are copied in the background.
+    pub(super) fn is_copied(&self) -> bool {
+        self.copied.is_some()
+    }
+
+    /// Bytes from one panel to the next: all lines of it.
+    pub(super) fn panel_bytes(&self) -> i64 {
+        self.bytes() / self.line() * self.panel
     }
 
     /// Bytes of a step.
@@ -108,8 +131,8 @@ impl Chunks {
 
     /// What the number of a chunk is exchanged by in a line: lines of 64 bytes share a bank two by two.
     fn exchange(&self, line: &Dim) -> Dim {
-        let shared = (8 / self.line()).max(1);
-        line.floor_div(&Dim::from(shared)).modulo(&Dim::from(self.line().min(8)))
+        let shared = (8 / self.panel).max(1);
+        line.floor_div(&Dim::from(shared)).modulo(&Dim::from(self.panel.min(8)))
     }
 
     /// Bytes from the beginning of the tile to the first chunk of a line, of which those to chunk `n` differ in the bits of `16 n`.
@@ -120,11 +143,14 @@ impl Chunks {
 
     /// Bytes from the beginning of the tile to a chunk of a line.
     pub(super) fn address(&self, cx: &mut Context, b: &mut Builder, line: &Dim, chunk: &Dim) -> Reg {
-        let (exchange, chunk) = (cx.index(b, &self.exchange(line)), cx.index(b, chunk));
-        let chunk = b.xor(chunk, exchange);
-        let skipped = b.mul_int(chunk, CHUNK_BYTES);
-        let line = cx.index(b, &(line * Dim::from(self.pitch())));
-        b.add(line, skipped)
+        let exchange = cx.index(b, &self.exchange(line));
+        let panel = Dim::from(self.panel);
+        let inside = cx.index(b, &chunk.modulo(&panel));
+        let inside = b.xor(inside, exchange);
+        let skipped = b.mul_int(inside, CHUNK_BYTES);
+        let begin = line * Dim::from(self.panel * CHUNK_BYTES) + chunk.floor_div(&panel) * Dim::from(self.panel_bytes());
+        let begin = cx.index(b, &begin);
+        b.add(begin, skipped)
     }
 
     /// The thread's indices, which have to be bound around all else.

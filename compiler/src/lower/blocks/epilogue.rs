@@ -18,8 +18,18 @@ pub(super) struct Results<'a> {
     pub dtype: DType,
     /// Address of the sums.
     pub sums: Reg,
-    /// How many there are.
+    /// How many of them the thread stores.
     pub count: i64,
+}
+
+/// Where sums are that are stored at once.
+pub(super) struct SumPlace {
+    /// Bytes beyond the address of the sums.
+    pub address: Dim,
+    /// Their row.
+    pub row: Dim,
+    /// The first one's column.
+    pub column: Dim,
 }
 
 impl Results<'_> {
@@ -34,13 +44,21 @@ impl Results<'_> {
         if whole && self.stores.iter().all(straight) { neighbours } else { 1 }
     }
 
-    /// Stores them, `lanes` neighbouring columns at a time; `place` says row and column of the sums from the given number on.
+    /// Stores the thread's own sums, `lanes` neighbouring columns at a time; `place` says row and column of those from the given number on.
     pub(super) fn store(&self, cx: &mut Context, b: &mut Builder, lanes: i64, place: impl FnOnce(&Dim) -> (Dim, Dim)) {
+        self.store_from(cx, b, lanes, |number| {
+            let (row, column) = place(number);
+            SumPlace { address: number * Dim::from(self.dtype.size_bytes() as i64), row, column }
+        });
+    }
+
+    /// Stores sums, `lanes` neighbouring columns at a time, of which `place` says where the thread finds those from its given number on.
+    pub(super) fn store_from(&self, cx: &mut Context, b: &mut Builder, lanes: i64, place: impl FnOnce(&Dim) -> SumPlace) {
         let ty = Type::scalar(lane_of(self.dtype)).times(lanes as u32);
         let at = Symbol::new("#at");
         cx.ranges.set_index(at.clone(), Dim::from(self.count / lanes));
         let number = Dim::from(at.clone()) * Dim::from(lanes);
-        let (row, column) = place(&number);
+        let SumPlace { address, row, column } = place(&number);
         let (start, end) = (b.index(0), b.index(self.count / lanes));
         cx.counted(b, &at, start, end, 1, &[], |cx, b, _| {
             let (row, column) = (cx.index(b, &row), cx.index(b, &column));
@@ -53,7 +71,7 @@ impl Results<'_> {
                 exists,
                 false,
                 |cx, b| {
-                    let skipped = cx.index(b, &(&number * Dim::from(self.dtype.size_bytes() as i64)));
+                    let skipped = cx.index(b, &address);
                     let from = b.add(self.sums, skipped);
                     let reg = b.load(memory_of(self.dtype), ty, from, 0);
                     let level = cx.top();

@@ -10,3 +10,4 @@ mod staging;
 mod strides;
 pub(super) mod teams;
 mod tiles;
+pub(super) mod warpgroups;

@@ -1,0 +1,327 @@
+//! Contractions of half floats by four warps together on Hopper's matrix units, which read both operands in shared memory.
+//!
+//! ```text
+//! task (batch, group of rows, tile of columns, tile of rows):   begin steps 0 and 1;
+//!   for each step s:   wait until s is there;   barrier;   begin its products;   begin step s + 2;   wait for the products of s - 1
+//!   sums to shared memory;   epilogue of neighbours
+//! ```
+//!
+//! Products run in the background while the next step is copied, and while the warps wait for each other: they are never waited for before
+//! the next ones are under way. As with [`matrices`](super::matrices) the order of each sum is the unit's own, the same whatever the grid.
+//! *Source*: PTX ISA 9.0, §9.7.15 (wgmma); the pipeline is that of CUTLASS's sm90_mma_multistage_gmma_ss.
+
+use super::chunks::{CHUNK_BYTES, Chunks, PANEL_BYTES};
+use super::epilogue::{Results, SumPlace};
+use super::staging::Operand;
+use super::tiles::usual;
+use crate::kernel::{Axis, Body, Contract, ExprId, Kernel, Program, Store};
+use crate::lower::VectorIsa;
+use crate::lower::context::Context;
+use crate::lower::contract::flattened;
+use crate::lower::nest::Tasks;
+use crate::lower::rewrite::{merge_axes, ranges_of};
+use crate::lower::stored;
+use crate::lower::tasks::{bind_all, for_each_task};
+use crate::tile::{Builder, CooperativeStmt, HalfFloat, Mem, Reg, Type, fragments};
+use kiln_ir::{DType, Dim, Ranges, Symbol};
+use std::collections::BTreeMap;
+
+/// Depth of a step: a line of [`PANEL_BYTES`].
+const STEP: i64 = PANEL_BYTES / 2;
+/// Steps that copies are ahead of products.
+const AHEAD: i64 = 2;
+/// Steps in shared memory: those, the one that is multiplied, and the one before, whose products may not be done.
+const STAGES: i64 = AHEAD + 2;
+/// Threads of a warp.
+const WARP: i64 = 32;
+/// Threads of a warpgroup.
+const WARPGROUP: i64 = 128;
+/// Bytes of eight lines.
+const EIGHT_LINES: i64 = 8 * PANEL_BYTES;
+/// Floats between rows of sums in shared memory that no row has, so that eight rows meet no bank twice.
+const PADDING: i64 = 8;
+/// Neighbouring columns that are stored at once: 16 bytes of half floats.
+const NEIGHBOURS: i64 = 8;
+/// Multiprocessors of the GPU that shapes are chosen for.
+const MULTIPROCESSORS: i64 = 132;
+/// Tiles of rows that neighbouring blocks take with the same tile of columns: what they read of both is in the second-level cache.
+const GROUPS: [i64; 3] = [8, 4, 2];
+
+/// Results of a block. Each warpgroup has 64 of its rows.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    rows: i64,
+    columns: i64,
+    /// Time of a step, relative to its products.
+    slowness: f64,
+}
+
+const SHAPES: [Shape; 3] = [
+    Shape { rows: 128, columns: 256, slowness: 1.0 },
+    Shape { rows: 128, columns: 128, slowness: 1.2 },
+    Shape { rows: 128, columns: 64, slowness: 1.6 },
+];
+
+impl Shape {
+    fn warpgroups(self) -> i64 {
+        self.rows / fragments::WARPGROUP_ROWS
+    }
+
+    fn threads(self) -> i64 {
+        self.warpgroups() * WARPGROUP
+    }
+
+    /// Sums of a thread.
+    fn sums(self) -> i64 {
+        self.rows * self.columns / self.threads()
+    }
+
+    /// Time for so many independent products of these sizes, in units of its own.
+    fn cost(self, batch: i64, rows: i64, columns: i64) -> f64 {
+        let tiles = |size: i64, tile: i64| (size as u64).div_ceil(tile as u64) as i64;
+        let blocks = batch * tiles(rows, self.rows) * tiles(columns, self.columns);
+        let waves = (blocks as f64 / MULTIPROCESSORS as f64).ceil();
+        waves * (self.rows * self.columns) as f64 * self.slowness
+    }
+
+    /// Bytes from one row of sums in shared memory to the next.
+    fn pitch(self) -> i64 {
+        (self.columns + PADDING) * DType::F32.size_bytes() as i64
+    }
+}
+
+/// A contraction that warpgroups compute.
+pub(in crate::lower) struct WarpgroupContract {
+    batch: Vec<Axis>,
+    row: Axis,
+    column: Axis,
+    depth: Axis,
+    lhs: ExprId,
+    rhs: ExprId,
+    stores: Vec<Store>,
+    half: HalfFloat,
+    shape: Shape,
+    /// Tiles of rows that come one after the other.
+    group: i64,
+}
+
+/// Brings a contraction into the form that warpgroups compute, if its elements are theirs, its sizes fill them, and its operands can be
+/// copied in the background.
+pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, sizes: &Ranges) -> Option<WarpgroupContract> {
+    let Body::Contract(contract) = &kernel.body else { return None };
+    let half = match (kernel.exprs.get(contract.lhs).dtype, kernel.exprs.get(contract.rhs).dtype) {
+        (DType::F16, DType::F16) => HalfFloat::F16,
+        (DType::BF16, DType::BF16) => HalfFloat::BF16,
+        _ => return None,
+    };
+    let size = |axes: &[Axis]| axes.iter().map(|axis| usual(&axis.extent, program)).product::<i64>();
+    let (batch, rows, columns, depth) = (size(&contract.batch), size(&contract.rows), size(&contract.columns), size(&contract.depth));
+    if rows < fragments::WARPGROUP_ROWS || columns < SHAPES[2].columns || depth < STEP {
+        return None;
+    }
+    let shape = SHAPES.into_iter().min_by(|a, b| a.cost(batch, rows, columns).total_cmp(&b.cost(batch, rows, columns)))?;
+    let mut changed = merge_axes(kernel.clone(), sizes);
+    let row = flattened(&mut changed, |c| &mut c.rows, "#row", sizes);
+    let column = flattened(&mut changed, |c| &mut c.columns, "#column", sizes);
+    let depth = flattened(&mut changed, |c| &mut c.depth, "#depth", sizes);
+    let Body::Contract(Contract { batch, lhs, rhs, stores, .. }) = changed.body.clone() else { return None };
+    let tiles = row.extent.ceil_div(&Dim::from(shape.rows)).as_const();
+    let group = GROUPS.into_iter().find(|group| tiles.is_some_and(|tiles| tiles % group == 0)).unwrap_or(1);
+    let found = WarpgroupContract { batch, row, column, depth, lhs, rhs, stores, half, shape, group };
+    let probe = Builder::new("probe", 4);
+    let cx = Context::new(program, isa, changed.exprs.clone(), ranges_of(&changed, sizes), BTreeMap::new(), &stored(&changed), &probe);
+    if !found.chunks(&cx).iter().all(Chunks::is_copied) {
+        return None;
+    }
+    *kernel = changed;
+    Some(found)
+}
+
+impl WarpgroupContract {
+    /// Threads of a block.
+    pub(in crate::lower) fn threads(&self) -> u32 {
+        self.shape.threads() as u32
+    }
+
+    /// The first of the task's rows.
+    fn first_row(&self) -> Dim {
+        (Dim::symbol("#row_group") * Dim::from(self.group) + Dim::symbol("#row_tile")) * Dim::from(self.shape.rows)
+    }
+
+    /// The first of the task's columns.
+    fn first_column(&self) -> Dim {
+        Dim::symbol("#column_tile") * Dim::from(self.shape.columns)
+    }
+
+    /// How both operands go to shared memory.
+    fn chunks(&self, cx: &Context) -> [Chunks; 2] {
+        let side = |name, expr, axis, first, length| Operand { name, expr, axis, first, length, neutral: 0.0 };
+        let left = side("left", self.lhs, &self.row, self.first_row(), self.shape.rows);
+        let right = side("right", self.rhs, &self.column, self.first_column(), self.shape.columns);
+        [left, right].map(|operand| Chunks::new(cx, operand, &self.depth, STEP, self.shape.threads(), None).in_panels())
+    }
+
+    /// Emits the kernel.
+    pub(in crate::lower) fn lower(&self, cx: &mut Context, b: &mut Builder) -> Tasks {
+        let [_, thread, _, _] = b.params();
+        let shape = self.shape;
+        let digit = |name: &str, extent: Dim| Axis { index: Symbol::new(name), extent };
+        let mut digits = self.batch.clone();
+        digits.push(digit("#row_group", self.row.extent.ceil_div(&Dim::from(shape.rows * self.group))));
+        digits.push(digit("#column_tile", self.column.extent.ceil_div(&Dim::from(shape.columns))));
+        digits.push(digit("#row_tile", Dim::from(self.group)));
+        let [left, right] = self.chunks(cx);
+        let bytes = (STAGES * (left.bytes() + right.bytes())).max(shape.rows * shape.pitch());
+        let shared = b.shared(bytes as u32, EIGHT_LINES as u32);
+        for_each_task(cx, b, &digits, |cx, b| {
+            let index = Symbol::new("#thread");
+            cx.ranges.set_index(index.clone(), Dim::from(shape.threads()));
+            let number = Dim::from(index.clone());
+            let of = |cx: &mut Context, b: &mut Builder, dim: Dim| cx.bound(&index, thread, |cx| cx.index(b, &dim));
+            let warp = number.floor_div(&Dim::from(WARP));
+            let mut indices = vec![
+                (digit("#number", Dim::from(shape.threads())), thread),
+                (digit("#lane", Dim::from(WARP)), of(cx, b, number.modulo(&Dim::from(WARP)))),
+                (digit("#warp", Dim::from(shape.threads() / WARP)), of(cx, b, warp)),
+                (digit("#warpgroup", Dim::from(shape.warpgroups())), of(cx, b, number.floor_div(&Dim::from(WARPGROUP)))),
+            ];
+            indices.extend(left.indices(cx, b, thread));
+            indices.extend(right.indices(cx, b, thread));
+            let (axes, regs): (Vec<Axis>, Vec<Reg>) = indices.into_iter().unzip();
+            axes.iter().for_each(|axis| cx.ranges.set_index(axis.index.clone(), axis.extent.clone()));
+            bind_all(
+                cx,
+                &axes,
+                &regs,
+                Box::new(|cx| {
+                    let sums = self.multiply(cx, b, [&left, &right], shared);
+                    self.spread(cx, b, sums, shared);
+                    self.epilogue(cx, b, shared);
+                    // The next task's copies come to the same memory.
+                    b.together(CooperativeStmt::Barrier);
+                }),
+            );
+        });
+        let work = Dim::from(shape.rows * shape.columns) * self.depth.extent.maximum(&Dim::ONE);
+        Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work }
+    }
+
+    /// The thread's sums. All of the block's products are done then.
+    fn multiply(&self, cx: &mut Context, b: &mut Builder, [left, right]: [&Chunks; 2], shared: Reg) -> Reg {
+        let stage = left.bytes() + right.bytes();
+        let steps = cx.index(b, &self.depth.extent.ceil_div(&Dim::from(STEP)));
+        let (none, one) = (b.index(0), b.index(1));
+        let last = b.sub(steps, one);
+        let zero = b.float(Type::F32.times(self.shape.sums() as u32), 0.0);
+        // A warpgroup's rows are 64 lines, or a panel.
+        let own_rows = cx.index(b, &(Dim::symbol("#warpgroup") * Dim::from(fragments::WARPGROUP_ROWS * PANEL_BYTES)));
+        let [step, turn] = ["#step", "#turn"].map(Symbol::new);
+        for index in [&step, &turn] {
+            cx.ranges.set_index(index.clone(), self.depth.extent.ceil_div(&Dim::from(STEP)));
+        }
+        let from = Dim::from(step.clone()) * Dim::from(STEP);
+        let copy = |cx: &mut Context, b: &mut Builder, tile: Reg| {
+            let other = b.add_int(tile, left.bytes());
+            for (chunks, tile) in [(left, tile), (right, other)] {
+                let values = chunks.begin(cx, b, &from, tile);
+                assert!(values.is_empty(), "lower: operands of warpgroups are copied");
+            }
+            b.together(CooperativeStmt::EndCopies);
+        };
+        let results = cx.when_nonempty(b, &self.depth.extent, &[zero], |cx, b| {
+            for first in 0..AHEAD {
+                let number = b.index(first);
+                let number = b.min_s(number, last);
+                let tile = b.add_int(shared, first * stage);
+                // A scope of its own for what depends on the step.
+                let end = b.add(number, one);
+                cx.counted(b, &step, number, end, 1, &[], |cx, b, _| {
+                    copy(cx, b, tile);
+                    vec![]
+                });
+            }
+            let ahead = b.index(AHEAD * stage);
+            let results = cx.counted(b, &turn, none, steps, 1, &[none, ahead, zero], |cx, b, carried| {
+                let [now, ahead, sums] = *carried else { unreachable!("as many as at first") };
+                b.together(CooperativeStmt::WaitForCopies(AHEAD as u32 - 1));
+                b.together(CooperativeStmt::ShareWithProducts);
+                b.together(CooperativeStmt::Barrier);
+                let tile = b.add(shared, now);
+                let own = b.add(tile, own_rows);
+                let other = b.add_int(tile, left.bytes());
+                let descriptors =
+                    [(left, own), (right, other)].map(|(chunks, at)| b.describe_matrix(at, EIGHT_LINES, chunks.panel_bytes()));
+                let sums = self.products(b, descriptors, [left, right], sums);
+                let later = cx.index(b, &Dim::from(turn.clone()));
+                let later = b.add_int(later, AHEAD);
+                let later = b.min_s(later, last);
+                let tile = b.add(shared, ahead);
+                cx.bound(&step, later, |cx| copy(cx, b, tile));
+                b.together(CooperativeStmt::WaitForProducts(1));
+                let [now, ahead] = [now, ahead].map(|at| {
+                    let after = b.add_int(at, stage);
+                    let end = b.index(STAGES * stage);
+                    let wraps = b.eq(after, end);
+                    b.select(wraps, none, after)
+                });
+                vec![now, ahead, sums]
+            });
+            b.together(CooperativeStmt::WaitForProducts(0));
+            b.together(CooperativeStmt::WaitForCopies(0));
+            b.together(CooperativeStmt::Barrier);
+            vec![results[2]]
+        });
+        results[0]
+    }
+
+    /// One step of the warpgroup's products, in the background.
+    fn products(&self, b: &mut Builder, [left, right]: [Reg; 2], chunks: [&Chunks; 2], sums: Reg) -> Reg {
+        b.together(CooperativeStmt::BeginProducts);
+        // Sixteen points of depth are a part of each line, or sixteen lines; descriptors count in sixteens of bytes.
+        let along_depth = chunks.map(|chunks| chunks.along_depth);
+        let skipped = along_depth.map(|is_along| fragments::DEPTH * if is_along { 2 } else { PANEL_BYTES } / CHUNK_BYTES);
+        let mut sums = sums;
+        for sixteen in 0..STEP / fragments::DEPTH {
+            let factors = [b.add_int(left, sixteen * skipped[0]), b.add_int(right, sixteen * skipped[1])];
+            sums = b.multiply_add_shared(self.half, factors, sums, along_depth);
+        }
+        b.together(CooperativeStmt::EndProducts);
+        sums
+    }
+
+    /// Leaves all sums in shared memory, row after row.
+    fn spread(&self, cx: &mut Context, b: &mut Builder, sums: Reg, shared: Reg) {
+        let pitch = self.shape.pitch();
+        let size = DType::F32.size_bytes() as i64;
+        let offset = |(row, column): (i64, i64)| row * pitch + column * size;
+        let (lane, warp) = (Dim::symbol("#lane"), Dim::symbol("#warp"));
+        // The map of fragments is linear in the bits of the lane and of the warp: what each bit adds says all.
+        let bit = |dim: &Dim, at: i64| dim.floor_div(&Dim::from(1 << at)).modulo(&Dim::from(2));
+        let of_lane = (0..5).map(|at| bit(&lane, at) * Dim::from(offset(fragments::warpgroup_result(0, 1 << at, 0))));
+        let of_warp = warp * Dim::from(offset(fragments::warpgroup_result(1, 0, 0)));
+        let begin = Dim::sum(&of_lane.chain([of_warp]).collect::<Vec<_>>());
+        let begin = cx.index(b, &begin);
+        let begin = b.add(shared, begin);
+        for at in (0..self.shape.sums()).step_by(2) {
+            let [low, high] = [at, at + 1].map(|at| b.extract(sums, at as u32));
+            let two = b.concat(low, high);
+            b.store(Mem::F32, two, begin, offset(fragments::warpgroup_result(0, 0, at)) as i32);
+        }
+        b.together(CooperativeStmt::Barrier);
+    }
+
+    /// Stores what is wanted of the sums: neighbouring threads take neighbouring columns.
+    fn epilogue(&self, cx: &mut Context, b: &mut Builder, shared: Reg) {
+        let shape = self.shape;
+        let results =
+            Results { row: &self.row, column: &self.column, stores: &self.stores, dtype: DType::F32, sums: shared, count: shape.sums() };
+        let lanes = results.lanes(cx, NEIGHBOURS);
+        let across = Dim::from(shape.columns / lanes);
+        results.store_from(cx, b, lanes, |number| {
+            let place = number.floor_div(&Dim::from(lanes)) * Dim::from(shape.threads()) + Dim::symbol("#number");
+            let (row, column) = (place.floor_div(&across), place.modulo(&across) * Dim::from(lanes));
+            let address = &row * Dim::from(shape.pitch()) + &column * Dim::from(DType::F32.size_bytes() as i64);
+            SumPlace { address, row: self.first_row() + row, column: self.first_column() + column }
+        });
+    }
+}

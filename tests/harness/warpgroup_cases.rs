@@ -1,0 +1,73 @@
+//! Graphs whose kernels four warps together compute on a GPU of the generation sm_90a.
+
+use crate::block_cases::Case;
+
+const SHARED: &[&str] = &["wgmma.mma_async", "cp.async.cg", "shared_at_launch"];
+
+/// All of them. Lines of operands are whole chunks of 16 bytes; rows are as many as data say.
+pub const WARPGROUP_CASES: &[Case] = &[
+    Case {
+        name: "bf16 by warpgroups",
+        graph: "(%x: bf16[m,k], %w: bf16[k,n]) { %y = dot %x, %w {DOT} return %y }",
+        usual: [130, 264, 200],
+        fixed: true,
+        runs: &[],
+        kernels: 1,
+        has: &["wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16", "cp.async.cg", "shared_at_launch"],
+    },
+    Case {
+        name: "any number of rows by warpgroups in wide tiles",
+        graph: "(%x: bf16[m,136], %w: bf16[136,520]) { %y = dot %x, %w {DOT} return %y }",
+        usual: [16896, 1, 1],
+        fixed: false,
+        runs: &[[1, 1, 1], [65, 1, 1], [129, 1, 1], [0, 1, 1]],
+        kernels: 1,
+        has: &["m64n256k16", "wgmma.wait_group.sync.aligned 1;"],
+    },
+    Case {
+        name: "f16 of turned operands by warpgroups",
+        graph: "(%x: f16[k,m], %w: f16[n,k]) { %y = dot %x, %w {a_batch=[], b_batch=[], a_contract=[0], b_contract=[1]} return %y }",
+        usual: [136, 150, 328],
+        fixed: true,
+        runs: &[],
+        kernels: 1,
+        has: &["f32.f16.f16"],
+    },
+    Case {
+        name: "any number of rows by warpgroups in tiles of 128 columns",
+        graph: "(%x: bf16[m,72], %w: bf16[72,1280]) { %y = dot %x, %w {DOT} return %y }",
+        usual: [1664, 1, 1],
+        fixed: false,
+        runs: &[[1, 1, 1], [131, 1, 1]],
+        kernels: 1,
+        has: &["m64n128k16"],
+    },
+    Case {
+        name: "both operands along depth by warpgroups in wide tiles",
+        graph: "(%x: bf16[m,64], %w: bf16[264,64]) { %y = dot %x, %w {a_batch=[], b_batch=[], a_contract=[1], b_contract=[1]} return %y }",
+        usual: [16896, 1, 1],
+        fixed: false,
+        runs: &[[200, 1, 1]],
+        kernels: 1,
+        has: &["m64n256k16"],
+    },
+    Case {
+        name: "batches by warpgroups",
+        graph: "(%x: bf16[3,k,m], %w: bf16[3,k,n]) { %y = dot %x, %w {a_batch=[0], b_batch=[0], a_contract=[1], b_contract=[1]} return %y }",
+        usual: [72, 72, 80],
+        fixed: true,
+        runs: &[],
+        kernels: 1,
+        has: &["m64n64k16"],
+    },
+    Case {
+        name: "an epilogue by warpgroups",
+        graph: "(%x: bf16[m,k], %w: bf16[k,n], %b: bf16[1,n], %r: bf16[m,n]) {
+            %d = dot %x, %w {DOT} %c = broadcast %b {shape=[m,n]} %e = add %d, %c %t = tanh %e %y = add %t, %r return %y }",
+        usual: [128, 136, 72],
+        fixed: true,
+        runs: &[],
+        kernels: 1,
+        has: SHARED,
+    },
+];
