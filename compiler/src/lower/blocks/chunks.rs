@@ -45,6 +45,8 @@ pub(super) struct Chunks {
     panel: i64,
     /// Whether all elements of a chunk exist, or none, and lie next to each other.
     is_whole: bool,
+    /// Whether every tile is full, whatever the step.
+    is_exact: bool,
     /// Memory that chunks are copied from.
     copied: Option<Access>,
     fast: Symbol,
@@ -72,6 +74,7 @@ impl Chunks {
             along_depth,
             panel: 0,
             is_whole,
+            is_exact: !has_rest(cx, &operand.axis.extent, operand.length as u32) && !has_rest(cx, &depth.extent, step as u32),
             copied: None,
             fast,
             slow,
@@ -262,7 +265,7 @@ impl Chunks {
                 values.push(self.value(cx, b, (&row, &depth)));
                 continue;
             };
-            let when = Some(self.exists(cx, b, (&row, &depth)));
+            let when = if self.is_exact { None } else { Some(self.exists(cx, b, (&row, &depth))) };
             let offset = cx.resolve(&self.at(&place, from, &access.offset));
             let from = cx.address(b, Base::Buffer(access.buffer), &offset, self.dtype.size_bytes() as u32);
             let skipped = self.address(cx, b, &place.0, &place.1);

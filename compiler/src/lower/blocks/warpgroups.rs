@@ -28,10 +28,6 @@ use std::collections::BTreeMap;
 
 /// Depth of a step: a line of [`PANEL_BYTES`].
 const STEP: i64 = PANEL_BYTES / 2;
-/// Steps that copies are ahead of products.
-const AHEAD: i64 = 2;
-/// Steps in shared memory: those, the one that is multiplied, and the one before, whose products may not be done.
-const STAGES: i64 = AHEAD + 2;
 /// Threads of a warp.
 const WARP: i64 = 32;
 /// Threads of a warpgroup.
@@ -52,14 +48,16 @@ const GROUPS: [i64; 3] = [8, 4, 2];
 struct Shape {
     rows: i64,
     columns: i64,
+    /// Steps that copies are ahead of products.
+    ahead: i64,
     /// Time of a step, relative to its products.
     slowness: f64,
 }
 
 const SHAPES: [Shape; 3] = [
-    Shape { rows: 128, columns: 256, slowness: 1.0 },
-    Shape { rows: 128, columns: 128, slowness: 1.2 },
-    Shape { rows: 128, columns: 64, slowness: 1.6 },
+    Shape { rows: 128, columns: 256, ahead: 2, slowness: 1.0 },
+    Shape { rows: 128, columns: 128, ahead: 2, slowness: 1.2 },
+    Shape { rows: 128, columns: 64, ahead: 2, slowness: 1.6 },
 ];
 
 impl Shape {
@@ -69,6 +67,11 @@ impl Shape {
 
     fn threads(self) -> i64 {
         self.warpgroups() * WARPGROUP
+    }
+
+    /// Steps in shared memory: those ahead, the one that is multiplied, and the one before, whose products may not be done.
+    fn stages(self) -> i64 {
+        self.ahead + 2
     }
 
     /// Sums of a thread.
@@ -171,7 +174,7 @@ impl WarpgroupContract {
         digits.push(digit("#column_tile", self.column.extent.ceil_div(&Dim::from(shape.columns))));
         digits.push(digit("#row_tile", Dim::from(self.group)));
         let [left, right] = self.chunks(cx);
-        let bytes = (STAGES * (left.bytes() + right.bytes())).max(shape.rows * shape.pitch());
+        let bytes = (shape.stages() * (left.bytes() + right.bytes())).max(shape.rows * shape.pitch());
         let shared = b.shared(bytes as u32, EIGHT_LINES as u32);
         for_each_task(cx, b, &digits, |cx, b| {
             let index = Symbol::new("#thread");
@@ -229,7 +232,7 @@ impl WarpgroupContract {
             b.together(CooperativeStmt::EndCopies);
         };
         let results = cx.when_nonempty(b, &self.depth.extent, &[zero], |cx, b| {
-            for first in 0..AHEAD {
+            for first in 0..self.shape.ahead {
                 let number = b.index(first);
                 let number = b.min_s(number, last);
                 let tile = b.add_int(shared, first * stage);
@@ -240,10 +243,10 @@ impl WarpgroupContract {
                     vec![]
                 });
             }
-            let ahead = b.index(AHEAD * stage);
+            let ahead = b.index(self.shape.ahead * stage);
             let results = cx.counted(b, &turn, none, steps, 1, &[none, ahead, zero], |cx, b, carried| {
                 let [now, ahead, sums] = *carried else { unreachable!("as many as at first") };
-                b.together(CooperativeStmt::WaitForCopies(AHEAD as u32 - 1));
+                b.together(CooperativeStmt::WaitForCopies(self.shape.ahead as u32 - 1));
                 b.together(CooperativeStmt::ShareWithProducts);
                 b.together(CooperativeStmt::Barrier);
                 let tile = b.add(shared, now);
@@ -253,14 +256,14 @@ impl WarpgroupContract {
                     [(left, own), (right, other)].map(|(chunks, at)| b.describe_matrix(at, EIGHT_LINES, chunks.panel_bytes()));
                 let sums = self.products(b, descriptors, [left, right], sums);
                 let later = cx.index(b, &Dim::from(turn.clone()));
-                let later = b.add_int(later, AHEAD);
+                let later = b.add_int(later, self.shape.ahead);
                 let later = b.min_s(later, last);
                 let tile = b.add(shared, ahead);
                 cx.bound(&step, later, |cx| copy(cx, b, tile));
                 b.together(CooperativeStmt::WaitForProducts(1));
                 let [now, ahead] = [now, ahead].map(|at| {
                     let after = b.add_int(at, stage);
-                    let end = b.index(STAGES * stage);
+                    let end = b.index(self.shape.stages() * stage);
                     let wraps = b.eq(after, end);
                     b.select(wraps, none, after)
                 });
