@@ -25,8 +25,8 @@ class Kiln:
     def __init__(self, program, place):
         self.program, self.place = program, place
 
-    def bench(self, path, *more):
-        command = [self.program, "bench", path, "--backend", "ptx", "--json", "--runs", "30", "--seconds", "3", *more]
+    def bench(self, path, *more, runs=30):
+        command = [self.program, "bench", path, "--backend", "ptx", "--json", "--runs", str(runs), "--seconds", "3", *more]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             print(f"{' '.join(command)}\n{done.stderr[-2000:]}", file=sys.stderr)
@@ -301,7 +301,7 @@ def training(args, kiln):
         compiled = torch.compile(model, mode="reduce-overhead")
         ours, eager, compile_ = [], [], []
         for _ in range(args.rounds):
-            found = kiln.bench(os.path.join(NETWORKS, f"{name}.toml"), "--train-step", "--inputs", batch, "--runs", "200")
+            found = kiln.bench(os.path.join(NETWORKS, f"{name}.toml"), "--train-step", "--inputs", batch, runs=200)
             if found is None:
                 break
             ours.append(found["median_us"])
