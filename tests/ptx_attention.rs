@@ -2,6 +2,7 @@
 //! same bits however threads are scheduled.
 
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
+use kiln::backend::ptx::generation::Generation;
 use kiln::compile::{compile, compile_ptx};
 use kiln::pipeline::Config;
 use kiln_ir::eval::evaluate;
@@ -28,9 +29,9 @@ fn tolerance(dtype: DType) -> Tolerance {
     }
 }
 
-fn wrong(case: &Case) -> Vec<String> {
-    let (module, facts, config) = (module(case), facts(case), Config::default());
-    let ptx = compile_ptx(&module, &facts, &config).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name));
+fn wrong(case: &Case, config: &Config, has: &[&str]) -> Vec<String> {
+    let (module, facts) = (module(case), facts(case));
+    let ptx = compile_ptx(&module, &facts, config).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name));
     let mut wrong = Vec::new();
     let found = ptx.plan.functions.iter().filter(|function| function.block_threads.is_some()).count();
     // Parts of the keys of few queries are merged by another one.
@@ -38,7 +39,7 @@ fn wrong(case: &Case) -> Vec<String> {
     if found != 1 + usize::from(is_split) {
         wrong.push(format!("{}: blocks compute {found} kernels", case.name));
     }
-    let lacks = case.has.iter().filter(|instruction| !ptx.kernels.text.contains(**instruction));
+    let lacks = has.iter().filter(|instruction| !ptx.kernels.text.contains(**instruction));
     wrong.extend(lacks.map(|instruction| format!("{}: no kernel has {instruction}", case.name)));
     let graph = module.predict().expect("a function");
     for sizes in case.runs {
@@ -46,7 +47,7 @@ fn wrong(case: &Case) -> Vec<String> {
         let expected = evaluate(&module, graph, &inputs).unwrap_or_else(|error| panic!("{} {sizes:?}: {error}", case.name));
         let mut first: Option<Vec<Tensor>> = None;
         for seed in SCHEDULES {
-            let mut session = on_device(&module, &facts, &config, 100 * seed).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+            let mut session = on_device(&module, &facts, config, 100 * seed).unwrap_or_else(|error| panic!("{}: {error}", case.name));
             match session.run(&inputs) {
                 Err(error) => wrong.push(format!("{} {sizes:?}: {error}", case.name)),
                 Ok(found) => {
@@ -64,12 +65,30 @@ fn wrong(case: &Case) -> Vec<String> {
 
 #[test]
 fn attention_by_blocks_agrees_with_the_reference() {
-    check_all(CASES.len(), || (), |at, ()| guarded(CASES[at].name, || wrong(&CASES[at])));
+    check_all(CASES.len(), || (), |at, ()| guarded(CASES[at].name, || wrong(&CASES[at], &Config::default(), CASES[at].has)));
 }
 
 #[test]
 fn attention_on_matrix_units_agrees_with_the_reference() {
-    check_all(MATRIX_CASES.len(), || (), |at, ()| guarded(MATRIX_CASES[at].name, || wrong(&MATRIX_CASES[at])));
+    check_all(
+        MATRIX_CASES.len(),
+        || (),
+        |at, ()| guarded(MATRIX_CASES[at].name, || wrong(&MATRIX_CASES[at], &Config::default(), MATRIX_CASES[at].has)),
+    );
+}
+
+/// Cases whose heads are whole panels of shared memory, and whose queries are more than a few.
+const BY_WARPGROUPS: [&str; 4] = ["bf16", "causal bf16", "heads of bf16 that share keys", "turned keys and values of bf16"];
+
+#[test]
+fn attention_by_warpgroups_agrees_with_the_reference() {
+    let hopper = Config { generation: Generation::HOPPER, ..Config::default() };
+    let has = |case: &Case| if BY_WARPGROUPS.contains(&case.name) { &["wgmma.mma_async"][..] } else { &[] };
+    check_all(
+        MATRIX_CASES.len(),
+        || (),
+        |at, ()| guarded(MATRIX_CASES[at].name, || wrong(&MATRIX_CASES[at], &hopper, has(&MATRIX_CASES[at]))),
+    );
 }
 
 const FAULTS: &[Fault] = &[

@@ -89,7 +89,7 @@ pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKern
     let stored = stored(&kernel);
     let form = matches!(kernel.body, Body::Contract(_)).then(|| contract::form(&mut kernel, program, isa, &sizes));
     let teams = if isa.is_thread() { blocks::teams::form(&mut kernel, program, &sizes) } else { None };
-    let attention = if isa.is_thread() { blocks::attention::form(&mut kernel, program, &sizes) } else { None };
+    let attention = if isa.is_thread() { blocks::attention::form(&mut kernel, program, isa, &sizes) } else { None };
     let ranges = rewrite::ranges_of(&kernel, &sizes);
     let mut b = Builder::new("kernel", 4);
     let mut cx = Context::new(program, isa, kernel.exprs.clone(), ranges, canonical.loop_indices, &stored, &b);

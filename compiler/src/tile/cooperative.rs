@@ -52,9 +52,9 @@ pub enum Cooperative {
     MultiplyAddShared {
         /// Elements of `a` and `b`.
         half: HalfFloat,
-        /// Scalar `I64`, the same in all threads: [`Builder::describe_matrix`].
+        /// Scalar `I64`, the same in all threads: [`Builder::describe_matrix`]. Or `I32x4`, as [`Cooperative::MultiplyAdd`] wants it.
         a: Reg,
-        /// Likewise.
+        /// Scalar `I64` likewise.
         b: Reg,
         /// `F32` times 4 to 128, in a register of its own each.
         c: Reg,
@@ -139,7 +139,11 @@ impl Cooperative {
             Cooperative::LoadMatrices { address, .. } => result == i32.times(4) && address.ty == Type::I64,
             Cooperative::MultiplyAdd { a, b, c, .. } => a.ty == i32.times(4) && b.ty == i32.times(2) && c.ty == f32 && result == f32,
             Cooperative::MultiplyAddShared { a, b, c, .. } => {
-                [a.ty, b.ty] == [Type::I64; 2] && c.ty.lane == Lane::F32 && c.ty.lanes >= 4 && result == c.ty
+                (a.ty == Type::I64 || a.ty == i32.times(4))
+                    && b.ty == Type::I64
+                    && c.ty.lane == Lane::F32
+                    && c.ty.lanes >= 4
+                    && result == c.ty
             }
             Cooperative::Pack { low, high, .. } => [low.ty, high.ty] == [Type::F32; 2] && result == i32,
             Cooperative::PowerOfTwo(x) => x.ty == Type::F32 && result == Type::F32,

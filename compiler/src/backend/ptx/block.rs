@@ -4,6 +4,7 @@ use super::function::Function;
 use super::inst::{Class, Cmp, Inst, Op, Operand, Reg, Ty};
 use super::tile::{Translation, class_of};
 use crate::tile::{Cooperative, CooperativeStmt, EXCHANGE_LANES, HalfFloat, Type};
+use std::collections::BTreeSet;
 
 /// The lanes of the thread's half of the warp, as a mask.
 pub(super) fn members(f: &mut Function) -> Reg {
@@ -32,9 +33,13 @@ pub(super) fn inst(t: &mut Translation, f: &mut Function, inst: &Cooperative, re
             dst.to_vec()
         }
         Cooperative::MultiplyAddShared { half, a, b, c, along_depth } => {
-            let sums = t.lanes(c).to_vec();
+            let mut sums = t.lanes(c).to_vec();
+            // What is added to where it lies needs a place of its own, which a constant has not.
+            if sums.iter().collect::<BTreeSet<_>>().len() < sums.len() {
+                sums = sums.into_iter().map(|sum| f.op(Op::Mov, Ty::F32, [sum.into()])).collect();
+            }
             let turned = along_depth.map(|is_along| !is_along);
-            f.push(Inst::MultiplyAddShared { half: type_of(half), sums: sums.clone(), a: t.get(a), b: t.get(b), turned });
+            f.push(Inst::MultiplyAddShared { half: type_of(half), sums: sums.clone(), a: t.lanes(a).to_vec(), b: t.get(b), turned });
             sums
         }
         Cooperative::Pack { half, low, high } => {

@@ -475,8 +475,8 @@ pub enum Inst {
         half: Ty,
         /// What is added to.
         sums: Vec<Reg>,
-        /// The descriptor of the left factor.
-        a: Reg,
+        /// The descriptor of the left factor, or its four registers.
+        a: Vec<Reg>,
         /// The descriptor of the right factor.
         b: Reg,
         /// Whether lines of the left, and of the right, run along rows, or columns, in place of depth.
@@ -575,7 +575,7 @@ impl Inst {
             Inst::WarpBarrier { members } => vec![*members],
             Inst::CopyAsync { to, from, bytes } => [to.0, from.0].into_iter().chain(of(bytes)).collect(),
             Inst::MultiplyAdd { a, b, c, .. } => [&a[..], b, c].concat(),
-            Inst::MultiplyAddShared { sums, a, b, .. } => [&sums[..], &[*a, *b]].concat(),
+            Inst::MultiplyAddShared { sums, a, b, .. } => [&sums[..], a, &[*b]].concat(),
             Inst::Pack { low, high, .. } => vec![*low, *high],
             Inst::Bra { when, .. } => when.iter().map(|(reg, _)| *reg).collect(),
             Inst::Barrier
@@ -633,7 +633,8 @@ impl Inst {
             Inst::MultiplyAddShared { half, sums, a, b, .. } => {
                 // Each sum is added to where it lies.
                 let apart = sums.iter().collect::<BTreeSet<_>>().len() == sums.len();
-                matches!(half, Ty::F16 | Ty::BF16) && are(sums, Class::F32) && are(&[*a, *b], Class::B64) && apart
+                let left = if a.len() == 1 { are(a, Class::B64) } else { a.len() == 4 && are(a, Class::B32) };
+                matches!(half, Ty::F16 | Ty::BF16) && are(sums, Class::F32) && left && b.class == Class::B64 && apart
             }
             Inst::Pack { half, dst, low, high } => {
                 matches!(half, Ty::F16 | Ty::BF16) && dst.class == Class::B32 && are(&[*low, *high], Class::F32)

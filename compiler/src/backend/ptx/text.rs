@@ -110,7 +110,10 @@ impl Display for Inst {
             Inst::MultiplyAddShared { half, sums, a, b, turned } => {
                 let [left, right] = turned.map(u32::from);
                 write!(f, "wgmma.mma_async.sync.aligned.m64n{}k16.f32{half}{half} ", 2 * sums.len())?;
-                write!(f, "{}, {a}, {b}, 1, 1, 1, {left}, {right};", List(sums))
+                match a[..] {
+                    [a] => write!(f, "{}, {a}, {b}, 1, 1, 1, {left}, {right};", List(sums)),
+                    _ => write!(f, "{}, {}, {b}, 1, 1, 1, {right};", List(sums), List(a)),
+                }
             }
             Inst::ShareWithProducts => f.write_str("fence.proxy.async.shared::cta;"),
             Inst::BeginProducts => f.write_str("wgmma.fence.sync.aligned;"),

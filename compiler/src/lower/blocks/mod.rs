@@ -6,6 +6,7 @@ mod chunks;
 pub(super) mod contract;
 mod epilogue;
 pub(super) mod matrices;
+mod shared_matrix;
 mod staging;
 mod strides;
 pub(super) mod teams;

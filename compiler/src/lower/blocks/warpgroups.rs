@@ -10,8 +10,9 @@
 //! the next ones are under way. As with [`matrices`](super::matrices) the order of each sum is the unit's own, the same whatever the grid.
 //! *Source*: PTX ISA 9.0, §9.7.15 (wgmma); the pipeline is that of CUTLASS's sm90_mma_multistage_gmma_ss.
 
-use super::chunks::{CHUNK_BYTES, Chunks, PANEL_BYTES};
+use super::chunks::{Chunks, PANEL_BYTES};
 use super::epilogue::{Results, SumPlace};
+use super::shared_matrix::{EIGHT_LINES, SharedMatrix};
 use super::staging::Operand;
 use super::tiles::usual;
 use crate::kernel::{Axis, Body, Contract, ExprId, Kernel, Program, Store};
@@ -32,8 +33,6 @@ const STEP: i64 = PANEL_BYTES / 2;
 const WARP: i64 = 32;
 /// Threads of a warpgroup.
 const WARPGROUP: i64 = 128;
-/// Bytes of eight lines.
-const EIGHT_LINES: i64 = 8 * PANEL_BYTES;
 /// Floats between rows of sums in shared memory that no row has, so that eight rows meet no bank twice.
 const PADDING: i64 = 8;
 /// Neighbouring columns that are stored at once: 16 bytes of half floats.
@@ -216,8 +215,8 @@ impl WarpgroupContract {
         let (none, one) = (b.index(0), b.index(1));
         let last = b.sub(steps, one);
         let zero = b.float(Type::F32.times(self.shape.sums() as u32), 0.0);
-        // A warpgroup's rows are 64 lines, or a panel.
-        let own_rows = cx.index(b, &(Dim::symbol("#warpgroup") * Dim::from(fragments::WARPGROUP_ROWS * PANEL_BYTES)));
+        let matrices = [left, right].map(|chunks| SharedMatrix::of(chunks, chunks.along_depth));
+        let own_rows = cx.index(b, &(Dim::symbol("#warpgroup") * Dim::from(matrices[0].rows_of_warpgroup())));
         let [step, turn] = ["#step", "#turn"].map(Symbol::new);
         for index in [&step, &turn] {
             cx.ranges.set_index(index.clone(), self.depth.extent.ceil_div(&Dim::from(STEP)));
@@ -252,9 +251,8 @@ impl WarpgroupContract {
                 let tile = b.add(shared, now);
                 let own = b.add(tile, own_rows);
                 let other = b.add_int(tile, left.bytes());
-                let descriptors =
-                    [(left, own), (right, other)].map(|(chunks, at)| b.describe_matrix(at, EIGHT_LINES, chunks.panel_bytes()));
-                let sums = self.products(b, descriptors, [left, right], sums);
+                let described = [matrices[0].described(b, own), matrices[1].described(b, other)];
+                let sums = self.products(b, matrices, described, sums);
                 let later = cx.index(b, &Dim::from(turn.clone()));
                 let later = b.add_int(later, self.shape.ahead);
                 let later = b.min_s(later, last);
@@ -278,15 +276,12 @@ impl WarpgroupContract {
     }
 
     /// One step of the warpgroup's products, in the background.
-    fn products(&self, b: &mut Builder, [left, right]: [Reg; 2], chunks: [&Chunks; 2], sums: Reg) -> Reg {
+    fn products(&self, b: &mut Builder, matrices: [SharedMatrix; 2], described: [Reg; 2], sums: Reg) -> Reg {
         b.together(CooperativeStmt::BeginProducts);
-        // Sixteen points of depth are a part of each line, or sixteen lines; descriptors count in sixteens of bytes.
-        let along_depth = chunks.map(|chunks| chunks.along_depth);
-        let skipped = along_depth.map(|is_along| fragments::DEPTH * if is_along { 2 } else { PANEL_BYTES } / CHUNK_BYTES);
         let mut sums = sums;
-        for sixteen in 0..STEP / fragments::DEPTH {
-            let factors = [b.add_int(left, sixteen * skipped[0]), b.add_int(right, sixteen * skipped[1])];
-            sums = b.multiply_add_shared(self.half, factors, sums, along_depth);
+        for number in 0..STEP / fragments::DEPTH {
+            let factors = [0, 1].map(|side| matrices[side].sixteen(b, described[side], number));
+            sums = b.multiply_add_shared(self.half, factors, sums, matrices.map(|matrix| matrix.along_depth));
         }
         b.together(CooperativeStmt::EndProducts);
         sums

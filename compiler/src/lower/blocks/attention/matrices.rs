@@ -8,6 +8,7 @@ use super::{FEW_ROWS, Flat, SHARED_BYTES, Sight, Usual, finite};
 use crate::kernel::Axis;
 use crate::lower::blocks::chunks::{CHUNK_BYTES, Chunks};
 use crate::lower::blocks::epilogue::Results;
+use crate::lower::blocks::shared_matrix::{EIGHT_LINES, SharedMatrix};
 use crate::lower::blocks::staging::Operand;
 use crate::lower::context::Context;
 use crate::lower::nest::Tasks;
@@ -18,7 +19,7 @@ use std::f64::consts::LOG2_E;
 
 /// Threads of a warp.
 const WARP: i64 = 32;
-/// Warps of a block.
+/// Warps of a warpgroup, or of a block that multiplies by warps.
 const WARPS: i64 = 4;
 /// The longest part of a row of results that a block computes.
 const MOST_COLUMNS: i64 = 128;
@@ -26,6 +27,12 @@ const MOST_COLUMNS: i64 = 128;
 const SHORT_HEADS: i64 = 64;
 /// Blocks that keep a GPU busy.
 const ENOUGH_BLOCKS: i64 = 132;
+/// Depths, and parts of rows of results, that a warpgroup computes: whole panels of shared memory.
+const TOGETHER: [i64; 2] = [64, 128];
+/// Warpgroups of a block.
+const MOST_WARPGROUPS: i64 = 2;
+/// Keys of a tile that a warpgroup takes.
+const KEYS_TOGETHER: i64 = 64;
 /// Bytes of an element.
 const SIZE: i64 = 2;
 
@@ -33,6 +40,10 @@ const SIZE: i64 = 2;
 pub(in crate::lower) struct Matrices {
     flat: Flat,
     half: HalfFloat,
+    /// Warps of a block.
+    warps: i64,
+    /// Whether four warps multiply together, with keys and values where they lie in shared memory.
+    together: bool,
     /// Warps with the same rows and keys of their own.
     streams: i64,
     /// Products of a warp, down its rows.
@@ -64,19 +75,45 @@ impl Source {
     }
 }
 
+/// Where warps find what they multiply.
+enum Factors {
+    /// A warp by itself: queries, by product down and sixteen of depth, in registers.
+    Warp { queries: Vec<Vec<Reg>>, keys: Source, values: Source },
+    /// Four together: queries, keys and values, each with what describes it.
+    Warpgroup([(SharedMatrix, Reg); 3]),
+}
+
 /// A task: what threads bring, where it lies, and where warps find it.
 struct Task<'a> {
     keys: &'a Chunks,
     values: &'a Chunks,
     keys_at: Reg,
     values_at: Reg,
-    key_source: Source,
-    value_source: Source,
-    /// Queries, by product down and sixteen of depth.
-    queries: Vec<Vec<Reg>>,
+    factors: Factors,
     /// The keys that the thread's rows see.
     seen: Vec<[Reg; 2]>,
     sight: Sight,
+}
+
+/// All lanes of a power of two of registers.
+fn joined(b: &mut Builder, parts: &[Reg]) -> Reg {
+    match parts {
+        [one] => *one,
+        _ => {
+            let (low, high) = parts.split_at(parts.len() / 2);
+            let (low, high) = (joined(b, low), joined(b, high));
+            b.concat(low, high)
+        }
+    }
+}
+
+/// The lanes of a register four by four.
+fn fours(b: &mut Builder, all: Reg) -> Vec<Reg> {
+    if all.ty.lanes == 4 {
+        return vec![all];
+    }
+    let (low, high) = (b.low_half(all), b.high_half(all));
+    [fours(b, low), fours(b, high)].concat()
 }
 
 /// A power of two that is no less.
@@ -91,7 +128,7 @@ fn sixteens(number: i64) -> i64 {
 
 impl Matrices {
     /// How an attention of half floats is computed.
-    pub(super) fn new(flat: Flat, half: HalfFloat, usual: Usual) -> Matrices {
+    pub(super) fn new(flat: Flat, half: HalfFloat, usual: Usual, has_warpgroups: bool) -> Matrices {
         let known = |axis: &Axis| axis.extent.as_const().unwrap_or(1);
         let depth = power(sixteens(known(&flat.depth)));
         let all = sixteens(known(&flat.column).min(MOST_COLUMNS));
@@ -102,7 +139,12 @@ impl Matrices {
         let (streams, down) = if has_few { (WARPS, 1) } else { (1, if tall { 2 } else { 1 }) };
         // Two products down leave registers for the scores of fewer keys, and parts of keys are multiples of 64.
         let keys = if has_few { 64 / streams } else { 64 / down };
-        let mut matrices = Matrices { flat, half, streams, down, keys, depth, columns };
+        let fits = |size: i64| TOGETHER.contains(&size);
+        if has_warpgroups && !has_few && fits(depth) && fits(columns.0) && columns.0 == columns.1 {
+            let warps = WARPS * if usual.rows > fragments::WARPGROUP_ROWS { MOST_WARPGROUPS } else { 1 };
+            return Matrices { flat, half, warps, together: true, streams: 1, down: 1, keys: KEYS_TOGETHER, depth, columns };
+        }
+        let mut matrices = Matrices { flat, half, warps: WARPS, together: false, streams, down, keys, depth, columns };
         while matrices.shared_bytes() > SHARED_BYTES && matrices.keys > 16 {
             matrices.keys /= 2;
         }
@@ -111,12 +153,12 @@ impl Matrices {
 
     /// Threads of a block.
     pub(super) fn threads(&self) -> i64 {
-        WARPS * WARP
+        self.warps * WARP
     }
 
     /// Rows of a block.
     fn rows(&self) -> i64 {
-        WARPS / self.streams * self.down * fragments::ROWS
+        self.warps / self.streams * self.down * fragments::ROWS
     }
 
     /// Keys of a tile.
@@ -129,10 +171,11 @@ impl Matrices {
         self.columns.1 / fragments::COLUMNS
     }
 
-    /// Bytes of keys, and of values or queries, which are needed no more when values come.
-    fn areas(&self) -> [i64; 2] {
-        let keys = self.tile_keys() * self.depth * SIZE;
-        [keys, (self.tile_keys() * self.columns.0).max(self.rows() * self.depth) * SIZE]
+    /// Bytes of keys, of values, and of queries, which lie in the place of values where they go to registers before these come.
+    fn areas(&self) -> [i64; 3] {
+        let (keys, values) = (self.tile_keys() * self.depth * SIZE, self.tile_keys() * self.columns.0 * SIZE);
+        let queries = self.rows() * self.depth * SIZE;
+        if self.together { [keys, values, queries] } else { [keys, values.max(queries), 0] }
     }
 
     fn found(&self) -> Found {
@@ -152,11 +195,12 @@ impl Matrices {
         let queries = operand("query", flat.query, &flat.row, first("#row_tile", self.rows()), self.rows());
         let keys = operand("key", flat.key, &flat.depth, Dim::ZERO, self.depth);
         let values = operand("value", flat.value, &flat.column, first("#column_tile", self.columns.1), self.columns.0);
-        [
+        let chunks = [
             Chunks::new(cx, queries, &flat.depth, self.depth, self.threads(), None),
             Chunks::new(cx, keys, &flat.keys, self.tile_keys(), self.threads(), None),
             Chunks::new(cx, values, &flat.keys, self.tile_keys(), self.threads(), None),
-        ]
+        ];
+        if self.together { chunks.map(Chunks::in_panels) } else { chunks }
     }
 
     /// Emits the kernel.
@@ -169,7 +213,7 @@ impl Matrices {
         digits.push(digit("#row_tile", &flat.row, self.rows()));
         digits.push(digit("#column_tile", &flat.column, self.columns.1));
         let [queries, keys, values] = self.chunks(cx);
-        let shared = b.shared(self.shared_bytes() as u32, 128);
+        let shared = b.shared(self.shared_bytes() as u32, EIGHT_LINES as u32);
         let results = b.scratch((self.down * self.across() * 16) as u32, 16);
         for_each_task(cx, b, &digits, |cx, b| {
             let index = Symbol::new("#thread");
@@ -180,7 +224,7 @@ impl Matrices {
             let axis = |name: &str, extent: i64| Axis { index: Symbol::new(name), extent: Dim::from(extent) };
             let mut indices = vec![
                 (axis("#lane", WARP), of(cx, b, number.modulo(&Dim::from(WARP)))),
-                (axis("#warp_row", WARPS / self.streams), of(cx, b, warp.floor_div(&Dim::from(self.streams)))),
+                (axis("#warp_row", self.warps / self.streams), of(cx, b, warp.floor_div(&Dim::from(self.streams)))),
                 (axis("#stream", self.streams), of(cx, b, warp.modulo(&Dim::from(self.streams)))),
             ];
             for chunks in [&queries, &keys, &values] {
@@ -257,9 +301,11 @@ impl Matrices {
         let from = Dim::from(step.clone()) * Dim::from(self.tile_keys());
         let attend = |cx: &mut Context, b: &mut Builder| {
             let last = b.add_int(end, -1);
-            let (keys_at, values_at) = (shared, b.add_int(shared, self.areas()[0]));
-            let begun = queries.begin(cx, b, &Dim::ZERO, values_at);
-            queries.finish(cx, b, values_at, &begun);
+            let [key_bytes, value_bytes, _] = self.areas();
+            let (keys_at, values_at) = (shared, b.add_int(shared, key_bytes));
+            let queries_at = if self.together { b.add_int(values_at, value_bytes) } else { values_at };
+            let begun = queries.begin(cx, b, &Dim::ZERO, queries_at);
+            queries.finish(cx, b, queries_at, &begun);
             let after = b.add_int(begin, 1);
             // A scope of its own for what depends on the step.
             cx.counted(b, &step, begin, after, 1, &[], |cx, b, _| {
@@ -268,14 +314,10 @@ impl Matrices {
                 vec![]
             });
             b.together(CooperativeStmt::EndCopies);
-            b.together(CooperativeStmt::WaitForCopies(0));
-            b.together(CooperativeStmt::Barrier);
-            let queries = self.queries(cx, b, queries, values_at);
-            let stream = Dim::symbol("#stream") * Dim::from(self.keys);
-            let key_source = self.source(cx, b, keys, keys.along_depth, fragments::right_row, [stream.clone(), Dim::ZERO]);
-            let value_source = self.source(cx, b, values, !values.along_depth, fragments::right_row, [Dim::ZERO, stream]);
+            self.meet(b);
+            let factors = self.factors(cx, b, [(queries, queries_at), (keys, keys_at), (values, values_at)]);
             let seen = (0..rows as i64).map(|at| cx.replaced(&self.flat.row.index, self.row(at), |cx| self.flat.seen(cx, b))).collect();
-            let task = Task { keys, values, keys_at, values_at, key_source, value_source, queries, seen, sight };
+            let task = Task { keys, values, keys_at, values_at, factors, seen, sight };
             let results = cx.counted(b, &step, begin, end, 1, &start, |cx, b, carried| self.tile(cx, b, &task, (&step, last), carried));
             // The next task's copies come to the same memory.
             b.together(CooperativeStmt::WaitForCopies(0));
@@ -283,6 +325,33 @@ impl Matrices {
             results
         };
         cx.branch(b, some, false, attend, |_, _| start.clone())
+    }
+
+    /// The thread's copies are done, and so are all others'.
+    fn meet(&self, b: &mut Builder) {
+        b.together(CooperativeStmt::WaitForCopies(0));
+        if self.together {
+            b.together(CooperativeStmt::ShareWithProducts);
+        }
+        b.together(CooperativeStmt::Barrier);
+    }
+
+    /// Where warps find queries, keys and values, which lie at these addresses.
+    fn factors(&self, cx: &mut Context, b: &mut Builder, [queries, keys, values]: [(&Chunks, Reg); 3]) -> Factors {
+        // Keys and values are brought along keys, which are the depth of the second product only.
+        if self.together {
+            let along = [queries.0.along_depth, !keys.0.along_depth, values.0.along_depth];
+            let matrices = [0, 1, 2].map(|at| SharedMatrix::of([queries.0, keys.0, values.0][at], along[at]));
+            let warpgroup = Dim::symbol("#warp_row").floor_div(&Dim::from(WARPS));
+            let own = cx.index(b, &(warpgroup * Dim::from(matrices[0].rows_of_warpgroup())));
+            let addresses = [b.add(queries.1, own), keys.1, values.1];
+            return Factors::Warpgroup([0, 1, 2].map(|at| (matrices[at], matrices[at].described(b, addresses[at]))));
+        }
+        let held = self.queries(cx, b, queries.0, queries.1);
+        let stream = Dim::symbol("#stream") * Dim::from(self.keys);
+        let keys = self.source(cx, b, keys.0, keys.0.along_depth, fragments::right_row, [stream.clone(), Dim::ZERO]);
+        let values = self.source(cx, b, values.0, !values.0.along_depth, fragments::right_row, [Dim::ZERO, stream]);
+        Factors::Warp { queries: held, keys, values }
     }
 
     /// The warp's queries.
@@ -304,52 +373,92 @@ impl Matrices {
         cx.ranges.set_index(next.clone(), self.flat.keys.extent.ceil_div(&Dim::from(self.tile_keys())));
         let [from, from_next] = [step, &next].map(|index| Dim::from(index.clone()) * Dim::from(self.tile_keys()));
         let now = cx.index(b, &Dim::from(step.clone()));
-        b.together(CooperativeStmt::WaitForCopies(0));
-        b.together(CooperativeStmt::Barrier);
+        self.meet(b);
         let begun = task.values.begin(cx, b, &from, task.values_at);
         b.together(CooperativeStmt::EndCopies);
         let scores = self.scores(cx, b, task, &from);
         let mut state = carried.to_vec();
         let powers = self.weigh(b, &mut state, &scores, rows);
         task.values.finish(cx, b, task.values_at, &begun);
-        b.together(CooperativeStmt::WaitForCopies(0));
-        b.together(CooperativeStmt::Barrier);
+        self.meet(b);
         // The last step asks for itself once more.
         let later = b.add_int(now, 1);
         let later = b.min_s(later, last);
         let begun = cx.bound(&next, later, |cx| task.keys.begin(cx, b, &from_next, task.keys_at));
         b.together(CooperativeStmt::EndCopies);
-        for (deep, powers) in powers.iter().enumerate() {
-            for pair in 0..self.across() / 2 {
-                let both = task.value_source.load(b, task.values_at, pair, deep as i64);
-                for (side, right) in [b.low_half(both), b.high_half(both)].into_iter().enumerate() {
-                    for (down, left) in powers.iter().enumerate() {
-                        let at = 2 * rows + down * self.across() as usize + 2 * pair as usize + side;
-                        state[at] = b.multiply_add_matrices(self.half, *left, right, state[at]);
+        self.add_values(b, task, &powers, &mut state[2 * rows..]);
+        task.keys.finish(cx, b, task.keys_at, &begun);
+        state
+    }
+
+    /// Adds values by weight to the sums, of each product down those across.
+    fn add_values(&self, b: &mut Builder, task: &Task, powers: &[Vec<Reg>], sums: &mut [Reg]) {
+        match &task.factors {
+            Factors::Warpgroup([_, _, (values, described)]) => {
+                let mut all = joined(b, sums);
+                b.together(CooperativeStmt::BeginProducts);
+                for (deep, powers) in powers.iter().enumerate() {
+                    let right = values.sixteen(b, *described, deep as i64);
+                    all = b.multiply_add_shared(self.half, [powers[0], right], all, [true, values.along_depth]);
+                }
+                b.together(CooperativeStmt::EndProducts);
+                b.together(CooperativeStmt::WaitForProducts(0));
+                sums.copy_from_slice(&fours(b, all));
+            }
+            Factors::Warp { values, .. } => {
+                for (deep, powers) in powers.iter().enumerate() {
+                    for pair in 0..self.across() / 2 {
+                        let both = values.load(b, task.values_at, pair, deep as i64);
+                        for (side, right) in [b.low_half(both), b.high_half(both)].into_iter().enumerate() {
+                            for (down, left) in powers.iter().enumerate() {
+                                let at = down * self.across() as usize + 2 * pair as usize + side;
+                                sums[at] = b.multiply_add_matrices(self.half, *left, right, sums[at]);
+                            }
+                        }
                     }
                 }
             }
         }
-        task.keys.finish(cx, b, task.keys_at, &begun);
-        state
+    }
+
+    /// Queries times keys of a tile: of each product down, by eights of keys.
+    fn products(&self, b: &mut Builder, task: &Task) -> Vec<Vec<Reg>> {
+        let eights = (self.keys / fragments::COLUMNS) as usize;
+        match &task.factors {
+            Factors::Warpgroup([(queries, rows), (keys, columns), _]) => {
+                let mut all = b.float(Type::F32.times(4 * eights as u32), 0.0);
+                b.together(CooperativeStmt::BeginProducts);
+                for deep in 0..self.deep() {
+                    let factors = [queries.sixteen(b, *rows, deep), keys.sixteen(b, *columns, deep)];
+                    all = b.multiply_add_shared(self.half, factors, all, [queries.along_depth, keys.along_depth]);
+                }
+                b.together(CooperativeStmt::EndProducts);
+                b.together(CooperativeStmt::WaitForProducts(0));
+                vec![fours(b, all)]
+            }
+            Factors::Warp { queries, keys, .. } => {
+                let zero = b.float(Type::scalar(Lane::F32).times(4), 0.0);
+                let mut sums = vec![vec![zero; eights]; self.down as usize];
+                for deep in 0..self.deep() {
+                    for pair in 0..eights / 2 {
+                        let both = keys.load(b, task.keys_at, pair as i64, deep);
+                        for (side, right) in [b.low_half(both), b.high_half(both)].into_iter().enumerate() {
+                            for (sums, queries) in sums.iter_mut().zip(queries) {
+                                let sum = &mut sums[2 * pair + side];
+                                *sum = b.multiply_add_matrices(self.half, queries[deep as usize], right, *sum);
+                            }
+                        }
+                    }
+                }
+                sums
+            }
+        }
     }
 
     /// The thread's scores of a tile: of each product down, by eights of keys, four.
     fn scores(&self, cx: &mut Context, b: &mut Builder, task: &Task, from: &Dim) -> Vec<Vec<[Reg; 4]>> {
         let eights = (self.keys / fragments::COLUMNS) as usize;
-        let zero = b.float(Type::scalar(Lane::F32).times(4), 0.0);
-        let mut sums = vec![vec![zero; eights]; self.down as usize];
-        for deep in 0..self.deep() {
-            for pair in 0..eights / 2 {
-                let both = task.key_source.load(b, task.keys_at, pair as i64, deep);
-                for (side, right) in [b.low_half(both), b.high_half(both)].into_iter().enumerate() {
-                    for (sums, queries) in sums.iter_mut().zip(&task.queries) {
-                        let sum = &mut sums[2 * pair + side];
-                        *sum = b.multiply_add_matrices(self.half, queries[deep as usize], right, *sum);
-                    }
-                }
-            }
-        }
+        let sums = self.products(b, task);
         let first = from + Dim::symbol("#stream") * Dim::from(self.keys) + Dim::symbol("#lane").modulo(&Dim::from(4)) * Dim::from(2);
         let keys: Vec<Dim> = (0..eights as i64 * 2).map(|at| &first + Dim::from(at / 2 * fragments::COLUMNS + at % 2)).collect();
         let mut scored = Vec::new();

@@ -20,6 +20,7 @@ mod shapes;
 
 use super::tiles::usual;
 use crate::kernel::{Attention, Axis, Body, ExprId, Kernel, Program, Stage, Store, sum_dtype};
+use crate::lower::VectorIsa;
 use crate::lower::context::{Context, Value};
 use crate::lower::nest::{Tasks, Work};
 use crate::lower::rewrite::{flatten, merge_axes};
@@ -73,7 +74,7 @@ pub(in crate::lower) enum BlockAttention {
 }
 
 /// Brings an attention into the form that blocks compute. The kernel's expressions are then those to emit with.
-pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, sizes: &Ranges) -> Option<BlockAttention> {
+pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, sizes: &Ranges) -> Option<BlockAttention> {
     let Body::Attention(attention) = &kernel.body else { return None };
     let size = |axes: &[Axis]| axes.iter().map(|axis| usual(&axis.extent, program)).product::<i64>();
     if size(&attention.rows) < FEW_ROWS {
@@ -89,7 +90,7 @@ pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, sizes: &Ran
     };
     let flat = flat(kernel, sizes)?;
     Some(match half {
-        Some(half) => BlockAttention::Matrices(Matrices::new(flat, half, usual)),
+        Some(half) => BlockAttention::Matrices(Matrices::new(flat, half, usual, isa.warpgroups)),
         None => BlockAttention::Lanes(Lanes::new(flat, usual)),
     })
 }
