@@ -5,6 +5,7 @@
 //! directories of ONNX cases and `KILN_MODELS` a directory of ONNX models, of which the same holds.
 
 use kiln::artifact::describe::ModelFacts;
+use kiln::backend::ptx::generation::Generation;
 use kiln::compile::compile_ptx;
 use kiln::frontend::model::{Language, parse};
 use kiln::frontend::onnx::{Options, import};
@@ -18,12 +19,16 @@ use kiln_tests::block_cases::{self, CASES, MATRIX_CASES, SPLIT_CASES};
 use kiln_tests::instances;
 use kiln_tests::random_graphs;
 use kiln_tests::samples::Random;
+use kiln_tests::warpgroup_cases::WARPGROUP_CASES;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Architectures, each with a version of the language that knows it.
 const TARGETS: [(&str, &str); 4] = [("sm_80", "7.8"), ("sm_90a", "8.0"), ("sm_100", "8.6"), ("sm_120", "8.7")];
+
+/// What kernels declare for all of a module.
+const SHARED_AT_LAUNCH: &str = ".extern .shared .align 1024 .b8 shared_at_launch0[];\n";
 
 /// Kernels of one file: starting the assembler takes longer than a kernel does.
 const KERNELS_AT_ONCE: usize = 200;
@@ -43,12 +48,15 @@ struct Kernels(BTreeSet<String>);
 impl Kernels {
     /// Adds those of a module. Errors: why there is no PTX.
     fn add(&mut self, module: &Module, facts: &ModelFacts) -> Result<(), String> {
-        let compiled = compile_ptx(module, facts, &Config::default()).map_err(|errors| format!("{errors:?}"))?;
-        // Each follows a comment, as does the head.
-        for kernel in compiled.kernels.text.split("\n// ").skip(1) {
-            let (_, rest) = kernel.split_once(".entry ").expect("a kernel has an entry");
-            let (_, body) = rest.split_once('(').expect("an entry has parameters");
-            self.0.insert(body.trim_end().to_string());
+        for generation in [Generation::OLDEST, Generation::HOPPER] {
+            let config = Config { generation, ..Config::default() };
+            let compiled = compile_ptx(module, facts, &config).map_err(|errors| format!("{errors:?}"))?;
+            // Each follows a comment, as does the head.
+            for kernel in compiled.kernels.text.split("\n// ").skip(1) {
+                let (_, rest) = kernel.split_once(".entry ").expect("a kernel has an entry");
+                let (_, body) = rest.split_once('(').expect("an entry has parameters");
+                self.0.insert(body.trim_end().to_string());
+            }
         }
         Ok(())
     }
@@ -56,11 +64,12 @@ impl Kernels {
     /// What the assembler says of all of them.
     fn assemble(&self, ptxas: &PathBuf) {
         let place = tempfile::tempdir().expect("a directory");
-        let bodies: Vec<&String> = self.0.iter().collect();
         let mut wrong = Vec::new();
-        for (number, bodies) in bodies.chunks(KERNELS_AT_ONCE).enumerate() {
-            for (arch, version) in TARGETS {
-                let mut text = format!(".version {version}\n.target {arch}\n.address_size 64\n");
+        for (arch, version) in TARGETS {
+            // What Hopper alone has, others refuse.
+            let bodies: Vec<&String> = self.0.iter().filter(|body| arch == "sm_90a" || !body.contains("wgmma")).collect();
+            for (number, bodies) in bodies.chunks(KERNELS_AT_ONCE).enumerate() {
+                let mut text = format!(".version {version}\n.target {arch}\n.address_size 64\n{SHARED_AT_LAUNCH}");
                 for (at, body) in bodies.iter().enumerate() {
                     text += &format!(".visible .entry k{at}({body}\n");
                 }
@@ -77,7 +86,7 @@ impl Kernels {
                 }
             }
         }
-        assert!(wrong.is_empty(), "{} files of {} kernels are refused, the first:\n{}", wrong.len(), bodies.len(), wrong[0]);
+        assert!(wrong.is_empty(), "{} files of {} kernels are refused, the first:\n{}", wrong.len(), self.0.len(), wrong[0]);
     }
 }
 
@@ -132,7 +141,7 @@ fn kernels_of_random_graphs_assemble() {
 fn kernels_of_blocks_assemble() {
     let Some(ptxas) = assembler() else { return };
     let mut kernels = Kernels::default();
-    for case in CASES.iter().chain(MATRIX_CASES).chain(SPLIT_CASES) {
+    for case in CASES.iter().chain(MATRIX_CASES).chain(SPLIT_CASES).chain(WARPGROUP_CASES) {
         kernels.add(&block_cases::module(case), &block_cases::facts(case)).unwrap_or_else(|error| panic!("{}: {error}", case.name));
     }
     kernels.assemble(&ptxas);

@@ -2,10 +2,13 @@
 //! what the reference interpreter gives, and the same bits however threads are scheduled.
 
 use kiln::artifact::describe::ModelFacts;
+use kiln::backend::ptx::generation::Generation;
+use kiln::compile::compile_ptx;
 use kiln::frontend::model::{Language, Model, load, parse};
 use kiln::pipeline::Config;
 use kiln::schedule::winograd::WinogradUse;
 use kiln_ir::eval::evaluate;
+use kiln_ir::text::{ConstantTable, parse_module};
 use kiln_ir::{DType, Module, Tensor};
 use kiln_tests::bless::repository;
 use kiln_tests::compare::{Tolerance, difference};
@@ -18,6 +21,8 @@ const SCHEDULES: [u64; 5] = [1, 2, 3, 4, 5];
 
 /// Sums of thousands of products in f32, whose order may be another one.
 const CLOSE: Tolerance = Tolerance { absolute: 2e-5, relative: 1e-4 };
+/// Values of bf16 after a few layers, each of which rounds.
+const CLOSE_HALVES: Tolerance = Tolerance { absolute: 0.02, relative: 0.02 };
 
 /// A layer of BERT-base over sequences of any length. *Source*: Devlin et al. 2019, §3.
 const BERT: &str = "
@@ -31,13 +36,37 @@ activation = 'gelu'
 epsilon = 1e-12
 ";
 
+/// A residual block of images of half floats, whose channels lie last, with strides, padding, a dilation and pooling.
+const IMAGES: &str = "
+module images {
+  parameter w1: bf16[64, 24, 3, 3]
+  parameter w2: bf16[72, 64, 3, 3]
+  parameter w3: bf16[72, 64, 1, 1]
+  fn predict(%x: bf16[n, 24, 11, 9]) {
+    %0 = conv %x, %w1 {strides = [1, 1], dilations = [1, 1], lhs_dilations = [1, 1], low = [1, 1], high = [1, 1], groups = 1}
+    %1 = relu %0
+    %2 = conv %1, %w2 {strides = [2, 1], dilations = [1, 2], lhs_dilations = [1, 1], low = [1, 2], high = [0, 2], groups = 1}
+    %3 = conv %1, %w3 {strides = [2, 1], dilations = [1, 1], lhs_dilations = [1, 1], low = [0, 0], high = [-1, 0], groups = 1}
+    %4 = add %2, %3
+    %5 = window_reduce %4 {kind = max, window = [3, 3], strides = [2, 2], dilations = [1, 1], low = [1, 1], high = [1, 1]}
+    %y = relu %5
+    return %y
+  }
+}
+";
+
 fn example(name: &str) -> Model {
     load(&repository().join(format!("examples/networks/{name}.toml")), Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
 /// The reference's values by every schedule, and all schedules the same bits.
 fn agrees(name: &str, module: &Module, inputs: &[Tensor]) {
-    let config = Config { winograd: WinogradUse::Never, ..Config::default() };
+    agrees_on(Generation::OLDEST, CLOSE, name, module, inputs);
+}
+
+/// The same of code for a generation of GPUs, as close as said.
+fn agrees_on(generation: Generation, close: Tolerance, name: &str, module: &Module, inputs: &[Tensor]) {
+    let config = Config { winograd: WinogradUse::Never, generation, ..Config::default() };
     let expected = evaluate(module, module.predict().expect("a function"), inputs).unwrap_or_else(|error| panic!("{name}: {error}"));
     let mut first: Option<Vec<Tensor>> = None;
     for seed in SCHEDULES {
@@ -45,7 +74,7 @@ fn agrees(name: &str, module: &Module, inputs: &[Tensor]) {
         let found = session.run(inputs).unwrap_or_else(|error| panic!("{name}: {error}"));
         for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
             assert!(found.floats().iter().all(|value| value.is_finite()), "{name}, output {at}");
-            let apart = difference(found, expected, CLOSE);
+            let apart = difference(found, expected, close);
             assert!(apart.is_none(), "{name}, schedule {seed}, output {at}: {}", apart.unwrap_or_default());
         }
         match &first {
@@ -87,4 +116,23 @@ fn an_lstm_agrees_with_the_reference() {
     let module = example("lstm").initialised().expect("it fits");
     let x = tensor(DType::F32, &[5, 3, 128], Fill::Ordinary, None, &mut Random::new(3));
     agrees("lstm", &module, &[x]);
+}
+
+#[test]
+fn images_of_half_floats_agree_with_the_reference() {
+    let mut module = parse_module("images", IMAGES, &ConstantTable::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let mut random = Random::new(4);
+    for parameter in module.parameters.values_mut() {
+        let shape: Vec<usize> = parameter.ty.shape.iter().map(|dim| dim.as_const().expect("a number") as usize).collect();
+        let scale = 1.0 / (shape[1..].iter().product::<usize>() as f64).sqrt();
+        let values: Vec<f64> = (0..shape.iter().product()).map(|_| scale * (2.0 * random.unit() - 1.0)).collect();
+        parameter.value = Some(Tensor::from_floats(DType::BF16, shape, values));
+    }
+    let x = tensor(DType::BF16, &[3, 24, 11, 9], Fill::Ordinary, None, &mut random);
+    agrees_on(Generation::OLDEST, CLOSE_HALVES, "images", &module, std::slice::from_ref(&x));
+    agrees_on(Generation::HOPPER, CLOSE_HALVES, "images on Hopper", &module, &[x]);
+    let hopper = Config { generation: Generation::HOPPER, ..Config::default() };
+    let compiled = compile_ptx(&module, &ModelFacts::default(), &hopper).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let by_warpgroups = compiled.kernels.text.split(".entry").filter(|kernel| kernel.contains("wgmma")).count();
+    assert_eq!(by_warpgroups, 2, "the two convolutions that read what another one made");
 }

@@ -30,13 +30,14 @@ use crate::backend::cpu::jit::Predictor;
 use crate::backend::cpu::target::{CpuTarget, Placement};
 use crate::backend::cpu::weights::fill_weights;
 use crate::backend::ptx;
-use crate::cut::{Choices, cut};
+use crate::cut::{Choices, Layouts, cut};
 use crate::kernel::Program;
 use crate::lower::VectorIsa;
 use crate::pipeline::{Config, Timing, run_passes};
 use crate::schedule::choices::choices;
-use crate::schedule::contractions::schedule;
+use crate::schedule::contractions::{arrange_for_matrices, schedule};
 use crate::schedule::in_place::update_in_place;
+use crate::schedule::layout::channels_last;
 use crate::schedule::plan::{ProgramPlan, plan_program};
 use crate::schedule::rematerialise::Recomputed;
 use crate::schedule::split_depth::split_depth;
@@ -87,9 +88,14 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
         config.keep.insert("attention");
     }
     let (module, _) = run_passes(module, &config)?;
-    // Layouts and transformed convolutions are chosen for a CPU's caches.
-    let mut program = cut(&module, "predict", &Choices::default()).map_err(|error| vec![error])?;
+    // Convolutions of true f32 are as fast in any layout, and transformed ones are chosen for a CPU's caches.
+    let layouts = if config.matrices { module.predict().map(channels_last).unwrap_or_default() } else { Layouts::new() };
+    let choices = Choices { layouts, ..Choices::default() };
+    let mut program = cut(&module, "predict", &choices).map_err(|error| vec![error])?;
     program.usual_sizes.clone_from(&facts.usual_sizes);
+    if config.matrices {
+        arrange_for_matrices(&mut program);
+    }
     split_depth(&mut program, !config.matrices);
     if config.matrices {
         split_sums(&mut program);

@@ -44,7 +44,7 @@ pub const WARPGROUP_CASES: &[Case] = &[
     },
     Case {
         name: "both operands along depth by warpgroups in wide tiles",
-        graph: "(%x: bf16[m,64], %w: bf16[264,64]) { %y = dot %x, %w {a_batch=[], b_batch=[], a_contract=[1], b_contract=[1]} return %y }",
+        graph: "(%x: bf16[m,64], %w: bf16[512,64]) { %y = dot %x, %w {a_batch=[], b_batch=[], a_contract=[1], b_contract=[1]} return %y }",
         usual: [16896, 1, 1],
         fixed: false,
         runs: &[[200, 1, 1]],

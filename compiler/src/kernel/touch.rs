@@ -4,6 +4,17 @@ use super::{Axis, Body, BufferId, ExprId, ExprKind, Kernel, Stage, Step, Store};
 use kiln_ir::{Dim, Symbol};
 use std::collections::BTreeSet;
 
+impl Stage {
+    /// What it stores.
+    pub fn stores(&self) -> &[Store] {
+        match self {
+            Stage::Reduce { .. } => &[],
+            Stage::Sweep { stores, .. } => stores,
+            Stage::Running { store, .. } => std::slice::from_ref(store),
+        }
+    }
+}
+
 impl Kernel {
     /// Expressions that its stores, reductions and sums need; passes leave others behind.
     pub fn live_exprs(&self) -> BTreeSet<ExprId> {
@@ -45,13 +56,7 @@ impl Kernel {
         match &self.body {
             Body::Contract(contract) => contract.stores.iter().collect(),
             Body::Attention(attention) => attention.stores.iter().chain(&attention.row_stores).collect(),
-            Body::Nest(nest) => (nest.stages.iter())
-                .flat_map(|stage| match stage {
-                    Stage::Reduce { .. } => &[],
-                    Stage::Sweep { stores, .. } => stores.as_slice(),
-                    Stage::Running { store, .. } => std::slice::from_ref(store),
-                })
-                .collect(),
+            Body::Nest(nest) => nest.stages.iter().flat_map(Stage::stores).collect(),
         }
     }
 

@@ -9,7 +9,7 @@ use kiln_ir::dim::Atom;
 use kiln_ir::{DType, Dim, Symbol};
 
 /// How a dim moves from lane to lane.
-pub(super) struct Along {
+pub(crate) struct Along {
     /// What the next lane adds.
     pub step: Dim,
     /// That holds only where each of these quotients is the same for the first and the last lane.
@@ -17,7 +17,7 @@ pub(super) struct Along {
 }
 
 /// How `dim` moves along `index`; `None` where it is no sum of multiples of it, whole or split by quotients.
-pub(super) fn along(dim: &Dim, index: &Symbol, varies: &dyn Fn(&Symbol) -> bool) -> Option<Along> {
+pub(crate) fn along(dim: &Dim, index: &Symbol, varies: &dyn Fn(&Symbol) -> bool) -> Option<Along> {
     let atom_varies = |a: &Atom| {
         let mut found = false;
         a.to_dim().visit_symbols(&mut |s| found |= varies(s));
@@ -244,7 +244,7 @@ impl Context<'_> {
     }
 
     /// The mask that says whether all bounds hold at this point (and lane).
-    fn all_inside(&mut self, b: &mut Builder, bounds: &[Bound]) -> Reg {
+    pub(super) fn all_inside(&mut self, b: &mut Builder, bounds: &[Bound]) -> Reg {
         let mut all: Option<Reg> = None;
         for bound in bounds {
             let index = self.index(b, &bound.index);
@@ -260,7 +260,7 @@ impl Context<'_> {
     }
 
     /// Whether a bound holds at every point of the kernel.
-    fn is_proved(&self, bound: &Bound) -> bool {
+    pub(super) fn is_proved(&self, bound: &Bound) -> bool {
         let constants = |s: &Symbol| self.replacement(s).filter(|d| d.as_const().is_some());
         let fixed = |d: &Dim| d.substitute(&constants).simplify(&self.ranges);
         self.ranges.within(&fixed(&bound.index), &fixed(&bound.extent))

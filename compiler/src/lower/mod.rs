@@ -30,6 +30,7 @@ mod tests;
 mod tile;
 mod transposed;
 
+pub(crate) use access::along;
 pub use contract::{LEAST_ROWS, PACKED_ROW_BLOCK};
 pub use isa::VectorIsa;
 

@@ -2,12 +2,13 @@
 //!
 //! Tasks are the parallel points except those along the vectorised axis, which a task runs through in blocks.
 
+use super::access::along;
 use super::columns::Columns;
 use super::context::Context;
 use super::plan::{self, Mode};
 use super::tasks::for_each_task;
 use super::transposed::Transposed;
-use crate::kernel::{Axis, ExprId, Stage};
+use crate::kernel::{Axis, ExprId, Stage, Store};
 use crate::tile::{Builder, Reg};
 use kiln_ir::{Dim, Symbol};
 
@@ -39,7 +40,7 @@ const ENOUGH_TASKS: i64 = 16;
 pub(super) fn lower_nest(cx: &mut Context, b: &mut Builder, parallel: &[Axis], works: &[Work], serial: bool) -> Tasks {
     let work = Dim::sum(&works.iter().map(|w| work_of(cx, w)).collect::<Vec<_>>());
     if cx.isa.is_thread() && !serial {
-        for_each_task(cx, b, parallel, |cx, b| run(cx, b, works, None));
+        for_each_task(cx, b, &neighbours_last(parallel, works), |cx, b| run(cx, b, works, None));
         return Tasks { count: Dim::product(parallel.iter().map(|a| &a.extent)), work };
     }
     let lanes = lanes(cx, works);
@@ -102,6 +103,21 @@ pub(super) fn lower_nest(cx: &mut Context, b: &mut Builder, parallel: &[Axis], w
             Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work: work * Dim::from(BLOCK).minimum(&axis.extent) }
         }
     }
+}
+
+/// The axes so that neighbouring threads store neighbours, where an axis is known along which all stores go to the neighbour.
+fn neighbours_last(parallel: &[Axis], works: &[Work]) -> Vec<Axis> {
+    let stores: Vec<&Store> = works.iter().flat_map(|work| if let Work::Stage(stage) = work { stage.stores() } else { &[] }).collect();
+    let near = |axis: &Axis| {
+        let moves = |store: &&Store| along(&store.offset, &axis.index, &|s: &Symbol| *s == axis.index);
+        stores.iter().all(|store| moves(store).is_some_and(|moves| moves.step.is(1)))
+    };
+    let mut axes = parallel.to_vec();
+    if let Some(at) = axes.iter().rposition(near).filter(|_| !stores.is_empty()) {
+        let axis = axes.remove(at);
+        axes.push(axis);
+    }
+    axes
 }
 
 /// Splits parallel axes into those that number tasks and the last ones, which each task runs through itself: as many as keep a task

@@ -30,6 +30,37 @@ pub fn spare_elements(run: &Dim, dtype: DType) -> usize {
 
 /// Channels last for what convolutions and windows make, and for what is computed from that element by element; rows apart.
 pub fn layouts(graph: &Graph, winograds: &Winograds) -> Layouts {
+    let mut layouts = Layouts::new();
+    for id in images(graph) {
+        for (result, ty) in graph.node(id).types.iter().enumerate() {
+            let order = last(ty.rank());
+            let spare = spare_elements(&ty.shape[1], ty.dtype);
+            let value = Value { node: id, result: result as u32 };
+            layouts.insert(value, Layout { order, spare, margins: margins(graph, value, winograds) });
+        }
+    }
+    rows::space(graph, &mut layouts);
+    layouts
+}
+
+/// Channels last for images of half floats, as matrix units read neighbours of depth.
+pub fn channels_last(graph: &Graph) -> Layouts {
+    let is_half = |value: &Value| matches!(graph.ty(*value).dtype, DType::F16 | DType::BF16);
+    let results = |id: NodeId| (0..graph.node(id).types.len()).map(move |result| Value { node: id, result: result as u32 });
+    let plain = |value: Value| {
+        let rank = graph.ty(value).rank();
+        (value, Layout { order: last(rank), spare: 0, margins: vec![(0, 0); rank] })
+    };
+    images(graph).into_iter().flat_map(results).filter(is_half).map(plain).collect()
+}
+
+/// The second axis behind all others.
+fn last(rank: usize) -> Vec<usize> {
+    std::iter::once(0).chain(2..rank).chain([1]).collect()
+}
+
+/// What convolutions and windows make, and what is computed from that element by element.
+fn images(graph: &Graph) -> BTreeSet<NodeId> {
     let mut images: BTreeSet<NodeId> = BTreeSet::new();
     for id in graph.order() {
         let node = graph.node(id);
@@ -45,17 +76,7 @@ pub fn layouts(graph: &Graph, winograds: &Winograds) -> Layouts {
             images.insert(id);
         }
     }
-    let mut layouts = Layouts::new();
-    for id in images {
-        for (result, ty) in graph.node(id).types.iter().enumerate() {
-            let order = std::iter::once(0).chain(2..ty.rank()).chain([1]).collect();
-            let spare = spare_elements(&ty.shape[1], ty.dtype);
-            let value = Value { node: id, result: result as u32 };
-            layouts.insert(value, Layout { order, spare, margins: margins(graph, value, winograds) });
-        }
-    }
-    rows::space(graph, &mut layouts);
-    layouts
+    images
 }
 
 /// Zeros around an image, as many as convolutions that read it directly pad it with, or as their tiles reach beyond it.

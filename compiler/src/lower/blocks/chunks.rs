@@ -6,8 +6,8 @@
 //! evaluated and put there. Elements beyond the end are zeros.
 
 use super::staging::Operand;
-use super::strides::{Moves, moves};
-use crate::kernel::{Access, Axis, ExprId, ExprKind, sum_dtype};
+use super::strides::{Moves, in_one_piece, is_multiple, moves};
+use crate::kernel::{Access, Axis, Bound, ExprId, sum_dtype};
 use crate::lower::context::{Base, Context, Value};
 use crate::lower::contract::operand;
 use crate::lower::ops::{lane_of, memory_of};
@@ -80,17 +80,14 @@ impl Chunks {
             slow,
         };
         chunks.panel = chunks.line();
-        if let ExprKind::Load(access) = &cx.exprs.get(operand.expr).kind
-            && is_whole
-            && access.bounds.is_empty()
-            && !access.offset.symbols().iter().any(|s| ExprId::of_symbol(s).is_some())
+        let (index, count) = (if along_depth { &depth.index } else { &operand.axis.index }, chunk_elements(dtype));
+        if let Some(access) = in_one_piece(&cx.exprs, operand.expr, index, count)
+            && !has_rest(cx, extent, count as u32)
         {
             // Whatever the task, thread and step, a chunk begins at a multiple of its length.
             let from = Dim::symbol("#step") * Dim::from(step);
-            let aligned = chunks.places().iter().all(|place| {
-                let offset = chunks.at(place, &from, &access.offset).simplify(&cx.ranges);
-                offset.terms().iter().all(|term| term.coefficient % chunk_elements(dtype) == 0)
-            });
+            let begins = |place: &(Dim, Dim)| chunks.at(place, &from, &access.offset).simplify(&cx.ranges);
+            let aligned = chunks.places().iter().all(|place| is_multiple(&begins(place), count));
             chunks.copied = aligned.then(|| access.clone());
         }
         chunks
@@ -265,7 +262,13 @@ impl Chunks {
                 values.push(self.value(cx, b, (&row, &depth)));
                 continue;
             };
-            let when = if self.is_exact { None } else { Some(self.exists(cx, b, (&row, &depth))) };
+            let moved = |bound: &Bound| Bound { index: self.at(&place, from, &bound.index), extent: self.at(&place, from, &bound.extent) };
+            let mut when = if self.is_exact { None } else { Some(self.exists(cx, b, (&row, &depth))) };
+            let bounds: Vec<Bound> = access.bounds.iter().map(moved).filter(|bound| !cx.is_proved(bound)).collect();
+            if !bounds.is_empty() {
+                let inside = cx.all_inside(b, &bounds);
+                when = Some(when.map_or(inside, |exists| b.and(exists, inside)));
+            }
             let offset = cx.resolve(&self.at(&place, from, &access.offset));
             let from = cx.address(b, Base::Buffer(access.buffer), &offset, self.dtype.size_bytes() as u32);
             let skipped = self.address(cx, b, &place.0, &place.1);

@@ -1,7 +1,8 @@
 //! How loads move along an index: what decides along what neighbouring threads run.
 
-use crate::kernel::{Bound, ExprId, ExprKind, Exprs};
+use crate::kernel::{Access, Bound, ExprId, ExprKind, Exprs, Scalar};
 use crate::lower::access::along;
+use kiln_ir::dim::Atom;
 use kiln_ir::{Dim, Symbol};
 
 /// Neighbours that one access takes.
@@ -46,4 +47,39 @@ pub(super) fn moves(exprs: &Exprs, id: ExprId, index: &Symbol) -> Moves {
         result = Some(result.map_or(this, |other: Moves| other.min(this)));
     }
     result.unwrap_or(Moves::Apart)
+}
+
+/// Whether a size or an offset is a multiple of a number, whatever its symbols are.
+pub(super) fn is_multiple(dim: &Dim, number: i64) -> bool {
+    let atom = |atom: &Atom| matches!(atom, Atom::Mod(x, d) if is_multiple(x, number) && is_multiple(d, number));
+    dim.terms().iter().all(|term| term.coefficient % number == 0 || term.atoms.iter().any(atom))
+}
+
+/// The load that an expression is, if each `count` neighbours along an index, from a multiple of `count` on, lie next to each other in
+/// memory, and all of them exist or none; zeros stand for those that do not.
+pub(super) fn in_one_piece<'e>(exprs: &'e Exprs, id: ExprId, index: &Symbol, count: i64) -> Option<&'e Access> {
+    let ExprKind::Load(access) = &exprs.get(id).kind else { return None };
+    let bounds = access.bounds.iter().flat_map(|bound| [&bound.index, &bound.extent]);
+    if bounds.chain([&access.offset]).any(|dim| dim.symbols().iter().any(|s| ExprId::of_symbol(s).is_some())) {
+        return None;
+    }
+    let is_zero = |id: ExprId| match exprs.get(id).kind {
+        ExprKind::Constant(Scalar::Int(number)) => number == 0,
+        ExprKind::Constant(Scalar::Float(number)) => number == 0,
+        _ => false,
+    };
+    if access.otherwise.is_some_and(|other| !is_zero(other)) {
+        return None;
+    }
+    let whole = |dim: &Dim| dim.linear_in(index).is_some_and(|(step, rest)| step.is(1) && is_multiple(&rest, count));
+    // What neighbours add, where quotients are the same for all of them.
+    let step = |dim: &Dim| {
+        let moves = along(dim, index, &|s: &Symbol| s == index)?;
+        moves.splits.iter().all(|(x, d)| whole(x) && is_multiple(d, count)).then_some(moves.step)
+    };
+    let holds_alike = |bound: &Bound| {
+        !bound.extent.mentions(index)
+            && (step(&bound.index).is_some_and(|step| step.is(0)) || (whole(&bound.index) && is_multiple(&bound.extent, count)))
+    };
+    (step(&access.offset)?.is(1) && access.bounds.iter().all(holds_alike)).then_some(access)
 }

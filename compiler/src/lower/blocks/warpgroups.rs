@@ -55,7 +55,7 @@ struct Shape {
 
 const SHAPES: [Shape; 3] = [
     Shape { rows: 128, columns: 256, ahead: 2, slowness: 1.0 },
-    Shape { rows: 128, columns: 128, ahead: 2, slowness: 1.2 },
+    Shape { rows: 128, columns: 128, ahead: 4, slowness: 1.2 },
     Shape { rows: 128, columns: 64, ahead: 2, slowness: 1.6 },
 ];
 

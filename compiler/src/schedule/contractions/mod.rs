@@ -4,6 +4,7 @@
 //! into the layout that register tiles read: once for all runs, in `prepare`, where they only depend on parameters; before a loop
 //! that does not change them; before the kernel, where many tasks share them. It changes no bit of any result.
 
+mod matrices;
 mod orient;
 mod pack;
 mod pad;
@@ -13,6 +14,7 @@ mod tests;
 use crate::kernel::{Body, BufferId, Program, Step};
 use crate::lower::VectorIsa;
 use kiln_ir::Symbol;
+pub use matrices::arrange_for_matrices;
 use pack::Packer;
 use std::collections::BTreeSet;
 

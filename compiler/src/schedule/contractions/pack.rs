@@ -151,19 +151,42 @@ impl<'a> Packer<'a> {
 
     /// The left operand as a load from packed rows.
     fn rows(&mut self, kernel: &mut Kernel, contract: &Contract) -> Option<(ExprId, Option<Step>)> {
-        let used = self.packable(&kernel.exprs, contract.lhs, [&contract.batch, &contract.rows, &contract.depth])?;
-        let dtype = sum_dtype(kernel.exprs.get(contract.rhs).dtype);
-        let (rows, depth) = (extent(&contract.rows), extent(&contract.depth));
+        self.packed_lines(kernel, contract, (contract.lhs, &contract.rows), sum_dtype(kernel.exprs.get(contract.rhs).dtype))
+    }
+
+    fn packed_lines(
+        &mut self,
+        kernel: &mut Kernel,
+        contract: &Contract,
+        (id, own): (ExprId, &Vec<Axis>),
+        dtype: DType,
+    ) -> Option<(ExprId, Option<Step>)> {
+        let used = self.packable(&kernel.exprs, id, [&contract.batch, own, &contract.depth])?;
+        let (rows, depth) = (extent(own), extent(&contract.depth));
         if rows.is(0) || depth.is(0) {
             return None;
         }
         let batch: Vec<Axis> = contract.batch.iter().filter(|a| used.contains(&a.index)).cloned().collect();
-        let offset = (row_major(&batch) * &rows + row_major(&contract.rows)) * &depth + row_major(&contract.depth);
-        let parallel = [batch.clone(), contract.rows.clone(), contract.depth.clone()].concat();
+        let offset = (row_major(&batch) * &rows + row_major(own)) * &depth + row_major(&contract.depth);
+        let parallel = [batch.clone(), own.clone(), contract.depth.clone()].concat();
         let shape = [batch.iter().map(|a| a.extent.clone()).collect(), vec![rows, depth]].concat();
         let kind = BufferKind::Prepared;
-        let (buffer, step) = self.store(kernel, contract.lhs, dtype, kind, parallel, offset.clone(), shape, &BTreeMap::new(), None)?;
+        let (buffer, step) = self.store(kernel, id, dtype, kind, parallel, offset.clone(), shape, &BTreeMap::new(), None)?;
         Some((kernel.exprs.add(dtype, ExprKind::Load(Access { buffer, offset, bounds: vec![], otherwise: None })), step))
+    }
+
+    /// Which of the operands depend on parameters only: the left, the right.
+    pub(super) fn packable_sides(&self, kernel: &Kernel) -> [bool; 2] {
+        let Body::Contract(contract) = &kernel.body else { return [false; 2] };
+        let sides = [(contract.lhs, &contract.rows), (contract.rhs, &contract.columns)];
+        sides.map(|(id, own)| self.packable(&kernel.exprs, id, [&contract.batch, own, &contract.depth]).is_some())
+    }
+
+    /// An operand of its own type as a load from packed lines `[batch][row or column][depth]`.
+    pub(super) fn lines(&mut self, kernel: &mut Kernel, contract: &Contract, is_left: bool) -> Option<(ExprId, Option<Step>)> {
+        let (id, own) = if is_left { (contract.lhs, &contract.rows) } else { (contract.rhs, &contract.columns) };
+        let dtype = kernel.exprs.get(id).dtype;
+        self.packed_lines(kernel, contract, (id, own), dtype)
     }
 
     /// The indices an operand uses, if it depends on parameters only and all its sizes are constants.

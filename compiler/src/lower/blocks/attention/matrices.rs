@@ -19,7 +19,7 @@ use std::f64::consts::LOG2_E;
 
 /// Threads of a warp.
 const WARP: i64 = 32;
-/// Warps of a warpgroup, or of a block that multiplies by warps.
+/// Warps of a block, a warpgroup.
 const WARPS: i64 = 4;
 /// The longest part of a row of results that a block computes.
 const MOST_COLUMNS: i64 = 128;
@@ -29,9 +29,8 @@ const SHORT_HEADS: i64 = 64;
 const ENOUGH_BLOCKS: i64 = 132;
 /// Depths, and parts of rows of results, that a warpgroup computes: whole panels of shared memory.
 const TOGETHER: [i64; 2] = [64, 128];
-/// Warpgroups of a block.
-const MOST_WARPGROUPS: i64 = 2;
-/// Keys of a tile that a warpgroup takes.
+/// Keys of a tile that a warpgroup takes: with twice as many a few registers are spilled. Blocks of several warpgroups are slower, as all of
+/// them compute exponentials at the same time.
 const KEYS_TOGETHER: i64 = 64;
 /// Bytes of an element.
 const SIZE: i64 = 2;
@@ -40,8 +39,6 @@ const SIZE: i64 = 2;
 pub(in crate::lower) struct Matrices {
     flat: Flat,
     half: HalfFloat,
-    /// Warps of a block.
-    warps: i64,
     /// Whether four warps multiply together, with keys and values where they lie in shared memory.
     together: bool,
     /// Warps with the same rows and keys of their own.
@@ -141,10 +138,9 @@ impl Matrices {
         let keys = if has_few { 64 / streams } else { 64 / down };
         let fits = |size: i64| TOGETHER.contains(&size);
         if has_warpgroups && !has_few && fits(depth) && fits(columns.0) && columns.0 == columns.1 {
-            let warps = WARPS * if usual.rows > fragments::WARPGROUP_ROWS { MOST_WARPGROUPS } else { 1 };
-            return Matrices { flat, half, warps, together: true, streams: 1, down: 1, keys: KEYS_TOGETHER, depth, columns };
+            return Matrices { flat, half, together: true, streams: 1, down: 1, keys: KEYS_TOGETHER, depth, columns };
         }
-        let mut matrices = Matrices { flat, half, warps: WARPS, together: false, streams, down, keys, depth, columns };
+        let mut matrices = Matrices { flat, half, together: false, streams, down, keys, depth, columns };
         while matrices.shared_bytes() > SHARED_BYTES && matrices.keys > 16 {
             matrices.keys /= 2;
         }
@@ -153,12 +149,12 @@ impl Matrices {
 
     /// Threads of a block.
     pub(super) fn threads(&self) -> i64 {
-        self.warps * WARP
+        WARPS * WARP
     }
 
     /// Rows of a block.
     fn rows(&self) -> i64 {
-        self.warps / self.streams * self.down * fragments::ROWS
+        WARPS / self.streams * self.down * fragments::ROWS
     }
 
     /// Keys of a tile.
@@ -224,7 +220,7 @@ impl Matrices {
             let axis = |name: &str, extent: i64| Axis { index: Symbol::new(name), extent: Dim::from(extent) };
             let mut indices = vec![
                 (axis("#lane", WARP), of(cx, b, number.modulo(&Dim::from(WARP)))),
-                (axis("#warp_row", self.warps / self.streams), of(cx, b, warp.floor_div(&Dim::from(self.streams)))),
+                (axis("#warp_row", WARPS / self.streams), of(cx, b, warp.floor_div(&Dim::from(self.streams)))),
                 (axis("#stream", self.streams), of(cx, b, warp.modulo(&Dim::from(self.streams)))),
             ];
             for chunks in [&queries, &keys, &values] {
@@ -342,9 +338,7 @@ impl Matrices {
         if self.together {
             let along = [queries.0.along_depth, !keys.0.along_depth, values.0.along_depth];
             let matrices = [0, 1, 2].map(|at| SharedMatrix::of([queries.0, keys.0, values.0][at], along[at]));
-            let warpgroup = Dim::symbol("#warp_row").floor_div(&Dim::from(WARPS));
-            let own = cx.index(b, &(warpgroup * Dim::from(matrices[0].rows_of_warpgroup())));
-            let addresses = [b.add(queries.1, own), keys.1, values.1];
+            let addresses = [queries.1, keys.1, values.1];
             return Factors::Warpgroup([0, 1, 2].map(|at| (matrices[at], matrices[at].described(b, addresses[at]))));
         }
         let held = self.queries(cx, b, queries.0, queries.1);

@@ -1,0 +1,98 @@
+//! Contractions of half floats as matrix units like them, whose sums have an order of their own anyway: neighbours of depth, and of
+//! results, are neighbours in memory.
+//!
+//! ```text
+//! batch = images, rows = features, columns = pixels, depth = channels, taps
+//!   →   rows = images and pixels, columns = features, depth = taps, channels; kernels packed as [feature][tap][channel]
+//! ```
+//!
+//! Keeps: every product.  Skips: packing what depends on more than parameters.
+
+use super::pack::Packer;
+use crate::kernel::{Axis, Body, Contract, ExprId, ExprKind, Exprs, Kernel, Program, Step};
+use crate::lower::{VectorIsa, along};
+use kiln_ir::{DType, Dim, Symbol};
+
+/// Arranges all contractions of half floats of a program.
+pub fn arrange_for_matrices(program: &mut Program) {
+    let mut steps = std::mem::take(&mut program.steps);
+    let mut packer = Packer::new(program, &VectorIsa::THREAD);
+    steps.iter_mut().for_each(|step| arrange(step, &mut packer));
+    program.steps = steps;
+}
+
+fn arrange(step: &mut Step, packer: &mut Packer) {
+    match step {
+        Step::Loop { body, .. } => body.iter_mut().for_each(|step| arrange(step, packer)),
+        Step::Run(kernel) => {
+            let Body::Contract(contract) = &mut kernel.body else { return };
+            let is_half = |id: ExprId| matches!(kernel.exprs.get(id).dtype, DType::F16 | DType::BF16);
+            if !is_half(contract.lhs) || !is_half(contract.rhs) {
+                return;
+            }
+            share_batches(contract, &kernel.exprs);
+            turn(contract);
+            let fixed = packer.packable_sides(kernel);
+            let Body::Contract(contract) = &mut kernel.body else { return };
+            order_depth(contract, &kernel.exprs, fixed);
+            pack(kernel, packer, fixed);
+        }
+    }
+}
+
+/// Indices of batch that one operand does not depend on become indices of the other's side, as images do of a convolution.
+fn share_batches(contract: &mut Contract, exprs: &Exprs) {
+    let needs = |id: ExprId, axis: &Axis| exprs.symbols(id).contains(&axis.index);
+    let (lhs, rhs) = (contract.lhs, contract.rhs);
+    let (left, others): (Vec<Axis>, Vec<Axis>) = contract.batch.drain(..).partition(|axis| needs(lhs, axis) && !needs(rhs, axis));
+    let (right, both): (Vec<Axis>, Vec<Axis>) = others.into_iter().partition(|axis| needs(rhs, axis) && !needs(lhs, axis));
+    contract.batch = both;
+    contract.rows.splice(0..0, left);
+    contract.columns.splice(0..0, right);
+}
+
+/// Whether an offset goes to the neighbour along an index, mostly.
+fn is_near(offset: &Dim, index: &Symbol) -> bool {
+    along(offset, index, &|s: &Symbol| s == index).is_some_and(|moves| moves.step.is(1))
+}
+
+/// Whether an operand is a load that goes to the neighbour along an index.
+fn loads_near(exprs: &Exprs, id: ExprId, index: &Symbol) -> bool {
+    matches!(&exprs.get(id).kind, ExprKind::Load(access) if is_near(&access.offset, index))
+}
+
+/// Exchanges the sides where results are neighbours in memory along rows.
+fn turn(contract: &mut Contract) {
+    let near = |axes: &[Axis]| axes.last().is_some_and(|axis| contract.stores.iter().all(|store| is_near(&store.offset, &axis.index)));
+    if near(&contract.rows) && !near(&contract.columns) {
+        std::mem::swap(&mut contract.rows, &mut contract.columns);
+        std::mem::swap(&mut contract.lhs, &mut contract.rhs);
+    }
+}
+
+/// The index of depth along which operands go to the neighbour comes last; one that can be packed follows the other.
+fn order_depth(contract: &mut Contract, exprs: &Exprs, fixed: [bool; 2]) {
+    let sides = [(contract.lhs, fixed[0]), (contract.rhs, fixed[1])];
+    let near = |axis: &Axis| sides.iter().filter(|(id, fixed)| !fixed && loads_near(exprs, *id, &axis.index)).count();
+    let Some(most) = contract.depth.iter().map(near).max() else { return };
+    if contract.depth.last().is_some_and(|last| near(last) < most) {
+        let at = contract.depth.iter().position(|axis| near(axis) == most).expect("it is one of them");
+        let axis = contract.depth.remove(at);
+        contract.depth.push(axis);
+    }
+}
+
+/// Packs operands of parameters that go to the neighbour neither along depth nor along their own side.
+fn pack(kernel: &mut Kernel, packer: &mut Packer, fixed: [bool; 2]) {
+    for is_left in [true, false] {
+        let Body::Contract(contract) = kernel.body.clone() else { return };
+        let (id, own) = if is_left { (contract.lhs, &contract.rows) } else { (contract.rhs, &contract.columns) };
+        let last = |axes: &[Axis]| axes.last().is_none_or(|axis| loads_near(&kernel.exprs, id, &axis.index));
+        if !fixed[usize::from(!is_left)] || last(&contract.depth) || (last(own) && contract.depth.len() == 1) {
+            continue;
+        }
+        let Some((packed, step)) = packer.lines(kernel, &contract, is_left) else { continue };
+        packer.program.prepare.extend(step);
+        kernel.body = Body::Contract(if is_left { Contract { lhs: packed, ..contract } } else { Contract { rhs: packed, ..contract } });
+    }
+}
