@@ -88,7 +88,8 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
     }
     let (module, _) = run_passes(module, &config)?;
     // Layouts and transformed convolutions are chosen for a CPU's caches.
-    let mut program = cut(&module, "predict", &Choices::default()).map_err(|error| vec![error])?;
+    let choices = Choices { rows_in_registers: config.matrices, ..Choices::default() };
+    let mut program = cut(&module, "predict", &choices).map_err(|error| vec![error])?;
     program.usual_sizes.clone_from(&facts.usual_sizes);
     split_depth(&mut program, !config.matrices);
     if config.matrices {

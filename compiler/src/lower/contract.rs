@@ -14,7 +14,7 @@
 //!
 //! Which tile an element falls into never changes its bits: each is one chain of multiply-adds per chunk of depth.
 
-use super::blocks::{self, contract::BlockContract, matrices::MatrixContract};
+use super::blocks::{self, contract::BlockContract, matrices::MatrixContract, streams::StreamContract};
 use super::context::{Base, Context};
 use super::nest::{self, Tasks};
 use super::ops::{cast, lane_of, memory_of};
@@ -50,6 +50,8 @@ pub(super) enum Form {
     Blocks(Box<BlockContract>),
     /// By blocks of threads with matrix units.
     Matrices(Box<MatrixContract>),
+    /// By blocks of threads that read a matrix once.
+    Stream(Box<StreamContract>),
 }
 
 /// A contraction by panels and rows.
@@ -90,6 +92,11 @@ struct Plain {
 /// Chooses the form and brings the kernel into it. The kernel's expressions and ranges are then those to emit with.
 pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, sizes: &Ranges) -> Form {
     let Body::Contract(contract) = kernel.body.clone() else { panic!("lower: not a contraction") };
+    if isa.matrices
+        && let Some(stream) = blocks::streams::form(kernel, program, sizes)
+    {
+        return Form::Stream(Box::new(stream));
+    }
     if isa.matrices
         && let Some(matrices) = blocks::matrices::form(kernel, program, sizes)
     {
@@ -164,6 +171,11 @@ fn nest_form(kernel: &mut Kernel, contract: Contract, sizes: &Ranges) -> Form {
     let Contract { batch: parallel, depth: axes, chunk, lhs, rhs, stores, .. } = body_mut(kernel).clone();
     let works = vec![nest::Work::Dot { axes, chunk, lhs, rhs }, nest::Work::Stage(Stage::Sweep { axes: vec![], stores })];
     Form::Nest { parallel, works }
+}
+
+/// Whether blocks of threads compute a contraction of few rows in one kernel, however deep it is.
+pub fn is_stream(kernel: &Kernel, program: &Program) -> bool {
+    blocks::streams::form(&mut kernel.clone(), program, &program.symbols).is_some()
 }
 
 /// Joins a list of the contraction's axes into one.
@@ -636,5 +648,6 @@ pub(super) fn lower_contract(form: &Form, cx: &mut Context, b: &mut Builder) -> 
         Form::Tiles(tiles) => tiles.lower(cx, b),
         Form::Blocks(blocks) => blocks.lower(cx, b),
         Form::Matrices(matrices) => matrices.lower(cx, b),
+        Form::Stream(stream) => stream.lower(cx, b),
     }
 }
