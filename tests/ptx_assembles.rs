@@ -15,7 +15,7 @@ use kiln_ir::ops::Example;
 use kiln_ir::{DType, Dim, Graph, Module, Op};
 use kiln_tests::attention_cases;
 use kiln_tests::bless::repository;
-use kiln_tests::block_cases::{self, CASES, MATRIX_CASES, SPLIT_CASES};
+use kiln_tests::block_cases::{self, CASES, MATRIX_CASES, ROW_CASES, SPLIT_CASES, STREAM_CASES};
 use kiln_tests::instances;
 use kiln_tests::random_graphs;
 use kiln_tests::samples::Random;
@@ -141,7 +141,8 @@ fn kernels_of_random_graphs_assemble() {
 fn kernels_of_blocks_assemble() {
     let Some(ptxas) = assembler() else { return };
     let mut kernels = Kernels::default();
-    for case in CASES.iter().chain(MATRIX_CASES).chain(SPLIT_CASES).chain(WARPGROUP_CASES) {
+    let cases = CASES.iter().chain(MATRIX_CASES).chain(SPLIT_CASES).chain(STREAM_CASES).chain(ROW_CASES).chain(WARPGROUP_CASES);
+    for case in cases {
         kernels.add(&block_cases::module(case), &block_cases::facts(case)).unwrap_or_else(|error| panic!("{}: {error}", case.name));
     }
     kernels.assemble(&ptxas);

@@ -9,7 +9,7 @@ use kiln::schedule::winograd::WinogradUse;
 use kiln_ir::{DType, Module, Tensor};
 use kiln_runtime::threads::ThreadPool;
 use kiln_tests::agreement::{check_all, guarded};
-use kiln_tests::block_cases::{CASES, Case, MATRIX_CASES, SPLIT_CASES, Sizes, facts, module, size};
+use kiln_tests::block_cases::{CASES, Case, MATRIX_CASES, ROW_CASES, SPLIT_CASES, STREAM_CASES, Sizes, facts, module, size};
 use kiln_tests::compare::{Tolerance, difference};
 use kiln_tests::faults::Fault;
 use kiln_tests::gpu::{interpreted_after, on_device};
@@ -130,6 +130,50 @@ fn sums_that_are_split_are_as_close_as_their_type() {
     );
 }
 
+/// What two orders of a sum may differ by, and roundings to the type of the result.
+fn close(found: &Tensor, expected: &Tensor) -> Option<String> {
+    let relative = match expected.dtype() {
+        DType::BF16 => 2f64.powi(-7),
+        DType::F16 => 2f64.powi(-10),
+        _ => 1e-5,
+    };
+    difference(found, expected, Tolerance { absolute: 10.0 * relative, relative })
+}
+
+#[test]
+fn rows_are_as_close_as_their_type() {
+    check_all(ROW_CASES.len(), || (), |at, ()| guarded(ROW_CASES[at].name, || wrong(&ROW_CASES[at], &config(), &close, &[Fill::Ordinary])));
+}
+
+#[test]
+fn rows_have_the_bits_of_the_cpu_where_they_are_asked_for() {
+    for case in ROW_CASES {
+        let (module, facts) = (module(case), facts(case));
+        let exact = compile_ptx(&module, &facts, &exact()).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name)).kernels.text;
+        let own = compile_ptx(&module, &facts, &config()).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name)).kernels.text;
+        assert_eq!(exact == own, case.kernels == 0, "{}", case.name);
+    }
+}
+
+#[test]
+fn streams_are_as_close_as_their_type() {
+    check_all(
+        STREAM_CASES.len(),
+        || (),
+        |at, ()| {
+            let case = &STREAM_CASES[at];
+            guarded(case.name, || {
+                let mut wrong = wrong(case, &config(), &close, &[Fill::Ordinary]);
+                let text = compile_ptx(&module(case), &facts(case), &config()).expect("it compiles").kernels.text;
+                if text.contains("chunks_of_its_depth") || text.contains("mma.sync") {
+                    wrong.push(format!("{}: no kernel reads a matrix once", case.name));
+                }
+                wrong
+            })
+        },
+    );
+}
+
 #[test]
 fn without_matrix_units_half_floats_have_the_bits_of_the_cpu() {
     let case = &MATRIX_CASES[0];
@@ -166,12 +210,32 @@ const FAULTS: &[Fault] = &[
         to: "setp.le.s64",
     },
     Fault { case: "dot of whole tiles", what: "sums rounded twice", from: "fma.rn.f32", nth: 0, to: "FMA" },
+    Fault { case: "a row and a matrix", what: "no barrier before groups meet", from: "bar.sync 0;", nth: 0, to: "" },
+    Fault { case: "a row and a matrix", what: "no barrier before parts are added", from: "bar.sync 0;", nth: 1, to: "" },
+    Fault {
+        case: "a matrix of bf16 whose rows begin anywhere",
+        what: "a chunk behind the buffer is read",
+        from: "min.s64",
+        nth: 0,
+        to: "max.s64",
+    },
+    Fault { case: "a row and a turned matrix", what: "the wrong partner", from: ", 8, 31,", nth: 0, to: ", 4, 31," },
+    Fault { case: "softmax of long rows", what: "no barrier before half-warps meet", from: "bar.sync 0;", nth: 0, to: "" },
+    Fault { case: "softmax of long rows", what: "the wrong partner", from: ", 2, 31,", nth: -1, to: ", 4, 31," },
+    Fault { case: "a layer norm of odd rows", what: "what lies behind a row is read", from: "min.s64", nth: -1, to: "max.s64" },
+    Fault { case: "a map of bf16", what: "a neighbour keeps bits of another", from: "and.b32", nth: -1, to: "or.b32" },
 ];
 
 #[test]
 fn faults_in_kernels_of_blocks_are_noticed() {
     for fault in FAULTS {
-        let case = CASES.iter().chain(MATRIX_CASES).find(|case| case.name == fault.case).expect("it is among the cases");
+        let case = CASES
+            .iter()
+            .chain(MATRIX_CASES)
+            .chain(STREAM_CASES)
+            .chain(ROW_CASES)
+            .find(|case| case.name == fault.case)
+            .expect("it is among the cases");
         let (module, facts) = (module(case), facts(case));
         let sizes = case.usual;
         let inputs = inputs(&module, &sizes, Fill::Ordinary);

@@ -93,6 +93,8 @@ pub struct Choices {
     pub layouts: Layouts,
     /// Convolutions that are computed in tiles.
     pub winograds: Winograds,
+    /// Rows stay in registers from stage to stage, so that no costly value of theirs is kept in memory.
+    pub rows_in_registers: bool,
     /// The same of the bodies of scans.
     pub bodies: BTreeMap<NodeId, Choices>,
 }
@@ -131,7 +133,9 @@ pub fn cut(module: &Module, function: &str, choices: &Choices) -> Result<Program
     program.steps = steps;
     prepare::split(&mut program);
     join::join(&mut program);
-    kept::keep(&mut program.steps);
+    if !choices.rows_in_registers {
+        kept::keep(&mut program.steps);
+    }
     Ok(program)
 }
 

@@ -14,7 +14,7 @@
 //!
 //! Which tile an element falls into never changes its bits: each is one chain of multiply-adds per chunk of depth.
 
-use super::blocks::{self, contract::BlockContract, matrices::MatrixContract, warpgroups::WarpgroupContract};
+use super::blocks::{self, contract::BlockContract, matrices::MatrixContract, streams::StreamContract, warpgroups::WarpgroupContract};
 use super::context::{Base, Context};
 use super::nest::{self, Tasks};
 use super::ops::{cast, lane_of, memory_of};
@@ -52,6 +52,8 @@ pub(super) enum Form {
     Matrices(Box<MatrixContract>),
     /// By blocks of threads, four warps of which multiply together.
     Warpgroups(Box<WarpgroupContract>),
+    /// By blocks of threads that read a matrix once.
+    Stream(Box<StreamContract>),
 }
 
 /// A contraction by panels and rows.
@@ -96,6 +98,11 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
         && let Some(warpgroups) = blocks::warpgroups::form(kernel, program, isa, sizes)
     {
         return Form::Warpgroups(Box::new(warpgroups));
+    }
+    if isa.matrices
+        && let Some(stream) = blocks::streams::form(kernel, program, sizes)
+    {
+        return Form::Stream(Box::new(stream));
     }
     if isa.matrices
         && let Some(matrices) = blocks::matrices::form(kernel, program, sizes)
@@ -171,6 +178,11 @@ fn nest_form(kernel: &mut Kernel, contract: Contract, sizes: &Ranges) -> Form {
     let Contract { batch: parallel, depth: axes, chunk, lhs, rhs, stores, .. } = body_mut(kernel).clone();
     let works = vec![nest::Work::Dot { axes, chunk, lhs, rhs }, nest::Work::Stage(Stage::Sweep { axes: vec![], stores })];
     Form::Nest { parallel, works }
+}
+
+/// Whether blocks of threads compute a contraction of few rows in one kernel, however deep it is.
+pub fn is_stream(kernel: &Kernel, program: &Program) -> bool {
+    blocks::streams::form(&mut kernel.clone(), program, &program.symbols).is_some()
 }
 
 /// Joins a list of the contraction's axes into one.
@@ -644,5 +656,6 @@ pub(super) fn lower_contract(form: &Form, cx: &mut Context, b: &mut Builder) -> 
         Form::Blocks(blocks) => blocks.lower(cx, b),
         Form::Matrices(matrices) => matrices.lower(cx, b),
         Form::Warpgroups(warpgroups) => warpgroups.lower(cx, b),
+        Form::Stream(stream) => stream.lower(cx, b),
     }
 }

@@ -31,7 +31,7 @@ mod tile;
 mod transposed;
 
 pub(crate) use access::along;
-pub use contract::{LEAST_ROWS, PACKED_ROW_BLOCK};
+pub use contract::{LEAST_ROWS, PACKED_ROW_BLOCK, is_stream};
 pub use isa::VectorIsa;
 
 use crate::kernel::{Body, BufferId, Kernel, Program, Stage, Step};
@@ -89,13 +89,18 @@ pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKern
     let mut kernel = rewrite::merge_axes(canonical.kernel, &sizes);
     let stored = stored(&kernel);
     let form = matches!(kernel.body, Body::Contract(_)).then(|| contract::form(&mut kernel, program, isa, &sizes));
-    let teams = if isa.is_thread() { blocks::teams::form(&mut kernel, program, &sizes) } else { None };
+    let rows = if isa.matrices { blocks::rows::form(&mut kernel, program, &sizes) } else { None };
+    let teams = if isa.is_thread() && rows.is_none() { blocks::teams::form(&mut kernel, program, &sizes) } else { None };
     let attention = if isa.is_thread() { blocks::attention::form(&mut kernel, program, isa, &sizes) } else { None };
     let ranges = rewrite::ranges_of(&kernel, &sizes);
     let mut b = Builder::new("kernel", 4);
     let mut cx = Context::new(program, isa, kernel.exprs.clone(), ranges, canonical.loop_indices, &stored, &b);
     let mut block_threads = None;
     let (tasks, optimise, worker_scratch_bytes) = match (&form, &kernel.body) {
+        (None, _) if let Some(rows) = &rows => {
+            block_threads = Some(rows.threads());
+            (rows.lower(&mut cx, &mut b), true, Dim::ZERO)
+        }
         (None, _) if let Some(teams) = &teams => {
             block_threads = Some(teams.threads());
             (teams.lower(&mut cx, &mut b), true, Dim::ZERO)
@@ -111,6 +116,10 @@ pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKern
                 }
                 contract::Form::Warpgroups(warpgroups) => {
                     block_threads = Some(warpgroups.threads());
+                    (tasks, true, Dim::ZERO)
+                }
+                contract::Form::Stream(stream) => {
+                    block_threads = Some(stream.threads());
                     (tasks, true, Dim::ZERO)
                 }
                 contract::Form::Blocks(blocks) => {

@@ -55,6 +55,10 @@ fn split(cx: &mut Context, b: &mut Builder, digits: &[Axis], task: Reg) -> Vec<R
     let mut indices: Vec<Reg> = Vec::new();
     let mut left = task;
     for digit in later.iter().rev() {
+        if digit.extent.is(1) {
+            indices.push(b.index(0));
+            continue;
+        }
         let extent = cx.index(b, &digit.extent);
         indices.push(b.rem_u(left, extent));
         left = b.div_u(left, extent);

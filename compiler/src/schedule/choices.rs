@@ -13,5 +13,6 @@ pub fn choices(graph: &Graph, winograd: WinogradUse, usual_sizes: &BTreeMap<Symb
         NodeKind::Op(Op::Scan(scan)) => Some((id, choices(&scan.body, winograd, usual_sizes))),
         _ => None,
     };
-    Choices { layouts: layouts(graph, &winograds), winograds, bodies: graph.order().into_iter().filter_map(body).collect() }
+    let bodies = graph.order().into_iter().filter_map(body).collect();
+    Choices { layouts: layouts(graph, &winograds), winograds, rows_in_registers: false, bodies }
 }

@@ -13,6 +13,7 @@ use crate::kernel::{
     Axis, BinaryFn, Body, Bound, Buffer, BufferId, BufferKind, Contract, Expr, ExprId, ExprKind, Exprs, Kernel, Nest, Program, Scalar,
     Stage, Store, row_major, sum_dtype,
 };
+use crate::lower::is_stream;
 use kiln_ir::{DType, Dim, Symbol};
 
 /// Results of a block of threads, about.
@@ -26,9 +27,13 @@ const MOST_BYTES: i64 = 64 << 20;
 /// The length of a chunk that all sums fit into.
 const ALL_IN_ORDER: i64 = 1 << 40;
 
-/// Splits what gains from it. With `keeps_zeros`, not even the sign of a zero changes.
-pub fn split_depth(program: &mut Program, keeps_zeros: bool) {
-    in_two(program, &mut |program, kernel| split(program, kernel, keeps_zeros));
+/// Splits what gains from it. With `is_exact` no bit changes, not even the sign of a zero; without it, products of few rows that a kernel
+/// reads at the speed of memory stay whole.
+pub fn split_depth(program: &mut Program, is_exact: bool) {
+    in_two(program, &mut |program, kernel| match !is_exact && is_stream(kernel, program) {
+        true => None,
+        false => split(program, kernel, is_exact),
+    });
 }
 
 fn split(program: &mut Program, kernel: &Kernel, keeps_zeros: bool) -> Option<[Kernel; 2]> {

@@ -1,7 +1,7 @@
 //! Quotients and remainders of integers, whatever they are.
 //!
 //! `div.u64` is a call, around which `ptxas` saves registers. So 64 bits are divided as 32 where that is all they have, which sizes
-//! and indices mostly do, and else bit by bit.
+//! and indices mostly do, and else bit by bit. By constants they are divided without a division.
 
 use super::function::Function;
 use super::inst::{Class, Cmp, Op, Operand, Reg, Round, Ty};
@@ -40,6 +40,37 @@ pub(super) fn signed(f: &mut Function, op: Binary, lane: Lane, a: Reg, b: Reg) -
     };
     let result = f.selp(move_ty, of_minus_one, result, minus_one);
     f.selp(move_ty, Operand::Int(0), result, zero)
+}
+
+/// Quotient or remainder of 64 bits by a constant above 0.
+///
+/// *Source*: Granlund and Montgomery 1994, "Division by invariant integers using multiplication", figure 4.1.
+pub(super) fn by_constant(f: &mut Function, op: Binary, a: Reg, divisor: u64) -> Reg {
+    let bits = divisor.trailing_zeros();
+    if divisor.is_power_of_two() {
+        return match op {
+            Binary::DivU => f.op(Op::Shr, Ty::U64, [a.into(), Operand::Int(i64::from(bits))]),
+            _ => f.op(Op::And, Ty::B64, [a.into(), Operand::Int(divisor as i64 - 1)]),
+        };
+    }
+    let (factor, shift) = factor(divisor);
+    let high = f.op(Op::MulHi, Ty::U64, [a.into(), Operand::Int(factor as i64)]);
+    let rest = f.op(Op::Sub, Ty::U64, [a.into(), high.into()]);
+    let half = f.op(Op::Shr, Ty::U64, [rest.into(), Operand::Int(1)]);
+    let sum = f.op(Op::Add, Ty::U64, [high.into(), half.into()]);
+    let quotient = f.op(Op::Shr, Ty::U64, [sum.into(), Operand::Int(i64::from(shift))]);
+    if op == Binary::DivU {
+        return quotient;
+    }
+    let product = f.op(Op::MulLo, Ty::U64, [quotient.into(), Operand::Int(divisor as i64)]);
+    f.op(Op::Sub, Ty::U64, [a.into(), product.into()])
+}
+
+/// The factor f and the shift s with ⌊x/d⌋ = (h + (x − h)/2) / 2ˢ, h being the high half of f·x, for a divisor that is no power of two.
+fn factor(divisor: u64) -> (u64, u32) {
+    let bits = u64::BITS - divisor.leading_zeros();
+    let factor = ((1u128 << 64) * ((1u128 << bits) - u128::from(divisor))) / u128::from(divisor) + 1;
+    (factor as u64, bits - 1)
 }
 
 /// x / 0 = 0, x % 0 = 0.
@@ -109,4 +140,22 @@ fn bit_by_bit(f: &mut Function, a: Reg, b: Reg) -> (Reg, Reg) {
         },
     );
     (quotient, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::factor;
+
+    #[test]
+    fn factors_divide_every_number() {
+        for divisor in [3u64, 5, 6, 7, 9, 10, 192, 768, 50257, 65535, 65537, (1 << 32) - 1, (1 << 32) + 1, (1 << 62) + 3, i64::MAX as u64] {
+            let (factor, shift) = factor(divisor);
+            let near = |x: u64| [x.wrapping_sub(1), x, x.wrapping_add(1)];
+            let numbers = [0, divisor, divisor.wrapping_mul(7), 1 << 31, 1 << 32, 1 << 63, u64::MAX / divisor * divisor];
+            for x in numbers.into_iter().flat_map(near) {
+                let high = ((u128::from(factor) * u128::from(x)) >> 64) as u64;
+                assert_eq!((high + ((x - high) >> 1)) >> shift, x / divisor, "{x} / {divisor}");
+            }
+        }
+    }
 }

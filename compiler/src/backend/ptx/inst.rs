@@ -132,6 +132,8 @@ pub enum Op {
     Sub,
     /// Integers: the low half of the product.
     MulLo,
+    /// Integers: the high half of the product.
+    MulHi,
     /// Integers.
     Div,
     /// Integers.
@@ -173,6 +175,7 @@ impl Op {
             Op::Add => "add",
             Op::Sub => "sub",
             Op::MulLo => "mul.lo",
+            Op::MulHi => "mul.hi",
             Op::Div => "div",
             Op::Rem => "rem",
             Op::AddRn => "add.rn",

@@ -184,6 +184,12 @@ fn binary(t: &Translation, f: &mut Function, op: Binary, lane: Lane, x: tile::Re
             let a = narrow(f, lane, true, a);
             f.op(if op == Binary::DivS { Op::Div } else { Op::Rem }, signed(lane), [a.into(), t.operand(y)])
         }
+        Binary::DivU | Binary::RemU
+            if lane == Lane::I64
+                && let Some(divisor) = t.constant(y).filter(|n| *n > 0) =>
+        {
+            divide::by_constant(f, op, a, divisor as u64)
+        }
         Binary::DivU | Binary::RemU if t.constant(y).is_some_and(|n| n > 0) => {
             let a = narrow(f, lane, false, a);
             f.op(if op == Binary::DivU { Op::Div } else { Op::Rem }, unsigned(lane), [a.into(), t.operand(y)])

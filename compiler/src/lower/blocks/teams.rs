@@ -45,7 +45,7 @@ enum Spread {
 }
 
 /// A stage with one inner index, or none.
-enum TeamStage {
+pub(super) enum TeamStage {
     Reduce { axis: Axis, reductions: Vec<Reduction> },
     Sweep { axis: Option<Axis>, stores: Vec<Store> },
 }
@@ -61,8 +61,20 @@ pub(in crate::lower) struct Teams {
     exchanges_memory: bool,
 }
 
-/// Brings a nest into the form that teams compute, if it gains from it. The kernel's expressions are then those to emit with.
-pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, sizes: &Ranges) -> Option<Teams> {
+/// A nest of reductions whose stages have one inner index each.
+pub(super) struct Flat {
+    pub kernel: Kernel,
+    pub stages: Vec<TeamStage>,
+    /// Elements of its longest reduction.
+    pub longest: i64,
+    /// Work of one point.
+    pub work: Dim,
+    /// Whether stages load what earlier ones store.
+    pub exchanges_memory: bool,
+}
+
+/// A nest of reductions in that form, unless all of them are short.
+pub(super) fn flat(kernel: &Kernel, program: &Program, sizes: &Ranges) -> Option<Flat> {
     let Body::Nest(nest) = &kernel.body else { return None };
     let longest = nest.stages.iter().filter_map(|stage| match stage {
         Stage::Reduce { axes, .. } => Some(axes.iter().map(|axis| usual(&axis.extent, program)).product::<i64>()),
@@ -76,13 +88,19 @@ pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, sizes: &Ran
     let exchanges_memory = kernel.stores().iter().any(|store| loaded.contains(&store.buffer));
     let mut flat = merge_axes(kernel.clone(), sizes);
     let stages = flat_stages(&mut flat, sizes)?;
-    let Body::Nest(Nest { parallel, .. }) = &flat.body else { return None };
-    let (spread, parallel) = spread(&flat, program, parallel, &stages, longest, exchanges_memory)?;
     let work = stages.iter().map(|stage| match stage {
         TeamStage::Reduce { axis, reductions } => &axis.extent * Dim::from(reductions.len() as i64),
         TeamStage::Sweep { axis, stores } => axis.as_ref().map_or(Dim::ONE, |axis| axis.extent.clone()) * Dim::from(stores.len() as i64),
     });
     let work = Dim::sum(&work.collect::<Vec<_>>());
+    Some(Flat { kernel: flat, stages, longest, work, exchanges_memory })
+}
+
+/// Brings a nest into the form that teams compute, if it gains from it. The kernel's expressions are then those to emit with.
+pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, sizes: &Ranges) -> Option<Teams> {
+    let Flat { kernel: flat, stages, longest, work, exchanges_memory } = flat(kernel, program, sizes)?;
+    let Body::Nest(Nest { parallel, .. }) = &flat.body else { return None };
+    let (spread, parallel) = spread(&flat, program, parallel, &stages, longest, exchanges_memory)?;
     *kernel = flat;
     Some(Teams { parallel, stages, spread, work, exchanges_memory })
 }
@@ -376,7 +394,7 @@ impl Teams {
 }
 
 /// A store may overwrite what the value of another is made of.
-fn store_all(cx: &mut Context, b: &mut Builder, stores: &[Store]) {
+pub(super) fn store_all(cx: &mut Context, b: &mut Builder, stores: &[Store]) {
     let values: Vec<ExprId> = stores.iter().map(|store| store.value).collect();
     values.into_iter().for_each(|value| {
         cx.eval(b, value);
@@ -386,7 +404,7 @@ fn store_all(cx: &mut Context, b: &mut Builder, stores: &[Store]) {
 
 /// The results of the half-warp's threads merged by the fixed tree. All get the same: a result and its partner's merge to the same bits
 /// either way round.
-fn shuffled(b: &mut Builder, fold: Fold, mut state: Vec<Reg>) -> Vec<Reg> {
+pub(super) fn shuffled(b: &mut Builder, fold: Fold, mut state: Vec<Reg>) -> Vec<Reg> {
     let mut flip = ORDER_LANES / 2;
     while flip > 0 {
         let other: Vec<Reg> = state.iter().map(|part| b.from_lane(*part, flip)).collect();
@@ -397,7 +415,7 @@ fn shuffled(b: &mut Builder, fold: Fold, mut state: Vec<Reg>) -> Vec<Reg> {
 }
 
 /// Registers in a row as the folds' states.
-fn split(folds: &[Fold], regs: &[Reg]) -> Vec<Vec<Reg>> {
+pub(super) fn split(folds: &[Fold], regs: &[Reg]) -> Vec<Vec<Reg>> {
     let mut rest = regs;
     let state = |fold: &Fold| {
         let (state, others) = rest.split_at(fold.parts());
@@ -408,7 +426,7 @@ fn split(folds: &[Fold], regs: &[Reg]) -> Vec<Vec<Reg>> {
 }
 
 /// How a lane is kept in memory, and in how many bytes.
-fn memory_of(lane: Lane) -> (Mem, u32) {
+pub(super) fn memory_of(lane: Lane) -> (Mem, u32) {
     let mem = match lane {
         Lane::Mask => Mem::Bool,
         Lane::I8 => Mem::I8,
