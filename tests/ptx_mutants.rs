@@ -7,18 +7,19 @@
 //! rules of [`equivalent`], each with its reason.
 
 use kiln::artifact::describe::ModelFacts;
+use kiln::backend::ptx::Compiled;
 use kiln::backend::ptx::run::Session;
 use kiln::compile::compile_ptx;
 use kiln::frontend::model::{Language, parse};
 use kiln::pipeline::Config;
 use kiln_ir::text::{ConstantTable, parse_graph};
 use kiln_ir::{DType, Module, Tensor};
-use kiln_tests::agreement::check_all;
-use kiln_tests::gpu::Interpreted;
-use kiln_tests::samples::{Fill, Random, special_floats, tensor};
+use kiln_tests::gpu::{Interpreted, Variant};
+use kiln_tests::mutants::{Mutant, equivalent, mutants};
+use kiln_tests::samples::{Fill, Random, tensor};
 use kiln_tests::training::{first_step, planned};
 use std::collections::BTreeSet;
-use std::sync::Mutex;
+use std::rc::Rc;
 
 /// Mutants of each program.
 const MUTANTS: usize = 60;
@@ -26,30 +27,29 @@ const MUTANTS: usize = 60;
 const CAUGHT: f64 = 0.85;
 /// Instructions of warps after which a kernel counts as endless.
 const STEPS: u64 = 1 << 22;
-/// Schedules that a mutant is run with until one shows it.
+/// Schedules that a mutant is run with.
 const SCHEDULES: [u64; 2] = [1, 2];
 
-/// What inputs hold.
-#[derive(Clone, Copy)]
-enum Draw {
-    /// Ordinary numbers.
-    Ordinary,
-    /// Mostly special ones.
-    Special,
-    /// A special one now and then: what does not belong to a sum shows there.
-    Sprinkled,
+/// What data hold, run by run. Launches are compared with special numbers in memory as well.
+const FILLS: [Fill; 4] = [Fill::Ordinary, Fill::Ordinary, Fill::Special, Fill::Ordinary];
+
+/// A network: its name, its file, the shape of a sample, and how many samples runs have: more and fewer than loops take at once.
+struct Network {
+    names: [&'static str; 2],
+    file: &'static str,
+    sample: &'static [usize],
+    batches: [usize; 4],
 }
 
-/// What inputs hold, and how many samples they are: more and fewer than loops take at once.
-const DRAWS: [(Draw, usize); 6] =
-    [(Draw::Ordinary, 35), (Draw::Special, 3), (Draw::Sprinkled, 33), (Draw::Ordinary, 35), (Draw::Special, 34), (Draw::Sprinkled, 65)];
-
-/// Convolutions with padding and strides, pooling and a norm, over `[batch, 8, 9, 7]`. Sizes are a little more than tiles hold, as what
-/// stands in a tile beyond the edge shows nowhere.
-const CONVOLUTIONS: &str = "
+/// Sizes are one more than tiles and steps hold, of which there are several: what stands in a tile beyond the edge shows nowhere.
+const NETWORKS: [Network; 3] = [
+    // Convolutions with padding and strides, a norm and pooling.
+    Network {
+        names: ["convolutions", "training of convolutions"],
+        file: "
 seed = 3
 outputs = ['scores']
-input = [{ name = 'x', shape = [8, 9, 7] }]
+input = [{ name = 'x', shape = [9, 9, 7] }]
 [[layer]]
 type = 'conv2d'
 filters = 33
@@ -71,21 +71,41 @@ units = 17
 [train]
 loss = 'sparse_cross_entropy'
 optimiser = 'adamw'
-";
-
-/// A recurrent layer and a block of a transformer over `[batch, 5, 66]`.
-const SEQUENCES: &str = "
+",
+        sample: &[9, 9, 7],
+        batches: [70, 9, 3, 33],
+    },
+    Network {
+        names: ["recurrent", "training of recurrent"],
+        file: "
 seed = 5
 outputs = ['scores']
-input = [{ name = 'x', shape = [5, 66] }]
+input = [{ name = 'x', shape = [3, 65] }]
 [[layer]]
 type = 'gru'
-units = 66
+units = 65
 return_sequences = true
+[[layer]]
+type = 'dense'
+name = 'scores'
+units = 18
+activation = 'softmax'
+[train]
+loss = 'cross_entropy'
+",
+        sample: &[3, 65],
+        batches: [9, 35, 3, 70],
+    },
+    Network {
+        names: ["transformer", "training of transformer"],
+        file: "
+seed = 5
+outputs = ['scores']
+input = [{ name = 'x', shape = [65, 33] }]
 [[layer]]
 type = 'transformer_encoder'
 heads = 3
-hidden = 67
+hidden = 65
 causal = true
 [[layer]]
 type = 'dense'
@@ -94,20 +114,29 @@ units = 18
 activation = 'softmax'
 [train]
 loss = 'cross_entropy'
-";
+",
+        sample: &[65, 33],
+        batches: [1, 2, 1, 1],
+    },
+];
 
-/// Products of odd sizes, sums, elements picked by index, and divisions of integers, which are long where both are.
+/// Products, sums, elements picked by index, and divisions of integers, which are long where both are.
 const OPERATORS: &str = "
-graph (%a: f32[37, 67], %b: f32[67, 45], %c: f64[7, 35], %i: i64[4], %m: i64[70], %n: i64[70]) {
+graph (%a: f32[37, k], %b: f32[k, 45], %c: f64[37, 35], %i: i64[4], %m: i64[70], %n: i64[70], %u: u64[70], %v: u64[70]) {
   %d = dot %a, %b {a_batch = [], a_contract = [1], b_batch = [], b_contract = [0]}
   %r = reduce %d {axes = [1], kind = max, keep = false}
-  %s = softmax %c {axis = 1}
+  %x = reduce %c {axes = [1], kind = max, keep = false}
+  %e = exp %c
   %g = gather %c, %i {axis = 0}
   %q = div %m, %n
   %t = rem %m, %n
-  return %d, %r, %s, %g, %q, %t
+  %w = div %u, %v
+  return %d, %r, %x, %e, %g, %q, %t, %w
 }
 ";
+
+/// Depths of the product: of one step, and of several, with the end at any place of a step, and of memory, which grows.
+const DEPTHS: [usize; 17] = [1, 9, 14, 23, 27, 35, 45, 54, 62, 70, 78, 83, 96, 107, 121, 129, 193];
 
 /// A program with values for everything it takes, several times.
 struct Program {
@@ -119,265 +148,165 @@ struct Program {
 /// What a program gives, or how it fails.
 type Outcome = Result<Vec<Vec<u8>>, String>;
 
+/// What was seen of a program.
+struct Seen {
+    outcomes: Vec<Outcome>,
+    /// Lines that were executed.
+    executed: BTreeSet<u32>,
+    /// The variants that did the same as their kernels in all launches.
+    alike: BTreeSet<usize>,
+}
+
 impl Program {
-    /// What it gives with that text of its kernels for each of its inputs, until that is not as expected, and the lines that were executed.
-    fn run(&self, text: Option<&str>, seed: u64, expected: Option<&[Outcome]>) -> (Vec<Outcome>, BTreeSet<u32>) {
-        let mut compiled = compile_ptx(&self.module, &ModelFacts::default(), &Config::default()).expect("it compiles");
-        if let Some(text) = text {
-            compiled.kernels.text = text.to_string();
-        }
-        let device = Interpreted::new(&compiled.kernels, 100 * seed).within(STEPS);
-        let mut session = match Session::new(compiled, device) {
-            Ok(session) => session,
-            Err(error) => return (vec![Err(error.to_string())], BTreeSet::new()),
-        };
+    /// Runs it, launches scheduled so, with variants of its kernels beside them.
+    fn run(&self, seed: u64, variants: Vec<Variant>) -> Seen {
+        let compiled = self.compiled();
+        let device = Interpreted::new(&compiled.kernels, 100 * seed).within(STEPS).beside(variants);
+        let mut session = Session::new(compiled, device).unwrap_or_else(|error| panic!("{}: {error}", self.name));
         let mut outcomes = Vec::new();
-        for (at, inputs) in self.inputs.iter().enumerate() {
+        for inputs in &self.inputs {
             let found = session.run(inputs).map_err(|error| error.to_string());
             outcomes.push(found.map(|tensors| tensors.iter().map(|tensor| tensor.bytes().to_vec()).collect()));
-            if expected.is_some_and(|expected| expected[at] != outcomes[at]) {
-                break;
+            if std::env::var("SURVEY").is_ok() {
+                println!("{} left", session.device().alike().len());
             }
         }
-        (outcomes, session.device().executed_lines())
+        let device = session.device();
+        Seen { outcomes, executed: device.executed_lines(), alike: device.alike().iter().map(|variant| variant.number).collect() }
     }
 
-    fn text(&self) -> String {
-        compile_ptx(&self.module, &ModelFacts::default(), &Config::default()).expect("it compiles").kernels.text
+    fn compiled(&self) -> Compiled {
+        compile_ptx(&self.module, &ModelFacts::default(), &Config::default()).expect("it compiles")
     }
 }
 
-/// A tensor of floats of a draw.
-fn floats(dtype: DType, shape: &[usize], draw: Draw, random: &mut Random) -> Tensor {
-    match draw {
-        Draw::Ordinary => tensor(dtype, shape, Fill::Ordinary, None, random),
-        Draw::Special => tensor(dtype, shape, Fill::Special, None, random),
-        Draw::Sprinkled => {
-            let special = special_floats(dtype);
-            let mut values = tensor(dtype, shape, Fill::Ordinary, None, random).floats();
-            for value in &mut values {
-                if random.below(150) == 0 {
-                    *value = special[random.below(special.len())];
-                }
-            }
-            Tensor::from_floats(dtype, shape.to_vec(), values)
-        }
-    }
-}
-
-/// Labels of seventeen classes: all are there, but for the last of the third draw, and for all of the fourth.
-fn labels(draw: usize, random: &mut Random) -> Tensor {
-    let batch = DRAWS[draw].1;
-    let label = |at: usize| match draw == 3 || (draw == 2 && at + 1 == batch) {
+/// Labels of seventeen classes: all are there, but for the last of the second run, and for all of the third.
+fn labels(run: usize, batch: usize, random: &mut Random) -> Tensor {
+    let label = |at: usize| match run == 2 || (run == 1 && at + 1 == batch) {
         true => [17, -18][random.below(2)],
         false => random.below(17) as i64,
     };
     Tensor::i64(&[batch], &(0..batch).map(label).collect::<Vec<_>>())
 }
 
-/// The function that predicts of a model file, and its step of training, with values that are not zero.
-fn programs() -> Vec<Program> {
-    let mut found = Vec::new();
-    let mut random = Random::new(9);
-    for (names, text, shape) in [
-        (["convolutions", "training of convolutions"], CONVOLUTIONS, [8, 9, 7].as_slice()),
-        (["sequences", "training of sequences"], SEQUENCES, &[5, 66]),
-    ] {
-        let model = parse("test.toml", names[0], text, Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}"));
-        let mut module = model.initialised().unwrap_or_else(|errors| panic!("{errors:?}"));
-        for parameter in module.parameters.values_mut() {
-            let shape: Vec<usize> = parameter.ty.shape.iter().map(|dim| dim.as_const().expect("known") as usize).collect();
-            // Variances are above 0.
-            parameter.value = Some(tensor(parameter.ty.dtype, &shape, Fill::Ordinary, Some((0.1, 1.3)), &mut random));
-        }
-        let data: Vec<Tensor> =
-            DRAWS.iter().map(|(draw, batch)| floats(DType::F32, &[&[*batch], shape].concat(), *draw, &mut random)).collect();
-        found.push(Program { name: names[0], module, inputs: data.iter().map(|x| vec![x.clone()]).collect() });
-        let plan = planned(&model);
-        let mut inputs = Vec::new();
-        for (turn, x) in data.into_iter().enumerate() {
-            let target = match names[0] {
-                "convolutions" => labels(turn, &mut random),
-                _ => tensor(DType::F32, &[DRAWS[turn].1, 5, 18], Fill::Ordinary, Some((0.0, 1.0)), &mut random),
-            };
-            // What the optimiser remembers is not zero either.
-            let states = plan.recipe.states.len();
-            let mut row = first_step(&plan, &model, vec![x, target]);
-            let first = row.len() - states;
-            for state in row[first..].iter_mut().filter(|state| state.dtype().is_float() && !state.shape().is_empty()) {
-                *state = tensor(state.dtype(), state.shape(), Fill::Ordinary, Some((0.1, 0.9)), &mut random);
-            }
-            inputs.push(row);
-        }
-        found.push(Program { name: names[1], module: plan.step, inputs });
+/// The function that predicts of a network, and its step of training, with values that are not zero.
+fn programs_of(network: &Network, random: &mut Random) -> [Program; 2] {
+    let Network { names, file, sample, batches } = network;
+    let model = parse("test.toml", names[0], file, Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let mut module = model.initialised().unwrap_or_else(|errors| panic!("{errors:?}"));
+    for parameter in module.parameters.values_mut() {
+        let shape: Vec<usize> = parameter.ty.shape.iter().map(|dim| dim.as_const().expect("known") as usize).collect();
+        // Variances are above 0.
+        parameter.value = Some(tensor(parameter.ty.dtype, &shape, Fill::Ordinary, Some((0.1, 1.3)), random));
     }
-    let graph = parse_graph("operators", OPERATORS, &ConstantTable::new()).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let runs = FILLS.into_iter().zip(batches);
+    let data: Vec<Tensor> = runs.map(|(fill, batch)| tensor(DType::F32, &[&[*batch], *sample].concat(), fill, None, random)).collect();
+    let plan = planned(&model);
+    let mut inputs = Vec::new();
+    for (run, (x, batch)) in data.iter().zip(batches).enumerate() {
+        let target = match names[0] {
+            "convolutions" => labels(run, *batch, random),
+            _ => tensor(DType::F32, &[*batch, sample[0], 18], Fill::Ordinary, Some((0.0, 1.0)), random),
+        };
+        // What the optimiser remembers is not zero either.
+        let states = plan.recipe.states.len();
+        let mut row = first_step(&plan, &model, vec![x.clone(), target]);
+        let first = row.len() - states;
+        // The number of the step.
+        row[4] = Tensor::i64(&[], &[1 + 7 * run as i64]);
+        for state in row[first..].iter_mut().filter(|state| state.dtype().is_float() && !state.shape().is_empty()) {
+            *state = tensor(state.dtype(), state.shape(), Fill::Ordinary, Some((0.1, 0.9)), random);
+        }
+        inputs.push(row);
+    }
+    let predict = Program { name: names[0], module, inputs: data.into_iter().map(|x| vec![x]).collect() };
+    [predict, Program { name: names[1], module: plan.step, inputs }]
+}
+
+/// A graph, run on inputs that are made run by run.
+fn program_of_graph(name: &'static str, text: &str, inputs: Vec<Vec<Tensor>>) -> Program {
+    let graph = parse_graph(name, text, &ConstantTable::new()).unwrap_or_else(|errors| panic!("{errors:?}"));
     let module = Module { functions: [("predict".to_string(), graph)].into(), ..Module::default() };
-    let inputs = DRAWS.iter().map(|(draw, _)| {
-        let mut floats = |dtype, shape: &[usize]| floats(dtype, shape, *draw, &mut random);
-        let [a, b, c] = [floats(DType::F32, &[37, 67]), floats(DType::F32, &[67, 45]), floats(DType::F64, &[7, 35])];
+    Program { name, module, inputs }
+}
+
+fn programs() -> Vec<Program> {
+    let mut random = Random::new(9);
+    let mut found: Vec<Program> = NETWORKS.iter().flat_map(|network| programs_of(network, &mut random)).collect();
+    let inputs = DEPTHS.iter().enumerate().map(|(run, depth)| {
+        let fill = FILLS[run % FILLS.len()];
+        let mut floats = |dtype, shape: &[usize], fill| tensor(dtype, shape, fill, None, &mut random);
+        let factors = [[37, *depth], [*depth, 45]].map(|shape| floats(DType::F32, &shape, Fill::Ordinary));
+        let c = floats(DType::F64, &[37, 35], fill);
         // As many bits as there may be, of the dividend and of the divisor.
-        let mut wide = || Tensor::i64(&[70], &(0..70).map(|_| (random.bits() as i64) >> random.below(64)).collect::<Vec<_>>());
-        let [m, n] = [wide(), wide()];
-        vec![a, b, c, Tensor::i64(&[4], &[6, 0, 3, -7]), m, n]
+        let mut wide = |dtype: DType| {
+            let mut one = || match dtype {
+                DType::U64 => i128::from(random.bits() >> random.below(64)),
+                _ => i128::from(random.bits() as i64 >> random.below(64)),
+            };
+            // The first beyond those that are divided as 32 bits.
+            Tensor::from_ints(dtype, vec![70], (0..70).map(|at| if at % 9 == 0 { 1 << 32 } else { one() }).collect::<Vec<_>>())
+        };
+        let [m, n, u, v] = [DType::I64, DType::I64, DType::U64, DType::U64].map(&mut wide);
+        // Row 37 is none.
+        let indices = Tensor::i64(&[4], &[36, 0, if run == 2 { 37 } else { 3 }, -36]);
+        factors.into_iter().chain([c, indices, m, n, u, v]).collect()
     });
-    found.push(Program { name: "operators", module, inputs: inputs.collect() });
+    found.push(program_of_graph("operators", OPERATORS, inputs.collect()));
     found
-}
-
-/// A change of one line.
-#[derive(Clone, Debug)]
-struct Mutant {
-    line: usize,
-    /// What stands there instead.
-    text: String,
-    how: &'static str,
-}
-
-/// Every change of a module's text.
-fn mutants(text: &str) -> Vec<Mutant> {
-    let mut found = Vec::new();
-    for (line, instruction) in text.lines().enumerate() {
-        let Some(body) = instruction.strip_prefix("    ").filter(|body| !body.starts_with('.') && *body != "ret;") else { continue };
-        let mut add = |how, text: String| found.push(Mutant { line, text: format!("    {text}"), how });
-        add("left out", String::new());
-        if let Some(rest) = body.strip_prefix("@!") {
-            add("predicate", format!("@{rest}"));
-        } else if let Some(rest) = body.strip_prefix('@') {
-            add("predicate", format!("@!{rest}"));
-        }
-        let Some(operands) = body.find(' ') else { continue };
-        for (from, to) in words(body).into_iter().filter(|(from, _)| *from > operands) {
-            let word = &body[from..to];
-            let replaced = |with: &str| format!("{}{with}{}", &body[..from], &body[to..]);
-            let in_brackets = body[..from].rfind('[').is_some_and(|open| !body[open..from].contains(']'));
-            if let Some((class, number)) = register(word) {
-                let is_result = body[operands..from].trim_start_matches([' ', '{']).is_empty() && !body.starts_with("st.");
-                if !is_result {
-                    add("register", replaced(&format!("{class}{}", if number > 0 { number - 1 } else { 1 })));
-                }
-                if in_brackets && body[to..].starts_with(']') && !body.contains(".param") {
-                    add("offset", format!("{}+4{}", &body[..to], &body[to..]));
-                }
-            } else if let Ok(number) = word.parse::<i64>() {
-                let is_offset = in_brackets && body[..from].ends_with('+');
-                let step = if is_offset { 4 } else { 1 };
-                add(if is_offset { "offset" } else { "constant" }, replaced(&(number + step).to_string()));
-            }
-        }
-    }
-    found
-}
-
-/// Places of words: registers and numbers.
-fn words(body: &str) -> Vec<(usize, usize)> {
-    let (mut found, mut from) = (Vec::new(), None);
-    let part = |c: char| c.is_ascii_alphanumeric() || c == '%' || c == '_' || c == '.';
-    for (at, c) in body.char_indices().chain([(body.len(), ' ')]) {
-        match (part(c), from) {
-            (true, None) => from = Some(at),
-            (false, Some(start)) => {
-                found.push((start, at));
-                from = None;
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
-/// The class of a register and its number.
-fn register(word: &str) -> Option<(&str, u32)> {
-    let digits = word.find(|c: char| c.is_ascii_digit())?;
-    let number = word[digits..].parse().ok()?;
-    word.starts_with('%').then_some((&word[..digits], number))
-}
-
-/// Why a change cannot show, if so.
-fn equivalent(lines: &[&str], mutant: &Mutant) -> Option<&'static str> {
-    let old = lines[mutant.line].trim();
-    let next_labels = || lines[mutant.line + 1..].iter().take_while(|line| line.ends_with(':')).map(|line| line.trim_end_matches(':'));
-    if mutant.how == "left out"
-        && let Some(label) = old.split("bra ").nth(1).map(|label| label.trim_end_matches(';'))
-        && next_labels().any(|next| next == label)
-    {
-        return Some("a jump to what comes next anyway");
-    }
-    // Loops check before each turn; where a first turn is worth skipping what it begins with, they are checked before that as well.
-    let checks_again =
-        || lines[mutant.line + 1..].iter().find(|line| !line.trim().starts_with("mov.")).is_some_and(|line| line.ends_with(':'));
-    if mutant.how == "left out" && old.starts_with("@!") && old.contains(" bra ") && checks_again() {
-        return Some("a loop without turns");
-    }
-    // Quotients of small numbers by a constant are products and shifts, for which a larger factor does as well.
-    if mutant.how == "constant"
-        && let Some((factor, shift)) = quotient(old, lines[mutant.line + 1].trim())
-        && let Some((other, _)) = quotient(&mutant.text, lines[mutant.line + 1].trim())
-        && (0..1u64 << 20).all(|n| n.wrapping_mul(factor) >> shift == n.wrapping_mul(other) >> shift)
-    {
-        return Some("the same quotients");
-    }
-    None
-}
-
-/// The factor and the shift of two lines that divide by a constant.
-fn quotient(product: &str, shift: &str) -> Option<(u64, u32)> {
-    let last = |line: &str| line.trim_end_matches(';').rsplit(' ').next()?.parse().ok();
-    let (factor, shift) =
-        (product.trim().starts_with("mul.lo.s64").then(|| last(product))??, shift.starts_with("shr.u64").then(|| last(shift))??);
-    Some((factor, shift as u32))
 }
 
 #[test]
 fn mistakes_in_kernels_are_noticed() {
     let mut total = (0, 0);
-    for program in programs() {
-        let text = program.text();
+    let wanted: usize = std::env::var("SURVEY").map_or(MUTANTS, |n| n.parse().unwrap());
+    for program in &programs() {
+        if std::env::var("ONLY").is_ok_and(|name| name != program.name) {
+            continue;
+        }
+        let time = std::time::Instant::now();
+        let text = program.compiled().kernels.text;
         let lines: Vec<&str> = text.lines().collect();
-        let runs = SCHEDULES.map(|seed| program.run(None, seed, None));
-        let expected = &runs[0].0;
-        assert!(*expected == runs[1].0, "{}: schedules differ", program.name);
-        let executed: BTreeSet<u32> = runs.iter().flat_map(|(_, lines)| lines).copied().collect();
-        assert!(expected[0].is_ok() && expected.len() == DRAWS.len(), "{}: {expected:?}", program.name);
-        let (all, beyond): (Vec<Mutant>, Vec<Mutant>) =
-            mutants(&text).into_iter().partition(|mutant| executed.contains(&(mutant.line as u32 + 1)));
-        println!("{}: {} changes, and {} of instructions that no run reaches", program.name, all.len(), beyond.len());
+        let all = mutants(&text);
         let mut random = Random::new(4);
         let mut chosen = BTreeSet::new();
-        while chosen.len() < MUTANTS.min(all.len()) {
+        while chosen.len() < wanted.min(all.len()) {
             chosen.insert(random.below(all.len()));
         }
-        let chosen: Vec<&Mutant> = chosen.into_iter().map(|at| &all[at]).collect();
-        let outcome = Mutex::new((0, 0, Vec::new()));
-        check_all(
-            chosen.len(),
-            || (),
-            |at, ()| {
-                let mutant = chosen[at];
-                if equivalent(&lines, mutant).is_some() {
-                    return Vec::new();
-                }
-                let mut changed: Vec<&str> = lines.clone();
-                changed[mutant.line] = &mutant.text;
-                let changed = changed.join("\n") + "\n";
-                // What cannot be read is no kernel.
-                if kiln_ptx::Module::parse(&changed).is_err() {
-                    return Vec::new();
-                }
-                let survives = SCHEDULES.iter().all(|seed| program.run(Some(&changed), *seed, Some(expected)).0 == *expected);
-                let mut outcome = outcome.lock().expect("no panic");
-                outcome.0 += 1;
-                outcome.1 += usize::from(!survives);
-                if survives {
-                    outcome.2.push((mutant.line, format!("{}: `{}` for `{}`", mutant.how, mutant.text.trim(), lines[mutant.line].trim())));
-                }
-                Vec::new()
-            },
+        let chosen: Vec<&Mutant> = chosen.into_iter().map(|at| &all[at]).filter(|mutant| equivalent(&lines, mutant).is_none()).collect();
+        // What cannot be read is no kernel.
+        let variant = |(number, mutant): (usize, &&Mutant)| {
+            let (entry, text) = mutant.kernel(&lines);
+            kiln_ptx::Module::parse(&text).ok().map(|module| Variant { number, entry, module: Rc::new(module) })
+        };
+        let variants = &|| chosen.iter().enumerate().filter_map(variant).collect::<Vec<_>>();
+        let runs = std::thread::scope(|scope| {
+            SCHEDULES
+                .each_ref()
+                .map(|seed| scope.spawn(move || program.run(*seed, variants())))
+                .map(|thread| thread.join().expect("no panic"))
+        });
+        let [one, other] = runs;
+        assert!(one.outcomes == other.outcomes, "{}: schedules differ", program.name);
+        assert!(one.outcomes[0].is_ok() && other.outcomes.len() == one.outcomes.len(), "{}: {:?}", program.name, one.outcomes);
+        let is_reached = |mutant: &Mutant| [&one, &other].iter().any(|seen| seen.executed.contains(&(mutant.line as u32 + 1)));
+        let tried: Vec<usize> = variants().iter().map(|variant| variant.number).filter(|number| is_reached(chosen[*number])).collect();
+        let survivors: Vec<usize> =
+            tried.iter().copied().filter(|number| one.alike.contains(number) && other.alike.contains(number)).collect();
+        let (tried, caught) = (tried.len(), tried.len() - survivors.len());
+        let beyond = all.iter().filter(|mutant| !is_reached(mutant)).count();
+        println!(
+            "{}: {caught} of {tried} are noticed, of {} changes, {beyond} of which are of instructions that no run reaches {:?}",
+            program.name,
+            all.len(),
+            time.elapsed()
         );
-        let (tried, caught, mut survivors) = outcome.into_inner().expect("no panic");
-        survivors.sort();
-        println!("{}: {caught} of {tried} are noticed", program.name);
-        survivors.iter().for_each(|(line, text)| println!("  {line}: {text}"));
+        for mutant in survivors.into_iter().map(|number| chosen[number]) {
+            println!("  {}: {}: `{}` for `{}`", mutant.line + 1, mutant.how, mutant.text.trim(), lines[mutant.line].trim());
+        }
+        if let Ok(dir) = std::env::var("DUMP") {
+            std::fs::write(format!("{dir}/{}.ptx", program.name), &text).unwrap();
+        }
         assert!(tried > MUTANTS / 2, "{}: {tried} mutants", program.name);
         total = (total.0 + tried, total.1 + caught);
     }

@@ -1,6 +1,7 @@
 //! What a [`Session`](kiln::backend::ptx::run::Session) of a test runs programs on: the PTX interpreter, or the NVIDIA GPU whose number the
 //! environment variable `KILN_GPU` gives.
 
+use crate::samples::{Random, special_floats};
 use kiln::artifact::describe::ModelFacts;
 use kiln::backend::ptx::Module as Kernels;
 use kiln::backend::ptx::cuda::{Gpu, Recording};
@@ -8,13 +9,17 @@ use kiln::backend::ptx::device::{Device, Grid};
 use kiln::backend::ptx::run::Session;
 use kiln::compile::compile_ptx;
 use kiln::pipeline::Config;
-use kiln_ir::{Diagnostic, Module};
+use kiln_ir::{DType, Diagnostic, Module};
 use kiln_ptx::Argument;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 /// Blocks of a launch, and threads of a block: few, so that the interpreter's time goes into tasks, and unlike the driver's, as a kernel
 /// computes all of its tasks whatever the grid. Threads that compute together are as many as they have to be.
 const GRIDS: [(u32, u32); 3] = [(3, 32), (1, 32), (2, 96)];
+
+/// How often a launch with variants beside it is tried with special numbers in memory.
+const DISTURBED: u64 = 3;
 
 /// The interpreter with a module.
 pub struct Interpreted {
@@ -27,6 +32,19 @@ pub struct Interpreted {
     /// Instructions until now, at each mark.
     marks: Vec<u64>,
     instructions: u64,
+    /// What is launched beside kernels, on copies of memory, as long as it does the same.
+    variants: Vec<Variant>,
+}
+
+/// Another text of a kernel.
+#[derive(Clone)]
+pub struct Variant {
+    /// Whoever made it knows it by that.
+    pub number: usize,
+    /// The kernel.
+    pub entry: String,
+    /// A module with it.
+    pub module: Rc<kiln_ptx::Module>,
 }
 
 /// A launch: entry, threads, arguments.
@@ -36,7 +54,15 @@ impl Interpreted {
     /// The interpreter with these kernels, whose launches are scheduled by seeds from this one on. Panics when it cannot read them.
     pub fn new(kernels: &Kernels, seed: u64) -> Interpreted {
         let module = kiln_ptx::Module::parse(&kernels.text).unwrap_or_else(|error| panic!("{error}\n{}", kernels.text));
-        Interpreted { device: kiln_ptx::Device::new(), module, seed, recording: None, marks: Vec::new(), instructions: 0 }
+        Interpreted {
+            device: kiln_ptx::Device::new(),
+            module,
+            seed,
+            recording: None,
+            marks: Vec::new(),
+            instructions: 0,
+            variants: Vec::new(),
+        }
     }
 
     /// The same, of whose kernels each takes at most so many instructions of warps.
@@ -45,10 +71,43 @@ impl Interpreted {
         self
     }
 
+    /// The same, which launches these beside their kernels, on memory as it is and with special numbers in it, each until it fails or
+    /// leaves something else in memory.
+    pub fn beside(mut self, variants: Vec<Variant>) -> Interpreted {
+        self.variants = variants;
+        self
+    }
+
+    /// Those that did the same in all launches until now.
+    pub fn alike(&self) -> &[Variant] {
+        &self.variants
+    }
+
     /// Lines of the text of its kernels, numbered from 1, that any thread has executed.
     pub fn executed_lines(&self) -> BTreeSet<u32> {
         self.device.executed_lines(&self.module)
     }
+}
+
+/// Special numbers in stretches of memory, mostly one infinity: its product with what should be neutral is NaN, and what stands beside it
+/// stays what it is.
+fn disturb(device: &mut kiln_ptx::Device, random: &mut Random) {
+    let special = special_floats(DType::F32);
+    let mut other = Random::new(random.bits());
+    let infinity = [f64::INFINITY, f64::NEG_INFINITY][random.below(2)];
+    let (mut left, mut rarely) = (0, None);
+    let mut skip = || {
+        if left == 0 {
+            (left, rarely) = (64 << random.below(8), [None, None, Some(8), Some(64)][random.below(4)]);
+        }
+        let words = rarely.map_or(left, |rarely| 1 + random.below(2 * rarely)).min(left);
+        left -= words;
+        words
+    };
+    device.disturb(&mut skip, &mut || {
+        let value = if other.below(12) == 0 { special[other.below(special.len())] } else { infinity };
+        (value as f32).to_bits()
+    });
 }
 
 fn fault(fault: &kiln_ptx::Fault) -> Diagnostic {
@@ -86,14 +145,35 @@ impl Device for Interpreted {
         }
         let arguments: Vec<Argument> = arguments.iter().map(|argument| Argument::U64(*argument)).collect();
         self.seed += 1;
-        let (most, threads) = GRIDS[(self.seed % 3) as usize];
+        // Each kernel of a program meets all of them, however many it has.
+        let (most, threads) = GRIDS[Random::new(self.seed).below(GRIDS.len())];
         let grid = [most.min(wanted.blocks), 1, 1];
         let threads = if wanted.together { wanted.threads } else { threads };
-        let done = self
-            .device
-            .launch(&self.module, entry, grid, [threads, 1, 1], u64::from(wanted.shared_bytes), &arguments, self.seed)
-            .map_err(|error| fault(&error))?;
+        let before = self.variants.iter().any(|variant| variant.entry == entry).then(|| {
+            let disturbed = |number| {
+                let mut device = self.device.copy();
+                disturb(&mut device, &mut Random::new(self.seed * DISTURBED + number));
+                device
+            };
+            (self.device.copy(), (0..DISTURBED).map(disturbed).collect::<Vec<_>>())
+        });
+        let launch = |device: &mut kiln_ptx::Device, module: &kiln_ptx::Module| {
+            device.launch(module, entry, grid, [threads, 1, 1], u64::from(wanted.shared_bytes), &arguments, self.seed)
+        };
+        let does_the_same = |variant: &Variant, before: &kiln_ptx::Device, after: &kiln_ptx::Device| {
+            let mut device = before.copy();
+            launch(&mut device, &variant.module).is_ok() && device.holds_the_same_as(after)
+        };
+        let done = launch(&mut self.device, &self.module).map_err(|error| fault(&error))?;
         self.instructions += done.warp_instructions;
+        if let Some((before, disturbed)) = before {
+            self.variants.retain(|variant| variant.entry != entry || does_the_same(variant, &before, &self.device));
+            for before in disturbed {
+                let mut after = before.copy();
+                launch(&mut after, &self.module).map_err(|error| fault(&error))?;
+                self.variants.retain(|variant| variant.entry != entry || does_the_same(variant, &before, &after));
+            }
+        }
         Ok(())
     }
 

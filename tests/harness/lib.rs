@@ -11,6 +11,7 @@ pub mod faults;
 pub mod filetest;
 pub mod gpu;
 pub mod instances;
+pub mod mutants;
 pub mod objectives;
 pub mod random_graphs;
 pub mod samples;

@@ -188,6 +188,21 @@ impl Device {
         Ok(found.region.data[offset as usize..(offset + bytes) as usize].to_vec())
     }
 
+    /// Another device with the same memory, which has executed nothing.
+    pub fn copy(&self) -> Device {
+        Device { memory: self.memory.copy(), modules: self.modules.clone(), executed: HashMap::new(), ..*self }
+    }
+
+    /// Replaces words of four bytes that were written, each so many beyond the one before it as `skip` says, by what `word` says.
+    pub fn disturb(&mut self, skip: &mut dyn FnMut() -> usize, word: &mut dyn FnMut() -> u32) {
+        self.memory.disturb(skip, word);
+    }
+
+    /// Whether memory of both devices is alike: the same allocations, in which the same bytes were written, with the same values.
+    pub fn holds_the_same_as(&self, other: &Device) -> bool {
+        self.memory.is_like(&other.memory)
+    }
+
     /// Address of a `.global` or `.const` variable of `module`.
     ///
     /// # Errors

@@ -15,7 +15,10 @@ pub(super) fn signed(f: &mut Function, op: Binary, lane: Lane, a: Reg, b: Reg) -
     if lane == Lane::I64 {
         // The magnitude of MIN is right as a number without sign.
         let [x, y] = [a, b].map(|reg| f.op(Op::Abs, ty, [reg.into()]));
-        let result = unsigned(f, if op == Binary::DivS { Binary::DivU } else { Binary::RemU }, lane, x, y);
+        let machine = if op == Binary::DivS { Op::Div } else { Op::Rem };
+        let result = wide(f, machine, x, y);
+        let zero = f.setp(Cmp::Eq, ty, b, Operand::Int(0));
+        let result = f.selp(Ty::B64, Operand::Int(0), result, zero);
         // A quotient is negative where one of both is, a remainder where the dividend is.
         let sign = if op == Binary::DivS { f.op(Op::Xor, Ty::B64, [a.into(), b.into()]) } else { a };
         let negative = f.setp(Cmp::Lt, ty, sign, Operand::Int(0));
@@ -76,22 +79,19 @@ fn factor(divisor: u64) -> (u64, u32) {
 /// x / 0 = 0, x % 0 = 0.
 pub(super) fn unsigned(f: &mut Function, op: Binary, lane: Lane, a: Reg, b: Reg) -> Reg {
     let (a, b, ty) = (narrow(f, lane, false, a), narrow(f, lane, false, b), unsigned_type(lane));
-    let zero = f.setp(Cmp::Eq, ty, b, Operand::Int(0));
-    let move_ty = class_of(lane).ty();
-    let divisor = f.selp(move_ty, Operand::Int(1), b, zero);
     let machine = if op == Binary::DivU { Op::Div } else { Op::Rem };
     let result = match lane {
-        Lane::I64 => wide(f, machine, a, divisor),
-        _ => f.op(machine, ty, [a.into(), divisor.into()]),
+        Lane::I64 => wide(f, machine, a, b),
+        _ => f.op(machine, ty, [a.into(), b.into()]),
     };
-    f.selp(move_ty, Operand::Int(0), result, zero)
+    let zero = f.setp(Cmp::Eq, ty, b, Operand::Int(0));
+    f.selp(class_of(lane).ty(), Operand::Int(0), result, zero)
 }
 
-/// Quotient or remainder of 64 bits; the divisor is not 0.
+/// Quotient or remainder of 64 bits; by 0, any number.
 fn wide(f: &mut Function, op: Op, a: Reg, b: Reg) -> Reg {
     let either = f.op(Op::Or, Ty::B64, [a.into(), b.into()]);
-    let high = f.op(Op::Shr, Ty::U64, [either.into(), Operand::Int(32)]);
-    let is_small = f.setp(Cmp::Eq, Ty::U64, high, Operand::Int(0));
+    let is_small = f.setp(Cmp::Lt, Ty::U64, either, Operand::Int(1 << 32));
     let result = f.reg(Class::B64);
     f.if_else(
         &mut (),
@@ -103,15 +103,15 @@ fn wide(f: &mut Function, op: Op, a: Reg, b: Reg) -> Reg {
             f.set(result, long);
         },
         |f, ()| {
-            let (quotient, rest) = bit_by_bit(f, a, b);
-            f.set(result, if op == Op::Div { quotient } else { rest });
+            let found = bit_by_bit(f, op, a, b);
+            f.set(result, found);
         },
     );
     result
 }
 
-/// The bits of the dividend move into the remainder, from which the divisor is taken where it can be.
-fn bit_by_bit(f: &mut Function, a: Reg, b: Reg) -> (Reg, Reg) {
+/// The bits of the dividend move into the remainder, from which the divisor is taken where it can be; those of the quotient follow them.
+fn bit_by_bit(f: &mut Function, op: Op, a: Reg, b: Reg) -> Reg {
     let (quotient, rest, left) = (f.reg(Class::B64), f.reg(Class::B64), f.reg(Class::B32));
     f.set(quotient, a);
     f.set(rest, Operand::Int(0));
@@ -121,25 +121,27 @@ fn bit_by_bit(f: &mut Function, a: Reg, b: Reg) -> (Reg, Reg) {
         false,
         |f, ()| f.setp(Cmp::Ne, Ty::S32, left, Operand::Int(0)),
         |f, ()| {
-            // What leaves the remainder at the top makes it larger than any divisor.
-            let beyond = f.setp(Cmp::Lt, Ty::S64, rest, Operand::Int(0));
+            // The remainder has one bit for each turn before this one, so that doubling it loses none.
             let top = f.op(Op::Shr, Ty::U64, [quotient.into(), Operand::Int(63)]);
             let doubled = f.op(Op::Shl, Ty::B64, [rest.into(), Operand::Int(1)]);
             let more = f.op(Op::Or, Ty::B64, [doubled.into(), top.into()]);
-            let enough = f.setp(Cmp::Ge, Ty::U64, more, b);
-            let taken = f.op(Op::Or, Ty::Pred, [beyond.into(), enough.into()]);
+            let taken = f.setp(Cmp::Ge, Ty::U64, more, b);
             let less = f.op(Op::Sub, Ty::U64, [more.into(), b.into()]);
-            let bit = f.selp(Ty::B64, Operand::Int(1), Operand::Int(0), taken);
             let shifted = f.op(Op::Shl, Ty::B64, [quotient.into(), Operand::Int(1)]);
             let rest_now = f.selp(Ty::B64, less, more, taken);
-            let quotient_now = f.op(Op::Or, Ty::B64, [shifted.into(), bit.into()]);
             f.set(rest, rest_now);
-            f.set(quotient, quotient_now);
+            if op == Op::Div {
+                let bit = f.selp(Ty::B64, Operand::Int(1), Operand::Int(0), taken);
+                let quotient_now = f.op(Op::Or, Ty::B64, [shifted.into(), bit.into()]);
+                f.set(quotient, quotient_now);
+            } else {
+                f.set(quotient, shifted);
+            }
             let one_less = f.op(Op::Sub, Ty::S32, [left.into(), Operand::Int(1)]);
             f.set(left, one_less);
         },
     );
-    (quotient, rest)
+    if op == Op::Div { quotient } else { rest }
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ impl Function {
         self.push(Inst::Label(after));
     }
 
-    /// `if condition { then } else { otherwise }`
+    /// `if condition { then } else { otherwise }`; nothing is jumped over where there is nothing else.
     pub fn if_else<S>(
         &mut self,
         state: &mut S,
@@ -134,9 +134,15 @@ impl Function {
         let (no, after) = (self.label(), self.label());
         self.push(Inst::Bra { to: no, when: Some((condition, false)) });
         then(self, state);
+        let end = self.insts.len();
         self.push(Inst::Bra { to: after, when: None });
         self.push(Inst::Label(no));
+        let begin = self.insts.len();
         otherwise(self, state);
+        if self.insts.len() == begin {
+            self.insts.truncate(end);
+            return self.push(Inst::Label(no));
+        }
         self.push(Inst::Label(after));
     }
 }

@@ -236,12 +236,11 @@ fn binary(t: &Translation, f: &mut Function, op: Binary, lane: Lane, x: tile::Re
     }
 }
 
-/// `min.f64` has no .NaN: the sum of operands of which one is NaN is one.
+/// `min.f64` has no .NaN.
 fn or_nan(f: &mut Function, op: Op, a: Reg, b: Reg) -> Reg {
     let other = f.op(op, Ty::F64, [a.into(), b.into()]);
-    let sum = f.op(Op::AddRn, Ty::F64, [a.into(), b.into()]);
     let nan = f.setp(Cmp::Nan, Ty::F64, a, b);
-    f.selp(Ty::F64, sum, other, nan)
+    f.selp(Ty::F64, Operand::F64(f64::NAN.to_bits()), other, nan)
 }
 
 /// How far to shift: an unsigned 32-bit number. §9.7.8.7: from the width on, it counts as the width.

@@ -24,7 +24,7 @@ use crate::lower::rewrite::merge_axes;
 use crate::lower::stage::has_rest;
 use crate::lower::tasks::{bind_all, for_each_task};
 use crate::tile::{Builder, CooperativeStmt, Lane, Mem, Reg, Type};
-use kiln_ir::{DType, Dim, Ranges, Symbol};
+use kiln_ir::{DType, Dim, Proof, Ranges, Symbol};
 
 /// A contraction whose results blocks compute in tiles.
 pub(in crate::lower) struct BlockContract {
@@ -213,13 +213,14 @@ impl BlockContract {
         let limit = |cx: &mut Context, b: &mut Builder, end: &Dim| (!self.steps_are_whole(cx)).then(|| cx.index(b, end));
         let steps = cx.index(b, &self.steps());
         let (none, one) = (b.index(0), b.index(1));
-        // The first step.
+        // The first step, which mostly is a whole one.
         let (from, end) = self.bounds_of(&Dim::ZERO);
-        let end = limit(cx, b, &end);
+        let is_whole = cx.ranges.at_most(&Dim::from(self.tile.depth), &end) == Proof::Yes;
+        let end = if is_whole { None } else { limit(cx, b, &end) };
         let values = [left.load(cx, b, &from, end), right.load(cx, b, &from, end)];
-        let places = halves(b, none);
-        left.store(cx, b, places[0], task.thread, &values[0]);
-        right.store(cx, b, places[1], task.thread, &values[1]);
+        left.store(cx, b, task.shared, task.thread, &values[0]);
+        let place = b.add_int(task.shared, left.bytes());
+        right.store(cx, b, place, task.thread, &values[1]);
         b.together(CooperativeStmt::Barrier);
         let step = Symbol::new("#step");
         cx.ranges.set_index(step.clone(), self.steps());
@@ -228,16 +229,20 @@ impl BlockContract {
             let now = cx.index(b, &Dim::from(step.clone()));
             let odd = b.and(now, one);
             let other = b.xor(odd, one);
-            // The last step asks for itself once more.
-            let later = b.add(now, one);
-            let last = b.sub(steps, one);
-            let later = b.min_s(later, last);
+            let mut later = b.add(now, one);
+            let (mut all, mut extent) = (self.steps() + Dim::ONE, &self.depth.extent + Dim::from(self.tile.depth));
+            // The last step asks for one more, which nobody uses: for itself where nothing else keeps loads inside.
+            if self.steps_are_whole(cx) {
+                let last = cx.index(b, &(self.steps() - Dim::ONE));
+                later = b.min_s(later, last);
+                (all, extent) = (self.steps(), self.depth.extent.clone());
+            }
             let next = Symbol::new("#next");
-            cx.ranges.set_index(next.clone(), self.steps());
+            cx.ranges.set_index(next.clone(), all);
             let (from, end) = self.bounds_of(&Dim::from(next.clone()));
             let values = cx.bound(&next, later, |cx| {
                 let from_symbol = Symbol::new("#from");
-                cx.ranges.set_index(from_symbol.clone(), self.depth.extent.clone());
+                cx.ranges.set_index(from_symbol.clone(), extent);
                 let from = cx.index(b, &from);
                 let end = limit(cx, b, &end);
                 cx.bound(&from_symbol, from, |cx| {

@@ -57,10 +57,10 @@ impl Results<'_> {
         let ty = Type::scalar(lane_of(self.dtype)).times(lanes as u32);
         let at = Symbol::new("#at");
         cx.ranges.set_index(at.clone(), Dim::from(self.count / lanes));
-        let number = Dim::from(at.clone()) * Dim::from(lanes);
+        let is_one = self.count == lanes;
+        let number = if is_one { Dim::ZERO } else { Dim::from(at.clone()) * Dim::from(lanes) };
         let SumPlace { address, row, column } = place(&number);
-        let (start, end) = (b.index(0), b.index(self.count / lanes));
-        cx.counted(b, &at, start, end, 1, &[], |cx, b, _| {
+        let store = |cx: &mut Context, b: &mut Builder| {
             let (row, column) = (cx.index(b, &row), cx.index(b, &column));
             let (rows, columns) = (cx.index(b, &self.row.extent), cx.index(b, &self.column.extent));
             let (row_exists, column_exists) = (b.lt(row, rows), b.lt(column, columns));
@@ -90,6 +90,13 @@ impl Results<'_> {
                 },
                 |_, _| vec![],
             );
+        };
+        if is_one {
+            return store(cx, b);
+        }
+        let (start, end) = (b.index(0), b.index(self.count / lanes));
+        cx.counted(b, &at, start, end, 1, &[], |cx, b, _| {
+            store(cx, b);
             vec![]
         });
     }

@@ -110,7 +110,7 @@ impl Staging {
     pub(super) fn indices(&self, cx: &mut Context, b: &mut Builder, thread: Reg) -> [(Axis, Reg); 2] {
         let (fast, slow) = self.groups();
         let index = Symbol::new("#thread");
-        let (first, second) = match self.threads >= fast {
+        let (first, second) = match self.threads > fast {
             true => (Dim::from(index.clone()).modulo(&Dim::from(fast)), Dim::from(index.clone()).floor_div(&Dim::from(fast))),
             false => (Dim::from(index.clone()), Dim::ZERO),
         };
@@ -132,7 +132,7 @@ impl Staging {
             .map(|round| {
                 let (skipped, lower) = (round % turns * self.threads, round / turns * below);
                 let first = (Dim::from(self.fast.clone()) + Dim::from(skipped)) * Dim::from(self.lanes);
-                let second = Dim::from(self.slow.clone()) + Dim::from(lower);
+                let second = if self.threads > fast { Dim::from(self.slow.clone()) } else { Dim::ZERO } + Dim::from(lower);
                 if self.along_depth { (second, first) } else { (first, second) }
             })
             .collect()

@@ -38,6 +38,16 @@ impl Region {
         self.data.len() as u64
     }
 
+    /// The same bytes, of which no access is known.
+    fn copy(&self) -> Region {
+        Region { base: self.base, data: self.data.clone(), written: self.written.clone(), shadow: Shadow::default() }
+    }
+
+    /// Whether the same bytes were written, with the same values.
+    fn is_like(&self, other: &Region) -> bool {
+        self.base == other.base && self.written == other.written && self.data == other.data
+    }
+
     /// Whether `[address, address + bytes)` lies inside.
     #[inline]
     pub(crate) fn holds(&self, address: u64, bytes: u64) -> bool {
@@ -110,6 +120,31 @@ impl GlobalMemory {
         self.allocations.retain(|a| a.region.base != address);
         self.last = 0;
         self.allocations.len() < before
+    }
+
+    /// The same allocations with the same contents, as a launch finds them.
+    pub(crate) fn copy(&self) -> GlobalMemory {
+        let one = |a: &Allocation| Allocation { region: a.region.copy(), name: a.name.clone(), constant: a.constant };
+        GlobalMemory { allocations: self.allocations.iter().map(one).collect(), ..*self }
+    }
+
+    /// Replaces words of four bytes that were written, each so many beyond the one before it as `skip` says, by what `word` says.
+    pub(crate) fn disturb(&mut self, skip: &mut dyn FnMut() -> usize, word: &mut dyn FnMut() -> u32) {
+        for region in self.allocations.iter_mut().map(|allocation| &mut allocation.region) {
+            let mut at = 4 * skip();
+            while at + 4 <= region.data.len() {
+                if region.unwritten(at as u64, 4).is_none() {
+                    region.data[at..at + 4].copy_from_slice(&word().to_le_bytes());
+                }
+                at += 4 * skip().max(1);
+            }
+        }
+    }
+
+    /// Whether allocations and what is written in them are the same.
+    pub(crate) fn is_like(&self, other: &GlobalMemory) -> bool {
+        let pairs = || self.allocations.iter().zip(&other.allocations);
+        self.allocations.len() == other.allocations.len() && pairs().all(|(a, b)| a.region.is_like(&b.region))
     }
 
     /// The allocation that holds the range.
