@@ -115,7 +115,8 @@ impl TensorMap {
                 let first = coordinates[0] + (chunk * per_chunk) as i64;
                 let within = |e: u64| inside && first + e as i64 >= 0 && ((first + e as i64) as u64) < self.dims[0];
                 let global = |e: u64| self.address.wrapping_add(offset).wrapping_add((first + e as i64) as u64 * self.element_bytes);
-                if (0..per_chunk).all(within) {
+                // A box may begin at any element, so that its chunks need not be aligned in global memory.
+                if (0..per_chunk).all(within) && global(0).is_multiple_of(16) {
                     pieces.push((to, Some(global(0)), 16));
                 } else {
                     pieces.extend((0..per_chunk).map(|e| (to + e * self.element_bytes, within(e).then(|| global(e)), self.element_bytes)));
@@ -157,6 +158,12 @@ mod tests {
         assert_eq!(TensorMap::decode(&three.encode()), Some(three));
         assert_eq!(TensorMap::decode(&[0; 128]), None);
         assert!(map().complaint().is_none() && TensorMap { address: 8, ..map() }.complaint().is_some());
+    }
+
+    #[test]
+    fn boxes_begin_at_any_element() {
+        let pieces = map().pieces(&[3, 0], 1024);
+        assert_eq!(pieces[..2], [(1024, Some(0x1006), 2), (1026, Some(0x1008), 2)]);
     }
 
     #[test]

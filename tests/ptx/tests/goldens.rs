@@ -8,9 +8,13 @@ mod support;
 use golden::file::Golden;
 use golden::{Bound, Case, Kind, Parameter, Stretch};
 use kiln_ptx::{Argument, Device, Module, Swizzle, TensorMap};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+/// Schedules of the interpreter.
 const SEEDS: u64 = 3;
+/// How many elements of a stretch that differs are shown.
+const SHOWN: usize = 3;
 
 fn folder() -> PathBuf {
     std::env::var_os("KILN_PTX_GOLDENS").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens"), PathBuf::from)
@@ -60,16 +64,176 @@ fn run(case: &Case, module: &Module, absolute: bool, seed: u64) -> Result<Vec<u8
     Ok(results)
 }
 
-#[test]
-fn dump() {
-    let mut failed = 0;
-    for case in golden::cases() {
-        support::dump(&format!("golden_{}", case.name), &case.text);
-        let module = Module::parse(&case.text).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-        if let Err(e) = run(&case, &module, false, 1) {
-            println!("{}: {e}", case.name);
-            failed += 1;
+/// The value of an element.
+fn value(kind: Kind, bits: u64) -> f64 {
+    let narrow = |mantissa: u32, exponent: u32| {
+        let (sign, power) = (bits >> (mantissa + exponent) & 1, (bits >> mantissa) & ((1 << exponent) - 1));
+        let fraction = (bits & ((1 << mantissa) - 1)) as f64 / f64::from(1 << mantissa);
+        let bias = (1 << (exponent - 1)) - 1;
+        let size = match power {
+            0 => fraction * f64::from(1 - bias).exp2(),
+            p if p == (1 << exponent) - 1 => {
+                if fraction == 0.0 {
+                    f64::INFINITY
+                } else {
+                    f64::NAN
+                }
+            }
+            p => (1.0 + fraction) * f64::from(p as i32 - bias).exp2(),
+        };
+        if sign == 1 { -size } else { size }
+    };
+    match kind {
+        Kind::F16 => narrow(10, 5),
+        Kind::BF16 => narrow(7, 8),
+        Kind::F32 => f64::from(f32::from_bits(bits as u32)),
+        _ => f64::from_bits(bits),
+    }
+}
+
+/// A unit in the last place of a finite value.
+fn unit(kind: Kind, value: f64) -> f64 {
+    let (mantissa, least) = match kind {
+        Kind::F16 => (10, -14),
+        Kind::BF16 => (7, -126),
+        Kind::F32 => (23, -126),
+        _ => (52, -1022),
+    };
+    let exponent = if value == 0.0 { least } else { ((value.abs().to_bits() >> 52) as i32 - 1023).max(least) };
+    f64::from(exponent - mantissa).exp2()
+}
+
+fn bits(kind: Kind, bytes: &[u8]) -> u64 {
+    bytes[..kind.bytes()].iter().rev().fold(0, |w, b| w << 8 | u64::from(*b))
+}
+
+/// What two results of a stretch may differ by, and do: the share of the bound.
+fn share(stretch: &Stretch, hardware: u64, ours: u64, magnitude: Option<u64>) -> f64 {
+    let (h, o) = (value(stretch.kind, hardware), value(stretch.kind, ours));
+    let same = if hardware == ours { 0.0 } else { f64::INFINITY };
+    if stretch.bound == Bound::Exact || !h.is_finite() || !o.is_finite() || h == 0.0 && o == 0.0 {
+        return same;
+    }
+    let allowed = match stretch.bound {
+        Bound::Exact => 0.0,
+        Bound::Within { relative, absolute } => (relative * h.abs()).max(absolute).max(unit(stretch.kind, h)),
+        Bound::Sum { terms } => {
+            let last = if stretch.kind == Kind::F64 { 2f64.powi(-52) } else { 2f64.powi(-23) };
+            let sum = magnitude.map_or(f64::NAN, |m| value(stretch.kind, m));
+            f64::from(terms + 1) * last * sum + unit(stretch.kind, h)
+        }
+    };
+    (h - o).abs() / allowed
+}
+
+/// Compares a case with its golden under every schedule. Errors: what differs, at most three elements of each stretch.
+fn compare(case: &Case) -> Result<(), Vec<String>> {
+    let fail = |message: String| Err(vec![format!("{}: {message}", case.name)]);
+    let path = folder().join(format!("{}.golden", case.name));
+    let golden = match std::fs::read(&path).and_then(|file| Golden::read(&file)) {
+        Ok(golden) if golden.results.len() == case.result_bytes() => golden,
+        Ok(golden) => return fail(format!("{} bytes in the golden, not {}", golden.results.len(), case.result_bytes())),
+        Err(error) => return fail(format!("no golden: {}: {error}", path.display())),
+    };
+    let module = support::module(&format!("golden_{}", case.name), &case.text);
+    let magnitudes = match case.stretches.iter().any(|s| matches!(s.bound, Bound::Sum { .. })) {
+        true => Some(run(case, &module, true, 0).or_else(|e| fail(e).map(|()| Vec::new()))?),
+        false => None,
+    };
+    let mut wrong = Vec::new();
+    for seed in 0..SEEDS {
+        let ours = match run(case, &module, false, seed) {
+            Ok(ours) => ours,
+            Err(fault) => return fail(fault),
+        };
+        let mut at = 0;
+        for stretch in &case.stretches {
+            let (width, mut differ, mut largest) = (stretch.kind.bytes(), Vec::new(), 0f64);
+            for i in 0..stretch.count {
+                let from = at + i * width;
+                let [hardware, ours] = [&golden.results, &ours].map(|r| bits(stretch.kind, &r[from..]));
+                let share = share(stretch, hardware, ours, magnitudes.as_ref().map(|m| bits(stretch.kind, &m[from..])));
+                largest = largest.max(share);
+                // NaN is no share.
+                if !(share <= 1.0) {
+                    differ.push(format!("    {i}: hardware {hardware:#x}, interpreter {ours:#x}{}", operands(case, i)));
+                }
+            }
+            at += stretch.count * width;
+            if !differ.is_empty() && seed == 0 {
+                let shown = differ.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("\n");
+                wrong.push(format!("{}: {}: {} of {} differ\n{shown}", case.name, stretch.label, differ.len(), stretch.count));
+            } else if !differ.is_empty() {
+                wrong.push(format!("{}: {}: differs under schedule {seed}", case.name, stretch.label));
+            } else if stretch.bound != Bound::Exact && seed == 0 {
+                println!("{}: {}: at most {largest:.3} of what is allowed", case.name, stretch.label);
+            }
         }
     }
-    println!("{failed} failed");
+    if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+}
+
+/// The operands of an instruction of one lane.
+fn operands(case: &Case, i: usize) -> String {
+    match case.parameters.first() {
+        Some(Parameter::Data { bytes, .. }) if case.stretches.len() > 1 && bytes.len() >= 24 * (i + 1) => {
+            let word = |n: usize| bits(Kind::Bits64, &bytes[24 * i + 8 * n..]);
+            format!(" of {:#x}, {:#x}, {:#x}", word(0), word(1), word(2))
+        }
+        _ => String::new(),
+    }
+}
+
+fn check(mine: impl Fn(&str) -> bool) {
+    let wrong: Vec<String> = golden::cases().iter().filter(|c| mine(&c.name)).filter_map(|c| compare(c).err()).flatten().collect();
+    assert!(wrong.is_empty(), "{} stretches differ from hardware\n{}", wrong.len(), wrong.join("\n"));
+}
+
+const FAMILIES: [&str; 6] = ["mma_", "matrix_", "lanes_", "copies_", "tensor_", "wgmma_"];
+
+#[test]
+fn instructions_of_one_lane() {
+    check(|name| !FAMILIES.iter().any(|f| name.starts_with(f)));
+}
+
+#[test]
+fn products_of_a_warp() {
+    check(|name| name.starts_with("mma_"));
+}
+
+#[test]
+fn products_of_a_warpgroup() {
+    check(|name| name.starts_with("wgmma_"));
+}
+
+#[test]
+fn matrices_in_shared_memory() {
+    check(|name| name.starts_with("matrix_"));
+}
+
+#[test]
+fn lanes_together() {
+    check(|name| name.starts_with("lanes_"));
+}
+
+#[test]
+fn copies_in_the_background() {
+    check(|name| name.starts_with("copies_"));
+}
+
+#[test]
+fn boxes_of_tensors() {
+    check(|name| name.starts_with("tensor_"));
+}
+
+#[test]
+fn goldens_are_those_of_the_table() {
+    let names: BTreeSet<String> = golden::cases().into_iter().map(|c| c.name).collect();
+    assert_eq!(names.len(), golden::cases().len(), "two cases have one name");
+    let files = std::fs::read_dir(folder()).expect("a folder of goldens").map(|f| f.expect("a file").path());
+    let stems: BTreeSet<String> = files
+        .filter(|p| p.extension().is_some_and(|e| e == "golden"))
+        .map(|p| p.file_stem().unwrap_or_default().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(stems, names, "goldens and cases differ");
 }
