@@ -31,6 +31,11 @@ impl Format {
         (1 << (self.exponent - 1)) - 1
     }
 
+    /// The exponent of the least normal number.
+    pub(crate) fn least(self) -> i32 {
+        1 - self.bias()
+    }
+
     /// The NaN that instructions give.
     pub(crate) fn nan(self) -> u64 {
         (1 << (self.mantissa + self.exponent)) - 1
