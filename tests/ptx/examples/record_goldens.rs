@@ -8,7 +8,7 @@
 mod golden;
 
 use cudarc::driver::{DriverError, result, sys};
-use golden::file::Golden;
+use golden::file::{Golden, Outcome};
 use golden::{Case, Map, Parameter};
 use std::ffi::{CString, c_void};
 use std::path::Path;
@@ -77,9 +77,9 @@ fn supervise(folder: &str, names: &[String], cases: usize) -> ExitCode {
                 eprintln!("{error}");
                 return ExitCode::from(2);
             }
-            // The case that it was at has failed, whatever ended it.
-            Ok(_) => {
-                failed = true;
+            // The case that it was at was stopped, or ended the process.
+            Ok(code) => {
+                failed |= code != Some(GO_ON);
                 let reached = std::fs::read_to_string(&progress).ok().and_then(|t| t.parse().ok()).unwrap_or(from);
                 from = reached.max(from) + 1;
             }
@@ -91,8 +91,11 @@ fn supervise(folder: &str, names: &[String], cases: usize) -> ExitCode {
 
 /// What the driver says of a call that failed.
 fn told(what: &str, error: DriverError) -> String {
-    let name = error.error_name().map_or_else(|_| format!("{:?}", error.0), |n| n.to_string_lossy().into_owned());
-    format!("the driver could not {what}: {name}")
+    format!("the driver could not {what}: {}", name(error))
+}
+
+fn name(error: DriverError) -> String {
+    error.error_name().map_or_else(|_| format!("{:?}", error.0), |n| n.to_string_lossy().into_owned())
 }
 
 fn record(folder: &str, cases: &[Case], from: usize) -> ExitCode {
@@ -108,12 +111,11 @@ fn record(folder: &str, cases: &[Case], from: usize) -> ExitCode {
         let _ = std::fs::write(Path::new(folder).join(".next"), i.to_string());
         match run(case, stream) {
             Ok(results) => {
-                let golden = Golden { gpu: gpu.clone(), driver: driver.clone(), results };
-                let path = Path::new(folder).join(format!("{}.golden", case.name));
-                match golden.write().and_then(|bytes| std::fs::write(&path, &bytes).map(|()| bytes.len())) {
-                    Ok(size) => println!("{}: {} bytes of results, {size} in the file", case.name, golden.results.len()),
+                let bytes = results.len();
+                match keep(folder, case, Golden { gpu: gpu.clone(), driver: driver.clone(), outcome: Outcome::Results(results) }) {
+                    Ok(size) => println!("{}: {bytes} bytes of results, {size} in the file", case.name),
                     Err(error) => {
-                        eprintln!("{}: {error}", path.display());
+                        eprintln!("{error}");
                         return ExitCode::from(2);
                     }
                 }
@@ -122,13 +124,26 @@ fn record(folder: &str, cases: &[Case], from: usize) -> ExitCode {
                 println!("{}: FAILED: {message}", case.name);
                 failed = true;
             }
-            Err(Failure::Broken(message)) => {
-                println!("{}: FAILED: {message}", case.name);
+            Err(Failure::Stopped(error)) => {
+                println!("{}: stopped: {error}", case.name);
+                if let Err(error) = keep(folder, case, Golden { gpu, driver, outcome: Outcome::Stopped(error) }) {
+                    eprintln!("{error}");
+                    return ExitCode::from(2);
+                }
+                // The context is of no more use.
                 exit(GO_ON);
             }
         }
     }
     ExitCode::from(u8::from(failed))
+}
+
+/// Writes a golden and gives its size.
+fn keep(folder: &str, case: &Case, golden: Golden) -> Result<usize, String> {
+    let path = Path::new(folder).join(format!("{}.golden", case.name));
+    let bytes = golden.write().map_err(|error| error.to_string())?;
+    std::fs::write(&path, &bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(bytes.len())
 }
 
 /// Opens the first device; gives its name, the version of the driver and a stream.
@@ -156,8 +171,8 @@ fn open() -> Result<(String, String, sys::CUstream), String> {
 enum Failure {
     /// The case cannot be run; others can.
     Refused(String),
-    /// The context is of no more use.
-    Broken(String),
+    /// Hardware stopped the kernel: the driver's name of the error.
+    Stopped(String),
 }
 
 /// Runs a case and gives its results.
@@ -203,7 +218,7 @@ fn run(case: &Case, stream: sys::CUstream) -> Result<Vec<u8>, Failure> {
     // SAFETY: the stream was made by `open`.
     let ended = unsafe { result::stream::synchronize(stream) };
     drop(watch);
-    ended.map_err(|error| Failure::Broken(told("run the kernel", error)))?;
+    ended.map_err(|error| Failure::Stopped(name(error)))?;
     let mut results = Vec::new();
     for (parameter, address) in case.parameters.iter().zip(&addresses) {
         let Parameter::Data { bytes, result: kept, .. } = parameter else { continue };

@@ -13,9 +13,9 @@ pub struct Row {
     pub kind: Option<Kind>,
 }
 
-/// Rows whose results are compared bit by bit.
-pub fn exact(texts: &[&str]) -> Vec<Row> {
-    texts.iter().map(|t| Row { text: t.to_string(), bound: Bound::Exact, kind: None }).collect()
+/// Rows whose results are compared bit by bit, from a list with semicolons.
+pub fn exact(list: &str) -> Vec<Row> {
+    list.split(';').map(|text| Row { text: text.trim().to_string(), bound: Bound::Exact, kind: None }).collect()
 }
 
 /// Register 0 of which class is written, and what is in it.

@@ -26,9 +26,8 @@ pub struct Case {
 
 /// A parameter of a kernel.
 pub enum Parameter {
-    /// The address of memory that holds these bytes at first. `magnitude` masks every 64 bits to the absolute values of what it holds:
-    /// the bound of sums is worked out from them.
-    Data { bytes: Vec<u8>, result: bool, magnitude: u64 },
+    /// The address of memory that holds these bytes at first.
+    Data { bytes: Vec<u8>, result: bool },
     /// A number of 64 bits.
     Number(u64),
     /// A tensor map over the memory of another parameter.
@@ -37,12 +36,12 @@ pub enum Parameter {
 
 impl Parameter {
     pub fn input(bytes: Vec<u8>) -> Parameter {
-        Parameter::Data { bytes, result: false, magnitude: u64::MAX }
+        Parameter::Data { bytes, result: false }
     }
 
     /// Results, whose bytes are 0xee before.
     pub fn output(bytes: usize) -> Parameter {
-        Parameter::Data { bytes: vec![0xee; bytes], result: true, magnitude: u64::MAX }
+        Parameter::Data { bytes: vec![0xee; bytes], result: true }
     }
 }
 
@@ -103,10 +102,6 @@ pub enum Bound {
     /// By so much of the value, or by so much at all, whichever is more; one unit in the last place is always allowed, as the interpreter
     /// rounds the exact value. Infinities, NaN and zeros must be the same.
     Within { relative: f64, absolute: f64 },
-    /// A sum of so many products and the accumulator, of which hardware drops what lies below the last place of the largest: by
-    /// (terms + 1) · 2⁻²³ · Σ |product| (f64: 2⁻⁵²), and one unit in the last place of the result. The sum of magnitudes is the result of
-    /// the same kernel on absolute values.
-    Sum { terms: u32 },
 }
 
 impl Case {

@@ -11,10 +11,6 @@ const LANES: &str = include_str!("../kernels/golden/lanes.ptx");
 /// and sums in which large terms cancel.
 const SETS: usize = 6;
 
-/// Absolute values of what 64 bits hold.
-pub const HALVES: u64 = 0x7fff_7fff_7fff_7fff;
-pub const SINGLES: u64 = 0x7fff_ffff_7fff_ffff;
-
 /// An f32 for set `set`.
 fn number(set: usize, random: &mut Random) -> f32 {
     match set {
@@ -51,8 +47,10 @@ enum Element {
     TF32,
     F64,
     Byte,
-    /// Whole bytes: 8-bit floats, with NaN left out.
+    /// 8-bit floats below 2 (e4m3) and 1 (e5m2).
     Tiny,
+    /// Any bits, NaN and infinities among them.
+    Any,
 }
 
 struct Product {
@@ -60,7 +58,7 @@ struct Product {
     element: Element,
     /// Registers of a and b, and elements of c, of a lane.
     counts: [usize; 3],
-    k: u32,
+    name: &'static str,
     /// What c and d are.
     sum: Kind,
 }
@@ -78,6 +76,7 @@ fn factor(element: Element, registers: usize, seed: u64) -> Vec<u8> {
                 Element::F64 if set < 2 => out.extend(f64::from(n()).to_le_bytes()),
                 Element::F64 => out.extend(random.f64(-4 - 8 * set as i32..4).to_le_bytes()),
                 Element::Byte => out.extend((random.next() as u32).to_le_bytes()),
+                Element::Any => out.extend((random.next() as u32).to_le_bytes()),
                 Element::Tiny => out.extend((random.next() as u32 & 0xb7b7_b7b7).to_le_bytes()),
             }
         }
@@ -103,31 +102,19 @@ fn product(p: &Product) -> Case {
         }
     }
     let count = SETS * 32 * c;
-    let masks = match p.element {
-        Element::F16 | Element::BF16 => (HALVES, if p.sum == Kind::F16 { HALVES } else { SINGLES }),
-        Element::TF32 => (SINGLES, SINGLES),
-        Element::Tiny => (0x7f7f_7f7f_7f7f_7f7f, SINGLES),
-        Element::F64 => (u64::MAX >> 1, u64::MAX >> 1),
-        Element::Byte => (u64::MAX, u64::MAX),
-    };
-    let data = |bytes, magnitude| Parameter::Data { bytes, result: false, magnitude };
-    let bound = match p.sum {
-        Kind::F32 | Kind::F16 | Kind::F64 => Bound::Sum { terms: p.k },
-        _ => Bound::Exact,
-    };
     Case {
-        name: format!("mma_{}", p.kernel),
+        name: format!("mma_{}", p.name),
         text: PRODUCTS.into(),
         kernel: p.kernel,
         blocks: SETS as u32,
         threads: 32,
         parameters: vec![
-            data(factor(p.element, a, 71), masks.0),
-            data(factor(p.element, b, 72), masks.0),
-            data(sums, masks.1),
+            Parameter::input(factor(p.element, a, 71)),
+            Parameter::input(factor(p.element, b, 72)),
+            Parameter::input(sums),
             Parameter::output(count * p.sum.bytes()),
         ],
-        stretches: vec![Stretch { label: format!("mma of {}", p.kernel), count, kind: p.sum, bound }],
+        stretches: vec![Stretch { label: format!("mma of {}", p.kernel), count, kind: p.sum, bound: Bound::Exact }],
     }
 }
 
@@ -146,15 +133,14 @@ fn special_products(kernel: &'static str, special: [u16; 16]) -> Case {
     let (a, b) = (factor(4), factor(2));
     let c = words((0..SETS * 32 * 4).map(|i| if i % 5 == 0 { F32[i / 5 % 18] } else { 0 }));
     let count = SETS * 32 * 4;
-    let data = |bytes, magnitude| Parameter::Data { bytes, result: false, magnitude };
     Case {
         name: format!("mma_{kernel}_special"),
         text: PRODUCTS.into(),
         kernel,
         blocks: SETS as u32,
         threads: 32,
-        parameters: vec![data(a, HALVES), data(b, HALVES), data(c, SINGLES), Parameter::output(4 * count)],
-        stretches: vec![Stretch { label: kernel.into(), count, kind: Kind::F32, bound: Bound::Sum { terms: 16 } }],
+        parameters: vec![Parameter::input(a), Parameter::input(b), Parameter::input(c), Parameter::output(4 * count)],
+        stretches: vec![Stretch { label: kernel.into(), count, kind: Kind::F32, bound: Bound::Exact }],
     }
 }
 
@@ -244,20 +230,24 @@ fn together() -> Vec<Case> {
 }
 
 pub fn cases() -> Vec<Case> {
-    let row = |kernel, element, counts, k, sum| product(&Product { kernel, element, counts, k, sum });
+    let row = |kernel, element, counts, name, sum| product(&Product { kernel, element, counts, name, sum });
     let mut all = vec![
-        row("f16_k16", Element::F16, [4, 2, 4], 16, Kind::F32),
-        row("f16_k8", Element::F16, [2, 1, 4], 8, Kind::F32),
-        row("f16_f16", Element::F16, [4, 2, 4], 16, Kind::F16),
-        row("bf16_k16", Element::BF16, [4, 2, 4], 16, Kind::F32),
-        row("bf16_k8", Element::BF16, [2, 1, 4], 8, Kind::F32),
-        row("tf32_k8", Element::TF32, [4, 2, 4], 8, Kind::F32),
-        row("tf32_k4", Element::TF32, [2, 1, 4], 4, Kind::F32),
-        row("f64", Element::F64, [1, 1, 2], 4, Kind::F64),
-        row("f64_k16", Element::F64, [8, 4, 4], 16, Kind::F64),
-        row("s8", Element::Byte, [4, 2, 4], 32, Kind::Bits32),
-        row("u8_s8", Element::Byte, [2, 1, 4], 16, Kind::Bits32),
-        row("e4m3", Element::Tiny, [4, 2, 4], 32, Kind::F32),
+        row("f16_k16", Element::F16, [4, 2, 4], "f16_k16", Kind::F32),
+        row("f16_k8", Element::F16, [2, 1, 4], "f16_k8", Kind::F32),
+        row("f16_f16", Element::F16, [4, 2, 4], "f16_f16", Kind::F16),
+        row("bf16_k16", Element::BF16, [4, 2, 4], "bf16_k16", Kind::F32),
+        row("bf16_k8", Element::BF16, [2, 1, 4], "bf16_k8", Kind::F32),
+        row("tf32_k8", Element::TF32, [4, 2, 4], "tf32_k8", Kind::F32),
+        row("tf32_k4", Element::TF32, [2, 1, 4], "tf32_k4", Kind::F32),
+        row("f64", Element::F64, [1, 1, 2], "f64", Kind::F64),
+        row("f64_k16", Element::F64, [8, 4, 4], "f64_k16", Kind::F64),
+        row("s8", Element::Byte, [4, 2, 4], "s8", Kind::Bits32),
+        row("u8_s8", Element::Byte, [2, 1, 4], "u8_s8", Kind::Bits32),
+        row("e4m3", Element::Tiny, [4, 2, 4], "e4m3", Kind::F32),
+        row("e4m3", Element::Any, [4, 2, 4], "e4m3_any", Kind::F32),
+        row("f16_k16", Element::Any, [4, 2, 4], "f16_any", Kind::F32),
+        row("bf16_k16", Element::Any, [4, 2, 4], "bf16_any", Kind::F32),
+        row("tf32_k8", Element::Any, [4, 2, 4], "tf32_any", Kind::F32),
         special_products("f16_k16", F16),
         special_products("bf16_k16", BF16),
     ];

@@ -16,6 +16,8 @@ enum Values {
     Whole,
     /// All magnitudes between these powers of two.
     Range(i32, i32),
+    /// Any bits, NaN and infinities among them.
+    Any,
 }
 
 /// A matrix descriptor: bytes of the start, between neighbours of the leading and of the strided dimension, and the layout.
@@ -76,6 +78,7 @@ impl One {
             ("f16", Values::Range(low, high)) => halves((0..bytes / 2).map(|_| random.f16(low..high))),
             ("tf32", Values::Range(low, high)) => words((0..bytes / 4).map(|_| random.f32(low..high))),
             (_, Values::Range(..)) => (0..bytes).map(|_| random.next() as u8 & 0xb7).collect(),
+            (_, Values::Any) => (0..bytes).map(|_| random.next() as u8).collect(),
         }
     }
 
@@ -128,20 +131,13 @@ impl One {
         let sum = |r: &mut Random| match self.values {
             Values::Whole => r.below(3) as f32 - 1.0,
             Values::Range(_, high) => f32::from_bits(r.f32(high - 4..high + 4)),
+            Values::Any => f32::from_bits(r.next() as u32),
         };
         let sums = match d {
             "f32" => words((0..THREADS * count).map(|_| sum(&mut random).to_bits())),
             "f16" => halves((0..THREADS * count * 2).map(|_| [0x4900, 0xc500, 0, 0x3c00, 0x5000][random.below(5) as usize])),
             _ => words((0..THREADS * count).map(|_| random.next() as u32 >> 14)),
         };
-        let magnitude = match a {
-            "f16" | "bf16" => super::warp::HALVES,
-            "tf32" => super::warp::SINGLES,
-            _ => 0x7f7f_7f7f_7f7f_7f7f,
-        };
-        let data = |bytes, magnitude| Parameter::Data { bytes, result: false, magnitude };
-        let terms = (self.k * self.products) as u32;
-        let bound = if matches!(self.values, Values::Whole) { Bound::Exact } else { Bound::Sum { terms } };
         let elements = THREADS * count * 4 / kind.bytes();
         Case {
             name: format!("wgmma_{}", self.name),
@@ -150,14 +146,14 @@ impl One {
             blocks: 1,
             threads: THREADS as u32,
             parameters: vec![
-                data(self.elements(121, IMAGE), magnitude),
+                Parameter::input(self.elements(121, IMAGE)),
                 Parameter::Number(self.a.bits()),
                 Parameter::Number(self.b.bits()),
-                data(sums, if d == "f16" { super::warp::HALVES } else { super::warp::SINGLES }),
-                data(self.elements(122, THREADS * 16 * self.products), magnitude),
+                Parameter::input(sums),
+                Parameter::input(self.elements(122, THREADS * 16 * self.products)),
                 Parameter::output(THREADS * count * 4),
             ],
-            stretches: vec![Stretch { label: self.name.into(), count: elements, kind, bound }],
+            stretches: vec![Stretch { label: self.name.into(), count: elements, kind, bound: Bound::Exact }],
         }
     }
 }
@@ -230,6 +226,12 @@ pub fn cases() -> Vec<Case> {
         One { name: "rounding_f16", types: f16, products: 1, values: Values::Range(-4, 2), ..narrow },
         One { name: "rounding_f16_sums", types: ["f16", "f16", "f16"], products: 1, values: Values::Range(-6, 0), ..narrow },
         One { name: "rounding_tf32", k: 8, types: ["f32", "tf32", "tf32"], products: 1, values: Values::Range(-4, 2), ..narrow },
+        One { name: "any_bf16", values: Values::Any, ..narrow },
+        One { name: "any_f16", types: f16, values: Values::Any, ..narrow },
+        One { name: "any_tf32", k: 8, types: ["f32", "tf32", "tf32"], values: Values::Any, ..narrow },
+        One { name: "any_e4m3", k: 32, types: ["f32", "e4m3", "e5m2"], values: Values::Any, ..narrow },
+        One { name: "e5m2_f16", k: 32, types: ["f16", "e5m2", "e4m3"], values: Values::Range(0, 1), ..narrow },
+        One { name: "rounding_e4m3_two", k: 32, types: ["f32", "e4m3", "e4m3"], products: 2, values: Values::Range(0, 1), ..narrow },
         One { name: "rounding_e4m3", k: 32, types: ["f32", "e4m3", "e4m3"], products: 1, values: Values::Range(0, 1), ..narrow },
     ];
     all.iter().map(One::case).collect()

@@ -228,16 +228,18 @@ pub(crate) struct Sums<'a> {
     to: Accumulator,
     /// How floats are added, and the exponents of the factors.
     adder: Option<(Adder, Vec<i16>, Vec<i16>)>,
+    /// 8-bit floats outside `wgmma`: added as halves are, and the accumulator afterwards.
+    apart: bool,
 }
 
 impl<'a> Sums<'a> {
     /// `narrow` as in [`Adder::new`].
     pub(crate) fn new((a, b): (Element, Element), to: Accumulator, narrow: bool, left: &'a [f64], right: &'a [f64], k: usize) -> Sums<'a> {
         let adder = match (a.format(), b.format()) {
-            (Some(a), Some(b)) => Some((Adder::new(to, narrow), Adder::exponents(a, left), Adder::exponents(b, right))),
+            (Some(x), Some(y)) => Some((Adder::new(to, narrow), Adder::exponents(x, left), Adder::exponents(y, right))),
             _ => None,
         };
-        Sums { left, right, k, to, adder }
+        Sums { left, right, k, to, adder, apart: a.format().is_some() && a.bits() == 8 && !narrow }
     }
 
     /// The bits of the sum at a place, added to `c`.
@@ -245,6 +247,19 @@ impl<'a> Sums<'a> {
         let (row, column) = (row * self.k..(row + 1) * self.k, column * self.k..(column + 1) * self.k);
         let factors = (&self.left[row.clone()], &self.right[column.clone()]);
         match &self.adder {
+            Some((adder, left, right)) if self.apart => {
+                // The lower pair of every four elements, then the upper.
+                let mut sum = 0.0;
+                for pair in 0..2 {
+                    let pick = |i: &usize| i / 2 % 2 == pair;
+                    let chosen = |v: &[f64]| (0..self.k).filter(pick).map(|i| v[i]).collect::<Vec<_>>();
+                    let exponents = |v: &[i16]| (0..self.k).filter(pick).map(|i| v[i]).collect::<Vec<_>>();
+                    let factors = (&chosen(factors.0)[..], &chosen(factors.1)[..]);
+                    let bits = adder.sum(factors, (&exponents(&left[row.clone()]), &exponents(&right[column.clone()])), sum);
+                    sum = self.to.read(|_| bits, 0);
+                }
+                self.to.bits(sum + c, false)
+            }
             Some((adder, left, right)) => adder.sum(factors, (&left[row], &right[column]), c),
             // Integers are exact; f64 is added up from the accumulator on.
             None => self.to.bits(factors.0.iter().zip(factors.1).fold(c, |sum, (x, y)| x.mul_add(*y, sum)), saturate),

@@ -148,9 +148,32 @@ pub(crate) fn f32_bits(value: f32) -> u64 {
     if value.is_nan() { 0x7fff_ffff } else { u64::from(value.to_bits()) }
 }
 
-/// The register bits of an f64, with one NaN.
+/// The register bits of an f64, with the NaN that instructions make.
 pub(crate) fn f64_bits(value: f64) -> u64 {
-    if value.is_nan() { 0x7fff_ffff_ffff_ffff } else { value.to_bits() }
+    f64_result(value, &[])
+}
+
+/// The register bits of an f64. A NaN is that of the first operand that is one, made quiet: PTX promises nothing of it, Hopper does so.
+pub(crate) fn f64_result(value: f64, operands: &[u64]) -> u64 {
+    if !value.is_nan() {
+        return value.to_bits();
+    }
+    let given = operands.iter().find(|o| f64::from_bits(**o).is_nan());
+    given.map_or(0xfff8_0000_0000_0000, |o| o | 1 << 51)
+}
+
+/// Exact results become zeros that would be subnormal f32, were they rounded to 24 bits wherever these lie.
+pub(crate) fn flush_exact(value: f64, rounding: Rounding, ftz: bool) -> f64 {
+    const RAISED: f64 = (1u64 << 63) as f64;
+    let tiny = || F32.decode(F32.encode(value * RAISED, rounding, false)).abs() < f64::from(f32::MIN_POSITIVE) * RAISED;
+    if ftz && value.abs() < f64::from(f32::MIN_POSITIVE) && tiny() { 0f64.copysign(value) } else { value }
+}
+
+/// [`add_odd`], whose zero is negative when sums are rounded down and an operand is negative.
+pub(crate) fn add_towards(a: f64, b: f64, rounding: Rounding) -> f64 {
+    let sum = add_odd(a, b);
+    let negative = a.is_sign_negative() || b.is_sign_negative();
+    if sum == 0.0 && rounding == Rounding::Down && negative { -0.0 } else { sum }
 }
 
 /// Subnormal f32 become zeros of the same sign.

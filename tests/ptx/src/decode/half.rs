@@ -77,7 +77,13 @@ pub(crate) fn decode(line: &Line) -> Decoded<Option<Op>> {
         "neg" | "abs" => {
             line.finish(2)?;
             let negate = line.base == "neg";
-            let f = map1(move |a| style.each(|s| if negate { (a >> s & 0xffff) ^ 0x8000 } else { a >> s & 0x7fff }));
+            let f = map1(move |a| {
+                style.each(|s| match a >> s & 0xffff {
+                    bits if style.format.decode(bits).is_nan() => style.format.nan(),
+                    bits if negate => bits ^ 0x8000,
+                    bits => bits & 0x7fff,
+                })
+            });
             Op::Map1 { f, d: line.d(ty)?, a: line.source(1, ty)? }
         }
         "ex2" | "tanh" => {
