@@ -3,10 +3,14 @@
 //! The table of cases is [`cases`]: the recorder (`examples/record_goldens.rs`) runs it on a GPU, `tests/goldens.rs` on the interpreter.
 #![allow(dead_code, reason = "the recorder and the test use their part of it")]
 
+mod atomics;
+mod conversions;
 mod copies;
 pub mod file;
+mod floats;
+mod integers;
 mod lane;
-mod lists;
+mod operands;
 mod tensor;
 pub mod values;
 mod warp;
@@ -114,8 +118,19 @@ impl Case {
 
 /// All cases, in the order in which they are recorded.
 pub fn cases() -> Vec<Case> {
-    let all: Vec<Case> =
-        [lists::cases(), warp::cases(), copies::cases(), tensor::cases(), warpgroup::cases()].into_iter().flatten().collect();
+    let all: Vec<Case> = [
+        floats::cases(),
+        integers::cases(),
+        conversions::cases(),
+        atomics::cases(),
+        warp::cases(),
+        copies::cases(),
+        tensor::cases(),
+        warpgroup::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     for case in &all {
         let described: usize = case.stretches.iter().map(|s| s.count * s.kind.bytes()).sum();
         assert_eq!(described, case.result_bytes(), "{}: the stretches do not cover the results", case.name);

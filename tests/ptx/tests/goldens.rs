@@ -120,12 +120,12 @@ fn share(stretch: &Stretch, hardware: u64, ours: u64) -> f64 {
 /// Compares a case with its golden under every schedule. Errors: what differs, a few elements of each stretch.
 fn compare(case: &Case) -> Result<(), Vec<String>> {
     let fail = |message: String| Err(vec![format!("{}: {message}", case.name)]);
+    let module = support::module(&format!("golden_{}", case.name), &case.text);
     let path = folder().join(format!("{}.golden", case.name));
     let golden = match std::fs::read(&path).and_then(|file| Golden::read(&file)) {
         Ok(golden) => golden,
         Err(error) => return fail(format!("no golden: {}: {error}", path.display())),
     };
-    let module = support::module(&format!("golden_{}", case.name), &case.text);
     for seed in 0..SEEDS {
         match (run(case, &module, seed), &golden.outcome) {
             (Ok(ours), Outcome::Results(hardware)) => differences(case, seed, hardware, &ours)?,
