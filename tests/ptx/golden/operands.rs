@@ -68,7 +68,7 @@ pub fn line() -> Vec<[u64; 3]> {
 pub fn angles() -> Vec<[u64; 3]> {
     let mut random = Random(7);
     let some = (0..150).map(|i| {
-        let span = if i % 3 == 0 { 314.0 } else { 6.283 };
+        let span = if i % 3 == 0 { 314.0 } else { 6283.0 / 1000.0 };
         ((random.below(2_000_001) as f32 - 1e6) * 1e-6 * span).to_bits()
     });
     let special = [0u32, 0x8000_0000, 1, 0x8000_0001, 0x0080_0000, 0x3a00_0000, 0x7f80_0000, 0xff80_0000, 0x7fc0_0000];

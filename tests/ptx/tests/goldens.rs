@@ -1,5 +1,9 @@
-//! The interpreter against hardware: every case of `golden/` gives what `goldens/NAME.golden` holds, bit by bit where PTX is exact, within
-//! what the manual says of approximate functions, and within what dropping low bits can change of sums on tensor cores.
+//! The interpreter against hardware: every case of `golden/` gives what `goldens/NAME.golden` holds, bit by bit where PTX is exact and in
+//! sums on tensor cores, within what the manual says where functions are approximate (`golden/floats.rs` has the bounds; with
+//! `--nocapture` the test prints how much of them is used).
+//!
+//! The goldens were recorded by `record_goldens goldens` (`examples/record_goldens.rs`) on an NVIDIA H100 80GB HBM3 with a driver of CUDA
+//! 13.0; each file names its GPU. KILN_PTX_GOLDENS names a folder with others.
 
 #[path = "../golden/mod.rs"]
 mod golden;
@@ -16,6 +20,7 @@ const SEEDS: u64 = 3;
 /// How many elements of a stretch that differs are shown.
 const SHOWN: usize = 3;
 
+/// Where the goldens lie.
 fn folder() -> PathBuf {
     std::env::var_os("KILN_PTX_GOLDENS").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens"), PathBuf::from)
 }
