@@ -29,6 +29,24 @@ fn power(exponent: i32) -> f64 {
     f64::from_bits(((exponent + 1023) as u64) << 52)
 }
 
+/// The largest exponent of a product.
+fn largest_sum((a, b): (&[i16], &[i16])) -> i16 {
+    // Sixteen at a time, which compilers make one operation of.
+    let of = |a: &[i16; 16], b: &[i16; 16]| (0..16).map(|i| a[i] + b[i]).fold(i16::MIN, i16::max);
+    let ((wide, rest), (other, more)) = (a.as_chunks(), b.as_chunks());
+    let wide = wide.iter().zip(other).map(|(a, b)| of(a, b)).fold(i16::MIN, i16::max);
+    rest.iter().zip(more).map(|(x, y)| x + y).fold(wide, i16::max)
+}
+
+/// The sum of products in units of 1 / `scale`, each cut off.
+fn sum_of_cut((a, b): (&[f64], &[f64]), scale: f64) -> i64 {
+    let cut = |x: f64, y: f64| i64::from((x * y * scale) as i32);
+    let of = |a: &[f64; 8], b: &[f64; 8]| (0..8).map(|i| cut(a[i], b[i])).sum::<i64>();
+    let ((wide, rest), (other, more)) = (a.as_chunks(), b.as_chunks());
+    let wide: i64 = wide.iter().zip(other).map(|(a, b)| of(a, b)).sum();
+    rest.iter().zip(more).fold(wide, |sum, (x, y)| sum + cut(*x, *y))
+}
+
 /// The sums of one instruction.
 #[derive(Clone, Copy)]
 pub(crate) struct Adder {
@@ -55,7 +73,7 @@ impl Adder {
     pub(crate) fn sum(&self, (a, b): (&[f64], &[f64]), exponents: (&[i16], &[i16]), c: f64) -> u64 {
         let format = if self.to == Accumulator::F16 { F16 } else { F32 };
         let first = exponent(c, format).max(LEAST);
-        let largest = exponents.0.iter().zip(exponents.1).fold(first, |l, (x, y)| l.max(x + y));
+        let largest = first.max(largest_sum(exponents));
         if largest >= LARGE {
             // Not finite, or a NaN: as the rules of arithmetic say.
             let sum: f64 = a.iter().zip(b).map(|(x, y)| x * y).sum();
@@ -63,9 +81,8 @@ impl Adder {
         }
         // Every term is below 2²⁷ in units of the last place that is kept.
         let scale = power(self.kept - i32::from(largest));
-        let cut = |term: f64| f64::from((term * scale) as i32);
-        let sum = a.iter().zip(b).fold(cut(c), |sum, (x, y)| sum + cut(x * y));
-        let value = sum * power(i32::from(largest) - self.kept);
+        let sum = i64::from((c * scale) as i32) + sum_of_cut((a, b), scale);
+        let value = sum as f64 * power(i32::from(largest) - self.kept);
         if self.to == Accumulator::F16 {
             return F16.encode(value, Rounding::Nearest, false);
         }
