@@ -162,11 +162,13 @@ pub(crate) fn f64_result(value: f64, operands: &[u64]) -> u64 {
     given.map_or(0xfff8_0000_0000_0000, |o| o | 1 << 51)
 }
 
-/// Exact results become zeros that would be subnormal f32, were they rounded to 24 bits wherever these lie.
-pub(crate) fn flush_exact(value: f64, rounding: Rounding, ftz: bool) -> f64 {
-    const RAISED: f64 = (1u64 << 63) as f64;
-    let tiny = || F32.decode(F32.encode(value * RAISED, rounding, false)).abs() < f64::from(f32::MIN_POSITIVE) * RAISED;
-    if ftz && value.abs() < f64::from(f32::MIN_POSITIVE) && tiny() { 0f64.copysign(value) } else { value }
+/// Exact results become zeros that would be subnormal, were they rounded to the bits of the mantissa wherever these lie.
+pub(crate) fn flush_exact(value: f64, format: Format, rounding: Rounding) -> f64 {
+    const RAISED: i32 = 12;
+    let smallest = power_of_two(format.least());
+    // Rounded where there are normal numbers.
+    let rounded = || format.decode(format.encode(value * power_of_two(RAISED), rounding, false)).abs();
+    if value.abs() < smallest && rounded() < smallest * power_of_two(RAISED) { 0f64.copysign(value) } else { value }
 }
 
 /// [`add_odd`], whose zero is negative when sums are rounded down and an operand is negative.

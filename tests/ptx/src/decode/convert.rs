@@ -91,9 +91,9 @@ pub(crate) fn decode(line: &Line) -> Decoded<Option<Op>> {
             map1(move |a| payload(a, from, to, style).unwrap_or_else(|| float_to_float(a, from, to, style)))
         }
         (true, true) if to == Type::TF32 && style.rounding == Some(Rounding::NearestAway) => {
-            // Rounding away adds half of the last place to whatever the bits are.
+            // This rounding only cuts a NaN off, which may make an infinity of it.
             map1(move |a| match crate::numbers::f32_of(a) {
-                v if v.is_nan() => a.wrapping_add(0x1000) & 0xffff_e000,
+                v if v.is_nan() => a & 0xffff_e000,
                 _ => float_to_float(a, from, to, style),
             })
         }

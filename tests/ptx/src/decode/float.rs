@@ -19,6 +19,11 @@ impl Style {
         flush(f32_of(bits), self.ftz)
     }
 
+    /// Flushes an exact result.
+    fn flush(self, value: f64, rounding: Rounding) -> f64 {
+        if self.ftz { flush_exact(value, F32, rounding) } else { value }
+    }
+
     fn write(self, value: f32) -> u64 {
         if self.sat {
             return f32_bits(flush(if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) + 0.0 }, self.ftz));
@@ -140,7 +145,7 @@ fn binary(line: &Line, ty: Type, style: Style, rounding: Rounding, approximate: 
                 };
                 map2(move |a, b| {
                     let value = exact(f64::from(style.read(a)), f64::from(style.read(b)), rounding);
-                    style.write(f32_of(F32.encode(flush_exact(value, rounding, style.ftz), rounding, false)))
+                    style.write(f32_of(F32.encode(style.flush(value, rounding), rounding, false)))
                 })
             }
         }
@@ -167,7 +172,7 @@ fn ternary(line: &Line, ty: Type, style: Style, rounding: Rounding) -> Decoded<O
         (Type::F32, _) => map3(move |a, b, c| {
             let product = f64::from(style.read(a)) * f64::from(style.read(b));
             let value = add_towards(product, f64::from(style.read(c)), rounding);
-            style.write(f32_of(F32.encode(flush_exact(value, rounding, style.ftz), rounding, false)))
+            style.write(f32_of(F32.encode(style.flush(value, rounding), rounding, false)))
         }),
         _ => map3(|a, b, c| f64_result(f64::from_bits(a).mul_add(f64::from_bits(b), f64::from_bits(c)), &[b, c, a])),
     };

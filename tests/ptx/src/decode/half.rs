@@ -3,7 +3,7 @@
 use super::float::extreme;
 use super::line::{Decoded, Line};
 use crate::instruction::{Op, map1, map2, map3};
-use crate::numbers::{BF16, F16, Format, Rounding, add_odd};
+use crate::numbers::{BF16, F16, Format, Rounding, add_odd, flush_exact};
 use crate::types::{Kind, Type};
 
 /// Modifiers of a half instruction.
@@ -30,8 +30,10 @@ impl Style {
         if self.relu && value <= 0.0 {
             value = 0.0;
         }
-        let bits = self.format.encode(value, Rounding::Nearest, false);
-        if self.ftz { self.format.encode(self.read(bits), Rounding::Nearest, false) } else { bits }
+        if self.ftz {
+            value = flush_exact(value, self.format, Rounding::Nearest);
+        }
+        self.format.encode(value, Rounding::Nearest, false)
     }
 
     fn each(self, f: impl Fn(u64) -> u64) -> u64 {
