@@ -106,6 +106,8 @@ pub enum Bound {
     /// By so much of the value, or by so much at all, whichever is more; one unit in the last place is always allowed, as the interpreter
     /// rounds the exact value. Infinities, NaN and zeros must be the same.
     Within { relative: f64, absolute: f64 },
+    /// Of a sine or cosine: 2^-20.5 for operands within 2π of zero, 2^-14.7 within 100π.
+    Circular,
 }
 
 impl Case {

@@ -110,15 +110,23 @@ fn bits(kind: Kind, bytes: &[u8]) -> u64 {
     bytes[..kind.bytes()].iter().rev().fold(0, |w, b| w << 8 | u64::from(*b))
 }
 
-/// By what share of what is allowed two results of a stretch differ.
-fn share(stretch: &Stretch, hardware: u64, ours: u64) -> f64 {
+/// By what share of what is allowed two results of a stretch differ; `operand` is the first of an instruction of one lane.
+fn share(stretch: &Stretch, hardware: u64, ours: u64, operand: Option<u64>) -> f64 {
     let (h, o) = (value(stretch.kind, hardware), value(stretch.kind, ours));
-    match stretch.bound {
-        Bound::Within { relative, absolute } if h.is_finite() && o.is_finite() && (h != 0.0 || o != 0.0) => {
-            (h - o).abs() / (relative * h.abs()).max(absolute).max(unit(stretch.kind, h))
+    let (relative, absolute) = match stretch.bound {
+        Bound::Exact => (0.0, 0.0),
+        Bound::Within { relative, absolute } => (relative, absolute),
+        Bound::Circular => {
+            let near = operand.is_some_and(|a| value(Kind::F32, a).abs() <= std::f64::consts::TAU);
+            (0.0, if near { (-20.5f64).exp2() } else { (-14.7f64).exp2() })
         }
-        _ if hardware == ours => 0.0,
-        _ => f64::INFINITY,
+    };
+    if hardware == ours {
+        0.0
+    } else if stretch.bound == Bound::Exact || !h.is_finite() || !o.is_finite() || h == 0.0 && o == 0.0 {
+        f64::INFINITY
+    } else {
+        (h - o).abs() / (relative * h.abs()).max(absolute).max(unit(stretch.kind, h))
     }
 }
 
@@ -152,10 +160,12 @@ fn differences(case: &Case, seed: u64, hardware: &[u8], ours: &[u8]) -> Result<(
         let (width, mut differ, mut largest) = (stretch.kind.bytes(), Vec::new(), 0f64);
         for i in 0..stretch.count {
             let [h, o] = [hardware, ours].map(|r| bits(stretch.kind, &r[at + i * width..]));
-            let share = share(stretch, h, o);
+            let given = operands(case, i, stretch.count);
+            let share = share(stretch, h, o, given.map(|g| g[0]));
             largest = largest.max(share);
             if share > 1.0 {
-                differ.push(format!("    {i}: hardware {h:#x}, interpreter {o:#x}{}", operands(case, i)));
+                let of = given.map_or(String::new(), |g| format!(" of {:#x}, {:#x}, {:#x}", g[0], g[1], g[2]));
+                differ.push(format!("    {i}: hardware {h:#x}, interpreter {o:#x}{of}"));
             }
         }
         at += stretch.count * width;
@@ -171,13 +181,14 @@ fn differences(case: &Case, seed: u64, hardware: &[u8], ours: &[u8]) -> Result<(
 }
 
 /// The operands of an instruction of one lane.
-fn operands(case: &Case, i: usize) -> String {
+fn operands(case: &Case, i: usize, count: usize) -> Option<[u64; 3]> {
     match case.parameters.first() {
-        Some(Parameter::Data { bytes, .. }) if case.stretches.len() > 1 && bytes.len() >= 24 * (i + 1) => {
-            let word = |n: usize| bits(Kind::Bits64, &bytes[24 * i + 8 * n..]);
-            format!(" of {:#x}, {:#x}, {:#x}", word(0), word(1), word(2))
+        // Halves come two at a time.
+        Some(Parameter::Data { bytes: all, .. }) if case.parameters.len() == 3 && all.len() % 24 == 0 && count >= all.len() / 24 => {
+            let row = 24 * (i / (count / (all.len() / 24)));
+            Some([0, 8, 16].map(|n| bits(Kind::Bits64, &all[row + n..])))
         }
-        _ => String::new(),
+        _ => None,
     }
 }
 
