@@ -252,6 +252,8 @@ pub(crate) enum Op {
     Atomic {
         bytes: u64,
         f: Update,
+        /// What global memory does instead.
+        in_global: Option<Update>,
         d: Option<u32>,
         at: Address,
         a: Source,

@@ -9,8 +9,11 @@
 //! - asynchronous copies and multiplications take effect only when they are waited for, as late as they may;
 //! - barriers in divergent code, deadlocks and endless loops are reported with the state of every warp.
 //!
+//! What instructions compute is compared with a Hopper GPU, whose results `goldens/` keeps (`tests/goldens.rs`); sums on tensor cores are
+//! rounded as it rounds them, on other generations the last bits differ.
+//!
 //! What it does not model: proxies of memory, the order of strong accesses between blocks beyond fences and atomics, clusters of more than
-//! one block, textures, the rounding inside tensor cores and the errors of approximate functions. Compare with tolerances.
+//! one block, textures, and the errors of approximate functions. Compare those with tolerances.
 
 mod decode;
 mod descriptor;
@@ -25,6 +28,7 @@ mod module;
 mod numbers;
 mod parse;
 mod schedule;
+mod tensor_core;
 mod tensor_map;
 mod types;
 

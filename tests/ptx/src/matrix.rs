@@ -1,10 +1,10 @@
 //! Fragments of matrix instructions: which lane and register hold which element, and the arithmetic.
 //!
-//! Source: PTX ISA 9.0, "Matrix Fragments for mma" and "Register Fragments for wgmma". Products are exact and summed in f64, with one
-//! rounding at the end: hardware truncates on the way, so compare with tolerances.
+//! Source: PTX ISA 9.0, "Matrix Fragments for mma" and "Register Fragments for wgmma"; how sums are rounded: `tensor_core.rs`.
 
 use crate::instruction::{Lanes, WARP};
-use crate::numbers::{BF16, E4M3, E5M2, F16, Format, Rounding, f32_bits, f32_of, f64_bits};
+use crate::numbers::{BF16, E4M3, E5M2, F16, Format, Rounding, TF32, f32_bits, f32_of, f64_bits};
+use crate::tensor_core::Adder;
 use crate::types::Type;
 
 /// Element types of factors.
@@ -54,13 +54,16 @@ impl Element {
         (32 / self.bits()).max(1)
     }
 
-    fn format(self) -> Format {
-        match self {
+    /// The format of a float that tensor cores add in their own way.
+    pub(crate) fn format(self) -> Option<Format> {
+        Some(match self {
             Element::F16 => F16,
             Element::BF16 => BF16,
+            Element::TF32 => TF32,
             Element::E4M3 => E4M3,
-            _ => E5M2,
-        }
+            Element::E5M2 => E5M2,
+            Element::F64 | Element::S8 | Element::U8 => return None,
+        })
     }
 
     /// The value of the low bits of `bits`.
@@ -72,7 +75,7 @@ impl Element {
             Element::BF16 => f64::from(f32::from_bits((bits as u32) << 16)),
             Element::S8 => f64::from(bits as u8 as i8),
             Element::U8 => f64::from(bits as u8),
-            narrow => narrow.format().decode(bits & crate::types::mask(narrow.bits())),
+            narrow => narrow.format().map_or(f64::NAN, |f| f.decode(bits & crate::types::mask(narrow.bits()))),
         }
     }
 }
@@ -185,7 +188,6 @@ impl MatrixShape {
         let (m, n, k) = (self.m as usize, self.n as usize, self.k as usize);
         let mut left = [0f64; 16 * 32];
         let mut right = [0f64; 32 * 8];
-        let mut sum = [0f64; 16 * 8];
         for (r, register) in a.iter().enumerate() {
             for (lane, bits) in register.iter().enumerate() {
                 for e in 0..self.a.packed() as usize {
@@ -198,31 +200,69 @@ impl MatrixShape {
             for (lane, bits) in register.iter().enumerate() {
                 for e in 0..self.b.packed() as usize {
                     let (row, column) = fragment_b(lane, r, e, self.b.packed() as usize);
-                    right[row * n + column] = self.b.value(bits >> (self.b.bits() as usize * e));
+                    right[column * k + row] = self.b.value(bits >> (self.b.bits() as usize * e));
                 }
             }
         }
-        for i in 0..m {
-            let row = &mut sum[i * n..i * n + n];
-            for x in 0..k {
-                let l = left[i * k + x];
-                for (s, r) in row.iter_mut().zip(&right[x * n..x * n + n]) {
-                    *s += l * r;
-                }
-            }
-        }
+        let sums = Sums::new((self.a, self.b), self.to, false, &left[..m * k], &right[..n * k], k);
         let elements = m * n / WARP;
         for lane in 0..WARP {
             for i in 0..elements {
                 let (row, column) = fragment_c(lane, i);
-                let value = sum[row * n + column] + self.from.read(|r| c[r][lane], i);
-                let bits = self.to.bits(value, self.saturate);
+                let bits = sums.element(row, column, self.from.read(|r| c[r][lane], i), self.saturate);
                 match self.to {
                     Accumulator::F16 if i & 1 == 1 => d[i / 2][lane] |= bits << 16,
                     Accumulator::F16 => d[i / 2][lane] = bits,
                     _ => d[i][lane] = bits,
                 }
             }
+        }
+    }
+}
+
+/// The products of rows of one matrix with columns of another, each `k` long, as one instruction adds them.
+pub(crate) struct Sums<'a> {
+    left: &'a [f64],
+    right: &'a [f64],
+    k: usize,
+    to: Accumulator,
+    /// How floats are added, and the exponents of the factors.
+    adder: Option<(Adder, Vec<i16>, Vec<i16>)>,
+    /// 8-bit floats outside `wgmma`: added as halves are, and the accumulator afterwards.
+    apart: bool,
+}
+
+impl<'a> Sums<'a> {
+    /// `narrow` as in [`Adder::new`].
+    pub(crate) fn new((a, b): (Element, Element), to: Accumulator, narrow: bool, left: &'a [f64], right: &'a [f64], k: usize) -> Sums<'a> {
+        let adder = match (a.format(), b.format()) {
+            (Some(x), Some(y)) => Some((Adder::new(to, narrow), Adder::exponents(x, left), Adder::exponents(y, right))),
+            _ => None,
+        };
+        Sums { left, right, k, to, adder, apart: a.format().is_some() && a.bits() == 8 && !narrow }
+    }
+
+    /// The bits of the sum at a place, added to `c`.
+    pub(crate) fn element(&self, row: usize, column: usize, c: f64, saturate: bool) -> u64 {
+        let (row, column) = (row * self.k..(row + 1) * self.k, column * self.k..(column + 1) * self.k);
+        let factors = (&self.left[row.clone()], &self.right[column.clone()]);
+        match &self.adder {
+            Some((adder, left, right)) if self.apart => {
+                // The lower pair of every four elements, then the upper.
+                let mut sum = 0.0;
+                for pair in 0..2 {
+                    let pick = |i: &usize| i / 2 % 2 == pair;
+                    let chosen = |v: &[f64]| (0..self.k).filter(pick).map(|i| v[i]).collect::<Vec<_>>();
+                    let exponents = |v: &[i16]| (0..self.k).filter(pick).map(|i| v[i]).collect::<Vec<_>>();
+                    let factors = (&chosen(factors.0)[..], &chosen(factors.1)[..]);
+                    let bits = adder.sum(factors, (&exponents(&left[row.clone()]), &exponents(&right[column.clone()])), sum);
+                    sum = self.to.read(|_| bits, 0);
+                }
+                self.to.bits(sum + c, false)
+            }
+            Some((adder, left, right)) => adder.sum(factors, (&left[row], &right[column]), c),
+            // Integers are exact; f64 is added up from the accumulator on.
+            None => self.to.bits(factors.0.iter().zip(factors.1).fold(c, |sum, (x, y)| x.mul_add(*y, sum)), saturate),
         }
     }
 }

@@ -31,6 +31,11 @@ impl Format {
         (1 << (self.exponent - 1)) - 1
     }
 
+    /// The exponent of the least normal number.
+    pub(crate) fn least(self) -> i32 {
+        1 - self.bias()
+    }
+
     /// The NaN that instructions give.
     pub(crate) fn nan(self) -> u64 {
         (1 << (self.mantissa + self.exponent)) - 1
@@ -143,9 +148,34 @@ pub(crate) fn f32_bits(value: f32) -> u64 {
     if value.is_nan() { 0x7fff_ffff } else { u64::from(value.to_bits()) }
 }
 
-/// The register bits of an f64, with one NaN.
+/// The register bits of an f64, with the NaN that instructions make.
 pub(crate) fn f64_bits(value: f64) -> u64 {
-    if value.is_nan() { 0x7fff_ffff_ffff_ffff } else { value.to_bits() }
+    f64_result(value, &[])
+}
+
+/// The register bits of an f64. A NaN is that of the first operand that is one, made quiet: PTX promises nothing of it, Hopper does so.
+pub(crate) fn f64_result(value: f64, operands: &[u64]) -> u64 {
+    if !value.is_nan() {
+        return value.to_bits();
+    }
+    let given = operands.iter().find(|o| f64::from_bits(**o).is_nan());
+    given.map_or(0xfff8_0000_0000_0000, |o| o | 1 << 51)
+}
+
+/// Exact results become zeros that would be subnormal, were they rounded to the bits of the mantissa wherever these lie.
+pub(crate) fn flush_exact(value: f64, format: Format, rounding: Rounding) -> f64 {
+    const RAISED: i32 = 12;
+    let smallest = power_of_two(format.least());
+    // Rounded where there are normal numbers.
+    let rounded = || format.decode(format.encode(value * power_of_two(RAISED), rounding, false)).abs();
+    if value.abs() < smallest && rounded() < smallest * power_of_two(RAISED) { 0f64.copysign(value) } else { value }
+}
+
+/// [`add_odd`], whose zero is negative when sums are rounded down and an operand is negative.
+pub(crate) fn add_towards(a: f64, b: f64, rounding: Rounding) -> f64 {
+    let sum = add_odd(a, b);
+    let negative = a.is_sign_negative() || b.is_sign_negative();
+    if sum == 0.0 && rounding == Rounding::Down && negative { -0.0 } else { sum }
 }
 
 /// Subnormal f32 become zeros of the same sign.

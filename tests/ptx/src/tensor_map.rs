@@ -94,10 +94,23 @@ impl TensorMap {
         })
     }
 
+    /// Why hardware stops at a copy of the box at `coordinates`, if it does.
+    pub(crate) fn misplaced(&self, coordinates: &[i64], to_shared: bool) -> Option<String> {
+        if coordinates[0] * self.element_bytes as i64 % 16 != 0 {
+            let bytes = self.element_bytes;
+            return Some(format!("a box at {coordinates:?} of elements of {bytes} bytes: rows must begin at multiples of 16 bytes"));
+        }
+        let before = !to_shared && coordinates.iter().any(|c| *c < 0);
+        before.then(|| format!("a box at {coordinates:?}: copies to global memory must not begin before the tensor"))
+    }
+
     /// The pieces of a box at `coordinates`, each inside 16 bytes of shared memory at `shared`: shared address, global address (none
-    /// outside the tensor), bytes.
-    pub(crate) fn pieces(&self, coordinates: &[i64], shared: u64) -> Vec<(u64, Option<u64>, u64)> {
+    /// outside the tensor), bytes. Elements outside are zero in shared memory; to global memory go 16 bytes at a time, and the last of a row
+    /// may reach beyond its end.
+    pub(crate) fn pieces(&self, coordinates: &[i64], shared: u64, to_shared: bool) -> Vec<(u64, Option<u64>, u64)> {
         let row = self.box_dims[0] * self.element_bytes;
+        // Swizzled rows take the swizzle's width, however short they are.
+        let pitch = if self.swizzle == Swizzle::None { row } else { row_bytes(self.swizzle) };
         let rows: u64 = self.box_dims[1..].iter().product();
         let per_chunk = 16 / self.element_bytes;
         let mut pieces = Vec::new();
@@ -111,12 +124,12 @@ impl TensorMap {
                 offset = offset.wrapping_add((at as u64).wrapping_mul(*stride));
             }
             for chunk in 0..row / 16 {
-                let to = crate::descriptor::swizzle(shared + r * row + chunk * 16, row_bytes(self.swizzle));
+                let to = crate::descriptor::swizzle(shared + r * pitch + chunk * 16, row_bytes(self.swizzle));
                 let first = coordinates[0] + (chunk * per_chunk) as i64;
                 let within = |e: u64| inside && first + e as i64 >= 0 && ((first + e as i64) as u64) < self.dims[0];
                 let global = |e: u64| self.address.wrapping_add(offset).wrapping_add((first + e as i64) as u64 * self.element_bytes);
-                if (0..per_chunk).all(within) {
-                    pieces.push((to, Some(global(0)), 16));
+                if (0..per_chunk).all(within) || !to_shared {
+                    pieces.push((to, within(0).then(|| global(0)), 16));
                 } else {
                     pieces.extend((0..per_chunk).map(|e| (to + e * self.element_bytes, within(e).then(|| global(e)), self.element_bytes)));
                 }
@@ -160,8 +173,29 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_to_global_memory_is_not_cut_inside_chunks() {
+        let map = TensorMap { dims: vec![12, 3], box_dims: vec![16, 1], swizzle: Swizzle::B64, ..map() };
+        assert_eq!(map.pieces(&[0, 1], 1024, false), [(1024, Some(0x1050), 16), (1040, Some(0x1060), 16)]);
+        assert_eq!(map.pieces(&[8, 1], 1024, false), [(1024, Some(0x1060), 16), (1040, None, 16)]);
+        assert_eq!(map.pieces(&[8, 1], 1024, true)[..5].iter().filter(|p| p.1.is_some()).count(), 4);
+    }
+
+    #[test]
+    fn short_rows_keep_the_width_of_the_swizzle() {
+        let map = TensorMap { box_dims: vec![8, 2], swizzle: Swizzle::B64, ..map() };
+        assert_eq!(map.pieces(&[0, 0], 1024, true), [(1024, Some(0x1000), 16), (1088, Some(0x1050), 16)]);
+    }
+
+    #[test]
+    fn places_that_hardware_refuses() {
+        assert!(map().misplaced(&[-8, -1], true).is_none() && map().misplaced(&[8, 1], false).is_none());
+        assert!(map().misplaced(&[4, 0], true).is_some_and(|m| m.contains("16 bytes")));
+        assert!(map().misplaced(&[8, -1], false).is_some_and(|m| m.contains("before")));
+    }
+
+    #[test]
     fn boxes_are_cut_at_the_edge() {
-        let pieces = map().pieces(&[32, 2], 1024);
+        let pieces = map().pieces(&[32, 2], 1024, true);
         // The first row: 8 elements inside, the other 56 of the box outside; later rows lie outside altogether.
         assert_eq!(pieces[0], (1024, Some(0x1000 + 160 + 64), 16));
         assert!(pieces[1..].iter().all(|(_, global, bytes)| global.is_none() && *bytes == 2));

@@ -5,7 +5,7 @@ use super::half::format_of;
 use super::line::{Decoded, Line};
 use super::memory::order;
 use crate::instruction::{Op, Order, Source, Update, WARP};
-use crate::numbers::{Rounding, add_odd, f32_bits, f32_of, f64_bits};
+use crate::numbers::{Rounding, add_odd, f32_bits, f32_of, f64_bits, f64_result, flush};
 use crate::parse::{Operand, Space};
 use crate::types::{Kind, Type, sign_extend};
 
@@ -38,7 +38,20 @@ pub(crate) fn decode(line: &Line) -> Decoded<Option<Op>> {
     let d = if !returns || *line.operand(0)? == Operand::Sink { None } else { Some(line.d(ty)?) };
     let a = line.source(first + 1, ty)?;
     let b = if name == "cas" { line.source(first + 2, ty)? } else { Source::Immediate(Box::new([0; WARP])) };
-    Ok(Some(Op::Atomic { bytes: ty.bytes(), f, d, at: line.address(first, space)?, a, b, order }))
+    let in_global = if name == "add" { global_add(ty) } else { None };
+    Ok(Some(Op::Atomic { bytes: ty.bytes(), f, in_global, d, at: line.address(first, space)?, a, b, order }))
+}
+
+/// Additions that global memory does by itself: subnormal f32 become zeros there, and a NaN of f64 stays as it is.
+fn global_add(ty: Type) -> Option<Update> {
+    Some(match ty {
+        Type::F32 => Box::new(|old, a, _| f32_bits(flush(flush(f32_of(old), true) + flush(f32_of(a), true), true))),
+        Type::F64 => Box::new(|old, a, _| {
+            let given = [a, old].into_iter().find(|v| f64::from_bits(*v).is_nan());
+            given.unwrap_or_else(|| f64_bits(f64::from_bits(old) + f64::from_bits(a)))
+        }),
+        _ => return None,
+    })
 }
 
 /// Old value, operand (and new value of `cas`) → new value.
@@ -61,7 +74,7 @@ pub(crate) fn update(name: &str, ty: Type) -> Option<Update> {
         "min" if integer => Box::new(|old, a, _| old.min(a)),
         "max" if integer => Box::new(|old, a, _| old.max(a)),
         "add" if ty == Type::F32 => Box::new(|old, a, _| f32_bits(f32_of(old) + f32_of(a))),
-        "add" if ty == Type::F64 => Box::new(|old, a, _| f64_bits(f64::from_bits(old) + f64::from_bits(a))),
+        "add" if ty == Type::F64 => Box::new(|old, a, _| f64_result(f64::from_bits(old) + f64::from_bits(a), &[old, a])),
         "add" => {
             let format = format_of(ty)?;
             Box::new(move |old, a, _| {

@@ -86,6 +86,17 @@ pub(crate) fn decode(line: &Line) -> Decoded<Option<Op>> {
     let Some((d, width)) = line.to_wider(line.operand(0)?, slot)? else { return line.error("a destination is expected") };
     let a = line.read_wider(line.operand(1)?, from)?;
     let f = match (float(from), float(to)) {
+        // A NaN of f64, or one that becomes f64, keeps its sign and the upper bits of its payload.
+        (true, true) if from == Type::F64 || to == Type::F64 || from == Type::BF16 && to == Type::F32 => {
+            map1(move |a| payload(a, from, to, style).unwrap_or_else(|| float_to_float(a, from, to, style)))
+        }
+        (true, true) if to == Type::TF32 && style.rounding == Some(Rounding::NearestAway) => {
+            // This rounding only cuts a NaN off, which may make an infinity of it.
+            map1(move |a| match crate::numbers::f32_of(a) {
+                v if v.is_nan() => a & 0xffff_e000,
+                _ => float_to_float(a, from, to, style),
+            })
+        }
         (false, false) => map1(move |a| integer_to_integer(a, from, to, style.sat, width)),
         (false, true) => map1(move |a| integer_to_float(a, from, to, style)),
         (true, false) => map1(move |a| float_to_integer(a, from, to, style, width)),
@@ -206,9 +217,35 @@ fn float_to_integer(a: u64, from: Type, to: Type, style: Style, width: u32) -> u
     if value.is_nan() {
         // PTX ISA, `cvt`: zero, or the top bit where either side has 64 bits.
         let top = from.width() == 64 || to.width() == 64;
-        return if top { 1 << (to.width() - 1) } else { 0 };
+        return if top { widen(1 << (to.width() - 1), to, width) } else { 0 };
     }
     widen(clamp(integral(value, style.integral) as i128, to), to, width)
+}
+
+/// What becomes of a NaN, unless it gets lost to `.sat` or `.relu`.
+fn payload(a: u64, from: Type, to: Type, style: Style) -> Option<u64> {
+    // Sign, and mantissa from the highest bit on.
+    let mantissa = |bits: u32, width: u32| (a >> (width - 1) & 1, a << (64 - bits));
+    let (sign, fraction) = match (from.kind, from.bits) {
+        (_, 64) => mantissa(52, 64),
+        (_, 32) if style.ftz => (0, u64::MAX << 41),
+        (_, 32) => mantissa(23, 32),
+        (Kind::Brain, _) => mantissa(7, 16),
+        _ => mantissa(10, 16),
+    };
+    if !float_value(a, from, false).is_nan() || style.sat || style.relu {
+        return None;
+    }
+    // Only from bf16 to f32, which shifts, a signalling NaN stays one.
+    let fraction = if to == Type::F32 && from == Type::BF16 { fraction } else { fraction | 1 << 63 };
+    let (mantissa, width) = match (to.kind, to.bits) {
+        (_, 64) => (52, 64),
+        (_, 32) => (23, 32),
+        (Kind::Brain, _) => (7, 16),
+        _ => (10, 16),
+    };
+    let exponent = ((1u64 << (width - 1 - mantissa)) - 1) << mantissa;
+    Some(sign << (width - 1) | exponent | fraction >> (64 - mantissa))
 }
 
 fn float_to_float(a: u64, from: Type, to: Type, style: Style) -> u64 {
@@ -248,6 +285,7 @@ fn unpack(line: &Line, style: Style, format: Format, to: &str) -> Decoded<Op> {
         return line.error("8-bit floats are unpacked by `cvt.rn.f16x2`");
     }
     line.finish(2)?;
-    let one = move |bits: u64| crate::numbers::F16.encode(format.decode(bits & 0xff), Rounding::Nearest, false);
+    let relu = move |value: f64| if style.relu && value <= 0.0 { 0.0 } else { value };
+    let one = move |bits: u64| crate::numbers::F16.encode(relu(format.decode(bits & 0xff)), Rounding::Nearest, false);
     Ok(Op::Map1 { f: map1(move |a| one(a >> 8) << 16 | one(a)), d: line.d(Type::B32)?, a: line.source(1, Type::B16)? })
 }

@@ -4,7 +4,7 @@
 
 use super::line::{Decoded, Line};
 use crate::instruction::{Op, Relation, map1, map2, map3, relation};
-use crate::numbers::{F32, Rounding, add_odd, f32_bits, f32_of, f64_bits, flush};
+use crate::numbers::{F32, Rounding, add_towards, f32_bits, f32_of, f64_result, flush, flush_exact};
 use crate::types::Type;
 
 /// Modifiers of a float instruction.
@@ -17,6 +17,11 @@ struct Style {
 impl Style {
     fn read(self, bits: u64) -> f32 {
         flush(f32_of(bits), self.ftz)
+    }
+
+    /// Flushes an exact result.
+    fn flush(self, value: f64, rounding: Rounding) -> f64 {
+        if self.ftz { flush_exact(value, F32, rounding) } else { value }
     }
 
     fn write(self, value: f32) -> u64 {
@@ -46,17 +51,17 @@ pub(crate) fn decode(line: &Line) -> Decoded<Option<Op>> {
         Some("rp") => Rounding::Up,
         _ => Rounding::Nearest,
     };
-    let approximate = line.one_of(&["approx", "full"]).is_some();
+    let precision = line.one_of(&["approx", "full"]);
     if rounding != Rounding::Nearest && (double || !matches!(line.base, "add" | "sub" | "mul" | "fma")) {
         return line.error("this rounding is not supported for this type; `.rn` is");
     }
     match line.base {
         "fma" | "mad" => ternary(line, ty, style, rounding),
-        "add" | "sub" | "mul" | "div" | "min" | "max" | "copysign" => binary(line, ty, style, rounding),
+        "add" | "sub" | "mul" | "div" | "min" | "max" | "copysign" => binary(line, ty, style, rounding, precision == Some("approx")),
         "testp" => test(line, ty),
         "rcp" | "sqrt" | "rsqrt" | "abs" | "neg" => unary(line, ty, style),
         _ if double && line.base != "rsqrt" => line.error("this function has no `.f64` form"),
-        _ if !approximate => line.error("`.approx` is expected"),
+        _ if precision.is_none() => line.error("`.approx` is expected"),
         _ => unary(line, ty, style),
     }
     .map(Some)
@@ -77,15 +82,13 @@ fn unary(line: &Line, ty: Type, style: Style) -> Decoded<Op> {
         _ => |x| -x,
     };
     let f = match (line.base, ty) {
-        // Sign manipulation keeps NaN payloads out of it and touches no other bit.
-        ("abs", Type::F32) => map1(move |a| u64::from(style.read(a).abs().to_bits())),
-        ("neg", Type::F32) => map1(move |a| u64::from((-style.read(a)).to_bits())),
+        // A NaN has no sign to change.
+        ("abs", Type::F32) => map1(move |a| f32_bits(style.read(a).abs())),
+        ("neg", Type::F32) => map1(move |a| f32_bits(-style.read(a))),
         ("sqrt", Type::F32) => map1(move |a| style.write(style.read(a).sqrt())),
         ("rcp", Type::F32) => map1(move |a| style.write(1.0 / style.read(a))),
-        ("abs", _) => map1(|a| a & !(1 << 63)),
-        ("neg", _) => map1(|a| a ^ 1 << 63),
         (_, Type::F32) => map1(move |a| style.write(function(f64::from(style.read(a))) as f32)),
-        _ => map1(move |a| f64_bits(function(f64::from_bits(a)))),
+        _ => map1(move |a| f64_result(function(f64::from_bits(a)), &[a])),
     };
     Ok(Op::Map1 { f, d: line.d(ty)?, a: line.source(1, ty)? })
 }
@@ -114,7 +117,12 @@ pub(crate) fn extreme(a: f64, b: f64, largest: bool, nan: bool) -> f64 {
     }
 }
 
-fn binary(line: &Line, ty: Type, style: Style, rounding: Rounding) -> Decoded<Op> {
+/// `div.approx` multiplies by the reciprocal, which is zero for divisors beyond 2¹²⁶.
+fn divide_approximately(a: f32, b: f32) -> f32 {
+    if b.abs() > 2f32.powi(126) && b.is_finite() { a * 0f32.copysign(b) } else { a / b }
+}
+
+fn binary(line: &Line, ty: Type, style: Style, rounding: Rounding, approximate: bool) -> Decoded<Op> {
     let nan = matches!(line.base, "min" | "max") && line.flag("NaN");
     line.finish(3)?;
     let largest = line.base == "max";
@@ -127,29 +135,29 @@ fn binary(line: &Line, ty: Type, style: Style, rounding: Rounding) -> Decoded<Op
             }
             ("add", Rounding::Nearest) => map2(move |a, b| style.write(style.read(a) + style.read(b))),
             ("sub", Rounding::Nearest) => map2(move |a, b| style.write(style.read(a) - style.read(b))),
-            ("mul", Rounding::Nearest) => map2(move |a, b| style.write(style.read(a) * style.read(b))),
+            ("div", _) if approximate => lift(divide_approximately),
             ("div", _) => lift(|a, b| a / b),
             (name, rounding) => {
-                let exact: fn(f64, f64) -> f64 = match name {
-                    "add" => add_odd,
-                    "sub" => |a, b| add_odd(a, -b),
-                    _ => |a, b| a * b,
+                let exact: fn(f64, f64, Rounding) -> f64 = match name {
+                    "add" => add_towards,
+                    "sub" => |a, b, rounding| add_towards(a, -b, rounding),
+                    _ => |a, b, _| a * b,
                 };
                 map2(move |a, b| {
-                    let value = exact(f64::from(style.read(a)), f64::from(style.read(b)));
-                    style.write(f32_of(F32.encode(value, rounding, false)))
+                    let value = exact(f64::from(style.read(a)), f64::from(style.read(b)), rounding);
+                    style.write(f32_of(F32.encode(style.flush(value, rounding), rounding, false)))
                 })
             }
         }
     } else {
-        let lift = |f: fn(f64, f64) -> f64| map2(move |a, b| f64_bits(f(f64::from_bits(a), f64::from_bits(b))));
+        let lift = |f: fn(f64, f64) -> f64| map2(move |a, b| f64_result(f(f64::from_bits(a), f64::from_bits(b)), &[b, a]));
         match line.base {
             "copysign" => map2(|a, b| (a & 1 << 63) | (b & !(1 << 63))),
-            "min" | "max" => map2(move |a, b| f64_bits(extreme(f64::from_bits(a), f64::from_bits(b), largest, nan))),
+            "min" | "max" => map2(move |a, b| f64_result(extreme(f64::from_bits(a), f64::from_bits(b), largest, nan), &[b, a])),
             "add" => lift(|a, b| a + b),
             "sub" => lift(|a, b| a - b),
             "mul" => lift(|a, b| a * b),
-            _ => lift(|a, b| a / b),
+            _ => map2(|a, b| f64_result(f64::from_bits(a) / f64::from_bits(b), &[a, b])),
         }
     };
     Ok(Op::Map2 { f, d: line.d(ty)?, a: line.source(1, ty)?, b: line.source(2, ty)? })
@@ -158,12 +166,15 @@ fn binary(line: &Line, ty: Type, style: Style, rounding: Rounding) -> Decoded<Op
 fn ternary(line: &Line, ty: Type, style: Style, rounding: Rounding) -> Decoded<Op> {
     line.finish(4)?;
     let f = match (ty, rounding) {
-        (Type::F32, Rounding::Nearest) => map3(move |a, b, c| style.write(style.read(a).mul_add(style.read(b), style.read(c)))),
+        (Type::F32, Rounding::Nearest) if !style.ftz => {
+            map3(move |a, b, c| style.write(style.read(a).mul_add(style.read(b), style.read(c))))
+        }
         (Type::F32, _) => map3(move |a, b, c| {
             let product = f64::from(style.read(a)) * f64::from(style.read(b));
-            style.write(f32_of(F32.encode(add_odd(product, f64::from(style.read(c))), rounding, false)))
+            let value = add_towards(product, f64::from(style.read(c)), rounding);
+            style.write(f32_of(F32.encode(style.flush(value, rounding), rounding, false)))
         }),
-        _ => map3(|a, b, c| f64_bits(f64::from_bits(a).mul_add(f64::from_bits(b), f64::from_bits(c)))),
+        _ => map3(|a, b, c| f64_result(f64::from_bits(a).mul_add(f64::from_bits(b), f64::from_bits(c)), &[b, c, a])),
     };
     Ok(Op::Map3 { f, d: line.d(ty)?, a: line.source(1, ty)?, b: line.source(2, ty)?, c: line.source(3, ty)? })
 }
@@ -176,13 +187,14 @@ fn test(line: &Line, ty: Type) -> Decoded<Op> {
     let single = ty == Type::F32;
     let f: Relation = relation(move |a, _| {
         let class = if single { f32_of(a).classify() } else { f64::from_bits(a).classify() };
-        use std::num::FpCategory::{Infinite, Nan, Normal, Subnormal};
+        use std::num::FpCategory::{Infinite, Nan, Normal, Subnormal, Zero};
         match kind {
             "finite" => !matches!(class, Infinite | Nan),
             "infinite" => class == Infinite,
             "number" => class != Nan,
             "notanumber" => class == Nan,
-            "normal" => class == Normal,
+            // Zeros count as normal numbers.
+            "normal" => matches!(class, Normal | Zero),
             _ => class == Subnormal,
         }
     });

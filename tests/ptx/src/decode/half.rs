@@ -3,7 +3,7 @@
 use super::float::extreme;
 use super::line::{Decoded, Line};
 use crate::instruction::{Op, map1, map2, map3};
-use crate::numbers::{BF16, F16, Format, Rounding, add_odd};
+use crate::numbers::{BF16, F16, Format, Rounding, add_odd, flush_exact};
 use crate::types::{Kind, Type};
 
 /// Modifiers of a half instruction.
@@ -30,8 +30,10 @@ impl Style {
         if self.relu && value <= 0.0 {
             value = 0.0;
         }
-        let bits = self.format.encode(value, Rounding::Nearest, false);
-        if self.ftz { self.format.encode(self.read(bits), Rounding::Nearest, false) } else { bits }
+        if self.ftz {
+            value = flush_exact(value, self.format, Rounding::Nearest);
+        }
+        self.format.encode(value, Rounding::Nearest, false)
     }
 
     fn each(self, f: impl Fn(u64) -> u64) -> u64 {
@@ -77,7 +79,13 @@ pub(crate) fn decode(line: &Line) -> Decoded<Option<Op>> {
         "neg" | "abs" => {
             line.finish(2)?;
             let negate = line.base == "neg";
-            let f = map1(move |a| style.each(|s| if negate { (a >> s & 0xffff) ^ 0x8000 } else { a >> s & 0x7fff }));
+            let f = map1(move |a| {
+                style.each(|s| match a >> s & 0xffff {
+                    bits if style.format.decode(bits).is_nan() => style.format.nan(),
+                    bits if negate => bits ^ 0x8000,
+                    bits => bits & 0x7fff,
+                })
+            });
             Op::Map1 { f, d: line.d(ty)?, a: line.source(1, ty)? }
         }
         "ex2" | "tanh" => {

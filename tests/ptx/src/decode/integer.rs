@@ -58,11 +58,11 @@ fn arithmetic(line: &Line) -> Decoded<Op> {
         ("sub", _) if saturate => map2(move |a, b| clamp(s(a) - s(b))),
         ("add", _) => map2(move |a, b| a.wrapping_add(b) & m),
         ("sub", _) => map2(move |a, b| a.wrapping_sub(b) & m),
-        // Division by zero gives all ones and the remainder the dividend, as the hardware's sequences do.
+        // Division by zero and its remainder give all ones, as the hardware's sequences do.
         ("div", true) => map2(move |a, b| if b & m == 0 { m } else { s(a).wrapping_div(s(b)) as u64 & m }),
         ("div", false) => map2(move |a, b| (a & m).checked_div(b & m).unwrap_or(m)),
-        ("rem", true) => map2(move |a, b| if b & m == 0 { a } else { s(a).wrapping_rem(s(b)) as u64 & m }),
-        ("rem", false) => map2(move |a, b| (a & m).checked_rem(b & m).unwrap_or(a)),
+        ("rem", true) => map2(move |a, b| if b & m == 0 { m } else { s(a).wrapping_rem(s(b)) as u64 & m }),
+        ("rem", false) => map2(move |a, b| (a & m).checked_rem(b & m).unwrap_or(m)),
         ("min", true) => map2(move |a, b| s(a).min(s(b)) as u64 & m),
         ("min", false) => map2(move |a, b| (a & m).min(b & m)),
         ("max", true) => map2(move |a, b| s(a).max(s(b)) as u64 & m),

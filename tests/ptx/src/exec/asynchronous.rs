@@ -137,7 +137,10 @@ impl<'m> Machine<'m> {
                         ));
                     }
                     let at: Vec<i64> = coordinates.iter().map(|c| i64::from(c[lane] as u32 as i32)).collect();
-                    map.pieces(&at, shared)
+                    if let Some(message) = map.misplaced(&at, copy.to_shared) {
+                        return Err(bad(message));
+                    }
+                    map.pieces(&at, shared, copy.to_shared)
                 }
             };
             for (s, g, n) in &pieces {

@@ -16,7 +16,7 @@ impl<'m> Machine<'m> {
         block: &mut Block,
         w: usize,
         active: u32,
-        (bytes, f, d): (u64, &Update, Option<u32>),
+        (bytes, f, in_global, d): (u64, &Update, Option<&Update>, Option<u32>),
         at: &Address,
         (a, b): (&Source, &Source),
         order: Order,
@@ -38,6 +38,7 @@ impl<'m> Machine<'m> {
                 return Err(Trouble::new(FaultKind::UnwrittenMemory, lane as u32, message));
             }
             let old = read(&region.data, offset as usize, bytes as usize);
+            let f = in_global.filter(|_| place.space == Space::Global).unwrap_or(f);
             region.write(offset, &f(old, a[lane], b[lane]).to_le_bytes()[..bytes as usize]);
             out[lane] = old;
             self.hear(block, w, place, order.acquire);

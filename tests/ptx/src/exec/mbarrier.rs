@@ -116,7 +116,11 @@ impl<'m> Machine<'m> {
                     if over {
                         done |= 1 << lane;
                         let told = state.released.clone();
-                        block.warps[w].knowledge.join(&told);
+                        let warp = &mut block.warps[w];
+                        warp.knowledge.join(&told);
+                        // What other lanes of the own warp did before they arrived, copies that they issued included.
+                        let own = told.own.get(warp.number).map_or(0, |clock| clock + 1);
+                        warp.met[lane] = warp.met[lane].max(own);
                     }
                 }
                 // A blocking wait may return false at once, as hardware may, and does so the first time, which finds waits outside loops;

@@ -291,7 +291,9 @@ impl<'m> Machine<'m> {
             }
             Op::Load { ty, to, at, order } => self.load(block, w, active, (*ty, to), at, *order)?,
             Op::Store { ty, from, at, order } => self.store(block, w, active, (*ty, from), at, *order)?,
-            Op::Atomic { bytes, f, d, at, a, b, order } => self.atomic(block, w, active, (*bytes, f, *d), at, (a, b), *order)?,
+            Op::Atomic { bytes, f, in_global, d, at, a, b, order } => {
+                self.atomic(block, w, active, (*bytes, f, in_global.as_ref(), *d), at, (a, b), *order)?
+            }
             Op::AsyncCopy { .. } | Op::AsyncCommit | Op::AsyncWait { .. } => self.async_copy(block, w, active, &instruction.op)?,
             Op::Bulk(copy) => self.bulk(block, w, active, copy, instruction.line)?,
             Op::BulkCommit => lanes(active).for_each(|l| warp.bulk_groups[l] += 1),

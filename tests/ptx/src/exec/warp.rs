@@ -46,6 +46,8 @@ pub(crate) struct Warp {
     pub knowledge: Knowledge,
     /// Accesses of any lane before this clock are ordered before all lanes.
     pub together: u32,
+    /// The same for single lanes, which waited at an mbarrier for others of the warp.
+    pub met: [u32; WARP],
     /// Knowledge at the last fence, which relaxed operations publish.
     pub fenced: Knowledge,
     /// Knowledge that relaxed operations have read, taken on at the next fence.
@@ -87,6 +89,7 @@ impl Warp {
             at_warpgroup: false,
             knowledge,
             together: 0,
+            met: [0; WARP],
             fenced: Knowledge::default(),
             heard: Knowledge::default(),
             copies: Vec::new(),
@@ -227,7 +230,8 @@ impl Warp {
 
     #[inline]
     pub(crate) fn observer(&self, lane: u32) -> Observer<'_> {
-        Observer { warp: self.global, lane, clock: self.clock(), together: self.together, knowledge: &self.knowledge }
+        let together = self.together.max(self.met[lane as usize]);
+        Observer { warp: self.global, lane, clock: self.clock(), together, knowledge: &self.knowledge }
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Flow, Machine};
 use crate::descriptor::{Descriptor, WarpgroupMultiply};
 use crate::fault::{FaultKind, Outcome, Trouble};
 use crate::instruction::WARP;
-use crate::matrix::{Accumulator, Element, fragment_a, fragment_c};
+use crate::matrix::{Accumulator, Element, Sums, fragment_a, fragment_c};
 use crate::memory::races::Touch;
 use crate::parse::Space;
 
@@ -185,16 +185,16 @@ impl<'m> Machine<'m> {
         let (a, b) = self.factors(block, w, pending).map_err(issue)?;
         let (n, k) = (op.n as usize, op.k as usize);
         let first = w / 4 * 4;
-        let sign = if op.negate { -1.0 } else { 1.0 };
+        let a: Vec<f64> = if op.negate { a.iter().map(|v| -v).collect() } else { a };
+        let narrow = op.elements.0.bits() == 8;
+        let sums = Sums::new(op.elements, op.accumulator, narrow, &a, &b, k);
         for member in 0..4 {
             let warp = &mut block.warps[first + member];
             for lane in 0..WARP {
                 for i in 0..n / 2 {
                     let (row, column) = fragment_c(lane, i);
-                    let (row, column) = (&a[(16 * member + row) * k..][..k], &b[column * k..][..k]);
-                    let product: f64 = row.iter().zip(column).map(|(x, y)| x * y).sum();
                     let old = if pending.keep { op.accumulator.read(|r| warp.registers[op.d[r] as usize][lane], i) } else { 0.0 };
-                    let bits = op.accumulator.bits(old + sign * product, false);
+                    let bits = sums.element(16 * member + row, column, old, false);
                     if op.accumulator == Accumulator::F16 {
                         let slot = &mut warp.registers[op.d[i / 2] as usize][lane];
                         let shift = 16 * (i as u32 & 1);
