@@ -209,6 +209,25 @@ const FAULTS: &[Fault] = &[
         nth: -2,
         to: "setp.le.s64",
     },
+    Fault { case: "bf16 by warpgroups", what: "no barrier before a step", from: "bar.sync 0;", nth: 0, to: "" },
+    Fault { case: "bf16 by warpgroups", what: "no barrier before sums are read", from: "bar.sync 0;", nth: 2, to: "" },
+    Fault {
+        case: "bf16 by warpgroups",
+        what: "copies are not waited for",
+        from: "cp.async.wait_group 1;",
+        nth: 0,
+        to: "cp.async.wait_group 2;",
+    },
+    Fault {
+        case: "bf16 by warpgroups",
+        what: "products are not waited for",
+        from: "wgmma.wait_group.sync.aligned 0;",
+        nth: 0,
+        to: "wgmma.wait_group.sync.aligned 1;",
+    },
+    Fault { case: "bf16 by warpgroups", what: "a factor is not turned", from: ", 1, 1, 1, 0, 1;", nth: 2, to: ", 1, 1, 1, 0, 0;" },
+    Fault { case: "bf16 by warpgroups", what: "chunks are not exchanged", from: "xor.b64", nth: 0, to: "or.b64" },
+    Fault { case: "bf16 by warpgroups", what: "a group is never ended", from: "wgmma.commit_group.sync.aligned;", nth: 0, to: "" },
     Fault { case: "dot of whole tiles", what: "sums rounded twice", from: "fma.rn.f32", nth: 0, to: "FMA" },
     Fault { case: "a row and a matrix", what: "no barrier before groups meet", from: "bar.sync 0;", nth: 0, to: "" },
     Fault { case: "a row and a matrix", what: "no barrier before parts are added", from: "bar.sync 0;", nth: 1, to: "" },
@@ -229,19 +248,24 @@ const FAULTS: &[Fault] = &[
 #[test]
 fn faults_in_kernels_of_blocks_are_noticed() {
     for fault in FAULTS {
+        let by_warpgroups = WARPGROUP_CASES.iter().any(|case| case.name == fault.case);
+        let config = if by_warpgroups { hopper() } else { config() };
         let case = CASES
             .iter()
             .chain(MATRIX_CASES)
             .chain(STREAM_CASES)
             .chain(ROW_CASES)
+            .chain(WARPGROUP_CASES)
             .find(|case| case.name == fault.case)
             .expect("it is among the cases");
         let (module, facts) = (module(case), facts(case));
         let sizes = case.usual;
         let inputs = inputs(&module, &sizes, Fill::Ordinary);
-        let right = on_device(&module, &facts, &config(), 1).and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string())).expect("it runs");
+        let right = interpreted_after(&module, &facts, &config, 1, &str::to_string)
+            .and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string()))
+            .expect("it runs");
         let noticed = (0..3).any(|seed| {
-            let found = interpreted_after(&module, &facts, &config(), seed, &|text| fault.planted(text))
+            let found = interpreted_after(&module, &facts, &config, seed, &|text| fault.planted(text))
                 .and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string()));
             found.map_or(true, |found| found.iter().zip(&right).any(|(f, r)| apart(f, r).is_some()))
         });

@@ -1,4 +1,4 @@
-//! ONNX conformance cases, compiled to PTX and run by the interpreter.
+//! ONNX conformance cases, compiled to PTX and run by the interpreter, or by the GPU that `KILN_GPU` numbers.
 //!
 //! `KILN_CASES` names a file that lists directories of cases, one a line; without it nothing is run, and the test says so.
 
@@ -8,9 +8,13 @@ use kiln::conformance::cases::{DataSet, data_sets, skip_reason, tolerance};
 use kiln::frontend::onnx::{Options, import_model, load};
 use kiln::pipeline::Config;
 use kiln_tests::agreement::{check_all, guarded};
-use kiln_tests::gpu::on_device;
+use kiln_tests::gpu::{generation, on_device};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Cases whose expected values were rounded to f16 after each of their operators: attention on the matrix units of an H100, which rounds
+/// once, is up to two units of f16 away from them.
+const ROUNDED_BETWEEN: [&str; 1] = ["test_attention_4d_causal_fp16_expanded"];
 
 /// Cases that ran, and those that no backend takes: their shapes depend on data of the run.
 static RAN: AtomicUsize = AtomicUsize::new(0);
@@ -45,13 +49,17 @@ fn wrong(case: &Path, seed: u64) -> Result<(), String> {
     if skip_reason(&model.proto).is_some() {
         return Ok(());
     }
-    let tolerance = tolerance(case).map_err(|error| error.to_string())?;
+    let mut tolerance = tolerance(case).map_err(|error| error.to_string())?;
+    if case.file_name().is_some_and(|name| ROUNDED_BETWEEN.iter().any(|case| name == *case)) {
+        tolerance.relative = 2f64.powi(-9);
+    }
     let Ok(module) = import_model(model, &Options { name: "case".into(), ..Options::default() }) else {
         REFUSED.fetch_add(1, Ordering::Relaxed);
         return Ok(());
     };
     let graph = module.predict()?;
-    let mut session = on_device(&module, &ModelFacts::default(), &Config::default(), seed)?;
+    let config = Config { generation: generation(), ..Config::default() };
+    let mut session = on_device(&module, &ModelFacts::default(), &config, seed)?;
     for set in data_sets(case).map_err(|error| error.to_string())? {
         let set = DataSet::read(&set, graph).map_err(|error| error.to_string())?;
         let found = session.run(&set.inputs).map_err(|error| error.to_string())?;

@@ -71,7 +71,7 @@ def rows_of(args, kiln, cases):
         ours, theirs, kept = [], {peer: [] for peer in peers}, None
         for turn in range(args.rounds):
             extra = ["--breakdown"] if args.breakdown and turn == 0 else []
-            found = kiln.bench(path, *more, *extra)
+            found = kiln.bench(path, *more, *extra, runs=args.runs)
             if found is None:
                 break
             if extra:
@@ -320,6 +320,7 @@ def main():
     parser.add_argument("parts", nargs="*", default=[], help=" ".join(parts))
     parser.add_argument("--kiln", required=True)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=30, help="runs of Kiln in a round")
     parser.add_argument("--breakdown", help="directory for the times of kernels")
     parser.add_argument("--models", help="directory for ONNX files, which are kept there")
     parser.add_argument("--only", nargs="*", help=f"networks: {' '.join(KNOWN)} with _f32 or _bf16")

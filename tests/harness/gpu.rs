@@ -4,8 +4,9 @@
 use crate::samples::{Random, special_floats};
 use kiln::artifact::describe::ModelFacts;
 use kiln::backend::ptx::Module as Kernels;
-use kiln::backend::ptx::cuda::{Gpu, Recording};
+use kiln::backend::ptx::cuda::{Gpu, Recording, devices};
 use kiln::backend::ptx::device::{Device, Grid};
+use kiln::backend::ptx::generation::Generation;
 use kiln::backend::ptx::run::Session;
 use kiln::compile::compile_ptx;
 use kiln::pipeline::Config;
@@ -287,6 +288,13 @@ impl Device for Tested {
 fn hardware() -> Option<i32> {
     let number = std::env::var("KILN_GPU").ok()?;
     Some(number.parse().unwrap_or_else(|error| panic!("KILN_GPU is the number of a GPU, not `{number}`: {error}")))
+}
+
+/// The generation of what tests run on: the oldest one's code runs everywhere, a GPU has its own.
+pub fn generation() -> Generation {
+    let Some(number) = hardware() else { return Generation::OLDEST };
+    let found = devices().unwrap_or_else(|error| panic!("{error}"));
+    found.iter().find(|device| device.number == number).unwrap_or_else(|| panic!("there is no GPU {number}")).generation()
 }
 
 /// A module on what tests run on; the interpreter schedules by the seed. Errors: what the compiler reports.
