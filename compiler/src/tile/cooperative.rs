@@ -215,7 +215,7 @@ impl Builder {
     pub fn describe_matrix(&mut self, address: Reg, eights: i64, panels: i64) -> Reg {
         let sixteens = self.index(4);
         let first = self.shr_u(address, sixteens);
-        let rest = self.index(1 << 62 | eights / 16 << 32 | panels / 16 << 16);
+        let rest = self.index((1 << 62) | ((eights / 16) << 32) | ((panels / 16) << 16));
         self.or(first, rest)
     }
 

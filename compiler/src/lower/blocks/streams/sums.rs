@@ -97,7 +97,7 @@ impl StreamContract {
             Way::Across { .. } => {
                 let value = cx.replaced(&self.depth.index, place, |cx| operand(cx, b, self.held, self.dtype));
                 let value = self.or_zero(b, value, exists);
-                return if self.lanes == 1 { value } else { b.splat(value, self.lanes as u32) };
+                if self.lanes == 1 { value } else { b.splat(value, self.lanes as u32) }
             }
             Way::Along { .. } => self.vector(cx, b, &self.depth.index, place, self.held),
         });
