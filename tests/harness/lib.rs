@@ -1,5 +1,5 @@
 //! What the test suites share: checked-in texts, files of tests/files, sample values, programs made from the operator table's
-//! examples, random graphs, comparison, steps of training, networks that are trained here.
+//! examples, random graphs, kernels with mistakes in them, comparison, steps of training, networks that are trained here.
 
 pub mod agreement;
 pub mod attention_cases;
@@ -12,6 +12,7 @@ pub mod filetest;
 pub mod gpu;
 pub mod instances;
 pub mod mutants;
+pub mod mutated_programs;
 pub mod objectives;
 pub mod random_graphs;
 pub mod samples;

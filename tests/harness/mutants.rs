@@ -129,7 +129,27 @@ pub fn equivalent(lines: &[&str], mutant: &Mutant) -> Option<&'static str> {
     {
         return Some("the last element of an axis that has elements");
     }
+    if mutant.how == "register"
+        && let Some((one, other)) = exchanged(old, &mutant.text)
+        && let (Some(value), Some(same)) = (constant(lines, mutant.line, one), constant(lines, mutant.line, other))
+        && value == same
+    {
+        return Some("a register with the same constant");
+    }
     None
+}
+
+/// The constant that a register holds all the time, if so, as it is written.
+fn constant<'a>(lines: &[&'a str], line: usize, register: &str) -> Option<&'a str> {
+    let begin = lines[..line].iter().rposition(|line| *line == "{")?;
+    let kernel = lines[begin..].iter().take_while(|line| **line != "}").map(|line| line.trim());
+    let mut results = kernel.filter(|line| {
+        let operands = line.trim_start_matches(|c| c != ' ').trim_start_matches([' ', '{']);
+        !line.starts_with("st.") && operands.split_once([',', '}', ';']).is_some_and(|(first, _)| first == register)
+    });
+    let (only, None) = (results.next()?, results.next()) else { return None };
+    let value = only.strip_prefix("mov.")?.rsplit(' ').next()?.trim_end_matches(';');
+    value.starts_with(|c: char| c.is_ascii_digit() || c == '-').then_some(value)
 }
 
 /// The register that was there and the one that is there instead.

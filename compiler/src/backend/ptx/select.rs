@@ -176,6 +176,7 @@ fn binary(t: &Translation, f: &mut Function, op: Binary, lane: Lane, x: tile::Re
         Binary::Add => f.op(Op::AddRn, float(lane), two),
         Binary::Sub if integer => f.op(Op::Sub, signed(lane), two),
         Binary::Sub => f.op(Op::SubRn, float(lane), two),
+        Binary::Mul | Binary::Shl if integer && t.constant(x) == Some(0) => int(f, lane, 0),
         Binary::Mul if integer => f.op(Op::MulLo, signed(lane), two),
         Binary::Mul => f.op(Op::MulRn, float(lane), two),
         Binary::Div => f.op(Op::DivRn, float(lane), two),

@@ -26,13 +26,15 @@ fn reduced(b: &mut Builder, x: Reg) -> (Reg, Reg, Reg) {
 
 /// eˣ.
 pub fn exp(b: &mut Builder, x: Reg) -> Reg {
-    // Beyond, results are 0 or ∞ all the same.
-    let (low, high) = match x.ty.lane {
-        Lane::F32 => (-105.0, 90.0),
-        _ => (-750.0, 711.0),
-    };
-    let x = at_most(b, x, high);
-    let x = at_least(b, x, low);
+    // Beyond, results are ∞ all the same.
+    let x = at_most(b, x, if x.ty.lane == Lane::F32 { 90.0 } else { 711.0 });
+    exp_to_zero(b, x)
+}
+
+/// eˣ of numbers that are not above 0.
+pub fn exp_to_zero(b: &mut Builder, x: Reg) -> Reg {
+    // Beyond, results are 0 all the same.
+    let x = at_least(b, x, if x.ty.lane == Lane::F32 { -105.0 } else { -750.0 });
     let (less_one, n, _) = reduced(b, x);
     let value = add_const(b, less_one, 1.0);
     b.scale(value, n)
@@ -66,7 +68,7 @@ pub fn expm1(b: &mut Builder, x: Reg) -> Reg {
 pub fn sigmoid(b: &mut Builder, x: Reg) -> Reg {
     let magnitude = b.abs(x);
     let negative = b.neg(magnitude);
-    let e = exp(b, negative);
+    let e = exp_to_zero(b, negative);
     let one = b.float(x.ty, 1.0);
     let zero = b.float(x.ty, 0.0);
     let below = b.lt(x, zero);

@@ -30,7 +30,7 @@ mod tests;
 mod trigonometric;
 
 pub use error_function::erf;
-pub use exponential::{cosh, exp, expm1, sigmoid, sinh, tanh};
+pub use exponential::{cosh, exp, exp_to_zero, expm1, sigmoid, sinh, tanh};
 pub use inverse_trigonometric::{acos, asin, atan};
 pub use logarithm::{acosh, asinh, atanh, log, log1p};
 pub use power::pow;

@@ -205,6 +205,26 @@ mod tests {
     }
 
     #[test]
+    fn copies_are_alike_until_something_is_written() {
+        let mut memory = GlobalMemory::default();
+        let a = memory.alloc(16, None, false);
+        memory.find(a, 8).ok().unwrap().region.write(0, &[7; 8]);
+        let mut copy = memory.copy();
+        assert!(copy.is_like(&memory));
+        // The same value, where there was none.
+        copy.find(a, 16).ok().unwrap().region.write(8, &[POISON]);
+        assert!(!copy.is_like(&memory));
+        // Of four words, the second and the last: only what was written changes.
+        let mut copy = memory.copy();
+        let mut skips = [1, 2, 9].into_iter();
+        copy.disturb(&mut || skips.next().unwrap(), &mut || 1);
+        let region = &copy.find(a, 16).ok().unwrap().region;
+        assert_eq!(region.data[..8], [7, 7, 7, 7, 1, 0, 0, 0]);
+        assert_eq!((region.unwritten(0, 8), region.unwritten(12, 4)), (None, Some(12)));
+        assert!(!copy.is_like(&memory));
+    }
+
+    #[test]
     fn ranges_outside_name_the_nearest_allocation() {
         let mut memory = GlobalMemory::default();
         let a = memory.alloc(100, Some("x".into()), false);

@@ -325,11 +325,11 @@ impl Lanes {
             let largest = exchanged(b, largest, &[4, 2, 1], Builder::maximum);
             let taken = finite(b, largest);
             let before = b.sub(state[r], taken);
-            let factor = math::exp(b, before);
+            let factor = math::exp_to_zero(b, before);
             let mut sum = b.mul(state[rows + r], factor);
             for (c, score) in scores.iter().enumerate() {
                 let difference = b.sub(*score, taken);
-                let power = math::exp(b, difference);
+                let power = math::exp_to_zero(b, difference);
                 sum = b.add(sum, power);
                 let at = r as i64 * shape.teams * self.power_pitch(shape) + c as i64 * TEAM * size;
                 b.store(self.mem(), power, to, at as i32);

@@ -104,7 +104,7 @@ impl Found {
             let taken = finite(b, largest);
             let both = [mine[row], theirs[row]].map(|largest| {
                 let before = b.sub(largest, taken);
-                math::exp(b, before)
+                math::exp_to_zero(b, before)
             });
             let own = b.mul(mine[rows + row], both[0]);
             result[rows + row] = b.fma(theirs[rows + row], both[1], own);
