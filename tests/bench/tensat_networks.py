@@ -8,52 +8,11 @@ Source: Yang et al. 2021, "Equality Saturation for Tensor Graph Superoptimizatio
 repository of its authors; SqueezeNet 1.1 (Iandola et al. 2016), VGG-19 (Simonyan & Zisserman 2015) and Inception-v3 (Szegedy et al.
 2016) by their papers. Batch 1, no batch normalisation, as there. Weights have the variance that keeps activations in range.
 """
-import pathlib
-import sys
-
-import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx_network import OnnxNetwork, write_networks
 
 
-class Network:
-    """A graph that is written down step by step. Values are `(name, shape)`."""
-
-    def __init__(self, name):
-        self.name, self.nodes, self.weights, self.inputs, self.outputs = name, [], [], [], []
-        self.random = np.random.default_rng(0)
-
-    def input(self, *shape):
-        value = (f"x{len(self.inputs)}", list(shape))
-        self.inputs.append(helper.make_tensor_value_info(value[0], TensorProto.FLOAT, shape))
-        return value
-
-    def output(self, *values):
-        for value in values:
-            self.outputs.append(helper.make_tensor_value_info(value[0], TensorProto.FLOAT, value[1]))
-
-    def weight(self, *shape, terms):
-        name = f"w{len(self.weights)}"
-        values = self.random.standard_normal(shape, dtype=np.float32) * np.float32((1.0 / terms) ** 0.5)
-        self.weights.append(numpy_helper.from_array(values, name))
-        return name
-
-    def integers(self, *values):
-        name = f"w{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(np.array(values, np.int64), name))
-        return name
-
-    def node(self, op, inputs, shape, **attributes):
-        name = f"{op.lower()}{len(self.nodes)}"
-        names = [value if isinstance(value, str) else value[0] for value in inputs]
-        self.nodes.append(helper.make_node(op, names, [name], name=name, **attributes))
-        return (name, list(shape))
-
-    def element_wise(self, op, *values):
-        return self.node(op, values, values[0][1])
-
-    def matmul(self, x, columns):
-        return self.node("MatMul", [x, self.weight(x[1][-1], columns, terms=x[1][-1])], [*x[1][:-1], columns])
+class Network(OnnxNetwork):
+    """Layers with the padding of TensorFlow, as the networks' authors write them."""
 
     def window(self, x, kernel, strides, padding):
         """Pads and the size that comes out; "same" and "valid" as in TensorFlow."""
@@ -86,14 +45,6 @@ class Network:
         shape = list(values[0][1])
         shape[1] = sum(value[1][1] for value in values)
         return self.node("Concat", values, shape, axis=1)
-
-    def save(self, directory):
-        graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, self.weights)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        onnx.save(model, str(directory / f"{self.name}.onnx"))
-        shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in self.inputs}
-        arrays = {name: self.random.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
-        np.savez(directory / f"{self.name}.npz", **arrays)
 
 
 def nasrnn(length=5, hidden=512):
@@ -272,12 +223,4 @@ def bert(layers=8, length=64, width=1024, heads=16):
 NETWORKS = [nasrnn, nasnet_a, resnext50, squeezenet, vgg19, inception_v3, bert]
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    directory = pathlib.Path(sys.argv[1])
-    directory.mkdir(parents=True, exist_ok=True)
-    chosen = [make for make in NETWORKS if make.__name__ in sys.argv[2:] or not sys.argv[2:]]
-    if len(sys.argv) > 2 and len(chosen) != len(sys.argv) - 2:
-        sys.exit(f"networks: {', '.join(make.__name__ for make in NETWORKS)}")
-    for make in chosen:
-        make().save(directory)
+    write_networks({make.__name__: make for make in NETWORKS}, __doc__)
