@@ -13,3 +13,4 @@ pub(super) mod streams;
 mod strides;
 pub(super) mod teams;
 mod tiles;
+pub(super) mod turned;
