@@ -35,6 +35,33 @@ const DOT: &str = "a_batch=[], b_batch=[], a_contract=[1], b_contract=[0]";
 /// All of them.
 pub const CASES: &[Case] = &[
     Case {
+        name: "a matrix that is turned",
+        graph: "(%x: f32[m,n]) { %y = transpose %x {perm=[1,0]} return %y }",
+        usual: [300, 200, 1],
+        fixed: false,
+        runs: &[[70, 45, 1], [1, 33, 1], [32, 1, 1], [1, 1, 1], [0, 5, 1], [5, 0, 1]],
+        kernels: 1,
+        has: &["shared0[4224]", "bar.sync"],
+    },
+    Case {
+        name: "turned matrices of bf16 with one that is not",
+        graph: "(%x: bf16[m,n,k], %z: bf16[m,k,n]) { %t = transpose %x {perm=[0,2,1]} %u = tanh %t %y = add %u, %z return %y }",
+        usual: [3, 50, 66],
+        fixed: true,
+        runs: &[],
+        kernels: 1,
+        has: &["bar.sync"],
+    },
+    Case {
+        name: "an image with channels last",
+        graph: "(%x: f64[m,24,n,k]) { %y = transpose %x {perm=[0,2,3,1]} return %y }",
+        usual: [4, 20, 20],
+        fixed: false,
+        runs: &[[2, 7, 9], [1, 1, 1]],
+        kernels: 1,
+        has: &["bar.sync"],
+    },
+    Case {
         name: "dot",
         graph: "(%x: f32[m,k], %w: f32[k,n]) { %y = dot %x, %w {DOT} return %y }",
         usual: LARGE,

@@ -91,12 +91,17 @@ pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKern
     let form = matches!(kernel.body, Body::Contract(_)).then(|| contract::form(&mut kernel, program, isa, &sizes));
     let rows = if isa.matrices { blocks::rows::form(&mut kernel, program, &sizes) } else { None };
     let teams = if isa.is_thread() && rows.is_none() { blocks::teams::form(&mut kernel, program, &sizes) } else { None };
+    let turned = if isa.is_thread() { blocks::turned::form(&mut kernel, program, &sizes) } else { None };
     let attention = if isa.is_thread() { blocks::attention::form(&mut kernel, program, isa, &sizes) } else { None };
     let ranges = rewrite::ranges_of(&kernel, &sizes);
     let mut b = Builder::new("kernel", 4);
     let mut cx = Context::new(program, isa, kernel.exprs.clone(), ranges, canonical.loop_indices, &stored, &b);
     let mut block_threads = None;
     let (tasks, optimise, worker_scratch_bytes) = match (&form, &kernel.body) {
+        (None, _) if let Some(turned) = &turned => {
+            block_threads = Some(turned.threads());
+            (turned.lower(&mut cx, &mut b), true, Dim::ZERO)
+        }
         (None, _) if let Some(rows) = &rows => {
             block_threads = Some(rows.threads());
             (rows.lower(&mut cx, &mut b), true, Dim::ZERO)

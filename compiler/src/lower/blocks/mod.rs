@@ -14,4 +14,5 @@ pub(super) mod streams;
 mod strides;
 pub(super) mod teams;
 mod tiles;
+pub(super) mod turned;
 pub(super) mod warpgroups;
