@@ -55,7 +55,7 @@ pub enum Cooperative {
         /// Scalar `F32`.
         high: Reg,
     },
-    /// `2ˣ` of a scalar `F32` within two units in the last place: for what is rounded to half floats anyway.
+    /// `2ˣ` of `F32` lanes within two units in the last place: for what is rounded to half floats anyway.
     PowerOfTwo(Reg),
 }
 
@@ -116,7 +116,7 @@ impl Cooperative {
             Cooperative::LoadMatrices { address, .. } => result == i32.times(4) && address.ty == Type::I64,
             Cooperative::MultiplyAdd { a, b, c, .. } => a.ty == i32.times(4) && b.ty == i32.times(2) && c.ty == f32 && result == f32,
             Cooperative::Pack { low, high, .. } => [low.ty, high.ty] == [Type::F32; 2] && result == i32,
-            Cooperative::PowerOfTwo(x) => x.ty == Type::F32 && result == Type::F32,
+            Cooperative::PowerOfTwo(x) => x.ty == result && result.lane == Lane::F32,
         }
     }
 }
@@ -179,7 +179,7 @@ impl Builder {
     /// About `2ˣ`: [`Cooperative::PowerOfTwo`].
     #[track_caller]
     pub fn power_of_two(&mut self, x: Reg) -> Reg {
-        self.emit(Type::F32, Inst::Cooperative(Cooperative::PowerOfTwo(x)))
+        self.emit(x.ty, Inst::Cooperative(Cooperative::PowerOfTwo(x)))
     }
 
     /// A statement of the block.
