@@ -93,6 +93,8 @@ pub(super) struct Context<'a> {
     pub lanes: Option<(Symbol, u32)>,
     /// Accumulators of earlier stages; `None` where a stage is skipped.
     pub accumulators: Vec<Value>,
+    /// Whether results are rounded to half floats, so that few bits of what leads to them may be wrong.
+    pub approximates: bool,
     /// The lane that scalar index arithmetic stands for.
     pub(super) lane: u32,
     loop_indices: BTreeMap<Symbol, Symbol>,
@@ -124,6 +126,7 @@ impl<'a> Context<'a> {
             args: vec![],
             lanes: None,
             accumulators: vec![],
+            approximates: false,
             lane: 0,
             loop_indices,
             dependencies,

@@ -4,7 +4,7 @@ use super::Arg;
 use super::access::along;
 use super::context::{Context, Value};
 use super::ops;
-use crate::kernel::{ExprId, ExprKind};
+use crate::kernel::{BinaryFn, ExprId, ExprKind, Scalar, UnaryFn};
 use crate::tile::{Builder, Lane, Mem, Reg, Type};
 use kiln_ir::dtype::Class;
 use kiln_ir::{DType, Dim};
@@ -49,9 +49,21 @@ impl Context<'_> {
             ExprKind::Unary(function, x) => {
                 let dtype = self.exprs.get(x).dtype;
                 let [x] = self.operands(b, [x]);
+                if self.approximates && (function, dtype) == (UnaryFn::Exp, DType::F32) {
+                    let scale = b.float(x.ty, std::f64::consts::LOG2_E);
+                    let power = b.mul(x, scale);
+                    return b.power_of_two(power);
+                }
                 ops::unary(b, function, dtype, x)
             }
             ExprKind::Binary(function, x, y) => {
+                if self.approximates && function == BinaryFn::Div && self.is_share(x, y) {
+                    // One division a row.
+                    let one = self.add_expr(expr.dtype, ExprKind::Constant(Scalar::Float(1f64.to_bits())));
+                    let reciprocal = self.add_expr(expr.dtype, ExprKind::Binary(BinaryFn::Div, one, y));
+                    let [x, y] = self.operands(b, [x, reciprocal]);
+                    return b.mul(x, y);
+                }
                 if let Some(value) = self.binary_with_constant(b, function, expr.dtype, x, y) {
                     return value;
                 }
@@ -77,17 +89,16 @@ impl Context<'_> {
         }
     }
 
+    /// Whether a quotient is an exponential by a sum of its row.
+    fn is_share(&self, x: ExprId, y: ExprId) -> bool {
+        let [x, y] = [x, y].map(|id| self.exprs.get(id));
+        let is_exponential = matches!(x.kind, ExprKind::Unary(UnaryFn::Exp, _));
+        is_exponential && matches!(y.kind, ExprKind::Accumulator(_)) && x.dtype == DType::F32
+    }
+
     /// Minimum and maximum with a constant need no care for NaN constants and, with a little, none for zeros: one or two
     /// instructions instead of the general form's five.
-    fn binary_with_constant(
-        &mut self,
-        b: &mut Builder,
-        function: crate::kernel::BinaryFn,
-        dtype: DType,
-        x: ExprId,
-        y: ExprId,
-    ) -> Option<Reg> {
-        use crate::kernel::{BinaryFn, Scalar};
+    fn binary_with_constant(&mut self, b: &mut Builder, function: BinaryFn, dtype: DType, x: ExprId, y: ExprId) -> Option<Reg> {
         if !matches!(function, BinaryFn::Min | BinaryFn::Max) || !dtype.is_float() {
             return None;
         }

@@ -70,7 +70,7 @@ pub enum Cooperative {
         /// Scalar `F32`.
         high: Reg,
     },
-    /// `2ˣ` of a scalar `F32` within two units in the last place: for what is rounded to half floats anyway.
+    /// `2ˣ` of `F32` lanes within two units in the last place: for what is rounded to half floats anyway.
     PowerOfTwo(Reg),
 }
 
@@ -146,7 +146,7 @@ impl Cooperative {
                     && result == c.ty
             }
             Cooperative::Pack { low, high, .. } => [low.ty, high.ty] == [Type::F32; 2] && result == i32,
-            Cooperative::PowerOfTwo(x) => x.ty == Type::F32 && result == Type::F32,
+            Cooperative::PowerOfTwo(x) => x.ty == result && result.lane == Lane::F32,
         }
     }
 }
@@ -234,7 +234,7 @@ impl Builder {
     /// About `2ˣ`: [`Cooperative::PowerOfTwo`].
     #[track_caller]
     pub fn power_of_two(&mut self, x: Reg) -> Reg {
-        self.emit(Type::F32, Inst::Cooperative(Cooperative::PowerOfTwo(x)))
+        self.emit(x.ty, Inst::Cooperative(Cooperative::PowerOfTwo(x)))
     }
 
     /// A statement of the block.

@@ -48,7 +48,7 @@ pub(super) fn inst(t: &mut Translation, f: &mut Function, inst: &Cooperative, re
             vec![dst]
         }
         // §9.7.3.20: an error of at most two units; subnormal numbers are kept.
-        Cooperative::PowerOfTwo(x) => vec![f.op(Op::Ex2Approx, Ty::F32, [t.get(x).into()])],
+        Cooperative::PowerOfTwo(x) => t.lanes(x).to_vec().into_iter().map(|x| f.op(Op::Ex2Approx, Ty::F32, [x.into()])).collect(),
     }
 }
 

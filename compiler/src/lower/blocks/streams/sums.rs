@@ -93,15 +93,17 @@ impl StreamContract {
     pub(super) fn held(&self, cx: &mut Context, b: &mut Builder, row: i64, place: &Dim, exists: Option<Reg>) -> Reg {
         let row = self.number_of_row(cx, row);
         let place = self.inside(place);
-        let value = cx.replaced(&self.row.index, row, |cx| match self.way {
+        cx.replaced(&self.row.index, row, |cx| match self.way {
             Way::Across { .. } => {
                 let value = cx.replaced(&self.depth.index, place, |cx| operand(cx, b, self.held, self.dtype));
                 let value = self.or_zero(b, value, exists);
                 if self.lanes == 1 { value } else { b.splat(value, self.lanes as u32) }
             }
-            Way::Along { .. } => self.vector(cx, b, &self.depth.index, place, self.held),
-        });
-        if matches!(self.way, Way::Across { .. }) { value } else { self.or_zero(b, value, exists) }
+            Way::Along { .. } => {
+                let value = self.vector(cx, b, &self.depth.index, place, self.held);
+                self.or_zero(b, value, exists)
+            }
+        })
     }
 
     /// The n-th row of the block, or the last one.
