@@ -40,7 +40,8 @@ fn cases_pass_on_the_interpreter() {
     );
     let (ran, refused) = (RAN.load(Ordering::Relaxed), REFUSED.load(Ordering::Relaxed));
     println!("{ran} cases ran, all of them right; {refused} are models that are not read");
-    assert!(ran >= 4 * refused, "hardly any case ran");
+    // Of the second tier more are read by nobody than of the first.
+    assert!(ran >= 2 * refused, "hardly any case ran");
 }
 
 /// Errors: what is wrong with a case.
