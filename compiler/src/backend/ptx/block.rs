@@ -1,7 +1,7 @@
 //! What the threads of a block do together, as PTX.
 
 use super::function::Function;
-use super::inst::{Class, Cmp, Inst, Op, Operand, Reg, Ty};
+use super::inst::{Class, Cmp, Inst, Op, Operand, Plain, Reg, Ty};
 use super::tile::{Translation, class_of};
 use crate::tile::{Cooperative, CooperativeStmt, EXCHANGE_LANES, HalfFloat, Type};
 use std::collections::BTreeSet;
@@ -104,7 +104,7 @@ fn from_lane(t: &Translation, f: &mut Function, value: Reg, flip: u32) -> Reg {
 /// A statement.
 pub(super) fn stmt(t: &mut Translation, f: &mut Function, stmt: &CooperativeStmt) {
     match *stmt {
-        CooperativeStmt::Barrier => f.push(Inst::Barrier),
+        CooperativeStmt::Barrier => f.push(Inst::Plain(Plain::Barrier)),
         CooperativeStmt::HalfWarpBarrier => {
             let members = t.members.expect("only blocks wait for each other");
             f.push(Inst::WarpBarrier { members });
@@ -117,11 +117,11 @@ pub(super) fn stmt(t: &mut Translation, f: &mut Function, stmt: &CooperativeStmt
             let (to, from) = ((t.get(to), i64::from(to_offset)), (t.get(from), i64::from(from_offset)));
             f.push(Inst::CopyAsync { to, from, bytes });
         }
-        CooperativeStmt::EndCopies => f.push(Inst::CommitCopies),
-        CooperativeStmt::WaitForCopies(left) => f.push(Inst::WaitForCopies { left }),
-        CooperativeStmt::ShareWithProducts => f.push(Inst::ShareWithProducts),
-        CooperativeStmt::BeginProducts => f.push(Inst::BeginProducts),
-        CooperativeStmt::EndProducts => f.push(Inst::EndProducts),
-        CooperativeStmt::WaitForProducts(left) => f.push(Inst::WaitForProducts { left }),
+        CooperativeStmt::EndCopies => f.push(Inst::Plain(Plain::CommitCopies)),
+        CooperativeStmt::WaitForCopies(left) => f.push(Inst::Plain(Plain::WaitForCopies(left))),
+        CooperativeStmt::ShareWithProducts => f.push(Inst::Plain(Plain::ShareWithProducts)),
+        CooperativeStmt::BeginProducts => f.push(Inst::Plain(Plain::BeginProducts)),
+        CooperativeStmt::EndProducts => f.push(Inst::Plain(Plain::EndProducts)),
+        CooperativeStmt::WaitForProducts(left) => f.push(Inst::Plain(Plain::WaitForProducts(left))),
     }
 }

@@ -1,6 +1,6 @@
 //! A function in the making: registers, labels, and structured control flow as branches.
 
-use super::inst::{Class, Cmp, Inst, Label, Op, Operand, Reg, Round, Space, Ty};
+use super::inst::{Class, Cmp, Inst, Label, Op, Operand, Plain, Reg, Round, Space, Ty};
 use std::collections::BTreeMap;
 
 /// Instructions so far, and how many registers of each class they use.
@@ -114,7 +114,7 @@ impl Function {
         let (again, after) = (self.label(), self.label());
         self.push(Inst::Label(again));
         if !unrolls {
-            self.push(Inst::NoUnroll);
+            self.push(Inst::Plain(Plain::NoUnroll));
         }
         let holds = condition(self, state);
         self.push(Inst::Bra { to: after, when: Some((holds, false)) });

@@ -425,8 +425,6 @@ pub enum Inst {
         /// The lanes that take part.
         members: Reg,
     },
-    /// `bar.sync 0`
-    Barrier,
     /// `bar.warp.sync members`
     WarpBarrier {
         /// The lanes that take part.
@@ -440,13 +438,6 @@ pub enum Inst {
         from: (Reg, i64),
         /// How many bytes are read, 0 or 16; the others are zeros.
         bytes: Operand,
-    },
-    /// `cp.async.commit_group`
-    CommitCopies,
-    /// `cp.async.wait_group left`
-    WaitForCopies {
-        /// Groups that may be on their way.
-        left: u32,
     },
     /// `ldmatrix.sync.aligned.m8n8.x4.shared.b16 {dst…}, [base + offset]`
     LoadMatrices {
@@ -485,17 +476,6 @@ pub enum Inst {
         /// Whether lines of the left, and of the right, run along rows, or columns, in place of depth.
         turned: [bool; 2],
     },
-    /// `fence.proxy.async.shared::cta`
-    ShareWithProducts,
-    /// `wgmma.fence.sync.aligned`
-    BeginProducts,
-    /// `wgmma.commit_group.sync.aligned`
-    EndProducts,
-    /// `wgmma.wait_group.sync.aligned left`
-    WaitForProducts {
-        /// Groups that may be on their way.
-        left: u32,
-    },
     /// `cvt.rn.halfx2.f32 dst, high, low`
     Pack {
         /// `F16` or `BF16`.
@@ -516,8 +496,6 @@ pub enum Inst {
     },
     /// A place to jump to.
     Label(Label),
-    /// The loop whose first block this is stays one. *Source*: PTX ISA 8.7, §11.4, "nounroll".
-    NoUnroll,
     /// `bra`, where the predicate is as said.
     Bra {
         /// Where to.
@@ -525,6 +503,29 @@ pub enum Inst {
         /// A predicate, and what it has to be.
         when: Option<(Reg, bool)>,
     },
+    /// One without registers.
+    Plain(Plain),
+}
+
+/// Instructions without registers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Plain {
+    /// `bar.sync 0`
+    Barrier,
+    /// `cp.async.commit_group`
+    CommitCopies,
+    /// `cp.async.wait_group`: so many groups may be on their way.
+    WaitForCopies(u32),
+    /// `fence.proxy.async.shared::cta`
+    ShareWithProducts,
+    /// `wgmma.fence.sync.aligned`
+    BeginProducts,
+    /// `wgmma.commit_group.sync.aligned`
+    EndProducts,
+    /// `wgmma.wait_group.sync.aligned`: so many groups may be on their way.
+    WaitForProducts(u32),
+    /// The loop whose first block this is stays one. *Source*: PTX ISA 8.7, §11.4, "nounroll".
+    NoUnroll,
     /// The thread ends.
     Ret,
 }
@@ -544,21 +545,13 @@ impl Inst {
             Inst::Shuffle { .. }
             | Inst::St { .. }
             | Inst::StVector { .. }
-            | Inst::Barrier
             | Inst::WarpBarrier { .. }
             | Inst::CopyAsync { .. }
-            | Inst::CommitCopies
-            | Inst::WaitForCopies { .. }
             | Inst::MultiplyAddShared { .. }
-            | Inst::ShareWithProducts
-            | Inst::BeginProducts
-            | Inst::EndProducts
-            | Inst::WaitForProducts { .. }
             | Inst::Prefetch { .. }
             | Inst::Label(_)
-            | Inst::NoUnroll
             | Inst::Bra { .. }
-            | Inst::Ret => vec![],
+            | Inst::Plain(_) => vec![],
         }
     }
 
@@ -581,16 +574,7 @@ impl Inst {
             Inst::MultiplyAddShared { sums, a, b, .. } => [&sums[..], a, &[*b]].concat(),
             Inst::Pack { low, high, .. } => vec![*low, *high],
             Inst::Bra { when, .. } => when.iter().map(|(reg, _)| *reg).collect(),
-            Inst::Barrier
-            | Inst::CommitCopies
-            | Inst::WaitForCopies { .. }
-            | Inst::ShareWithProducts
-            | Inst::BeginProducts
-            | Inst::EndProducts
-            | Inst::WaitForProducts { .. }
-            | Inst::Label(_)
-            | Inst::NoUnroll
-            | Inst::Ret => vec![],
+            Inst::Plain(_) | Inst::Label(_) => vec![],
         }
     }
 
@@ -644,16 +628,7 @@ impl Inst {
             }
             Inst::Prefetch { base, .. } => base.class == Class::B64,
             Inst::Bra { when, .. } => when.is_none_or(|(reg, _)| reg.class == Class::Pred),
-            Inst::Barrier
-            | Inst::CommitCopies
-            | Inst::WaitForCopies { .. }
-            | Inst::ShareWithProducts
-            | Inst::BeginProducts
-            | Inst::EndProducts
-            | Inst::WaitForProducts { .. }
-            | Inst::Label(_)
-            | Inst::NoUnroll
-            | Inst::Ret => true,
+            Inst::Plain(_) | Inst::Label(_) => true,
         };
         assert!(right, "ptx: wrong class of register in `{self}`");
     }

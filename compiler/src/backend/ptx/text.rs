@@ -1,6 +1,6 @@
 //! How instructions of PTX are written.   *Source*: PTX ISA 9.0, chapters 4 and 9.
 
-use super::inst::{Class, Inst, Operand, Reg, Ty};
+use super::inst::{Class, Inst, Operand, Plain, Reg, Ty};
 use std::fmt::{self, Display, Formatter};
 
 impl Display for Reg {
@@ -92,13 +92,10 @@ impl Display for Inst {
             Inst::Split { dst, src } => write!(f, "mov.b64 {}, {src};", List(dst)),
             Inst::Join { dst, src } => write!(f, "mov.b64 {dst}, {};", List(src)),
             Inst::Shuffle { dst, src, flip, members } => write!(f, "shfl.sync.bfly.b32 {dst}, {src}, {flip}, 31, {members};"),
-            Inst::Barrier => f.write_str("bar.sync 0;"),
             Inst::WarpBarrier { members } => write!(f, "bar.warp.sync {members};"),
             Inst::CopyAsync { to, from, bytes } => {
                 write!(f, "cp.async.cg.shared.global {}, {}, 16, {bytes};", Address(&to.0, to.1), Address(&from.0, from.1))
             }
-            Inst::CommitCopies => f.write_str("cp.async.commit_group;"),
-            Inst::WaitForCopies { left } => write!(f, "cp.async.wait_group {left};"),
             Inst::LoadMatrices { dst, base, offset, transposed } => {
                 let transposed = if *transposed { ".trans" } else { "" };
                 write!(f, "ldmatrix.sync.aligned.m8n8.x4{transposed}.shared.b16 {}, {};", List(dst), Address(base, *offset))
@@ -115,17 +112,28 @@ impl Display for Inst {
                     _ => write!(f, "{}, {}, {b}, 1, 1, 1, {right};", List(sums), List(a)),
                 }
             }
-            Inst::ShareWithProducts => f.write_str("fence.proxy.async.shared::cta;"),
-            Inst::BeginProducts => f.write_str("wgmma.fence.sync.aligned;"),
-            Inst::EndProducts => f.write_str("wgmma.commit_group.sync.aligned;"),
-            Inst::WaitForProducts { left } => write!(f, "wgmma.wait_group.sync.aligned {left};"),
             Inst::Pack { half, dst, low, high } => write!(f, "cvt.rn{half}x2.f32 {dst}, {high}, {low};"),
             Inst::Prefetch { base, offset } => write!(f, "prefetch.global.L2 {};", Address(base, *offset)),
             Inst::Label(label) => write!(f, "L{}:", label.0),
-            Inst::NoUnroll => f.write_str(".pragma \"nounroll\";"),
             Inst::Bra { to, when: None } => write!(f, "bra L{};", to.0),
             Inst::Bra { to, when: Some((reg, wanted)) } => write!(f, "@{}{reg} bra L{};", if *wanted { "" } else { "!" }, to.0),
-            Inst::Ret => f.write_str("ret;"),
+            Inst::Plain(plain) => Display::fmt(plain, f),
+        }
+    }
+}
+
+impl Display for Plain {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Plain::Barrier => f.write_str("bar.sync 0;"),
+            Plain::CommitCopies => f.write_str("cp.async.commit_group;"),
+            Plain::WaitForCopies(left) => write!(f, "cp.async.wait_group {left};"),
+            Plain::ShareWithProducts => f.write_str("fence.proxy.async.shared::cta;"),
+            Plain::BeginProducts => f.write_str("wgmma.fence.sync.aligned;"),
+            Plain::EndProducts => f.write_str("wgmma.commit_group.sync.aligned;"),
+            Plain::WaitForProducts(left) => write!(f, "wgmma.wait_group.sync.aligned {left};"),
+            Plain::NoUnroll => f.write_str(".pragma \"nounroll\";"),
+            Plain::Ret => f.write_str("ret;"),
         }
     }
 }

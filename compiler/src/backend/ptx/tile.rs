@@ -5,7 +5,7 @@
 
 use super::facts::Facts;
 use super::function::Function;
-use super::inst::{Class, Cmp, Inst, Op, Operand, Reg, Space, Ty};
+use super::inst::{Class, Cmp, Inst, Op, Operand, Plain, Reg, Space, Ty};
 use super::{block, memory, select};
 use crate::lower::Arg;
 use crate::tile::{self, Inst as TileInst, Lane, Loop, Mem, Stmt, TileProgram};
@@ -99,7 +99,7 @@ pub(super) fn kernel(program: &TileProgram, arguments: &[Arg], is_block: bool) -
             f.set(task, later);
         },
     );
-    f.push(Inst::Ret);
+    f.push(Inst::Plain(Plain::Ret));
     f.remove_unread();
     f
 }

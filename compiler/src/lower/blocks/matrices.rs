@@ -12,15 +12,13 @@
 
 use super::chunks::Chunks;
 use super::epilogue::Results;
+use super::halves::{HalfContract, kind};
 use super::staging::Operand;
-use super::tiles::usual;
-use crate::kernel::{Axis, Body, Contract, ExprId, Kernel, Program, Store};
+use crate::kernel::{Axis, Kernel, Program};
 use crate::lower::context::Context;
-use crate::lower::contract::flattened;
 use crate::lower::nest::Tasks;
-use crate::lower::rewrite::merge_axes;
 use crate::lower::tasks::{bind_all, for_each_task};
-use crate::tile::{Builder, CooperativeStmt, HalfFloat, Lane, Mem, Reg, Type, fragments};
+use crate::tile::{Builder, CooperativeStmt, Lane, Mem, Reg, Type, fragments};
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 
 /// Steps of depth that lie in shared memory: one is used, two are on their way.
@@ -57,39 +55,22 @@ impl Shape {
 
 /// A contraction that matrix units compute.
 pub(in crate::lower) struct MatrixContract {
-    batch: Vec<Axis>,
-    row: Axis,
-    column: Axis,
-    depth: Axis,
-    lhs: ExprId,
-    rhs: ExprId,
-    stores: Vec<Store>,
-    half: HalfFloat,
+    contract: HalfContract,
     shape: Shape,
 }
 
 /// Brings a contraction into the form that matrix units compute, if its elements are theirs and its sizes fill them.
 pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, sizes: &Ranges) -> Option<MatrixContract> {
-    let Body::Contract(contract) = &kernel.body else { return None };
-    let half = match (kernel.exprs.get(contract.lhs).dtype, kernel.exprs.get(contract.rhs).dtype) {
-        (DType::F16, DType::F16) => HalfFloat::F16,
-        (DType::BF16, DType::BF16) => HalfFloat::BF16,
-        _ => return None,
-    };
-    let size = |axes: &[Axis]| axes.iter().map(|axis| usual(&axis.extent, program)).product::<i64>();
-    let (batch, rows, columns, depth) = (size(&contract.batch), size(&contract.rows), size(&contract.columns), size(&contract.depth));
+    let (half, [batch, rows, columns, depth]) = kind(kernel, program)?;
     if rows < fragments::ROWS || columns < fragments::COLUMNS || depth < fragments::DEPTH {
         return None;
     }
     let blocks =
         |shape: Shape| batch * (rows as u64).div_ceil(shape.rows as u64) as i64 * (columns as u64).div_ceil(shape.columns as u64) as i64;
     let shape = if blocks(LARGE) >= ENOUGH_BLOCKS { LARGE } else { SMALL };
-    *kernel = merge_axes(kernel.clone(), sizes);
-    let row = flattened(kernel, |c| &mut c.rows, "#row", sizes);
-    let column = flattened(kernel, |c| &mut c.columns, "#column", sizes);
-    let depth = flattened(kernel, |c| &mut c.depth, "#depth", sizes);
-    let Body::Contract(Contract { batch, lhs, rhs, stores, .. }) = kernel.body.clone() else { return None };
-    Some(MatrixContract { batch, row, column, depth, lhs, rhs, stores, half, shape })
+    let (contract, joined) = HalfContract::of(kernel, half, sizes)?;
+    *kernel = joined;
+    Some(MatrixContract { contract, shape })
 }
 
 /// Where a warp finds its matrices of an operand: bytes beyond the beginning of the step, for each product and each sixteen of depth.
@@ -115,9 +96,9 @@ impl MatrixContract {
             length,
             neutral: 0.0,
         };
-        let left = side("left", self.lhs, &self.row, "#row_tile", shape.rows);
-        let right = side("right", self.rhs, &self.column, "#column_tile", shape.columns);
-        [left, right].map(|operand| Chunks::new(cx, operand, &self.depth, STEP, shape.threads(), None))
+        let left = side("left", self.contract.lhs, &self.contract.row, "#row_tile", shape.rows);
+        let right = side("right", self.contract.rhs, &self.contract.column, "#column_tile", shape.columns);
+        [left, right].map(|operand| Chunks::new(cx, operand, &self.contract.depth, STEP, shape.threads(), None))
     }
 
     /// Emits the kernel.
@@ -126,9 +107,9 @@ impl MatrixContract {
         let shape = self.shape;
         let digit =
             |name: &str, axis: &Axis, length: i64| Axis { index: Symbol::new(name), extent: axis.extent.ceil_div(&Dim::from(length)) };
-        let mut digits = self.batch.clone();
-        digits.push(digit("#row_tile", &self.row, shape.rows));
-        digits.push(digit("#column_tile", &self.column, shape.columns));
+        let mut digits = self.contract.batch.clone();
+        digits.push(digit("#row_tile", &self.contract.row, shape.rows));
+        digits.push(digit("#column_tile", &self.contract.column, shape.columns));
         let [left, right] = self.chunks(cx);
         let stage = left.bytes() + right.bytes();
         let shared = b.shared((STAGES * stage) as u32, 128);
@@ -161,7 +142,7 @@ impl MatrixContract {
                 }),
             );
         });
-        let work = Dim::from(shape.rows * shape.columns) * self.depth.extent.maximum(&Dim::ONE);
+        let work = Dim::from(shape.rows * shape.columns) * self.contract.depth.extent.maximum(&Dim::ONE);
         Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work }
     }
 
@@ -197,7 +178,7 @@ impl MatrixContract {
     fn multiply(&self, cx: &mut Context, b: &mut Builder, [left, right]: [&Chunks; 2], shared: Reg, sums: Reg) {
         let (down, across) = self.shape.products();
         let stage = left.bytes() + right.bytes();
-        let steps = cx.index(b, &self.depth.extent.ceil_div(&Dim::from(STEP)));
+        let steps = cx.index(b, &self.contract.depth.extent.ceil_div(&Dim::from(STEP)));
         let (none, one) = (b.index(0), b.index(1));
         let last = b.sub(steps, one);
         let ty = Type::scalar(Lane::F32).times(4);
@@ -205,10 +186,10 @@ impl MatrixContract {
         let left_places = self.places(cx, b, left, true);
         let right_places = self.places(cx, b, right, false);
         let step = Symbol::new("#step");
-        cx.ranges.set_index(step.clone(), self.depth.extent.ceil_div(&Dim::from(STEP)));
+        cx.ranges.set_index(step.clone(), self.contract.depth.extent.ceil_div(&Dim::from(STEP)));
         let from = Dim::from(step.clone()) * Dim::from(STEP);
         let init = vec![zero; (down * across) as usize];
-        let results = cx.when_nonempty(b, &self.depth.extent, &init, |cx, b| {
+        let results = cx.when_nonempty(b, &self.contract.depth.extent, &init, |cx, b| {
             for first in 0..STAGES - 1 {
                 let number = b.index(first);
                 let number = b.min_s(number, last);
@@ -226,7 +207,7 @@ impl MatrixContract {
                 b.together(CooperativeStmt::EndCopies);
             }
             let turn = Symbol::new("#turn");
-            cx.ranges.set_index(turn.clone(), self.depth.extent.ceil_div(&Dim::from(STEP)));
+            cx.ranges.set_index(turn.clone(), self.contract.depth.extent.ceil_div(&Dim::from(STEP)));
             let ahead = b.index((STAGES - 1) * stage);
             let init = [&[none, ahead], &init[..]].concat();
             let results = cx.counted(b, &turn, none, steps, 1, &init, |cx, b, carried| {
@@ -281,7 +262,7 @@ impl MatrixContract {
             for (r, row) in rows.iter().enumerate() {
                 for (c, column) in columns.iter().enumerate() {
                     let at = r * across as usize + c;
-                    sums[at] = b.multiply_add_matrices(self.half, *row, *column, sums[at]);
+                    sums[at] = b.multiply_add_matrices(self.contract.half, *row, *column, sums[at]);
                 }
             }
         }
@@ -292,7 +273,14 @@ impl MatrixContract {
         let shape = self.shape;
         let (down, across) = shape.products();
         let count = 4 * down * across;
-        let results = Results { row: &self.row, column: &self.column, stores: &self.stores, dtype: DType::F32, sums, count };
+        let results = Results {
+            row: &self.contract.row,
+            column: &self.contract.column,
+            stores: &self.contract.stores,
+            dtype: DType::F32,
+            sums,
+            count,
+        };
         // Neighbours are two by two.
         let lanes = results.lanes(cx, 2);
         results.store(cx, b, lanes, |number| {

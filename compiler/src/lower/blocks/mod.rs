@@ -5,6 +5,7 @@ pub(super) mod attention;
 mod chunks;
 pub(super) mod contract;
 mod epilogue;
+mod halves;
 pub(super) mod matrices;
 pub(super) mod neighbours;
 pub(super) mod rows;

@@ -203,20 +203,11 @@ impl Rows {
     }
 
     fn point(&self, cx: &mut Context, b: &mut Builder, member: &Member) {
-        let before = std::mem::take(&mut cx.accumulators);
-        for stage in &self.stages {
-            match stage {
-                TeamStage::Reduce { axis, reductions } => self.reduce(cx, b, member, axis, reductions),
-                TeamStage::Sweep { axis, stores } => {
-                    self.sweep(cx, b, member, axis.as_ref(), stores);
-                    if self.exchanges_memory {
-                        b.together(CooperativeStmt::Barrier);
-                    }
-                }
-            }
-            cx.next_stage();
-        }
-        cx.accumulators = before;
+        let barrier = self.exchanges_memory.then_some(CooperativeStmt::Barrier);
+        teams::each_stage(cx, b, &self.stages, barrier, &mut |cx, b, stage| match stage {
+            TeamStage::Reduce { axis, reductions } => self.reduce(cx, b, member, axis, reductions),
+            TeamStage::Sweep { axis, stores } => self.sweep(cx, b, member, axis.as_ref(), stores),
+        });
         // Shared memory is free for the next rows'.
         b.together(CooperativeStmt::Barrier);
     }

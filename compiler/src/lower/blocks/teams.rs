@@ -184,6 +184,25 @@ struct Member {
     exists: Option<Reg>,
 }
 
+/// Runs the stages of a point, with a barrier after what is stored where there is one.
+pub(super) fn each_stage(
+    cx: &mut Context,
+    b: &mut Builder,
+    stages: &[TeamStage],
+    barrier: Option<CooperativeStmt>,
+    run: &mut dyn FnMut(&mut Context, &mut Builder, &TeamStage),
+) {
+    let before = std::mem::take(&mut cx.accumulators);
+    for stage in stages {
+        run(cx, b, stage);
+        if let (TeamStage::Sweep { .. }, Some(barrier)) = (stage, barrier) {
+            b.together(barrier);
+        }
+        cx.next_stage();
+    }
+    cx.accumulators = before;
+}
+
 impl Teams {
     fn teams(&self) -> i64 {
         if self.spread == Spread::Rows { ROW_TEAMS } else { COLUMN_TEAMS }
@@ -239,20 +258,11 @@ impl Teams {
     }
 
     fn point(&self, cx: &mut Context, b: &mut Builder, member: &Member) {
-        let before = std::mem::take(&mut cx.accumulators);
-        for stage in &self.stages {
-            match stage {
-                TeamStage::Reduce { axis, reductions } => self.reduce(cx, b, member, axis, reductions),
-                TeamStage::Sweep { axis, stores } => {
-                    self.sweep(cx, b, member, axis.as_ref(), stores);
-                    if self.exchanges_memory {
-                        b.together(CooperativeStmt::HalfWarpBarrier);
-                    }
-                }
-            }
-            cx.next_stage();
-        }
-        cx.accumulators = before;
+        let barrier = self.exchanges_memory.then_some(CooperativeStmt::HalfWarpBarrier);
+        each_stage(cx, b, &self.stages, barrier, &mut |cx, b, stage| match stage {
+            TeamStage::Reduce { axis, reductions } => self.reduce(cx, b, member, axis, reductions),
+            TeamStage::Sweep { axis, stores } => self.sweep(cx, b, member, axis.as_ref(), stores),
+        });
     }
 
     /// Runs `body` at the thread's elements of an axis, several at a time while there are as many, carrying values.

@@ -91,8 +91,7 @@ impl BlockTile {
 
 /// The tile of a contraction; none where a thread for each result does as well.
 pub(super) fn choose(contract: &Contract, program: &Program, dtype: DType) -> Option<BlockTile> {
-    let size = |axes: &[Axis]| axes.iter().map(|axis| usual(&axis.extent, program)).product::<i64>();
-    let (batch, rows, columns, depth) = (size(&contract.batch), size(&contract.rows), size(&contract.columns), size(&contract.depth));
+    let [batch, rows, columns, depth] = usual_sizes(contract, program);
     if depth < LEAST_DEPTH || (rows < LEAST_SHARED && columns < LEAST_SHARED) {
         return None;
     }
@@ -100,6 +99,12 @@ pub(super) fn choose(contract: &Contract, program: &Program, dtype: DType) -> Op
     let bytes = dtype.size_bytes() as i64;
     let fits = |tile: &&BlockTile| 2 * tile.depth * (tile.rows + tile.columns + 8) * bytes <= SHARED_BYTES;
     TILES.iter().filter(fits).min_by(|a, b| a.cycles(sizes, bytes as f64).total_cmp(&b.cycles(sizes, bytes as f64))).copied()
+}
+
+/// Usual sizes of a contraction: batch, rows, columns, depth.
+pub(super) fn usual_sizes(contract: &Contract, program: &Program) -> [i64; 4] {
+    let size = |axes: &[Axis]| axes.iter().map(|axis| usual(&axis.extent, program)).product::<i64>();
+    [&contract.batch, &contract.rows, &contract.columns, &contract.depth].map(|axes| size(axes))
 }
 
 /// The value of a size, or what it usually is.

@@ -12,18 +12,17 @@
 
 use super::chunks::{Chunks, PANEL_BYTES};
 use super::epilogue::{Results, SumPlace};
+use super::halves::{HalfContract, kind};
 use super::shared_matrix::{EIGHT_LINES, SharedMatrix};
 use super::staging::Operand;
-use super::tiles::usual;
-use crate::kernel::{Axis, Body, Contract, ExprId, Kernel, Program, Store};
+use crate::kernel::{Axis, Kernel, Program};
 use crate::lower::VectorIsa;
 use crate::lower::context::Context;
-use crate::lower::contract::flattened;
 use crate::lower::nest::Tasks;
-use crate::lower::rewrite::{merge_axes, ranges_of};
+use crate::lower::rewrite::ranges_of;
 use crate::lower::stored;
 use crate::lower::tasks::{bind_all, for_each_task};
-use crate::tile::{Builder, CooperativeStmt, HalfFloat, Mem, Reg, Type, fragments};
+use crate::tile::{Builder, CooperativeStmt, Mem, Reg, Type, fragments};
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 use std::collections::BTreeMap;
 
@@ -94,14 +93,7 @@ impl Shape {
 
 /// A contraction that warpgroups compute.
 pub(in crate::lower) struct WarpgroupContract {
-    batch: Vec<Axis>,
-    row: Axis,
-    column: Axis,
-    depth: Axis,
-    lhs: ExprId,
-    rhs: ExprId,
-    stores: Vec<Store>,
-    half: HalfFloat,
+    contract: HalfContract,
     shape: Shape,
     /// Tiles of rows that come one after the other.
     group: i64,
@@ -110,26 +102,15 @@ pub(in crate::lower) struct WarpgroupContract {
 /// Brings a contraction into the form that warpgroups compute, if its elements are theirs, its sizes fill them, and its operands can be
 /// copied in the background.
 pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, sizes: &Ranges) -> Option<WarpgroupContract> {
-    let Body::Contract(contract) = &kernel.body else { return None };
-    let half = match (kernel.exprs.get(contract.lhs).dtype, kernel.exprs.get(contract.rhs).dtype) {
-        (DType::F16, DType::F16) => HalfFloat::F16,
-        (DType::BF16, DType::BF16) => HalfFloat::BF16,
-        _ => return None,
-    };
-    let size = |axes: &[Axis]| axes.iter().map(|axis| usual(&axis.extent, program)).product::<i64>();
-    let (batch, rows, columns, depth) = (size(&contract.batch), size(&contract.rows), size(&contract.columns), size(&contract.depth));
+    let (half, [batch, rows, columns, depth]) = kind(kernel, program)?;
     if rows < fragments::WARPGROUP_ROWS || columns < SHAPES[2].columns || depth < STEP {
         return None;
     }
     let shape = SHAPES.into_iter().min_by(|a, b| a.cost(batch, rows, columns).total_cmp(&b.cost(batch, rows, columns)))?;
-    let mut changed = merge_axes(kernel.clone(), sizes);
-    let row = flattened(&mut changed, |c| &mut c.rows, "#row", sizes);
-    let column = flattened(&mut changed, |c| &mut c.columns, "#column", sizes);
-    let depth = flattened(&mut changed, |c| &mut c.depth, "#depth", sizes);
-    let Body::Contract(Contract { batch, lhs, rhs, stores, .. }) = changed.body.clone() else { return None };
-    let tiles = row.extent.ceil_div(&Dim::from(shape.rows)).as_const();
+    let (contract, changed) = HalfContract::of(kernel, half, sizes)?;
+    let tiles = contract.row.extent.ceil_div(&Dim::from(shape.rows)).as_const();
     let group = GROUPS.into_iter().find(|group| tiles.is_some_and(|tiles| tiles % group == 0)).unwrap_or(1);
-    let found = WarpgroupContract { batch, row, column, depth, lhs, rhs, stores, half, shape, group };
+    let found = WarpgroupContract { contract, shape, group };
     let probe = Builder::new("probe", 4);
     let cx = Context::new(program, isa, changed.exprs.clone(), ranges_of(&changed, sizes), BTreeMap::new(), &stored(&changed), &probe);
     if !found.chunks(&cx).iter().all(Chunks::is_copied) {
@@ -158,9 +139,9 @@ impl WarpgroupContract {
     /// How both operands go to shared memory.
     fn chunks(&self, cx: &Context) -> [Chunks; 2] {
         let side = |name, expr, axis, first, length| Operand { name, expr, axis, first, length, neutral: 0.0 };
-        let left = side("left", self.lhs, &self.row, self.first_row(), self.shape.rows);
-        let right = side("right", self.rhs, &self.column, self.first_column(), self.shape.columns);
-        [left, right].map(|operand| Chunks::new(cx, operand, &self.depth, STEP, self.shape.threads(), None).in_panels())
+        let left = side("left", self.contract.lhs, &self.contract.row, self.first_row(), self.shape.rows);
+        let right = side("right", self.contract.rhs, &self.contract.column, self.first_column(), self.shape.columns);
+        [left, right].map(|operand| Chunks::new(cx, operand, &self.contract.depth, STEP, self.shape.threads(), None).in_panels())
     }
 
     /// Emits the kernel.
@@ -168,9 +149,9 @@ impl WarpgroupContract {
         let [_, thread, _, _] = b.params();
         let shape = self.shape;
         let digit = |name: &str, extent: Dim| Axis { index: Symbol::new(name), extent };
-        let mut digits = self.batch.clone();
-        digits.push(digit("#row_group", self.row.extent.ceil_div(&Dim::from(shape.rows * self.group))));
-        digits.push(digit("#column_tile", self.column.extent.ceil_div(&Dim::from(shape.columns))));
+        let mut digits = self.contract.batch.clone();
+        digits.push(digit("#row_group", self.contract.row.extent.ceil_div(&Dim::from(shape.rows * self.group))));
+        digits.push(digit("#column_tile", self.contract.column.extent.ceil_div(&Dim::from(shape.columns))));
         digits.push(digit("#row_tile", Dim::from(self.group)));
         let [left, right] = self.chunks(cx);
         let bytes = (shape.stages() * (left.bytes() + right.bytes())).max(shape.rows * shape.pitch());
@@ -204,14 +185,14 @@ impl WarpgroupContract {
                 }),
             );
         });
-        let work = Dim::from(shape.rows * shape.columns) * self.depth.extent.maximum(&Dim::ONE);
+        let work = Dim::from(shape.rows * shape.columns) * self.contract.depth.extent.maximum(&Dim::ONE);
         Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work }
     }
 
     /// The thread's sums. All of the block's products are done then.
     fn multiply(&self, cx: &mut Context, b: &mut Builder, [left, right]: [&Chunks; 2], shared: Reg) -> Reg {
         let stage = left.bytes() + right.bytes();
-        let steps = cx.index(b, &self.depth.extent.ceil_div(&Dim::from(STEP)));
+        let steps = cx.index(b, &self.contract.depth.extent.ceil_div(&Dim::from(STEP)));
         let (none, one) = (b.index(0), b.index(1));
         let last = b.sub(steps, one);
         let zero = b.float(Type::F32.times(self.shape.sums() as u32), 0.0);
@@ -219,7 +200,7 @@ impl WarpgroupContract {
         let own_rows = cx.index(b, &(Dim::symbol("#warpgroup") * Dim::from(matrices[0].rows_of_warpgroup())));
         let [step, turn] = ["#step", "#turn"].map(Symbol::new);
         for index in [&step, &turn] {
-            cx.ranges.set_index(index.clone(), self.depth.extent.ceil_div(&Dim::from(STEP)));
+            cx.ranges.set_index(index.clone(), self.contract.depth.extent.ceil_div(&Dim::from(STEP)));
         }
         let from = Dim::from(step.clone()) * Dim::from(STEP);
         let copy = |cx: &mut Context, b: &mut Builder, tile: Reg| {
@@ -230,7 +211,7 @@ impl WarpgroupContract {
             }
             b.together(CooperativeStmt::EndCopies);
         };
-        let results = cx.when_nonempty(b, &self.depth.extent, &[zero], |cx, b| {
+        let results = cx.when_nonempty(b, &self.contract.depth.extent, &[zero], |cx, b| {
             for first in 0..self.shape.ahead {
                 let number = b.index(first);
                 let number = b.min_s(number, last);
@@ -281,7 +262,7 @@ impl WarpgroupContract {
         let mut sums = sums;
         for number in 0..STEP / fragments::DEPTH {
             let factors = [0, 1].map(|side| matrices[side].sixteen(b, described[side], number));
-            sums = b.multiply_add_shared(self.half, factors, sums, matrices.map(|matrix| matrix.along_depth));
+            sums = b.multiply_add_shared(self.contract.half, factors, sums, matrices.map(|matrix| matrix.along_depth));
         }
         b.together(CooperativeStmt::EndProducts);
         sums
@@ -311,8 +292,14 @@ impl WarpgroupContract {
     /// Stores what is wanted of the sums: neighbouring threads take neighbouring columns.
     fn epilogue(&self, cx: &mut Context, b: &mut Builder, shared: Reg) {
         let shape = self.shape;
-        let results =
-            Results { row: &self.row, column: &self.column, stores: &self.stores, dtype: DType::F32, sums: shared, count: shape.sums() };
+        let results = Results {
+            row: &self.contract.row,
+            column: &self.contract.column,
+            stores: &self.contract.stores,
+            dtype: DType::F32,
+            sums: shared,
+            count: shape.sums(),
+        };
         let lanes = results.lanes(cx, NEIGHBOURS);
         let across = Dim::from(shape.columns / lanes);
         results.store_from(cx, b, lanes, |number| {
