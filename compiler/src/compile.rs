@@ -88,7 +88,7 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
         config.keep.insert("attention");
     }
     let (module, _) = run_passes(module, &config)?;
-    // Convolutions of true f32 are as fast in any layout, and transformed ones are chosen for a CPU's caches.
+    // Matrix units alone want neighbours of depth; rows apart and transformed convolutions are for a CPU's caches.
     let layouts = if config.matrices { module.predict().map(channels_last).unwrap_or_default() } else { Layouts::new() };
     let choices = Choices { layouts, rows_in_registers: config.matrices, ..Choices::default() };
     let mut program = cut(&module, "predict", &choices).map_err(|error| vec![error])?;
