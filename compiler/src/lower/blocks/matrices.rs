@@ -13,11 +13,12 @@
 use super::chunks::Chunks;
 use super::epilogue::Results;
 use super::halves::{HalfContract, kind};
+use super::members::{WARP, as_members, number};
 use super::staging::Operand;
 use crate::kernel::{Axis, Kernel, Program};
 use crate::lower::context::Context;
 use crate::lower::nest::Tasks;
-use crate::lower::tasks::{bind_all, for_each_task};
+use crate::lower::tasks::for_each_task;
 use crate::tile::{Builder, CooperativeStmt, Lane, Mem, Reg, Type, fragments};
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 
@@ -25,8 +26,6 @@ use kiln_ir::{DType, Dim, Ranges, Symbol};
 const STAGES: i64 = 3;
 /// Depth of a step.
 const STEP: i64 = 32;
-/// Threads of a warp.
-const WARP: i64 = 32;
 /// Blocks that keep a GPU busy.
 const ENOUGH_BLOCKS: i64 = 132;
 
@@ -116,31 +115,17 @@ impl MatrixContract {
         let (down, across) = shape.products();
         let sums = b.scratch((down * across * 4 * 4) as u32, 16);
         for_each_task(cx, b, &digits, |cx, b| {
-            let index = Symbol::new("#thread");
-            cx.ranges.set_index(index.clone(), Dim::from(shape.threads()));
-            let number = Dim::from(index.clone());
-            let warp = number.floor_div(&Dim::from(WARP));
+            let (number, warp) = (number(), number().floor_div(&Dim::from(WARP)));
             let wide = Dim::from(shape.columns / shape.warp_columns);
-            let of = |cx: &mut Context, b: &mut Builder, dim: Dim| cx.bound(&index, thread, |cx| cx.index(b, &dim));
-            let axis = |name: &str, extent: i64| Axis { index: Symbol::new(name), extent: Dim::from(extent) };
-            let mut indices = vec![
-                (axis("#lane", WARP), of(cx, b, number.modulo(&Dim::from(WARP)))),
-                (axis("#warp_row", shape.rows / shape.warp_rows), of(cx, b, warp.floor_div(&wide))),
-                (axis("#warp_column", shape.columns / shape.warp_columns), of(cx, b, warp.modulo(&wide))),
+            let indices = [
+                ("#lane", WARP, number.modulo(&Dim::from(WARP))),
+                ("#warp_row", shape.rows / shape.warp_rows, warp.floor_div(&wide)),
+                ("#warp_column", shape.columns / shape.warp_columns, warp.modulo(&wide)),
             ];
-            indices.extend(left.indices(cx, b, thread));
-            indices.extend(right.indices(cx, b, thread));
-            let (axes, regs): (Vec<Axis>, Vec<Reg>) = indices.into_iter().unzip();
-            axes.iter().for_each(|axis| cx.ranges.set_index(axis.index.clone(), axis.extent.clone()));
-            bind_all(
-                cx,
-                &axes,
-                &regs,
-                Box::new(|cx| {
-                    self.multiply(cx, b, [&left, &right], shared, sums);
-                    self.epilogue(cx, b, sums);
-                }),
-            );
+            as_members(cx, b, (thread, shape.threads()), &indices, &[&left, &right], |cx, b| {
+                self.multiply(cx, b, [&left, &right], shared, sums);
+                self.epilogue(cx, b, sums);
+            });
         });
         let work = Dim::from(shape.rows * shape.columns) * self.contract.depth.extent.maximum(&Dim::ONE);
         Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work }

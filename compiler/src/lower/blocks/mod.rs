@@ -7,6 +7,7 @@ pub(super) mod contract;
 mod epilogue;
 mod halves;
 pub(super) mod matrices;
+mod members;
 pub(super) mod neighbours;
 pub(super) mod rows;
 mod shared_matrix;

@@ -13,6 +13,7 @@
 use super::chunks::{Chunks, PANEL_BYTES};
 use super::epilogue::{Results, SumPlace};
 use super::halves::{HalfContract, kind};
+use super::members::{WARP, as_members, number};
 use super::shared_matrix::{EIGHT_LINES, SharedMatrix};
 use super::staging::Operand;
 use crate::kernel::{Axis, Kernel, Program};
@@ -21,15 +22,13 @@ use crate::lower::context::Context;
 use crate::lower::nest::Tasks;
 use crate::lower::rewrite::ranges_of;
 use crate::lower::stored;
-use crate::lower::tasks::{bind_all, for_each_task};
+use crate::lower::tasks::for_each_task;
 use crate::tile::{Builder, CooperativeStmt, Mem, Reg, Type, fragments};
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 use std::collections::BTreeMap;
 
 /// Depth of a step: a line of [`PANEL_BYTES`].
 const STEP: i64 = PANEL_BYTES / 2;
-/// Threads of a warp.
-const WARP: i64 = 32;
 /// Threads of a warpgroup.
 const WARPGROUP: i64 = 128;
 /// Floats between rows of sums in shared memory that no row has, so that eight rows meet no bank twice.
@@ -157,33 +156,20 @@ impl WarpgroupContract {
         let bytes = (shape.stages() * (left.bytes() + right.bytes())).max(shape.rows * shape.pitch());
         let shared = b.shared(bytes as u32, EIGHT_LINES as u32);
         for_each_task(cx, b, &digits, |cx, b| {
-            let index = Symbol::new("#thread");
-            cx.ranges.set_index(index.clone(), Dim::from(shape.threads()));
-            let number = Dim::from(index.clone());
-            let of = |cx: &mut Context, b: &mut Builder, dim: Dim| cx.bound(&index, thread, |cx| cx.index(b, &dim));
-            let warp = number.floor_div(&Dim::from(WARP));
-            let mut indices = vec![
-                (digit("#number", Dim::from(shape.threads())), thread),
-                (digit("#lane", Dim::from(WARP)), of(cx, b, number.modulo(&Dim::from(WARP)))),
-                (digit("#warp", Dim::from(shape.threads() / WARP)), of(cx, b, warp)),
-                (digit("#warpgroup", Dim::from(shape.warpgroups())), of(cx, b, number.floor_div(&Dim::from(WARPGROUP)))),
+            let number = number();
+            let indices = [
+                ("#number", shape.threads(), number.clone()),
+                ("#lane", WARP, number.modulo(&Dim::from(WARP))),
+                ("#warp", shape.threads() / WARP, number.floor_div(&Dim::from(WARP))),
+                ("#warpgroup", shape.warpgroups(), number.floor_div(&Dim::from(WARPGROUP))),
             ];
-            indices.extend(left.indices(cx, b, thread));
-            indices.extend(right.indices(cx, b, thread));
-            let (axes, regs): (Vec<Axis>, Vec<Reg>) = indices.into_iter().unzip();
-            axes.iter().for_each(|axis| cx.ranges.set_index(axis.index.clone(), axis.extent.clone()));
-            bind_all(
-                cx,
-                &axes,
-                &regs,
-                Box::new(|cx| {
-                    let sums = self.multiply(cx, b, [&left, &right], shared);
-                    self.spread(cx, b, sums, shared);
-                    self.epilogue(cx, b, shared);
-                    // The next task's copies come to the same memory.
-                    b.together(CooperativeStmt::Barrier);
-                }),
-            );
+            as_members(cx, b, (thread, shape.threads()), &indices, &[&left, &right], |cx, b| {
+                let sums = self.multiply(cx, b, [&left, &right], shared);
+                self.spread(cx, b, sums, shared);
+                self.epilogue(cx, b, shared);
+                // The next task's copies come to the same memory.
+                b.together(CooperativeStmt::Barrier);
+            });
         });
         let work = Dim::from(shape.rows * shape.columns) * self.contract.depth.extent.maximum(&Dim::ONE);
         Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work }

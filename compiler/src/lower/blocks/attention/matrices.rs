@@ -8,17 +8,16 @@ use super::{FEW_ROWS, Flat, SHARED_BYTES, Sight, Usual, finite};
 use crate::kernel::Axis;
 use crate::lower::blocks::chunks::{CHUNK_BYTES, Chunks};
 use crate::lower::blocks::epilogue::Results;
+use crate::lower::blocks::members::{WARP, as_members, number};
 use crate::lower::blocks::shared_matrix::{EIGHT_LINES, SharedMatrix};
 use crate::lower::blocks::staging::Operand;
 use crate::lower::context::Context;
 use crate::lower::nest::Tasks;
-use crate::lower::tasks::{bind_all, for_each_task};
+use crate::lower::tasks::for_each_task;
 use crate::tile::{Builder, CooperativeStmt, HalfFloat, Lane, Mem, Reg, Type, fragments};
 use kiln_ir::{DType, Dim, Symbol};
 use std::f64::consts::LOG2_E;
 
-/// Threads of a warp.
-const WARP: i64 = 32;
 /// Warps of a block, a warpgroup.
 const WARPS: i64 = 4;
 /// The longest part of a row of results that a block computes.
@@ -212,37 +211,22 @@ impl Matrices {
         let shared = b.shared(self.shared_bytes() as u32, EIGHT_LINES as u32);
         let results = b.scratch((self.down * self.across() * 16) as u32, 16);
         for_each_task(cx, b, &digits, |cx, b| {
-            let index = Symbol::new("#thread");
-            cx.ranges.set_index(index.clone(), Dim::from(self.threads()));
-            let number = Dim::from(index.clone());
-            let warp = number.floor_div(&Dim::from(WARP));
-            let of = |cx: &mut Context, b: &mut Builder, dim: Dim| cx.bound(&index, thread, |cx| cx.index(b, &dim));
-            let axis = |name: &str, extent: i64| Axis { index: Symbol::new(name), extent: Dim::from(extent) };
-            let mut indices = vec![
-                (axis("#lane", WARP), of(cx, b, number.modulo(&Dim::from(WARP)))),
-                (axis("#warp_row", WARPS / self.streams), of(cx, b, warp.floor_div(&Dim::from(self.streams)))),
-                (axis("#stream", self.streams), of(cx, b, warp.modulo(&Dim::from(self.streams)))),
+            let (number, warp) = (number(), number().floor_div(&Dim::from(WARP)));
+            let indices = [
+                ("#lane", WARP, number.modulo(&Dim::from(WARP))),
+                ("#warp_row", WARPS / self.streams, warp.floor_div(&Dim::from(self.streams))),
+                ("#stream", self.streams, warp.modulo(&Dim::from(self.streams))),
             ];
-            for chunks in [&queries, &keys, &values] {
-                indices.extend(chunks.indices(cx, b, thread));
-            }
-            let (axes, regs): (Vec<Axis>, Vec<Reg>) = indices.into_iter().unzip();
-            axes.iter().for_each(|axis| cx.ranges.set_index(axis.index.clone(), axis.extent.clone()));
-            bind_all(
-                cx,
-                &axes,
-                &regs,
-                Box::new(|cx| {
-                    let mut state = self.attend(cx, b, [&queries, &keys, &values], shared);
-                    let rows = 2 * self.down as usize;
-                    for sum in &mut state[rows..2 * rows] {
-                        *sum = exchanged(b, *sum, &[1, 2], Builder::add);
-                    }
-                    let own = cx.index(b, &Dim::symbol("#lane"));
-                    let state = self.found().merged(cx, b, shared, own, state);
-                    self.epilogue(cx, b, results, &state);
-                }),
-            );
+            as_members(cx, b, (thread, self.threads()), &indices, &[&queries, &keys, &values], |cx, b| {
+                let mut state = self.attend(cx, b, [&queries, &keys, &values], shared);
+                let rows = 2 * self.down as usize;
+                for sum in &mut state[rows..2 * rows] {
+                    *sum = exchanged(b, *sum, &[1, 2], Builder::add);
+                }
+                let own = cx.index(b, &Dim::symbol("#lane"));
+                let state = self.found().merged(cx, b, shared, own, state);
+                self.epilogue(cx, b, results, &state);
+            });
         });
         let work = Dim::from(self.rows() * (self.depth + self.columns.1)) * flat.keys.extent.maximum(&Dim::ONE);
         Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work }
