@@ -14,6 +14,7 @@
 //!
 //! Which tile an element falls into never changes its bits: each is one chain of multiply-adds per chunk of depth.
 
+use super::ahead::Panels;
 use super::blocks::{self, contract::BlockContract, matrices::MatrixContract, streams::StreamContract, warpgroups::WarpgroupContract};
 use super::context::{Base, Context};
 use super::nest::{self, Tasks};
@@ -39,6 +40,9 @@ pub const PACKED_ROW_BLOCK: i64 = 240;
 pub const LEAST_ROWS: i64 = 4;
 /// Panels that one task takes where it packs its rows.
 const PANEL_GROUP: i64 = 8;
+
+/// Panels that are further apart are not taken beside each other, so that one address serves them.
+const FAR_BYTES: i64 = 1 << 27;
 
 /// A contraction in the form that is emitted.
 pub(super) enum Form {
@@ -70,6 +74,8 @@ pub(super) struct Tiles {
     stores: Vec<crate::kernel::Store>,
     dtype: DType,
     panel_columns: i64,
+    /// Panels that tiles of few rows take beside each other.
+    panels_beside: i64,
     /// Rows of the largest tile.
     height: i64,
     rhs_in_place: Option<Plain>,
@@ -89,6 +95,13 @@ struct Direct {
 struct Plain {
     access: Access,
     offset: Dim,
+}
+
+impl Plain {
+    /// From one panel to the next.
+    fn panel_elements(&self) -> Option<Dim> {
+        self.offset.linear_in(&Symbol::new("#panel")).map(|(step, _)| step)
+    }
 }
 
 /// Chooses the form and brings the kernel into it. The kernel's expressions and ranges are then those to emit with.
@@ -138,6 +151,10 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
     }
     let contract = body_mut(kernel).clone();
     let height = row.extent.as_const().map_or(isa.tile_rows(), |rows| isa.tile_rows_of(rows));
+    let panels_beside = match rhs_in_place.as_ref().and_then(|plain| plain.panel_elements()).and_then(|n| n.as_const()) {
+        Some(n) if n * dtype.size_bytes() as i64 <= FAR_BYTES => isa.panels_beside(row.extent.as_const().unwrap_or(1)),
+        _ => 1,
+    };
     Form::Tiles(Box::new(Tiles {
         batch: contract.batch,
         outer_rows,
@@ -150,6 +167,7 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
         stores: contract.stores,
         dtype,
         panel_columns,
+        panels_beside,
         height,
         rhs_in_place,
         lhs_in_place,
@@ -396,10 +414,10 @@ impl Tiles {
         cx.ranges.set_index(panel.clone(), self.panels());
         cx.ranges.set_index(self.column.index.clone(), self.panels() * Dim::from(self.panel_columns));
         let rows = self.row_block();
-        let grouped = self.lhs_in_place.is_none();
+        let task_panels = if self.lhs_in_place.is_none() { PANEL_GROUP } else { self.panels_beside };
         let mut digits = self.batch.clone();
-        if grouped {
-            digits.push(Axis { index: group.clone(), extent: self.panels().ceil_div(&Dim::from(PANEL_GROUP)) });
+        if task_panels > 1 {
+            digits.push(Axis { index: group.clone(), extent: self.panels().ceil_div(&Dim::from(task_panels)) });
         } else {
             digits.push(Axis { index: panel.clone(), extent: self.panels() });
         }
@@ -428,18 +446,20 @@ impl Tiles {
                 None => self.pack_rows(cx, b, memory, &scratch, &first_row, &end_row),
             };
             let work = Work { memory, outer_rows: inner_rows, first_row: &first_row, end_row: &end_row };
-            if !grouped {
+            if task_panels == 1 {
                 return self.panel(cx, b, &left, work);
             }
-            let start = cx.index(b, &(Dim::from(group.clone()) * Dim::from(PANEL_GROUP)));
-            let end = cx.index(b, &(Dim::from(group.clone()) * Dim::from(PANEL_GROUP) + Dim::from(PANEL_GROUP)).minimum(&self.panels()));
+            let first = Dim::from(group.clone()) * Dim::from(task_panels);
+            let start = cx.index(b, &first);
+            let end = cx.index(b, &(first + Dim::from(task_panels)).minimum(&self.panels()));
+            let start = self.panels_together(cx, b, &left, work, start, end);
             cx.counted(b, &panel, start, end, 1, &[], |cx, b, _| {
                 self.panel(cx, b, &left, work);
                 vec![]
             });
         });
         let task_rows = self.task_rows() * Dim::product(inner_rows.iter().map(|a| &a.extent));
-        let task_panels = if grouped { self.panels().minimum(&Dim::from(PANEL_GROUP)) } else { Dim::ONE };
+        let task_panels = self.panels().minimum(&Dim::from(task_panels));
         Tasks {
             count: Dim::product(digits.iter().map(|a| &a.extent)),
             work: task_rows * task_panels * self.points().maximum(&Dim::ONE) * Dim::from(self.panel_columns),
@@ -498,8 +518,42 @@ impl Tiles {
         operand(cx, b, id, self.dtype)
     }
 
-    /// One panel against the task's rows.
-    fn panel(&self, cx: &mut Context, b: &mut Builder, left: &Left, work: Work) {
+    /// Panels from `start` on against the task's rows, several at a time, as far as whole ones go; from where it goes on. Where the
+    /// number of rows shows when it runs, only one is taken so.
+    fn panels_together(&self, cx: &mut Context, b: &mut Builder, left: &Left, work: Work, start: Reg, end: Reg) -> Reg {
+        let beside = self.panels_beside;
+        if beside == 1 {
+            return start;
+        }
+        let panel = Symbol::new("#panel");
+        let together = |cx: &mut Context, b: &mut Builder| {
+            let whole = cx.index(b, &(self.column.extent.floor_div(&Dim::from(self.panel_columns))));
+            let is_last = b.lt(whole, end);
+            let stop = b.select(is_last, whole, end);
+            let stop = b.add_int(stop, 1 - beside);
+            cx.counted(b, &panel, start, stop, beside, &[start], |cx, b, next| {
+                let tile = self.tile(cx, b, left, work);
+                let panels = tile.panels.map(|panels| Panels { rows: self.row.extent.as_const().map_or(Dim::ONE, Dim::from), ..panels });
+                let height = self.row.extent.as_const().map_or(1, |_| self.height);
+                let tile = Tile { columns: beside * self.panel_columns, is_whole: true, panels, height, ..tile };
+                over(cx, b, work.outer_rows, &[], &mut |cx, b, _| {
+                    tile.rows(cx, b, work.first_row, work.end_row);
+                    vec![]
+                });
+                vec![b.add_int(next[0], beside)]
+            })
+        };
+        if self.row.extent.as_const().is_some() {
+            return together(cx, b)[0];
+        }
+        let rows = cx.index(b, &(work.end_row - work.first_row));
+        let one = b.index(1);
+        let is_one = b.eq(rows, one);
+        cx.branch(b, is_one, false, together, |_, _| vec![start])[0]
+    }
+
+    /// What tiles of one panel share.
+    fn tile<'a>(&'a self, cx: &mut Context, b: &mut Builder, left: &'a Left, work: Work) -> Tile<'a> {
         let right = match (&self.rhs_in_place, work.memory) {
             (Some(plain), _) => {
                 let offset = cx.resolve(&plain.offset);
@@ -522,18 +576,26 @@ impl Tiles {
             lanes: sum_lanes,
             is_cheap: cost(&cx.exprs, &self.stores.iter().map(|s| s.value).collect::<Vec<_>>()) <= 12,
         };
-        let tile = Tile {
+        Tile {
             dtype: self.dtype,
             panel_columns: self.panel_columns,
             columns: self.panel_columns,
+            is_whole: self.column.extent.as_const().is_some_and(|n| n % self.panel_columns == 0),
             lanes: sum_lanes,
             points: self.points(),
             height: self.height,
             chunk: self.chunk,
             left,
             right,
+            panels: self.rhs_in_place.as_ref().and_then(|plain| self.panels_in_use(cx, plain, work)),
             epilogue,
-        };
+        }
+    }
+
+    /// One panel against the task's rows.
+    fn panel(&self, cx: &mut Context, b: &mut Builder, left: &Left, work: Work) {
+        let tile = self.tile(cx, b, left, work);
+        let sum_lanes = tile.lanes;
         let rows = |cx: &mut Context, b: &mut Builder, tile: &Tile| match work.memory {
             Some(memory) if self.is_chunked() => self.chunks(cx, b, tile, memory, work),
             _ => {
@@ -549,7 +611,8 @@ impl Tiles {
         if rest == 0 || narrow == self.panel_columns {
             return rows(cx, b, &tile);
         }
-        let narrow = Tile { columns: narrow, ..tile.clone() };
+        let narrow = Tile { columns: narrow, is_whole: narrow == rest, ..tile.clone() };
+        let tile = Tile { is_whole: true, ..tile };
         if self.panels().is(1) {
             return rows(cx, b, &narrow);
         }
@@ -569,6 +632,21 @@ impl Tiles {
                 vec![]
             },
         );
+    }
+
+    /// How panels lie that are read in place, and what a tile's rows are of those that are taken with each.
+    fn panels_in_use(&self, cx: &Context, plain: &Plain, work: Work) -> Option<Panels> {
+        let size = Dim::from(self.dtype.size_bytes());
+        let step = plain.panel_elements()?;
+        let total_bytes = cx.program.buffer(plain.access.buffer).elements() * &size;
+        let row = Dim::from(self.row.index.clone());
+        let (rows, before) = if self.lhs_in_place.is_none() {
+            (self.task_rows(), row - work.first_row)
+        } else {
+            let outer = Dim::product(self.outer_rows.iter().map(|a| &a.extent));
+            (outer * &self.row.extent, row_major(&self.outer_rows) * &self.row.extent + row)
+        };
+        Some(Panels { bytes: step * size, total_bytes, rows, before })
     }
 
     /// The tiles of all rows for one chunk of depth after the other, then their epilogues.

@@ -53,6 +53,11 @@ impl VectorIsa {
         i64::from(self.tile_vectors() * self.sum_lanes(sum))
     }
 
+    /// Panels that a tile of so many rows takes beside each other: fewer sums would wait for each other's latency.
+    pub fn panels_beside(&self, rows: i64) -> i64 {
+        (SUMS_IN_FLIGHT / (rows.max(1) * i64::from(self.tile_vectors()))).max(1)
+    }
+
     /// Rows of the largest register tile: its sums, one row of the panel and one element of the left operand must fit.
     /// Measured: for 16 registers of 128 bits, 2 rows of 16 columns beat every other shape under Cranelift; 6 × 16 at 256 bits.
     pub fn tile_rows(&self) -> i64 {
@@ -86,6 +91,9 @@ impl VectorIsa {
         }
     }
 }
+
+/// Multiply-adds that a core works on at a time: two begin each cycle and take four.
+const SUMS_IN_FLIGHT: i64 = 8;
 
 /// Rows from which on multiply-adds need not wait for those before them.
 const FEWEST_ROWS: i64 = 4;

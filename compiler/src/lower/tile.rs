@@ -4,7 +4,7 @@
 //! Shapes: the left operand by row address and depth step; the panel `[depth][panel_columns]`, contiguous.
 //! Alignment: any.   Rounding: that of the canonical sum, on every ISA with fused multiply-add.
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, Panels};
 use super::context::{Base, Context, Value};
 use super::dot::{multiply_add, neutral, zero};
 use super::isa::DEPTH_UNROLL;
@@ -43,8 +43,10 @@ pub(super) struct Tile<'a> {
     /// Type of the sums and of the panel.
     pub dtype: DType,
     pub panel_columns: i64,
-    /// Columns of the panel that are computed, from its first: whole registers.
+    /// Columns that are computed, from the panel's first: whole registers, of it alone or of it and whole panels behind it.
     pub columns: i64,
+    /// Whether the result has all these columns, as is known.
+    pub is_whole: bool,
     pub lanes: u32,
     /// Length of the sums.
     pub points: Dim,
@@ -54,6 +56,8 @@ pub(super) struct Tile<'a> {
     pub chunk: i64,
     pub left: &'a Left,
     pub right: Address,
+    /// How the panels lie, if they were packed beforehand.
+    pub panels: Option<Panels>,
     pub epilogue: Epilogue<'a>,
 }
 
@@ -155,6 +159,19 @@ impl Tile<'_> {
 
     fn vectors(&self) -> usize {
         (self.columns / i64::from(self.lanes)) as usize
+    }
+
+    /// Panels beside each other.
+    pub(super) fn panels_beside(&self) -> i64 {
+        (self.columns / self.panel_columns).max(1)
+    }
+
+    /// From the panel's first column to the j-th register of columns.
+    fn column_bytes(&self, j: usize) -> i32 {
+        let register = i64::from(self.lanes) * self.dtype.size_bytes() as i64;
+        let in_panel = self.panel_columns / i64::from(self.lanes);
+        let (panel, j) = (j as i64 / in_panel, j as i64 % in_panel);
+        (panel * self.panels.as_ref().map_or(0, Panels::known_bytes) + j * register) as i32
     }
 
     fn ty(&self) -> Type {
@@ -296,8 +313,12 @@ impl Tile<'_> {
                         self.left_element(b, rows[i], i64::from(left[i].offset) + ahead)
                     };
                     let column = |b: &mut Builder, j: usize| {
-                        let ahead = step * panel_step + (j as i64) * i64::from(self.lanes) * self.dtype.size_bytes() as i64;
-                        b.load(memory_of(self.dtype), self.ty(), panel, (i64::from(self.right.offset) + ahead) as i32)
+                        b.load(
+                            memory_of(self.dtype),
+                            self.ty(),
+                            panel,
+                            self.right.offset + self.column_bytes(j) + (step * panel_step) as i32,
+                        )
                     };
                     self.multiply_all(b, left.len(), &mut sums, element, column);
                     if let Some(stride) = stride {
@@ -449,8 +470,7 @@ impl Tile<'_> {
                 self.left_element(b, row, i64::from(left[i].offset) + ahead)
             };
             let column = |b: &mut Builder, j: usize| {
-                let ahead = tap as i64 * panel_step + (j as i64) * i64::from(self.lanes) * self.dtype.size_bytes() as i64;
-                b.load(memory_of(self.dtype), self.ty(), panel, (i64::from(self.right.offset) + ahead) as i32)
+                b.load(memory_of(self.dtype), self.ty(), panel, self.right.offset + self.column_bytes(j) + (tap as i64 * panel_step) as i32)
             };
             self.multiply_all(b, left.len(), &mut sums, element, column);
         }
@@ -477,8 +497,7 @@ impl Tile<'_> {
         let e = &self.epilogue;
         // Loads stay here: what they load should not live in registers through the sums.
         cx.scoped(b, super::context::Leaves::Arithmetic, |cx, b| {
-            let rest = e.column.extent.as_const().map(|n| n % self.panel_columns);
-            if rest == Some(0) || (self.columns < self.panel_columns && rest == Some(self.columns)) {
+            if self.is_whole {
                 return self.whole_panel(cx, b, row, rows, sums, memory);
             }
             let left = cx.index(b, &(&e.column.extent - &e.first_column));
@@ -542,16 +561,19 @@ impl Tile<'_> {
         let (begin, end) = (cx.index(b, &Dim::ZERO), cx.index(b, &Dim::from(rows)));
         let lane = Axis { index: Symbol::new("#tile_column"), extent: Dim::from(self.columns) };
         cx.ranges.set_index(lane.index.clone(), lane.extent.clone());
+        // Long chains of operations wait for each other: two registers at a time, where columns fill them.
+        let twice = 2 * e.lanes;
+        let lanes = if columns.as_const().is_some_and(|n| n % i64::from(twice) == 0) { twice } else { e.lanes };
         cx.counted(b, &inner, begin, end, 1, &[], |cx, b, _| {
             cx.replaced(&e.row.index, row + Dim::from(inner.clone()), |cx| {
-                let whole = super::stage::whole_vectors(cx, b, columns, e.lanes);
-                cx.counted(b, &lane.index, begin, whole, i64::from(e.lanes), &[], |cx, b, _| {
-                    let sum = self.load_sum(cx, b, memory, &inner, &lane.index, e.lanes);
+                let whole = super::stage::whole_vectors(cx, b, columns, lanes);
+                cx.counted(b, &lane.index, begin, whole, i64::from(lanes), &[], |cx, b, _| {
+                    let sum = self.load_sum(cx, b, memory, &inner, &lane.index, lanes);
                     let column = &e.first_column + Dim::from(lane.index.clone());
-                    cx.vectored(&e.column.index, column, e.lanes, |cx| self.store_all(cx, b, sum));
+                    cx.vectored(&e.column.index, column, lanes, |cx| self.store_all(cx, b, sum));
                     vec![]
                 });
-                if columns.as_const().is_some_and(|n| n % i64::from(e.lanes) == 0) {
+                if columns.as_const().is_some_and(|n| n % i64::from(lanes) == 0) {
                     return;
                 }
                 let last = cx.index(b, columns);

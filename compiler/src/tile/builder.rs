@@ -3,7 +3,7 @@
 //! The builder knows types from the registers it is given and panics, at the generator's own line, when
 //! they do not fit: that is a bug of the generator, never of a user's model.
 
-use super::ir::{Binary, Block, Compare, Convert, Inst, Loop, Reg, Scratch, Shuffle, Stmt, TileProgram, Unary};
+use super::ir::{Binary, Block, Compare, Convert, Inst, Loop, Reg, Scratch, Shuffle, Stmt, TileProgram, Unary, Wanted};
 use super::types::{Lane, Mem, Type};
 
 /// Writes one [`TileProgram`].
@@ -139,10 +139,10 @@ impl Builder {
         self.push(Stmt::Scatter { mem, value, address, offset, indices });
     }
 
-    /// Asks for the cache line of `address + offset` bytes; `to_write` if it will be stored to.
+    /// Asks for the cache line of `address + offset` bytes.
     #[track_caller]
-    pub fn prefetch(&mut self, address: Reg, offset: i32, to_write: bool) {
-        self.push(Stmt::Prefetch { address, offset, to_write });
+    pub fn prefetch(&mut self, address: Reg, offset: i32, wanted: Wanted) {
+        self.push(Stmt::Prefetch { address, offset, wanted });
     }
 
     // ---- lanes -------------------------------------------------------------------------------------

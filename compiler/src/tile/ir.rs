@@ -44,6 +44,28 @@ pub struct Scratch {
 /// Statements in order.
 pub type Block = Vec<Stmt>;
 
+/// What a cache line is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// To be read at once: into the first-level cache.
+    ToRead,
+    /// To be read a while later: into the second-level cache.
+    ToReadLater,
+    /// To be stored to.
+    ToWrite,
+}
+
+impl Wanted {
+    /// The name in the text form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Wanted::ToRead => "read",
+            Wanted::ToReadLater => "later",
+            Wanted::ToWrite => "write",
+        }
+    }
+}
+
 /// A statement.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stmt {
@@ -97,8 +119,8 @@ pub enum Stmt {
         address: Reg,
         /// Constant byte offset.
         offset: i32,
-        /// The line is to be written.
-        to_write: bool,
+        /// What for.
+        wanted: Wanted,
     },
     /// What the threads of a block do together.
     Cooperative(CooperativeStmt),

@@ -68,9 +68,9 @@ fn write_stmt(f: &mut Formatter<'_>, stmt: &Stmt, depth: usize) -> Result {
             let place = place(*address, *offset);
             write!(f, "scatter.{} {value} -> [{place} + {indices}]", mem.name())
         }
-        Stmt::Prefetch { address, offset, to_write } => {
+        Stmt::Prefetch { address, offset, wanted } => {
             let place = place(*address, *offset);
-            write!(f, "prefetch{} [{place}]", if *to_write { ".write" } else { "" })
+            write!(f, "prefetch.{} [{place}]", wanted.name())
         }
         Stmt::Cooperative(stmt) => write!(f, "{stmt}"),
         Stmt::Loop(l) => write_loop(f, l, depth),
@@ -163,7 +163,7 @@ fn word(op: &impl std::fmt::Debug) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::tile::{Builder, Mem, Type};
+    use crate::tile::{Builder, Mem, Type, Wanted};
 
     #[test]
     fn a_program_prints_every_kind_of_statement() {
@@ -175,7 +175,7 @@ mod tests {
             let x = b.load(Mem::F16, Type::F32.times(4), at, -8);
             vec![b.min_or_second(carried[0], x)]
         });
-        b.prefetch(args, 64, true);
+        b.prefetch(args, 64, Wanted::ToWrite);
         let some = b.lt(begin, end);
         b.if_then(some, |b| b.store(Mem::F32, sum[0], args, 0));
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use super::operations::kept;
 use super::{Output, Random, check, check_wide, special_bits};
-use crate::tile::{Binary, Builder, Compare, Convert, Lane, Mem, Reg, TileProgram, Type, Unary};
+use crate::tile::{Binary, Builder, Compare, Convert, Lane, Mem, Reg, TileProgram, Type, Unary, Wanted};
 
 #[test]
 fn random_programs_agree() {
@@ -80,9 +80,9 @@ impl Writer {
                 }
                 5 => {
                     // Of memory, and of what is none.
-                    let (address, to_write) = (self.random.pick(&[self.from, self.scratch]), self.random.below(2) == 0);
+                    let address = self.random.pick(&[self.from, self.scratch]);
                     let offset = self.random.pick(&[0, 8, i32::MAX - 4096]);
-                    self.b.prefetch(address, offset, to_write);
+                    self.b.prefetch(address, offset, self.random.pick(&[Wanted::ToRead, Wanted::ToReadLater, Wanted::ToWrite]));
                 }
                 _ => self.compute(pool),
             }

@@ -85,7 +85,7 @@ impl Cpu<'_> {
                 self.int[4] += 8;
                 return Ok(to);
             }
-            Mnemonic::Nop | Mnemonic::Prefetcht0 | Mnemonic::Prefetchw | Mnemonic::Vzeroupper => {
+            Mnemonic::Nop | Mnemonic::Prefetcht0 | Mnemonic::Prefetcht1 | Mnemonic::Prefetchw | Mnemonic::Vzeroupper => {
                 if i.mnemonic() == Mnemonic::Vzeroupper {
                     self.vector[..16].iter_mut().for_each(|v| v[16..].fill(0));
                 }

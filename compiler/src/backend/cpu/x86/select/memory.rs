@@ -3,7 +3,7 @@
 use super::{Selector, Value};
 use crate::backend::cpu::x86::inst::{Base, Class, Inst, Mem, VReg};
 use crate::backend::cpu::x86::table::{self, Row, Width};
-use crate::tile::{Lane, Mem as MemType, Reg, Type};
+use crate::tile::{Lane, Mem as MemType, Reg, Type, Wanted};
 use iced_x86::Code;
 use smallvec::smallvec;
 
@@ -224,9 +224,13 @@ impl Selector {
         }
     }
 
-    pub(super) fn prefetch(&mut self, address: Reg, offset: i32, to_write: bool) {
+    pub(super) fn prefetch(&mut self, address: Reg, offset: i32, wanted: Wanted) {
         let mem = Some(self.place(address, offset));
-        let code = if to_write { Code::Prefetchw_m8 } else { Code::Prefetcht0_m8 };
+        let code = match wanted {
+            Wanted::ToRead => Code::Prefetcht0_m8,
+            Wanted::ToReadLater => Code::Prefetcht1_m8,
+            Wanted::ToWrite => Code::Prefetchw_m8,
+        };
         self.push(Inst { code, def: None, modifies: false, uses: smallvec![], mem, stores: false, imm: None, mask: None });
     }
 

@@ -330,7 +330,7 @@ impl Selector {
             Stmt::Store { mem, value, address, offset } => self.store(*mem, *value, *address, *offset),
             Stmt::StoreStrided { mem, value, address, offset, stride } => self.store_strided(*mem, *value, *address, *offset, *stride),
             Stmt::Scatter { mem, value, address, offset, indices } => self.scatter(*mem, *value, *address, *offset, *indices),
-            Stmt::Prefetch { address, offset, to_write } => self.prefetch(*address, *offset, *to_write),
+            Stmt::Prefetch { address, offset, wanted } => self.prefetch(*address, *offset, *wanted),
             Stmt::Cooperative(stmt) => panic!("x86: `{stmt}` is for GPUs"),
             Stmt::Loop(l) => self.counted_loop(l),
             Stmt::If { condition, then, otherwise, results } => {
