@@ -1,9 +1,11 @@
 //! A fork-join pool for loops of a few microseconds: workers spin for a moment, then park.
 //!
-//! One loop runs at a time. It is published as a *ticket*, one atomic word holding the loop's epoch and how many
-//! chunks nobody has taken yet; taking a chunk is a compare-exchange on it. A worker that wakes late finds another
-//! epoch or no chunks left and touches nothing, so the caller waits for chunks to finish and never for workers to
-//! answer: a parked worker costs a loop nothing but its help.
+//! One loop runs at a time, as neighbouring chunks of tasks. Each worker has a part of them, always the same part, so that what
+//! a loop reads lies in the caches of the core that wrote it in the loop before; who is done with its own part takes from others.
+//!
+//! A part is published as a *ticket*, one atomic word holding the loop's epoch and how many chunks nobody has taken yet; taking a
+//! chunk is a compare-exchange on it. A worker that wakes late finds another epoch or no chunks left and touches nothing, so the
+//! caller waits for chunks to finish and never for workers to answer: a parked worker costs a loop nothing but its help.
 //!
 //! How a loop is cut depends on the number of workers, hence nothing computed may depend on the cut.
 
@@ -38,19 +40,27 @@ pub struct ThreadPool {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// One loop at a time, and who sleeps. The loop's fields are written only while no chunk is untaken or running.
+/// One loop at a time, and who sleeps.
 struct Shared {
-    ticket: Padded<AtomicU64>,
+    current: Padded<Published>,
+    /// Each worker's part of the loop.
+    tickets: Box<[Padded<AtomicU64>]>,
+    /// Chunks that are not known to be done.
     unfinished: Padded<AtomicI64>,
-    tasks: AtomicI64,
-    chunks: AtomicI64,
-    kernel: AtomicPtr<c_void>,
-    args: AtomicPtr<c_void>,
     busy: AtomicBool,
     stop: AtomicBool,
     n_parked: AtomicUsize,
     workers: i64,
     sleepers: Box<[Sleeper]>,
+}
+
+/// A loop, on one cache line with what workers look at while they wait. It is written only while no chunk is untaken or running.
+struct Published {
+    epoch: AtomicU64,
+    tasks: AtomicI64,
+    chunks: AtomicI64,
+    kernel: AtomicPtr<c_void>,
+    args: AtomicPtr<c_void>,
 }
 
 /// Alone on its cache line, so that spinning on it does not slow its neighbours.
@@ -98,12 +108,15 @@ impl ThreadPool {
             }
         }
         let shared = Arc::new(Shared {
-            ticket: Padded(AtomicU64::new(0)),
+            current: Padded(Published {
+                epoch: AtomicU64::new(0),
+                tasks: AtomicI64::new(0),
+                chunks: AtomicI64::new(0),
+                kernel: AtomicPtr::new(ptr::null_mut()),
+                args: AtomicPtr::new(ptr::null_mut()),
+            }),
+            tickets: (0..=threads.len()).map(|_| Padded(AtomicU64::new(0))).collect(),
             unfinished: Padded(AtomicI64::new(0)),
-            tasks: AtomicI64::new(0),
-            chunks: AtomicI64::new(0),
-            kernel: AtomicPtr::new(ptr::null_mut()),
-            args: AtomicPtr::new(ptr::null_mut()),
             busy: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             n_parked: AtomicUsize::new(0),
@@ -189,13 +202,18 @@ impl Shared {
             // SAFETY: the caller's promise.
             return unsafe { as_worker(worker, || kernel(args, worker, 0, tasks)) };
         }
-        self.tasks.store(tasks, Ordering::Relaxed);
-        self.chunks.store(chunks, Ordering::Relaxed);
-        self.kernel.store(kernel as *mut c_void, Ordering::Relaxed);
-        self.args.store(args.cast_mut(), Ordering::Relaxed);
+        let current = &self.current.0;
+        current.tasks.store(tasks, Ordering::Relaxed);
+        current.chunks.store(chunks, Ordering::Relaxed);
+        current.kernel.store(kernel as *mut c_void, Ordering::Relaxed);
+        current.args.store(args.cast_mut(), Ordering::Relaxed);
         self.unfinished.0.store(chunks, Ordering::Relaxed);
-        let epoch = (self.ticket.0.load(Ordering::Relaxed) >> CHUNK_BITS).wrapping_add(1);
-        self.ticket.0.store(epoch << CHUNK_BITS | chunks as u64, Ordering::SeqCst);
+        let epoch = current.epoch.load(Ordering::Relaxed).wrapping_add(1);
+        for (part, ticket) in self.tickets.iter().enumerate() {
+            let Range { start, end } = self.part(part, chunks);
+            ticket.0.store(epoch << CHUNK_BITS | (end - start) as u64, Ordering::Release);
+        }
+        current.epoch.store(epoch, Ordering::SeqCst);
         if self.n_parked.load(Ordering::SeqCst) > 0 {
             self.wake(chunks - 1);
         }
@@ -212,16 +230,35 @@ impl Shared {
         self.busy.store(false, Ordering::Release);
     }
 
-    /// Computes chunks of the current loop until none is untaken.
-    fn take_chunks(&self, worker: i64) {
-        let mut ticket = self.ticket.0.load(Ordering::Acquire);
+    /// The chunks of one worker's part.
+    fn part(&self, part: usize, chunks: i64) -> Range<i64> {
+        let begin = |part: usize| (chunks * part as i64 + self.workers - 1) / self.workers;
+        begin(part)..begin(part + 1)
+    }
+
+    /// Computes chunks of the current loop until none is untaken: those of the worker's part, then what others have left.
+    fn take_chunks(&self, worker: usize) {
+        let parts = self.tickets.len();
+        for part in (worker..parts).chain(0..worker) {
+            let done = self.take_chunks_of(part, worker as i64);
+            if done > 0 {
+                self.unfinished.0.fetch_sub(done, Ordering::Release);
+            }
+        }
+    }
+
+    /// Computes chunks of one part until none is untaken; how many.
+    fn take_chunks_of(&self, part: usize, worker: i64) -> i64 {
+        let (current, ticket_of) = (&self.current.0, &self.tickets[part].0);
+        let mut done = 0;
+        let mut ticket = ticket_of.load(Ordering::Acquire);
         while ticket & CHUNK_MASK > 0 {
             // These may belong to a later loop already; then the exchange fails and they are not used.
-            let (tasks, chunks) = (self.tasks.load(Ordering::Relaxed), self.chunks.load(Ordering::Relaxed));
-            let (kernel, args) = (self.kernel.load(Ordering::Relaxed), self.args.load(Ordering::Relaxed));
-            match self.ticket.0.compare_exchange_weak(ticket, ticket - 1, Ordering::AcqRel, Ordering::Acquire) {
+            let (tasks, chunks) = (current.tasks.load(Ordering::Relaxed), current.chunks.load(Ordering::Relaxed));
+            let (kernel, args) = (current.kernel.load(Ordering::Relaxed), current.args.load(Ordering::Relaxed));
+            match ticket_of.compare_exchange_weak(ticket, ticket - 1, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
-                    let chunk = chunks - (ticket & CHUNK_MASK) as i64;
+                    let chunk = self.part(part, chunks).end - (ticket & CHUNK_MASK) as i64;
                     let (each, longer) = (tasks / chunks, tasks % chunks);
                     let begin = chunk * each + chunk.min(longer);
                     let end = begin + each + i64::from(chunk < longer);
@@ -231,12 +268,13 @@ impl Shared {
                         let kernel = std::mem::transmute::<*mut c_void, Kernel>(kernel);
                         as_worker(worker, || kernel(args, worker, begin, end));
                     }
-                    self.unfinished.0.fetch_sub(1, Ordering::Release);
-                    ticket = self.ticket.0.load(Ordering::Acquire);
+                    done += 1;
+                    ticket = ticket_of.load(Ordering::Acquire);
                 }
                 Err(now) => ticket = now,
             }
         }
+        done
     }
 
     /// Wakes up to `wanted` parked workers.
@@ -255,27 +293,29 @@ impl Shared {
     /// A helper's life: take chunks, look for more, park.
     fn serve(&self, index: usize) {
         let sleeper = &self.sleepers[index];
-        let mut spins = 0;
+        let (mut spins, mut seen) = (0, 0);
         while !self.stop.load(Ordering::Relaxed) {
-            if self.ticket.0.load(Ordering::Acquire) & CHUNK_MASK > 0 {
-                self.take_chunks(index as i64 + 1);
-                spins = 0;
+            let epoch = self.current.0.epoch.load(Ordering::Acquire);
+            if epoch != seen {
+                self.take_chunks(index + 1);
+                (spins, seen) = (0, epoch);
             } else if spins < SPINS_BEFORE_PARK {
                 spins += 1;
                 std::hint::spin_loop();
             } else {
-                self.park(sleeper);
+                self.park(sleeper, seen);
                 spins = 0;
             }
         }
     }
 
-    /// Sleeps until woken. A loop published after `parked` is set wakes this worker; one published before is seen here.
-    fn park(&self, sleeper: &Sleeper) {
+    /// Sleeps until woken. A loop published after `parked` is set wakes this worker; one published before is seen here, as its epoch
+    /// is not the one last `seen`.
+    fn park(&self, sleeper: &Sleeper, seen: u64) {
         sleeper.parked.store(true, Ordering::SeqCst);
         self.n_parked.fetch_add(1, Ordering::SeqCst);
         while sleeper.parked.load(Ordering::SeqCst)
-            && self.ticket.0.load(Ordering::SeqCst) & CHUNK_MASK == 0
+            && self.current.0.epoch.load(Ordering::SeqCst) == seen
             && !self.stop.load(Ordering::SeqCst)
         {
             thread::park();
