@@ -19,6 +19,7 @@ use super::blocks::{self, contract::BlockContract, matrices::MatrixContract, str
 use super::context::{Base, Context};
 use super::nest::{self, Tasks};
 use super::ops::{cast, lane_of, memory_of};
+use super::parts;
 use super::rewrite::{flatten, merge_axes, ranges_of};
 use super::stage::over;
 use super::tasks::{for_each_number, for_each_task};
@@ -138,7 +139,11 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
         *kernel = unflattened;
         return nest_form(kernel, contract, sizes);
     }
-    let (outer_rows, row, lhs_in_place) = match direct_rows(kernel, sizes) {
+    let direct = match direct_rows(kernel, sizes) {
+        Some((outer, row, _)) if rhs_in_place.is_some() && parts::cut(kernel, &outer, &row, sizes) => direct_rows(kernel, sizes),
+        direct => direct,
+    };
+    let (outer_rows, row, lhs_in_place) = match direct {
         Some((outer, row, direct)) => (outer, row, Some(direct)),
         None => {
             let row = flattened(kernel, |c| &mut c.rows, "#row", sizes);

@@ -19,6 +19,7 @@ mod isa;
 mod nest;
 mod offsets;
 mod ops;
+mod parts;
 mod plan;
 mod reduce;
 mod remainder;

@@ -130,6 +130,22 @@ pub(super) fn flatten(kernel: &mut Kernel, axes: &[Axis], index: &Symbol, sizes:
     joined
 }
 
+/// Splits an axis into `part`, which becomes the caller's, and what is left in each part; the extent is a multiple of the parts.
+pub(super) fn split(kernel: &mut Kernel, axis: &Axis, part: &Axis, sizes: &Ranges) {
+    let each = axis.extent.floor_div(&part.extent);
+    let mut ranges = ranges_of(kernel, sizes);
+    ranges.set_index(part.index.clone(), part.extent.clone());
+    ranges.set_index(axis.index.clone(), each.clone());
+    let place = Dim::from(part.index.clone()) * &each + Dim::from(axis.index.clone());
+    *kernel = map_dims(kernel, &|d| match d.mentions(&axis.index) {
+        true => d.substitute(&|s| (*s == axis.index).then(|| place.clone())).simplify(&ranges),
+        false => d.clone(),
+    });
+    for other in axes_mut(&mut kernel.body).into_iter().filter(|other| other.index == axis.index) {
+        other.extent = each.clone();
+    }
+}
+
 /// What is known of sizes and of all indices of the kernel.
 pub(super) fn ranges_of(kernel: &Kernel, sizes: &Ranges) -> Ranges {
     let mut ranges = sizes.clone();
