@@ -152,7 +152,11 @@ fn loops_carry_state_and_pass_their_index() {
         exprs.add(DType::F32, ExprKind::Binary(BinaryFn::Add, double, x[1]))
     };
     let body = vec![map("turn", &axes, &[(state, dim("i")), (steps, dim("$t0"))], (next, dim("i")), twice), copy("keep", next, state)];
-    p.steps = vec![copy("start", x, state), Step::Loop { index: Symbol::new("$t0"), extent: Dim::from(5), body }, copy("end", state, y)];
+    p.steps = vec![
+        copy("start", x, state),
+        Step::Loop { index: Symbol::new("$t0"), extent: Dim::from(5), is_independent: false, body },
+        copy("end", state, y),
+    ];
     let pool = ThreadPool::new(1);
     let predictor = compiled(p, BTreeMap::new()).predictor(&pool).expect("compiles");
     let outputs = predictor.run(&[Tensor::f32(&[5], &[0.0, 1.0, 2.0, 3.0, 4.0])], &pool).expect("runs");

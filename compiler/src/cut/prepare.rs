@@ -79,7 +79,7 @@ pub fn touched(step: &Step) -> Touched {
 
 fn visit(step: &Step, found: &mut Touched, loops: &mut BTreeSet<kiln_ir::Symbol>) {
     match step {
-        Step::Loop { index, extent, body } => {
+        Step::Loop { index, extent, body, .. } => {
             found.symbolic |= extent.symbols().iter().any(|s| !loops.contains(s));
             loops.insert(index.clone());
             for step in body {

@@ -67,7 +67,7 @@ impl Cutter {
         for (from, to, ty) in updates {
             steps.push(Step::Run(super::nest::copy(&from, &to, &ty)));
         }
-        region.steps.push(Step::Loop { index, extent, body: steps });
+        region.steps.push(Step::Loop { index, extent, is_independent: false, body: steps });
         Ok(())
     }
 

@@ -129,6 +129,8 @@ pub enum Step {
         index: Symbol,
         /// How often.
         extent: Dim,
+        /// Whether turns need nothing of each other: temporaries that only such loops touch are written anew in each turn.
+        is_independent: bool,
         /// What is repeated.
         body: Vec<Step>,
     },

@@ -86,8 +86,9 @@ impl Text<'_> {
         for step in steps {
             match step {
                 Step::Run(kernel) => self.kernel(f, kernel)?,
-                Step::Loop { index, extent, body } => {
-                    self.line(f, format_args!("loop {index} < {extent}"))?;
+                Step::Loop { index, extent, is_independent, body } => {
+                    let how = if *is_independent { " independently" } else { "" };
+                    self.line(f, format_args!("loop {index} < {extent}{how}"))?;
                     self.deeper().steps(f, body)?;
                 }
             }

@@ -161,7 +161,7 @@ pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKern
 fn enclosing_loops(program: &Program) -> Vec<(Symbol, Dim)> {
     fn visit(steps: &[Step], found: &mut Vec<(Symbol, Dim)>) {
         for step in steps {
-            if let Step::Loop { index, extent, body } = step {
+            if let Step::Loop { index, extent, body, .. } = step {
                 found.push((index.clone(), extent.clone()));
                 visit(body, found);
             }

@@ -21,7 +21,7 @@ pub struct EntryPlan {
     pub argument_bytes: i64,
     /// Bytes of the arena for temporaries: a multiple of 64 for all sizes.
     pub temporary_bytes: Dim,
-    /// Bytes of scratch per worker: a multiple of 64 for all sizes.
+    /// Bytes of memory per worker, for scratch and for what its turns of loops need: a multiple of 64 for all sizes.
     pub worker_bytes: Dim,
     /// Whether any buffer lies in the weights.
     pub needs_weights: bool,
@@ -38,6 +38,8 @@ pub enum Place {
     Weights(u64),
     /// At this byte of the temporaries.
     Temporary(Dim),
+    /// At this byte of the memory of the worker that takes a turn.
+    Worker(Dim),
 }
 
 /// One step of an [`EntryPlan`].
@@ -51,6 +53,8 @@ pub enum LaunchStep {
         index: Symbol,
         /// How often.
         extent: Dim,
+        /// Whether threads may take whole turns.
+        by_turns: bool,
         /// What is repeated.
         body: Vec<LaunchStep>,
     },

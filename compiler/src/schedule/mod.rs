@@ -16,5 +16,6 @@ pub mod split_keys;
 pub mod split_sums;
 #[cfg(test)]
 mod testing;
+mod turns;
 pub mod weights;
 pub mod winograd;

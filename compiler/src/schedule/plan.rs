@@ -2,6 +2,7 @@
 
 use super::launches::{EntryPlan, Launch, LaunchStep, Place};
 use super::memory::plan_arena;
+use super::turns;
 use super::weights::{WeightsPlan, plan_weights, scratch_of, sources_of};
 use crate::kernel::{BufferId, BufferKind, Kernel, Program, Step};
 use crate::lower::{LoweredKernel, VectorIsa, lower};
@@ -66,7 +67,7 @@ pub fn plan_program(owned: Program, isa: &VectorIsa) -> Result<ProgramPlan, Diag
     let prepare = match program.prepare.is_empty() {
         true => None,
         false => {
-            let steps = launch_steps(&program.prepare, &mut launches);
+            let steps = launch_steps(&program.prepare, isa, &mut launches);
             let sources = sources_of(program, &program.prepare);
             let results: Vec<BufferId> = (crate::kernel::buffers_touched(&program.prepare).into_iter())
                 .filter(|id| program.buffer(*id).kind == BufferKind::Prepared && weights.offsets.contains_key(id))
@@ -78,7 +79,7 @@ pub fn plan_program(owned: Program, isa: &VectorIsa) -> Result<ProgramPlan, Diag
             Some(PreparePlan { sources, results, entry })
         }
     };
-    let steps = launch_steps(&program.steps, &mut launches);
+    let steps = launch_steps(&program.steps, isa, &mut launches);
     let mut places: BTreeMap<BufferId, Place> = weights.offsets.iter().map(|(id, offset)| (*id, Place::Weights(*offset))).collect();
     for (position, buffer) in program.buffers.iter().enumerate() {
         let place = match buffer.kind {
@@ -139,7 +140,7 @@ impl Functions {
 }
 
 /// Steps like the program's, with the next launches in place of kernels.
-fn launch_steps(steps: &[Step], launches: &mut dyn Iterator<Item = LoweredLaunch>) -> Vec<(LaunchStep, Dim)> {
+fn launch_steps(steps: &[Step], isa: &VectorIsa, launches: &mut dyn Iterator<Item = LoweredLaunch>) -> Vec<(LaunchStep, Dim)> {
     steps
         .iter()
         .map(|step| match step {
@@ -147,9 +148,10 @@ fn launch_steps(steps: &[Step], launches: &mut dyn Iterator<Item = LoweredLaunch
                 let LoweredLaunch { launch, worker_bytes } = launches.next().expect("one launch for each kernel");
                 (LaunchStep::Run(launch), worker_bytes)
             }
-            Step::Loop { index, extent, body } => {
-                let (body, bytes): (Vec<_>, Vec<_>) = launch_steps(body, launches).into_iter().unzip();
-                let step = LaunchStep::Loop { index: index.clone(), extent: extent.clone(), body };
+            Step::Loop { index, extent, is_independent, body } => {
+                let (body, bytes): (Vec<_>, Vec<_>) = launch_steps(body, isa, launches).into_iter().unzip();
+                let by_turns = *is_independent && !isa.is_thread() && turns::may_be_taken(index, &body);
+                let step = LaunchStep::Loop { index: index.clone(), extent: extent.clone(), by_turns, body };
                 (step, bytes.into_iter().fold(Dim::ZERO, |a, b| a.maximum(&b)))
             }
         })
@@ -164,9 +166,14 @@ fn entry_plan(
     mut places: BTreeMap<BufferId, Place>,
     weights: &WeightsPlan,
 ) -> Result<EntryPlan, Diagnostic> {
-    let arena = plan_arena(program, steps, &scratch_of(program, steps, weights))?;
-    places.extend(arena.offsets.into_iter().map(|(id, offset)| (id, Place::Temporary(offset))));
     let (mut launches, worker_bytes): (Vec<LaunchStep>, Vec<Dim>) = launches.into_iter().unzip();
+    let temporaries = scratch_of(program, steps, weights);
+    let own = turns::own_buffers(steps, &launches, &temporaries);
+    let arena = plan_arena(program, steps, &temporaries.difference(&own).copied().collect())?;
+    places.extend(arena.offsets.into_iter().map(|(id, offset)| (id, Place::Temporary(offset))));
+    let (own, begin) = (plan_arena(program, steps, &own)?, turns::own_buffers_at(&launches));
+    places.extend(own.offsets.into_iter().map(|(id, offset)| (id, Place::Worker(&begin + offset))));
+    let worker_bytes = worker_bytes.into_iter().chain([begin + own.bytes]);
     let mut argument_bytes = 0;
     place_arguments(&mut launches, &mut argument_bytes);
     Ok(EntryPlan {
@@ -176,7 +183,7 @@ fn entry_plan(
         steps: launches,
         argument_bytes,
         temporary_bytes: arena.bytes,
-        worker_bytes: worker_bytes.into_iter().fold(Dim::ZERO, |a, b| largest(&a, &b, &program.symbols)),
+        worker_bytes: worker_bytes.fold(Dim::ZERO, |a, b| largest(&a, &b, &program.symbols)),
     })
 }
 

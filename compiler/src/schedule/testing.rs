@@ -36,7 +36,10 @@ pub fn looped() -> Program {
     }
     let z = || Dim::ZERO;
     let body = vec![copy((1, z()), (2, z())), copy((2, z()), (3, z())), copy((3, z()), (1, z()))];
-    program.steps =
-        vec![copy((0, z()), (1, z())), Step::Loop { index: Symbol::new("$t0"), extent: Dim::from(4), body }, copy((1, z()), (4, z()))];
+    program.steps = vec![
+        copy((0, z()), (1, z())),
+        Step::Loop { index: Symbol::new("$t0"), extent: Dim::from(4), is_independent: false, body },
+        copy((1, z()), (4, z())),
+    ];
     program
 }

@@ -11,6 +11,7 @@
 //! | local `predict.sizes` | ranges, guards, overflow, arena size: what the three share |
 //! | local `predict.setupN` | writes the arguments of some kernels into the arena |
 //! | local `predict.stepsN` | runs some kernels |
+//! | local `predict.turnsN` | runs turns of a loop, to the pool a kernel |
 //! | local `launch` | runs one kernel, in parallel where its work is worth it |
 //!
 //! Everything is integer code without libcalls, traps or writable data. Long programs are cut into several `setup` and
@@ -18,6 +19,7 @@
 
 mod run;
 mod sizes;
+mod turns;
 
 use super::size_code::SizeCode;
 use crate::kernel::Program;

@@ -328,7 +328,7 @@ impl<D: Device> Session<D> {
         for step in steps {
             match step {
                 LaunchStep::Run(launch) => self.launch(launch, places, base, symbols)?,
-                LaunchStep::Loop { index, extent, body } => {
+                LaunchStep::Loop { index, extent, body, .. } => {
                     for turn in 0..value(extent, symbols) {
                         symbols.insert(index.clone(), turn);
                         self.steps(body, places, base, symbols)?;
@@ -412,6 +412,7 @@ impl Bases<'_> {
             Place::Output(at) => self.outputs[*at],
             Place::Weights(offset) => self.weights + offset,
             Place::Temporary(offset) => self.temporaries + value(offset, symbols) as u64,
+            Place::Worker(_) => panic!("ptx: threads of a GPU take no turns of loops"),
         }
     }
 }

@@ -134,7 +134,7 @@ impl Cutter {
             Block::Images(size) => {
                 for turns in self.turns(&whole.images, size) {
                     let part = Part { images: turns.size.clone(), first_image: turns.first.clone(), ..whole.clone() };
-                    self.repeated(region, turns, |cutter, region| {
+                    self.repeated(region, turns, true, |cutter, region| {
                         multiply(cutter, region, &part)?;
                         outputs(cutter, region, &part)
                     })?;
@@ -143,10 +143,10 @@ impl Cutter {
             Block::Rows(size) => {
                 for images in self.turns(&whole.images, 1) {
                     let first_image = images.first.clone();
-                    self.repeated(region, images, |cutter, region| {
+                    self.repeated(region, images, false, |cutter, region| {
                         for turns in cutter.turns(&Dim::from(whole.tiles[0]), size) {
                             let part = Part { first_image: first_image.clone(), first_row: turns.first.clone(), ..block.clone() };
-                            cutter.repeated(region, turns, |cutter, region| {
+                            cutter.repeated(region, turns, true, |cutter, region| {
                                 multiply(cutter, region, &part)?;
                                 outputs(cutter, region, &part)
                             })?;
@@ -159,7 +159,7 @@ impl Cutter {
                 self.build(region, |region, checked| Ok(tiled.clear(region, &whole, checked)))?;
                 for turns in self.turns(&whole.channels, size) {
                     let part = Part { channels: turns.size.clone(), first_channel: turns.first.clone(), ..whole.clone() };
-                    self.repeated(region, turns, |cutter, region| {
+                    self.repeated(region, turns, false, |cutter, region| {
                         taps(cutter, region, &part)?;
                         multiply(cutter, region, &part)
                     })?;
@@ -206,6 +206,7 @@ impl Cutter {
         &mut self,
         region: &mut Region,
         turns: Turns,
+        is_independent: bool,
         inside: impl FnOnce(&mut Self, &mut Region) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic> {
         let ranges = region.ranges.clone();
@@ -213,7 +214,7 @@ impl Cutter {
         let before = region.steps.len();
         inside(self, region)?;
         let body = region.steps.split_off(before);
-        region.steps.push(Step::Loop { index: turns.index, extent: turns.count, body });
+        region.steps.push(Step::Loop { index: turns.index, extent: turns.count, is_independent, body });
         region.ranges = ranges;
         Ok(())
     }

@@ -64,7 +64,7 @@ fn steps(program: &Program, list: &[Step], symbols: &mut BTreeMap<Symbol, i64>, 
     for step in list {
         match step {
             Step::Run(kernel) => run_kernel(program, kernel, symbols, memory).map_err(|e| format!("{}: {e}", kernel.name))?,
-            Step::Loop { index, extent, body } => {
+            Step::Loop { index, extent, body, .. } => {
                 let n = extent.evaluate(&|s| symbols.get(s).copied()).ok_or_else(|| format!("extent {extent} of {index}"))?;
                 for i in 0..n {
                     symbols.insert(index.clone(), i);

@@ -95,7 +95,7 @@ fn loops() {
             serial: false,
         }));
         let body = std::mem::take(&mut m.program.steps);
-        m.program.steps = vec![Step::Loop { index: time.index, extent: time.extent, body }];
+        m.program.steps = vec![Step::Loop { index: time.index, extent: time.extent, is_independent: false, body }];
         check(&m.program, &m.sizes, &m.given);
     }
 }

@@ -93,7 +93,7 @@ fn run(program: &Program, steps: &[Step], isa: &VectorIsa, symbols: &mut BTreeMa
                 let lowered = lower(kernel, program, isa);
                 machine.run(&lowered, symbols, split);
             }
-            Step::Loop { index, extent, body } => {
+            Step::Loop { index, extent, body, .. } => {
                 for i in 0..extent.evaluate(&|s| symbols.get(s).copied()).expect("known sizes") {
                     symbols.insert(index.clone(), i);
                     run(program, body, isa, symbols, machine, split);

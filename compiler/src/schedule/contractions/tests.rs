@@ -76,7 +76,7 @@ fn what_a_loop_does_not_change_is_packed_before_it() {
             contract.rhs = exprs.add(DType::F32, ExprKind::Load(access));
             body.truncate(1);
         }
-        program.steps.push(Step::Loop { index, extent: Dim::from(5), body });
+        program.steps.push(Step::Loop { index, extent: Dim::from(5), is_independent: false, body });
         schedule(&mut program, &VectorIsa::V128);
         let inside = program.steps.iter().find_map(|step| if let Step::Loop { body, .. } = step { Some(body.len()) } else { None });
         (program.steps.len() - 1, inside.unwrap_or(0))

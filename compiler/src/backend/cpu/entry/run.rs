@@ -9,11 +9,15 @@ use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value, types};
 use cranelift_module::{FuncId, Linkage, Module};
 use kiln_ir::artifact::{ALIGNMENT, Call, Pool, Status};
 use kiln_ir::{Dim, Symbol};
+use std::collections::BTreeMap;
 use std::mem::offset_of;
 
 /// Work (scalar operations, as kernels estimate theirs; some 15 per nanosecond) below which handing it to a thread costs more than
 /// it saves: a spinning thread takes a chunk in half a microsecond, a parked one in ten.
 const WORTH_A_CHUNK: i64 = 1 << 16;
+
+/// Turns of a loop for each worker from which on they are taken whole: fewer are hard to share evenly.
+const TURNS_PER_WORKER: i64 = 2;
 
 impl<M: Module> Emit<'_, M> {
     /// `status m_predict(call)`.
@@ -23,8 +27,14 @@ impl<M: Module> Emit<'_, M> {
         let setups: Vec<FuncId> =
             launches.chunks(KERNELS_PER_FUNCTION).enumerate().map(|(at, chunk)| self.setup(&format!("setup{at}"), chunk)).collect();
         let launch = self.launch();
-        let parts: Vec<FuncId> =
-            chunks_of(&plan.steps).into_iter().enumerate().map(|(at, steps)| self.steps(&format!("steps{at}"), steps, launch)).collect();
+        let mut turns = BTreeMap::new();
+        // An observer is told of every kernel, which only works where they run one after the other.
+        if self.observer.is_none() {
+            self.turns_of(&plan.steps, &mut turns);
+        }
+        let parts: Vec<FuncId> = (chunks_of(&plan.steps).into_iter().enumerate())
+            .map(|(at, steps)| self.steps(&format!("steps{at}"), steps, launch, &turns))
+            .collect();
         self.function(name, Linkage::Export, 1, true, |body, params| {
             let call = params[0];
             let weights = body.weights(call, weights);
@@ -62,14 +72,14 @@ impl<M: Module> Emit<'_, M> {
     }
 
     /// `status stepsN(call)`.
-    fn steps(&mut self, name: &str, steps: &[LaunchStep], launch: FuncId) -> FuncId {
+    fn steps(&mut self, name: &str, steps: &[LaunchStep], launch: FuncId, turns: &BTreeMap<Symbol, FuncId>) -> FuncId {
         let name = self.local_name(name);
         self.function(&name, Linkage::Local, 1, true, |body, params| {
             let call = params[0];
             let (arena, dims) = (body.arena(call), body.call_field(call, offset_of!(Call, dims)));
             let pool = body.call_field(call, offset_of!(Call, pool));
             let sizes = body.size_code(dims, false);
-            Running { call, arena, pool, launch, sizes }.steps(body, steps);
+            Running { call, arena, pool, launch, turns, sizes }.steps(body, steps);
             let ok = body.status(Status::Ok);
             body.f.ins().return_(&[ok]);
         })
@@ -192,6 +202,11 @@ impl<M: Module> Body<'_, '_, M> {
                     let offset = sizes.value(&mut self.f, &(offset + Dim::from(plan.temporaries_at())));
                     self.f.ins().iadd(arena, offset)
                 }
+                // Of the first worker, where threads share kernels.
+                Some(Place::Worker(offset)) => {
+                    let offset = sizes.value(&mut self.f, &(offset + plan.scratch_at()));
+                    self.f.ins().iadd(arena, offset)
+                }
                 None => panic!("entry: buffer `{}` has no place in {}", self.emit.program.buffer(*id).name, plan.name),
             }),
         }
@@ -211,20 +226,25 @@ impl<M: Module> Body<'_, '_, M> {
 }
 
 /// Values that running kernels needs at hand.
-struct Running {
+struct Running<'t> {
     call: Value,
     arena: Value,
     pool: Value,
     launch: FuncId,
+    /// Functions of loops whose turns threads may take.
+    turns: &'t BTreeMap<Symbol, FuncId>,
     sizes: SizeCode,
 }
 
-impl Running {
+impl Running<'_> {
     fn steps<M: Module>(&mut self, body: &mut Body<'_, '_, M>, steps: &[LaunchStep]) {
         for step in steps {
             match step {
                 LaunchStep::Run(launch) => self.run(body, launch),
-                LaunchStep::Loop { index, extent, body: inner } => self.repeat(body, index, extent, inner),
+                LaunchStep::Loop { index, extent, body: inner, .. } => match self.turns.get(index) {
+                    Some(turns) => self.share_turns(body, *turns, index, extent, inner),
+                    None => self.repeat(body, index, extent, inner),
+                },
             }
         }
     }
@@ -254,6 +274,29 @@ impl Running {
             body.fail(detail, Status::Index, node);
             body.f.switch_to_block(next);
         }
+    }
+
+    /// Has threads take turns where there are some for each, else has them share each kernel.
+    fn share_turns<M: Module>(&mut self, body: &mut Body<'_, '_, M>, turns: FuncId, index: &Symbol, extent: &Dim, steps: &[LaunchStep]) {
+        let (given, shared, alone, done) = (body.f.create_block(), body.f.create_block(), body.f.create_block(), body.f.create_block());
+        let count = self.sizes.value(&mut body.f, extent);
+        body.f.ins().brif(self.pool, given, &[], alone, &[]);
+        body.f.switch_to_block(given);
+        let workers = body.call_field(self.pool, offset_of!(Pool, workers));
+        let enough = body.f.ins().imul_imm_s(workers, TURNS_PER_WORKER);
+        let many = body.f.ins().icmp(IntCC::SignedGreaterThanOrEqual, count, enough);
+        body.f.ins().brif(many, shared, &[], alone, &[]);
+        body.f.switch_to_block(shared);
+        let work = Dim::sum(&launches(steps).iter().map(|launch| &launch.tasks * &launch.work_per_task).collect::<Vec<_>>());
+        let work = self.sizes.value(&mut body.f, &work);
+        let reference = body.emit.module.declare_func_in_func(turns, body.f.func);
+        let address = body.f.ins().func_addr(types::I64, reference);
+        body.call_local(self.launch, &[self.pool, address, self.call, count, work]);
+        body.f.ins().jump(done, &[]);
+        body.f.switch_to_block(alone);
+        self.repeat(body, index, extent, steps);
+        body.f.ins().jump(done, &[]);
+        body.f.switch_to_block(done);
     }
 
     fn repeat<M: Module>(&mut self, body: &mut Body<'_, '_, M>, index: &Symbol, extent: &Dim, steps: &[LaunchStep]) {
