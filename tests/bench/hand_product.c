@@ -179,7 +179,7 @@ static void work(int thread) {
 
 static int runs;
 
-static void *helper(void *thread) {
+static void *other_thread(void *thread) {
   for (int run = 0; run < runs; run++) {
     meet();
     work((int)(long)thread);
@@ -237,7 +237,7 @@ int main(int argc, char **argv) {
     b[at] = (float)((at * 2246822519u >> 8) & 0xffff) / 65536.0f - 0.5f;
   }
   pack_right(0, (n + chosen->columns - 1) / chosen->columns);
-  for (long t = 1; t < threads; t++) pthread_create(&others[t], 0, helper, (void *)t);
+  for (long t = 1; t < threads; t++) pthread_create(&others[t], 0, other_thread, (void *)t);
   for (int run = 0; run < runs; run++) {
     double begin = now();
     meet();
