@@ -4,6 +4,7 @@ use super::attribute_args::AttributeArgs;
 use super::generate_args::GenerateArgs;
 use super::rewrite_args::RewriteArgs;
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use kiln::backend::cpu::target::CpuLevel;
 use kiln::backend::ptx::generation::Generation;
 use kiln::pipeline::Config;
 use kiln::schedule::rematerialise::MemoryBudget;
@@ -239,6 +240,22 @@ pub enum Cpu {
     /// x86-64 with AVX2 and FMA
     #[value(name = "x86-64-v3")]
     X86V3,
+    /// x86-64 with AVX-512
+    #[value(name = "x86-64-v4")]
+    X86V4,
+}
+
+impl Cpu {
+    /// The level of that name.
+    pub fn level(self) -> CpuLevel {
+        match self {
+            Cpu::Native => CpuLevel::Native,
+            Cpu::Baseline => CpuLevel::Baseline,
+            Cpu::X86V2 => CpuLevel::X86V2,
+            Cpu::X86V3 => CpuLevel::X86V3,
+            Cpu::X86V4 => CpuLevel::X86V4,
+        }
+    }
 }
 
 /// Where weights go.
@@ -590,6 +607,7 @@ pub struct BenchArgs {
 ///
 ///   kiln test cases/node
 ///   kiln test cases/node/test_add cases/node/test_sub --dynamic --backend reference
+///   kiln test cases --cpu x86-64-v3
 ///   kiln test cases --expect-failures expected.txt --json
 #[derive(ClapArgs, Debug)]
 #[command(verbatim_doc_comment)]
@@ -600,6 +618,9 @@ pub struct TestArgs {
     /// What computes
     #[arg(long, value_enum, default_value_t = Backend::Cpu)]
     pub backend: Backend,
+    /// The CPU to compile for, which must be able to run here
+    #[arg(long, value_enum, default_value_t = Cpu::Native)]
+    pub cpu: Cpu,
     /// Make every size of every input symbolic; the data say what it is
     #[arg(long)]
     pub dynamic: bool,

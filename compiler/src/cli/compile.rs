@@ -1,6 +1,6 @@
 //! `kiln compile`: artefacts and readable stages on the way to them.
 
-use super::args::{CompileArgs, Cpu, Emit, Function, Weights};
+use super::args::{CompileArgs, Emit, Function, Weights};
 use super::engine::threads;
 use super::failure::Failure;
 use super::model::{self, Loaded, Stateful};
@@ -9,7 +9,7 @@ use kiln::artifact::describe::ModelFacts;
 use kiln::artifact::output::write_file;
 use kiln::artifact::write::{ArtifactKind, WeightsChoice};
 use kiln::backend::cpu::emit::Listing;
-use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
+use kiln::backend::cpu::target::CpuTarget;
 use kiln::backend::ptx::assemble::cubin;
 use kiln::backend::ptx::costs;
 use kiln::backend::ptx::generation::Generation;
@@ -105,13 +105,7 @@ fn generation(args: &CompileArgs) -> Option<Generation> {
 
 /// The CPU to compile for.
 fn target(args: &CompileArgs) -> Result<CpuTarget, Failure> {
-    let level = match args.cpu {
-        Cpu::Native => CpuLevel::Native,
-        Cpu::Baseline => CpuLevel::Baseline,
-        Cpu::X86V2 => CpuLevel::X86V2,
-        Cpu::X86V3 => CpuLevel::X86V3,
-    };
-    Ok(CpuTarget::host(level)?)
+    Ok(CpuTarget::host(args.cpu.level())?)
 }
 
 fn only_other_kinds() -> Failure {

@@ -34,13 +34,18 @@ impl Engine {
     pub fn new(loaded: &Loaded, backend: Backend, config: &Config, threads: usize) -> Result<Engine, Vec<Diagnostic>> {
         match backend {
             Backend::Reference => Ok(Engine::Reference(Box::new(loaded.module.clone()))),
-            Backend::Cpu => {
-                let pool = ThreadPool::new(threads);
-                let predictor = compile_here(loaded, config)?.predictor(&pool).map_err(|error| vec![error])?;
-                Ok(Engine::Compiled(Box::new(predictor), pool))
-            }
+            Backend::Cpu => Engine::compiled(loaded, CpuLevel::Native, config, threads),
             Backend::Ptx => Ok(Engine::Gpu(Box::new(RefCell::new(on_gpu(&loaded.module, &loaded.facts, config)?)))),
         }
+    }
+
+    /// Compiles a module for that level of this CPU.
+    ///
+    /// Errors: what the compiler reports; `cpu_host` where the CPU lacks something.
+    pub fn compiled(loaded: &Loaded, level: CpuLevel, config: &Config, threads: usize) -> Result<Engine, Vec<Diagnostic>> {
+        let pool = ThreadPool::new(threads);
+        let predictor = compile_for(loaded, level, config)?.predictor(&pool).map_err(|error| vec![error])?;
+        Ok(Engine::Compiled(Box::new(predictor), pool))
     }
 
     /// Runs once; inputs and outputs in the order of the graph.
@@ -70,7 +75,11 @@ pub fn on_gpu(module: &Module, facts: &ModelFacts, config: &Config) -> Result<Se
 ///
 /// Errors: what the compiler reports.
 pub fn compile_here(loaded: &Loaded, config: &Config) -> Result<Compiled, Vec<Diagnostic>> {
-    let target = CpuTarget::host(CpuLevel::Native).map_err(|error| vec![error])?;
+    compile_for(loaded, CpuLevel::Native, config)
+}
+
+fn compile_for(loaded: &Loaded, level: CpuLevel, config: &Config) -> Result<Compiled, Vec<Diagnostic>> {
+    let target = CpuTarget::host(level).map_err(|error| vec![error])?;
     compile(&loaded.module, target, loaded.facts.clone(), config)
 }
 

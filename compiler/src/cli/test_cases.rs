@@ -1,6 +1,6 @@
 //! `kiln test`: runs test cases and compares what comes out.
 
-use super::args::TestArgs;
+use super::args::{Backend, Cpu, TestArgs};
 use super::engine::Engine;
 use super::expected_failures::ExpectedFailures;
 use super::failure::Failure;
@@ -63,6 +63,9 @@ impl Report {
 
 /// Runs the command.
 pub fn test(args: &TestArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    if args.backend != Backend::Cpu && args.cpu != Cpu::Native {
+        return Err(Failure::Usage("--cpu says what CPU to compile for: it goes with --backend cpu".to_string()));
+    }
     let expected = args.expect_failures.as_deref().map(ExpectedFailures::read).transpose()?.unwrap_or_default();
     let directories = find(&args.directories)?;
     let mut holds = vec![args.backend.name()];
@@ -196,7 +199,11 @@ fn attempt(directory: &Path, args: &TestArgs) -> Result<Outcome, Vec<Diagnostic>
     if args.no_fold {
         config.fold = None;
     }
-    let engine = Engine::new(&Loaded { module, facts, losses: Vec::new() }, args.backend, &config, 1)?;
+    let loaded = Loaded { module, facts, losses: Vec::new() };
+    let engine = match args.backend {
+        Backend::Cpu => Engine::compiled(&loaded, args.cpu.level(), &config, 1)?,
+        Backend::Reference | Backend::Ptx => Engine::new(&loaded, args.backend, &config, 1)?,
+    };
     for (number, set) in sets.iter().enumerate() {
         let outputs = engine.run(&set.inputs).map_err(one)?;
         for ((name, expected), got) in names.iter().zip(&set.outputs).zip(&outputs) {

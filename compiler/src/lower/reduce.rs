@@ -4,7 +4,7 @@
 use super::context::{Context, Value};
 use super::fold::{Fold, ORDER_LANES};
 use super::nest::flat;
-use super::stage::{has_rest, over, whole_vectors};
+use super::stage::{FEWEST_LANES, fits_rest, has_rest, narrower, over, whole_vectors};
 use crate::kernel::{Axis, Combine, ExprId, Keep, Reduction, row_major};
 use crate::tile::{Builder, Reg, Type};
 use kiln_ir::{Dim, Symbol};
@@ -388,31 +388,35 @@ impl Row<'_> {
         results
     }
 
-    /// The last elements of a row, fewer than 16: vectors while they fit, then one by one. Carries scalar states.
+    /// The last elements of a row, fewer than 16: vectors of 8 and of 4 where they fit, then one by one. Carries scalar states.
     fn rest(&self, cx: &mut Context, b: &mut Builder, carried: &[Reg], slots: &[Option<Slots>]) -> Vec<Reg> {
-        let start = whole_vectors(cx, b, &self.axis.extent, ORDER_LANES);
-        let middle = whole_vectors(cx, b, &self.axis.extent, self.lanes);
+        let mut start = whole_vectors(cx, b, &self.axis.extent, ORDER_LANES);
         let end = cx.index(b, &self.axis.extent);
-        let known = self.axis.extent.as_const();
         let mut carried = carried.to_vec();
-        if self.lanes < ORDER_LANES && known.is_none_or(|n| n % i64::from(ORDER_LANES) >= i64::from(self.lanes)) {
-            let index = self.index(cx, "w");
-            carried = cx.counted(b, &index, start, middle, i64::from(self.lanes), &carried, |cx, b, carried| {
+        let mut behind = ORDER_LANES;
+        for lanes in narrower(ORDER_LANES).filter(|lanes| *lanes <= self.lanes) {
+            if !fits_rest(cx, &self.axis.extent, behind, lanes) {
+                continue;
+            }
+            behind = lanes;
+            let index = self.index(cx, &format!("w{lanes}"));
+            let middle = whole_vectors(cx, b, &self.axis.extent, lanes);
+            carried = cx.counted(b, &index, start, middle, i64::from(lanes), &carried, |cx, b, carried| {
                 let first = Dim::from(index.clone());
                 let mut next = Vec::new();
                 let old = states(self.folds, carried);
                 for (which, (reduction, fold)) in self.reductions.iter().zip(self.folds).enumerate() {
-                    next.push(cx.vectored(&self.axis.index, first.clone(), self.lanes, |cx| match &slots[which] {
+                    next.push(cx.vectored(&self.axis.index, first.clone(), lanes, |cx| match &slots[which] {
                         Some(slots) => {
                             let value = cx.eval(b, reduction.value);
-                            let value = cx.widened(b, value, self.lanes);
+                            let value = cx.widened(b, value, lanes);
                             let at = cx.at_lane(0, |cx| cx.index(b, &Dim::from(self.axis.index.clone())));
-                            Slots { ty: slots.ty.times(self.lanes), ..*slots }.add(b, *fold, at, value);
+                            Slots { ty: slots.ty.times(lanes), ..*slots }.add(b, *fold, at, value);
                             old[which].clone()
                         }
                         None => {
-                            let identity = fold.identity(b, self.lanes);
-                            let vector = stepped(cx, b, *fold, reduction.value, &identity, &self.position, self.lanes);
+                            let identity = fold.identity(b, lanes);
+                            let vector = stepped(cx, b, *fold, reduction.value, &identity, &self.position, lanes);
                             let scalar = fold.merge_lanes(b, &vector);
                             fold.merge(b, &old[which], &scalar)
                         }
@@ -420,11 +424,12 @@ impl Row<'_> {
                 }
                 flat(&next)
             });
+            start = middle;
         }
-        if known.is_some_and(|n| n % i64::from(self.lanes) == 0) {
+        if !has_rest(cx, &self.axis.extent, self.lanes.min(FEWEST_LANES)) {
             return carried;
         }
-        cx.counted(b, &self.axis.index, middle, end, 1, &carried, |cx, b, carried| {
+        cx.counted(b, &self.axis.index, start, end, 1, &carried, |cx, b, carried| {
             let old = states(self.folds, carried);
             let mut next = Vec::new();
             for (which, (reduction, fold)) in self.reductions.iter().zip(self.folds).enumerate() {

@@ -63,8 +63,24 @@ pub(super) fn over(cx: &mut Context, b: &mut Builder, axes: &[Axis], init: &[Reg
     })
 }
 
-/// Runs `body` over `start..end` of an axis: with lanes while whole vectors fit, then once per element. `start` is a multiple of
-/// the lanes.
+/// The fewest lanes that vectors for the rest of an axis have: 128 bits of 32-bit lanes, which every unit computes at once.
+pub(super) const FEWEST_LANES: u32 = 4;
+
+/// Lanes of the vectors that take what is left behind vectors of `lanes`: each half of the one before, so that each is met at most once.
+pub(super) fn narrower(lanes: u32) -> impl Iterator<Item = u32> {
+    std::iter::successors(Some(lanes / 2), |lanes| Some(lanes / 2)).take_while(|lanes| *lanes >= FEWEST_LANES)
+}
+
+/// Whether a vector of so many lanes may fit into what vectors of `behind` lanes leave over of an axis.
+pub(super) fn fits_rest(cx: &Context, extent: &Dim, behind: u32, lanes: u32) -> bool {
+    match cx.resolve(extent).as_const() {
+        Some(n) => n % i64::from(behind) >= i64::from(lanes),
+        None => has_rest(cx, extent, behind),
+    }
+}
+
+/// Runs `body` over `start..end` of an axis: with lanes while whole vectors fit, then with fewer while those fit, then once per
+/// element. `start` is a multiple of the lanes.
 pub(super) fn along_axis(
     cx: &mut Context,
     b: &mut Builder,
@@ -84,8 +100,21 @@ pub(super) fn along_axis(
                 vec![]
             });
         }
-        if has_rest(cx, &axis.extent, lanes) {
-            cx.counted(b, &axis.index, whole, last, 1, &[], |cx, b, _| {
+        let mut done = whole;
+        for fewer in narrower(lanes) {
+            if fits_rest(cx, &axis.extent, 2 * fewer, fewer) {
+                let index = Symbol::new(&format!("{}v{fewer}", axis.index));
+                cx.ranges.set_index(index.clone(), axis.extent.clone());
+                let next = whole_vectors(cx, b, end, fewer);
+                cx.counted(b, &index, done, next, i64::from(fewer), &[], |cx, b, _| {
+                    cx.vectored(&axis.index, Dim::from(index.clone()), fewer, |cx| body(cx, b));
+                    vec![]
+                });
+                done = next;
+            }
+        }
+        if has_rest(cx, &axis.extent, lanes.min(FEWEST_LANES)) {
+            cx.counted(b, &axis.index, done, last, 1, &[], |cx, b, _| {
                 body(cx, b);
                 vec![]
             });

@@ -1,8 +1,8 @@
-//! The two ways to run a lowered kernel: the tile evaluator and machine code.
+//! The ways to run a lowered kernel: the tile evaluator, machine code, and machine code interpreted.
 
 use crate::backend::cpu::agreement::native::{Level, Native};
 use crate::backend::cpu::clif;
-use crate::backend::cpu::x86::{self, WideVectors};
+use crate::backend::cpu::x86::{self, WideVectors, interpreter};
 use crate::lower::{Arg, LoweredKernel, VectorIsa};
 use crate::tile::eval::{Memory, eval};
 use crate::tile::verify::verify;
@@ -11,27 +11,60 @@ use std::collections::BTreeMap;
 
 const WORKERS: i64 = 2;
 
+/// The vectors beyond Cranelift's that kernels for this unit are compiled with.
+fn wide_vectors(isa: &VectorIsa) -> Option<WideVectors> {
+    match *isa {
+        VectorIsa::AVX512 => Some(WideVectors::Avx512),
+        VectorIsa::AVX2 => Some(WideVectors::Avx2),
+        _ => None,
+    }
+}
+
 /// Memory of a program and a way to run kernels on it.
 pub(super) enum Machine {
-    Evaluator { memory: Memory, addresses: Vec<i64>, error: i64 },
-    Native { wide: Option<WideVectors>, buffers: Vec<Vec<u64>>, lengths: Vec<usize>, error: Vec<u64> },
+    /// With vectors: their machine code is interpreted where the emitter covers the kernel; how many it covered, of how many.
+    Evaluator {
+        memory: Memory,
+        addresses: Vec<i64>,
+        error: i64,
+        wide: Option<WideVectors>,
+        interpreted: (usize, usize),
+    },
+    Native {
+        wide: Option<WideVectors>,
+        buffers: Vec<Vec<u64>>,
+        lengths: Vec<usize>,
+        error: Vec<u64>,
+    },
 }
 
 impl Machine {
     pub(super) fn evaluator() -> Machine {
+        Machine::in_evaluator(None)
+    }
+
+    /// Machine code of wide vectors, on any CPU.
+    pub(super) fn interpreter(isa: &VectorIsa) -> Machine {
+        Machine::in_evaluator(wide_vectors(isa))
+    }
+
+    fn in_evaluator(wide: Option<WideVectors>) -> Machine {
         let mut memory = Memory::new();
         let error = memory.add(vec![0; 8]);
-        Machine::Evaluator { memory, addresses: vec![], error }
+        Machine::Evaluator { memory, addresses: vec![], error, wide, interpreted: (0, 0) }
+    }
+
+    /// How many kernels ran as interpreted machine code, of how many.
+    pub(super) fn interpreted(&self) -> (usize, usize) {
+        match self {
+            Machine::Evaluator { interpreted, .. } => *interpreted,
+            Machine::Native { .. } => (0, 0),
+        }
     }
 
     /// Machine code for that vector unit.
     pub(super) fn native(isa: &VectorIsa) -> Machine {
-        let wide = match *isa {
-            VectorIsa::AVX512 => Some(WideVectors::Avx512),
-            VectorIsa::AVX2 => Some(WideVectors::Avx2),
-            _ => None,
-        };
-        Machine::Native { wide, buffers: vec![], lengths: vec![], error: vec![0] }
+        Machine::Native { wide: wide_vectors(isa), buffers: vec![], lengths: vec![], error: vec![0] }
     }
 
     /// Whether this CPU has what the code needs.
@@ -98,7 +131,10 @@ impl Machine {
         let mut scratch = vec![0u64; scratch_bytes / 8 * WORKERS as usize + 8];
         let aligned = (scratch.as_mut_ptr() as i64 + 63) / 64 * 64;
         match self {
-            Machine::Evaluator { memory, addresses, error } => {
+            Machine::Evaluator { memory, addresses, error, wide, interpreted } => {
+                let code = wide.and_then(|vectors| x86::compile(&kernel.program, vectors));
+                interpreted.0 += usize::from(code.is_some());
+                interpreted.1 += 1;
                 let scratch = memory.add(vec![0xCC; scratch_bytes * WORKERS as usize]);
                 let args: Vec<u8> = kernel
                     .args
@@ -115,8 +151,12 @@ impl Machine {
                     .collect();
                 let args = memory.add(args);
                 for (turn, (begin, end)) in ranges.into_iter().enumerate() {
-                    eval(&kernel.program, &[args, turn as i64 % WORKERS, begin, end], memory, true)
-                        .unwrap_or_else(|e| panic!("{e} in tasks {begin}..{end} of\n{}", kernel.program));
+                    let params = [args, turn as i64 % WORKERS, begin, end];
+                    let ran = match &code {
+                        Some(code) => interpreter::run(&code.bytes, &params, memory),
+                        None => eval(&kernel.program, &params, memory, true),
+                    };
+                    ran.unwrap_or_else(|e| panic!("{e} in tasks {begin}..{end} of\n{}", kernel.program));
                 }
             }
             Machine::Native { wide, buffers, error, .. } => {

@@ -5,6 +5,7 @@ mod contracts;
 mod indexing;
 mod machine;
 mod nests;
+mod operators;
 mod random;
 
 use super::{VectorIsa, lower};

@@ -3,22 +3,26 @@
 //! ```text
 //! rows 512, columns 1: w · x                              →      rows 1, columns 512: x · w
 //! rows = channels, columns = pixels, channels last         →      rows = pixels, columns = channels
+//! columns = pixels of short rows, no multiple of vectors   →      rows = pixels, columns = channels
 //! batch = channels in, rows = taps: one gradient of a weight per channel      →      rows = taps and channels in
 //! ```
 //!
 //! Keeps: every bit, since a product does not depend on the order of its factors.  Skips: sizes that are not known.
 
-use crate::kernel::{Axis, Body, Contract, ExprKind, Kernel};
+use crate::kernel::{Axis, Body, Contract, ExprId, ExprKind, Exprs, Kernel};
 use crate::lower::LEAST_ROWS;
 use kiln_ir::Dim;
 
 /// Fewer columns than this leave most of a panel empty.
 const FEW_COLUMNS: i64 = 8;
 
+/// Lanes of the widest vectors: rows that are multiples of it never end within one.
+const MOST_LANES: i64 = 16;
+
 /// Turns a contraction around if that helps.
 pub(super) fn orient(kernel: &mut Kernel) {
-    let Body::Contract(contract) = &mut kernel.body else { return };
-    turn(contract);
+    let Kernel { body: Body::Contract(contract), exprs, .. } = kernel else { return };
+    turn(contract, exprs);
     let few = contract.rows.last().is_some_and(|row| row.extent.as_const().is_some_and(|n| n < LEAST_ROWS));
     if !few {
         return;
@@ -37,7 +41,7 @@ pub(super) fn orient(kernel: &mut Kernel) {
     }
 }
 
-fn turn(contract: &mut Contract) {
+fn turn(contract: &mut Contract, exprs: &Exprs) {
     let extent = |axes: &[Axis]| Dim::product(axes.iter().map(|a| &a.extent)).as_const();
     let few = |axes: &[Axis]| extent(axes).is_some_and(|n| n < FEW_COLUMNS);
     let more_rows = match (extent(&contract.rows), extent(&contract.columns)) {
@@ -50,8 +54,77 @@ fn turn(contract: &mut Contract) {
         contract.stores.iter().all(|s| s.offset.linear_in(&last.index).is_some_and(|(step, _)| step.is(1)))
     };
     let stored_by_rows = runs_along(&contract.rows) && !runs_along(&contract.columns);
-    if (few(&contract.columns) && more_rows) || (stored_by_rows && !few(&contract.rows)) {
+    // Deep enough sums pay for results that are stored one by one.
+    let pays = |results: &[Axis]| match (extent(&contract.depth), extent(results)) {
+        (Some(depth), Some(results)) => results > 1 && depth >= results,
+        _ => false,
+    };
+    let columns_break = breaks_vectors(exprs, contract.rhs, &contract.columns) && pays(&contract.rows);
+    let rows_break = breaks_vectors(exprs, contract.lhs, &contract.rows) && pays(&contract.columns);
+    let by_memory = if columns_break == rows_break { stored_by_rows && !few(&contract.rows) } else { columns_break };
+    if (few(&contract.columns) && more_rows) || by_memory {
         std::mem::swap(&mut contract.rows, &mut contract.columns);
         std::mem::swap(&mut contract.lhs, &mut contract.rhs);
+    }
+}
+
+/// Whether neighbours along these axes often lie apart in what is read: runs along the last of them end within a vector. Packing them
+/// into panels would take them one by one, for few sums each.
+fn breaks_vectors(exprs: &Exprs, operand: ExprId, axes: &[Axis]) -> bool {
+    let ExprKind::Load(access) = &exprs.get(operand).kind else { return false };
+    let step = |axis: &Axis| access.offset.linear_in(&axis.index).and_then(|(step, _)| step.as_const());
+    let long: Vec<&Axis> = axes.iter().filter(|axis| !axis.extent.is(1)).collect();
+    let [.., above, last] = long[..] else { return false };
+    let (Some(far), Some(near), Some(run)) = (step(above), step(last), last.extent.as_const()) else { return false };
+    // What is read beyond an image will be written around it.
+    (far != near * run || !access.bounds.is_empty()) && run % MOST_LANES != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Access, BufferId, DEPTH_CHUNK, Store};
+    use kiln_ir::{DType, Symbol};
+
+    /// Whether a convolution of an image of 9 channels and one row and column more than its result is turned around: its columns are
+    /// `width` pixels in each of 20 lines, its rows `channels`.
+    fn is_turned(width: i64, channels: i64) -> bool {
+        let axis = |name: &str, extent: i64| Axis { index: Symbol::new(name), extent: Dim::from(extent) };
+        let (row, depth, columns) = (axis("r", channels), axis("k", 9), [axis("y", 20), axis("x", width)]);
+        let at = |axis: &Axis| Dim::from(axis.index.clone());
+        let pixel = |width: i64| at(&columns[0]) * Dim::from(width) + at(&columns[1]);
+        let mut exprs = Exprs::default();
+        let mut load = |buffer: u32, offset: Dim| {
+            exprs.add(DType::F32, ExprKind::Load(Access { buffer: BufferId(buffer), offset, bounds: vec![], otherwise: None }))
+        };
+        let lhs = load(0, at(&row) * Dim::from(9) + at(&depth));
+        let rhs = load(1, at(&depth) * Dim::from(21 * (width + 1)) + pixel(width + 1));
+        let value = exprs.add(DType::F32, ExprKind::Accumulator(0));
+        let stores = vec![Store { buffer: BufferId(2), offset: at(&row) * Dim::from(20 * width) + pixel(width), value, combine: None }];
+        let contract = Contract {
+            batch: vec![],
+            rows: vec![row],
+            columns: columns.to_vec(),
+            depth: vec![depth],
+            chunk: DEPTH_CHUNK,
+            lhs,
+            rhs,
+            stores,
+        };
+        let mut kernel = Kernel { name: "conv".into(), origins: vec![], exprs, body: Body::Contract(contract) };
+        orient(&mut kernel);
+        let Body::Contract(contract) = kernel.body else { panic!("it stays a contraction") };
+        contract.rows.len() == 2
+    }
+
+    #[test]
+    fn pixels_are_columns_where_their_lines_are_whole_vectors_or_results_are_many() {
+        assert!(is_turned(17, 8));
+        assert!(is_turned(17, 3));
+        // A single result, such as that of each channel of a depthwise convolution, has no columns to become.
+        assert!(!is_turned(17, 1));
+        assert!(!is_turned(16, 8));
+        // More results for each pixel, stored one by one, than terms of a sum.
+        assert!(!is_turned(17, 10));
     }
 }
