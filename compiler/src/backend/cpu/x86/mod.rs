@@ -2,7 +2,7 @@
 //!
 //! Cranelift has no vector above 128 bits, so this emitter goes its own way: [`select`] turns tile instructions into machine
 //! instructions over virtual registers, [`allocate`] assigns registers, [`encode`] writes bytes. What the unit lacks is written out
-//! first, and integers of 8 and 16 bits are held in lanes of 32; programs with more parameters than registers pass are Cranelift's.
+//! first, and integers of 8 and 16 bits are held in lanes of 32; what does not fit even so (`supports.rs`) is Cranelift's.
 //!
 //! Calling convention: that of Unix on x86-64. The function is a leaf, keeps what callers keep, and leaves no upper half of a
 //! vector register in use.
@@ -55,7 +55,7 @@ impl WideVectors {
     }
 }
 
-/// The program's machine code; `None` if it has more parameters than registers pass.
+/// The program's machine code; `None` if it has more parameters than registers pass, or masks of more lanes than an opmask has bits.
 pub fn compile(program: &TileProgram, vectors: WideVectors) -> Option<Code> {
     let evex = vectors == WideVectors::Avx512;
     if !supports::supports(program) {

@@ -1,7 +1,10 @@
 //! What the emitter lowers itself; all else is written out first ([`crate::tile::expand`]).
 
 use crate::tile::expand::Abilities;
-use crate::tile::{Binary, Convert, Inst, Lane, Mem, TileProgram, Type, Unary};
+use crate::tile::{Binary, Convert, Inst, Lane, Mem, Stmt, TileProgram, Type, Unary};
+
+/// Bits of an opmask register.
+const MASK_LANES: u32 = 64;
 
 /// A vector unit, as expansion asks about it.
 pub(super) struct Unit {
@@ -36,7 +39,16 @@ impl Abilities for Unit {
     }
 }
 
-/// Whether the emitter takes the program: parameters are passed in registers alone.
+/// Whether the emitter takes the program: parameters are passed in registers alone, and a mask is one opmask register.
 pub(super) fn supports(program: &TileProgram) -> bool {
-    program.params.len() <= 6
+    program.params.len() <= 6 && has_small_masks(&program.body)
+}
+
+fn has_small_masks(stmts: &[Stmt]) -> bool {
+    stmts.iter().all(|stmt| match stmt {
+        Stmt::Let { result, .. } => result.ty.lane != Lane::Mask || result.ty.lanes <= MASK_LANES,
+        Stmt::Loop(l) => has_small_masks(&l.body),
+        Stmt::If { then, otherwise, .. } => has_small_masks(&then.0) && has_small_masks(&otherwise.0),
+        Stmt::Store { .. } | Stmt::StoreStrided { .. } | Stmt::Scatter { .. } | Stmt::Prefetch { .. } | Stmt::Cooperative(_) => true,
+    })
 }
