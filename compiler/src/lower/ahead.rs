@@ -201,7 +201,7 @@ impl Tile<'_> {
             return None;
         }
         let unroll = if self.left.steps.len() > 1 { 1 } else { DEPTH_UNROLL };
-        let step_bytes = self.points.as_const()? / steps * self.panel_columns * self.dtype.size_bytes() as i64;
+        let step_bytes = self.points.as_const()? / steps * self.panel_step();
         let right = b.add_int(self.right.reg, i64::from(self.right.offset));
         if panels.rows.as_const().is_some_and(|all| all <= rows) {
             if panels.total_bytes.as_const().is_some_and(|bytes| bytes <= MEDIUM_BYTES) {

@@ -9,6 +9,9 @@
 //! when each depth index is a plain stride: those of a dot, and the pixels of an image under each tap of a convolution, of which a
 //! tile takes neighbours along the last row index. Otherwise rows are flattened and packed.
 //!
+//! Panels of half floats stay 16 bits in memory and are widened as they are loaded, a vector at a time. Rows of half floats would be
+//! widened one element at a time, again for each panel, so those of a dot are packed as F32.
+//!
 //! Where a task packs columns of a sum of many chunks, chunks are the outer loop, so that what is packed and read stays in the cache;
 //! sums then wait in scratch.
 //!
@@ -139,7 +142,13 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
         *kernel = unflattened;
         return nest_form(kernel, contract, sizes);
     }
-    let direct = match direct_rows(kernel, sizes) {
+    // Packing would repeat a pixel for each of its taps, and a task that packs its columns has room for a chunk of them, not for
+    // rows as deep as they are.
+    let is_widened = |direct: &Direct| {
+        let is_half = matches!(program.buffer(direct.access.buffer).dtype, DType::F16 | DType::BF16);
+        is_half && isa.loads_half_floats() && direct.steps.len() == 1 && rhs_in_place.is_some()
+    };
+    let direct = match direct_rows(kernel, sizes).filter(|(_, _, direct)| !is_widened(direct)) {
         Some((outer, row, _)) if rhs_in_place.is_some() && parts::cut(kernel, &outer, &row, sizes) => direct_rows(kernel, sizes),
         direct => direct,
     };
@@ -147,7 +156,7 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
         Some((outer, row, direct)) => (outer, row, Some(direct)),
         None => {
             let row = flattened(kernel, |c| &mut c.rows, "#row", sizes);
-            let direct = plain_rows(kernel, &body_mut(&mut kernel.clone()).clone(), sizes);
+            let direct = plain_rows(kernel, &body_mut(&mut kernel.clone()).clone(), sizes).filter(|direct| !is_widened(direct));
             (vec![], row, direct)
         }
     };
@@ -377,6 +386,11 @@ impl Tiles {
         (rows + self.height - 1) / self.height * self.height
     }
 
+    /// Type of panels in memory: what is packed by a task is what is summed.
+    fn panel_dtype(&self, program: &Program) -> DType {
+        self.rhs_in_place.as_ref().map_or(self.dtype, |plain| program.buffer(plain.access.buffer).dtype)
+    }
+
     /// Whether chunks of depth are the outer loop of a task.
     fn is_chunked(&self) -> bool {
         self.rhs_in_place.is_none() && self.lhs_in_place.is_some() && self.points().as_const().is_none_or(|n| n > self.chunk)
@@ -559,10 +573,11 @@ impl Tiles {
 
     /// What tiles of one panel share.
     fn tile<'a>(&'a self, cx: &mut Context, b: &mut Builder, left: &'a Left, work: Work) -> Tile<'a> {
+        let panel_dtype = self.panel_dtype(cx.program);
         let right = match (&self.rhs_in_place, work.memory) {
             (Some(plain), _) => {
                 let offset = cx.resolve(&plain.offset);
-                cx.address(b, Base::Buffer(plain.access.buffer), &offset, self.dtype.size_bytes() as u32)
+                cx.address(b, Base::Buffer(plain.access.buffer), &offset, panel_dtype.size_bytes() as u32)
             }
             (None, Some(memory)) => {
                 if !self.is_chunked() {
@@ -583,6 +598,7 @@ impl Tiles {
         };
         Tile {
             dtype: self.dtype,
+            panel_dtype,
             panel_columns: self.panel_columns,
             columns: self.panel_columns,
             is_whole: self.column.extent.as_const().is_some_and(|n| n % self.panel_columns == 0),
@@ -641,7 +657,7 @@ impl Tiles {
 
     /// How panels lie that are read in place, and what a tile's rows are of those that are taken with each.
     fn panels_in_use(&self, cx: &Context, plain: &Plain, work: Work) -> Option<Panels> {
-        let size = Dim::from(self.dtype.size_bytes());
+        let size = Dim::from(self.panel_dtype(cx.program).size_bytes());
         let step = plain.panel_elements()?;
         let total_bytes = cx.program.buffer(plain.access.buffer).elements() * &size;
         let row = Dim::from(self.row.index.clone());

@@ -40,7 +40,14 @@ impl VectorIsa {
 
     /// Lanes of one register of a contraction's sums.
     pub fn sum_lanes(&self, dtype: DType) -> u32 {
-        self.vector_bits / 8 / dtype.size_bytes() as u32
+        // Wide vectors hold narrower integers in lanes of 32 bits.
+        let least = if self.vector_bits > 128 { 4 } else { 1 };
+        self.vector_bits / 8 / (dtype.size_bytes() as u32).max(least)
+    }
+
+    /// Whether a vector of half floats is widened while it is loaded, so that they may stay in memory as they are.
+    pub fn loads_half_floats(&self) -> bool {
+        self.vector_bits > 128
     }
 
     /// Registers of sums beside each other in a contraction's register tile.

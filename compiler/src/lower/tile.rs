@@ -40,8 +40,10 @@ pub(super) struct Epilogue<'a> {
 /// Everything tiles of one panel share.
 #[derive(Clone)]
 pub(super) struct Tile<'a> {
-    /// Type of the sums and of the panel.
+    /// Type of the sums.
     pub dtype: DType,
+    /// Type of the panel in memory.
+    pub panel_dtype: DType,
     pub panel_columns: i64,
     /// Columns that are computed, from the panel's first: whole registers, of it alone or of it and whole panels behind it.
     pub columns: i64,
@@ -168,7 +170,7 @@ impl Tile<'_> {
 
     /// From the panel's first column to the j-th register of columns.
     fn column_bytes(&self, j: usize) -> i32 {
-        let register = i64::from(self.lanes) * self.dtype.size_bytes() as i64;
+        let register = i64::from(self.lanes) * self.panel_dtype.size_bytes() as i64;
         let in_panel = self.panel_columns / i64::from(self.lanes);
         let (panel, j) = (j as i64 / in_panel, j as i64 % in_panel);
         (panel * self.panels.as_ref().map_or(0, Panels::known_bytes) + j * register) as i32
@@ -295,7 +297,7 @@ impl Tile<'_> {
             };
             sums = b.loop_carrying(from, stop, unroll, &sums, |b, k, sums| {
                 ahead.ask(b, k);
-                let panel_step = self.panel_columns * self.dtype.size_bytes() as i64;
+                let panel_step = self.panel_step();
                 let panel = {
                     let at = times(b, k, panel_step);
                     b.add(self.right.reg, at)
@@ -312,14 +314,7 @@ impl Tile<'_> {
                         let ahead = step_bytes.as_const().map_or(0, |c| step * c);
                         self.left_element(b, rows[i], i64::from(left[i].offset) + ahead)
                     };
-                    let column = |b: &mut Builder, j: usize| {
-                        b.load(
-                            memory_of(self.dtype),
-                            self.ty(),
-                            panel,
-                            self.right.offset + self.column_bytes(j) + (step * panel_step) as i32,
-                        )
-                    };
+                    let column = |b: &mut Builder, j: usize| self.panel_vector(b, panel, step * panel_step, j);
                     self.multiply_all(b, left.len(), &mut sums, element, column);
                     if let Some(stride) = stride {
                         rows = rows.iter().map(|row| b.add(*row, stride)).collect();
@@ -398,7 +393,7 @@ impl Tile<'_> {
             })
             .collect();
         // Loops from the outside: the bytes that one turn moves each operand by.
-        let panel_step = self.panel_columns * self.dtype.size_bytes() as i64;
+        let panel_step = self.panel_step();
         let loops: Vec<(Reg, Reg, Moves)> = (0..written_out)
             .map(|at| {
                 let behind: i64 = (at + 1..self.left.steps.len()).map(extent).product();
@@ -456,7 +451,7 @@ impl Tile<'_> {
         panel: Reg,
         mut sums: Vec<Reg>,
     ) -> Vec<Reg> {
-        let panel_step = self.panel_columns * self.dtype.size_bytes() as i64;
+        let panel_step = self.panel_step();
         for (tap, (ahead, far)) in taps.iter().enumerate() {
             let moved = match (moved, far) {
                 (Some(moved), Some(far)) => Some(b.add(moved, *far)),
@@ -469,12 +464,20 @@ impl Tile<'_> {
                 };
                 self.left_element(b, row, i64::from(left[i].offset) + ahead)
             };
-            let column = |b: &mut Builder, j: usize| {
-                b.load(memory_of(self.dtype), self.ty(), panel, self.right.offset + self.column_bytes(j) + (tap as i64 * panel_step) as i32)
-            };
+            let column = |b: &mut Builder, j: usize| self.panel_vector(b, panel, tap as i64 * panel_step, j);
             self.multiply_all(b, left.len(), &mut sums, element, column);
         }
         sums
+    }
+
+    /// Bytes from one depth index of the panel to the next.
+    pub(super) fn panel_step(&self) -> i64 {
+        self.panel_columns * self.panel_dtype.size_bytes() as i64
+    }
+
+    /// The register of columns number `j`, `ahead` bytes on.
+    fn panel_vector(&self, b: &mut Builder, panel: Reg, ahead: i64, j: usize) -> Reg {
+        b.load(memory_of(self.panel_dtype), self.ty(), panel, self.right.offset + self.column_bytes(j) + ahead as i32)
     }
 
     /// An element of the left operand in all lanes.

@@ -406,6 +406,30 @@ impl Inst {
         }
     }
 
+    /// The instruction with other registers read. What threads do together keeps its own.
+    pub(super) fn with_operands(&self, to: &mut dyn FnMut(Reg) -> Reg) -> Inst {
+        match *self {
+            Inst::Int(_) | Inst::Float(_) | Inst::Scratch(_) | Inst::Cooperative(_) => self.clone(),
+            Inst::Splat(a) => Inst::Splat(to(a)),
+            Inst::Unary(op, a) => Inst::Unary(op, to(a)),
+            Inst::Convert(op, a) => Inst::Convert(op, to(a)),
+            Inst::Extract(a, lane) => Inst::Extract(to(a), lane),
+            Inst::Half { vector, high } => Inst::Half { vector: to(vector), high },
+            Inst::Load { mem, address, offset } => Inst::Load { mem, address: to(address), offset },
+            Inst::LoadStrided { mem, address, offset, stride } => {
+                Inst::LoadStrided { mem, address: to(address), offset, stride: to(stride) }
+            }
+            Inst::Gather { mem, address, offset, indices } => Inst::Gather { mem, address: to(address), offset, indices: to(indices) },
+            Inst::Binary(op, a, b) => Inst::Binary(op, to(a), to(b)),
+            Inst::Compare(op, a, b) => Inst::Compare(op, to(a), to(b)),
+            Inst::Concat(a, b) => Inst::Concat(to(a), to(b)),
+            Inst::Shuffle(op, a, b) => Inst::Shuffle(op, to(a), to(b)),
+            Inst::Insert { vector, lane, scalar } => Inst::Insert { vector: to(vector), lane, scalar: to(scalar) },
+            Inst::Fma(a, b, c) => Inst::Fma(to(a), to(b), to(c)),
+            Inst::Select(a, b, c) => Inst::Select(to(a), to(b), to(c)),
+        }
+    }
+
     /// Why the instruction cannot produce `result`, or nothing when its types are right.
     pub fn type_error(&self, result: Type) -> Option<String> {
         let says = |ok: bool, rule: &str| (!ok).then(|| format!("{rule} (result {result})"));

@@ -51,13 +51,13 @@ fn random_contractions() {
 #[test]
 fn deep_sums() {
     for (seed, k) in [511, 512, 513, 1024, 1027].into_iter().enumerate() {
-        for rows in [1, 3] {
+        for (rows, dtype) in [(1, DType::F32), (3, DType::F32), (1, DType::BF16), (3, DType::F16), (61, DType::BF16)] {
             let mut m = Maker::new(11_000 + seed as u64 + rows as u64);
             let rows = m.axes("r", 1, &[rows]);
             let columns = m.axes("c", 1, &[18]);
             let depth = m.axes("k", 1, &[k]);
-            let lhs = m.load(DType::F32, &[&rows[..], &depth].concat(), true);
-            let rhs = m.load(DType::F32, &[&columns[..], &depth].concat(), true);
+            let lhs = m.load(dtype, &[&rows[..], &depth].concat(), true);
+            let rhs = m.load(dtype, &[&columns[..], &depth].concat(), true);
             let stores = epilogue(&mut m, &[&rows[..], &columns].concat(), DType::F32);
             m.kernel(Body::Contract(Contract { batch: vec![], rows, columns, depth, chunk: DEPTH_CHUNK, lhs, rhs, stores }));
             check(&m.program, &m.sizes, &m.given);
@@ -69,6 +69,7 @@ fn deep_sums() {
 fn convolutions() {
     for seed in 0..60 {
         let mut m = Maker::new(12_000 + seed);
+        let dtype = [DType::F32, DType::F16, DType::F32, DType::BF16][seed as usize % 4];
         let groups = m.random.pick(&[1, 1, 2, 4]);
         let image = m.axes("n", 1, &[1, 2]);
         let group = m.axes("g", 1, &[groups]);
@@ -92,8 +93,8 @@ fn convolutions() {
         let orders: [[usize; 4]; 2] = [[0, 1, 2, 3], [0, 2, 3, 1]];
         let (x_order, y_order) = (m.random.pick(&orders), m.random.pick(&orders));
         let ordered = |dims: &[Dim], order: [usize; 4]| order.map(|axis| dims[axis].clone()).to_vec();
-        let x = m.input(DType::F32, ordered(&input_shape, x_order), BufferKind::Input(0));
-        let w = m.input(DType::F32, weight_shape.clone(), BufferKind::Parameter("w".into()));
+        let x = m.input(dtype, ordered(&input_shape, x_order), BufferKind::Input(0));
+        let w = m.input(dtype, weight_shape.clone(), BufferKind::Parameter("w".into()));
         let offset = |shape: &[Dim], index: &[Dim]| shape.iter().zip(index).fold(Dim::ZERO, |o, (n, i)| o * n + i);
         let out = dim(&group[0]) * &row[0].extent + dim(&row[0]);
         let weight_at = offset(&weight_shape, &[out.clone(), dim(&channel[0]), dim(&taps[0]), dim(&taps[1])]);
@@ -102,9 +103,9 @@ fn convolutions() {
         let input_index = [dim(&image[0]), input_channel, positions[0].clone(), positions[1].clone()];
         let input_at = offset(&ordered(&input_shape, x_order), &ordered(&input_index, x_order));
         let bounds = positions.iter().zip(&sizes).map(|(p, n)| Bound { index: p.clone(), extent: n.clone() }).collect();
-        let lhs = m.exprs.add(DType::F32, ExprKind::Load(Access { buffer: w, offset: weight_at, bounds: vec![], otherwise: None }));
-        let zero = m.exprs.constant(DType::F32, 0.0);
-        let rhs = m.exprs.add(DType::F32, ExprKind::Load(Access { buffer: x, offset: input_at, bounds, otherwise: Some(zero) }));
+        let lhs = m.exprs.add(dtype, ExprKind::Load(Access { buffer: w, offset: weight_at, bounds: vec![], otherwise: None }));
+        let zero = m.exprs.constant(dtype, 0.0);
+        let rhs = m.exprs.add(dtype, ExprKind::Load(Access { buffer: x, offset: input_at, bounds, otherwise: Some(zero) }));
         let sum = m.exprs.add(DType::F32, ExprKind::Accumulator(0));
         let output_shape =
             vec![image[0].extent.clone(), &group[0].extent * &row[0].extent, spatial[0].extent.clone(), spatial[1].extent.clone()];

@@ -1,8 +1,9 @@
 //! Decisions about a whole program that come before its kernels are lowered.
 //!
-//! [`schedule`] turns contractions around where that gives them columns, writes out the padding of convolutions, and packs operands
-//! into the layout that register tiles read: once for all runs, in `prepare`, where they only depend on parameters; before a loop
-//! that does not change them; before the kernel, where many tasks share them. It changes no bit of any result.
+//! [`schedule`] turns contractions around where that gives them columns, writes out the padding of convolutions, packs operands into
+//! the layout that register tiles read, and widens images of half floats. Operands are packed once for all runs, in `prepare`, where
+//! they only depend on parameters; before a loop that does not change them; before the kernel, where many tasks share them. It changes
+//! no bit of any result.
 
 mod matrices;
 mod orient;
@@ -10,6 +11,7 @@ mod pack;
 mod pad;
 #[cfg(test)]
 mod tests;
+mod widen;
 
 use crate::kernel::{Body, BufferId, Program, Step};
 use crate::lower::VectorIsa;
@@ -42,13 +44,14 @@ fn scheduled(steps: Vec<Step>, packer: &mut Packer, loops: &mut Vec<Enclosing>) 
             Step::Run(mut kernel) => {
                 if matches!(kernel.body, Body::Contract(_)) {
                     orient::orient(&mut kernel);
-                    result.extend(pad::pad(packer.program, &mut kernel));
+                    result.extend(pad::pad(packer.program, &mut kernel, packer.isa));
                     if let Some((level, step)) = packer.pack(&mut kernel, loops) {
                         match loops.get_mut(level) {
                             Some(around) => around.before.push(step),
                             None => result.push(step),
                         }
                     }
+                    result.extend(widen::widen(packer.program, &mut kernel, packer.isa));
                 }
                 result.push(Step::Run(kernel));
             }

@@ -4,7 +4,8 @@
 //! y = x · w[k, n]      →      prepare { p[panel, k, lane] = w[k, 16·panel + lane] } ; y = x · p[n/16, k, n%16]
 //! ```
 //!
-//! Right operands become panels `[batch][panel][depth][column]`, the last one padded with zeros; left operands whose depth is not
+//! Right operands become panels `[batch][panel][depth][column]`, the last one padded with zeros (of half floats too, where vectors
+//! of them can be loaded: a product of few rows takes the time that it takes to read its panels); left operands whose depth is not
 //! contiguous become rows `[batch][row][depth]`. Equal packings are made once.
 //! A right operand of run time becomes panels in a step before the loop that does not change it, or before the kernel when many
 //! tasks would pack the same columns; lowering packs the others per task.
@@ -22,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Packs operands of one program after the other kernel.
 pub(super) struct Packer<'a> {
     pub(super) program: &'a mut Program,
-    isa: &'a VectorIsa,
+    pub(super) isa: &'a VectorIsa,
     /// What was packed so far, with an invalid buffer in its store, and where it went.
     known: Vec<(Nest, Exprs, BufferId)>,
 }
@@ -107,8 +108,9 @@ impl<'a> Packer<'a> {
         used: &BTreeSet<Symbol>,
         kind: BufferKind,
     ) -> Option<(ExprId, Option<Step>)> {
-        let dtype = sum_dtype(kernel.exprs.get(contract.lhs).dtype);
-        let lanes = Dim::from(self.isa.panel_columns(dtype));
+        let lanes = Dim::from(self.isa.panel_columns(sum_dtype(kernel.exprs.get(contract.lhs).dtype)));
+        let own = kernel.exprs.get(contract.rhs).dtype;
+        let dtype = if self.isa.loads_half_floats() { own } else { sum_dtype(own) };
         let (columns, depth) = (extent(&contract.columns), extent(&contract.depth));
         if columns.is(0) || depth.is(0) {
             return None;
@@ -340,14 +342,14 @@ fn level(exprs: &Exprs, id: ExprId, loops: &[Enclosing]) -> usize {
 }
 
 /// Whether the left operand is a plain load in which depth is contiguous.
-fn has_contiguous_depth(exprs: &Exprs, contract: &Contract) -> bool {
+pub(super) fn has_contiguous_depth(exprs: &Exprs, contract: &Contract) -> bool {
     let ExprKind::Load(access) = &exprs.get(contract.lhs).kind else { return false };
     let position = row_major(&contract.depth);
     access.bounds.is_empty()
         && contract.depth.iter().all(|a| access.offset.linear_in(&a.index).map(|l| l.0) == position.linear_in(&a.index).map(|l| l.0))
 }
 
-fn extent(axes: &[Axis]) -> Dim {
+pub(super) fn extent(axes: &[Axis]) -> Dim {
     Dim::product(axes.iter().map(|a| &a.extent))
 }
 

@@ -10,15 +10,17 @@
 
 use crate::kernel::{
     Access, Axis, Body, Bound, Buffer, BufferKind, Contract, ExprId, ExprKind, Exprs, Kernel, Nest, Program, Stage, Step, Store, row_major,
+    sum_dtype,
 };
+use crate::lower::VectorIsa;
 use crate::schedule::layout::{ALIASED_BYTES, SPARE_BYTES};
 use kiln_ir::{Dim, Ranges, Symbol};
 
 /// The steps that pad the operands; the kernel then reads what they make.
-pub(super) fn pad(program: &mut Program, kernel: &mut Kernel) -> Vec<Step> {
+pub(super) fn pad(program: &mut Program, kernel: &mut Kernel, isa: &VectorIsa) -> Vec<Step> {
     let Body::Contract(contract) = kernel.body.clone() else { return vec![] };
     let mut steps = vec![];
-    let mut padded = |operand: ExprId, kernel: &mut Kernel| match pad_operand(program, kernel, &contract, operand) {
+    let mut padded = |operand: ExprId, kernel: &mut Kernel| match pad_operand(program, kernel, isa, &contract, operand) {
         Some((operand, step)) => {
             steps.push(step);
             operand
@@ -31,7 +33,13 @@ pub(super) fn pad(program: &mut Program, kernel: &mut Kernel) -> Vec<Step> {
 }
 
 /// The operand as a load from a padded buffer, and the step that makes it.
-fn pad_operand(program: &mut Program, kernel: &mut Kernel, contract: &Contract, operand: ExprId) -> Option<(ExprId, Step)> {
+fn pad_operand(
+    program: &mut Program,
+    kernel: &mut Kernel,
+    isa: &VectorIsa,
+    contract: &Contract,
+    operand: ExprId,
+) -> Option<(ExprId, Step)> {
     let ExprKind::Load(access) = kernel.exprs.get(operand).kind.clone() else { return None };
     let otherwise = kernel.exprs.get(access.otherwise?).clone();
     let ExprKind::Constant(fill) = otherwise.kind else { return None };
@@ -55,10 +63,12 @@ fn pad_operand(program: &mut Program, kernel: &mut Kernel, contract: &Contract, 
     }
     let index: Vec<Dim> = access.bounds.iter().zip(&low).map(|(b, low)| &b.index + low).collect();
     let inner = &source.shape[place.first + padded.len()..];
+    // Pixels of half floats would be widened one by one, for each tap and panel again.
+    let dtype = if isa.loads_half_floats() { sum_dtype(source.dtype) } else { source.dtype };
     // Neighbouring pixels a power of two apart would meet in one set of the cache.
     let inner_size = Dim::product(inner);
-    let inner_size = match (inner, (&inner_size * Dim::from(source.dtype.size_bytes())).as_const()) {
-        ([_], Some(bytes)) if bytes > 0 && bytes % ALIASED_BYTES == 0 => &inner_size + Dim::from(SPARE_BYTES / source.dtype.size_bytes()),
+    let inner_size = match (inner, (&inner_size * Dim::from(dtype.size_bytes())).as_const()) {
+        ([_], Some(bytes)) if bytes > 0 && bytes % ALIASED_BYTES == 0 => &inner_size + Dim::from(SPARE_BYTES / dtype.size_bytes()),
         _ => inner_size,
     };
     let shape = match inner {
@@ -66,10 +76,10 @@ fn pad_operand(program: &mut Program, kernel: &mut Kernel, contract: &Contract, 
         _ => [&source.shape[..place.first], &padded, inner].concat(),
     };
     let name = format!("{}_padded", kernel.name);
-    let buffer = program.add_buffer(Buffer { name: name.clone(), dtype: source.dtype, shape: shape.clone(), kind: BufferKind::Temporary });
+    let buffer = program.add_buffer(Buffer { name: name.clone(), dtype, shape: shape.clone(), kind: BufferKind::Temporary });
     let offset = (&place.outer * Dim::product(&padded) + flat(&padded, &index)) * &inner_size + &place.inner;
     let offset = offset.simplify(&ranges);
-    let operand = kernel.exprs.add(source.dtype, ExprKind::Load(Access { buffer, offset, bounds: vec![], otherwise: None }));
+    let operand = kernel.exprs.add(dtype, ExprKind::Load(Access { buffer, offset, bounds: vec![], otherwise: None }));
 
     let extents = [&source.shape[..place.first], &padded, inner].concat();
     let parallel: Vec<Axis> =
@@ -84,6 +94,7 @@ fn pad_operand(program: &mut Program, kernel: &mut Kernel, contract: &Contract, 
     let bounds = from.iter().zip(spatial).map(|(i, n)| Bound { index: i.clone(), extent: n.clone() }).collect();
     let load = Access { buffer: access.buffer, offset: source_offset, bounds, otherwise: Some(fill) };
     let value = exprs.add(source.dtype, ExprKind::Load(load));
+    let value = if dtype == source.dtype { value } else { exprs.add(dtype, ExprKind::Cast(value)) };
     let to = row_major(&parallel[..last]) * &inner_size + row_major(&parallel[last..]);
     let store = Store { buffer, offset: to, value, combine: None };
     let nest = Nest { parallel, stages: vec![Stage::Sweep { axes: vec![], stores: vec![store] }], serial: false };

@@ -9,10 +9,10 @@ use crate::lower::{Arg, VectorIsa, lower};
 use kiln_ir::{DType, Dim, Symbol};
 
 /// y[r, c] = Σ x[r, k] · w[k, c], twice with the same weight.
-fn two_layers(columns: i64) -> Program {
+fn two_layers(columns: i64, dtype: DType) -> Program {
     let mut program = Program { symbol_order: vec![Symbol::new("n")], ..Program::default() };
     let mut add = |name: &str, shape: [Dim; 2], kind: BufferKind| {
-        program.add_buffer(Buffer { name: name.into(), dtype: DType::F32, shape: shape.to_vec(), kind })
+        program.add_buffer(Buffer { name: name.into(), dtype, shape: shape.to_vec(), kind })
     };
     let (n, k, c) = (Dim::symbol("n"), Dim::from(64), Dim::from(columns));
     let x = add("x", [n.clone(), k.clone()], BufferKind::Input(0));
@@ -23,9 +23,8 @@ fn two_layers(columns: i64) -> Program {
             [("r", &n), ("c", &c), ("k", &k)].map(|(name, extent)| Axis { index: Symbol::new(name), extent: extent.clone() });
         let at = |axis: &Axis| Dim::from(axis.index.clone());
         let mut exprs = Exprs::default();
-        let mut load = |buffer: BufferId, offset: Dim| {
-            exprs.add(DType::F32, ExprKind::Load(Access { buffer, offset, bounds: vec![], otherwise: None }))
-        };
+        let mut load =
+            |buffer: BufferId, offset: Dim| exprs.add(dtype, ExprKind::Load(Access { buffer, offset, bounds: vec![], otherwise: None }));
         let lhs = load(x, at(&row) * &k + at(&depth));
         let rhs = load(w, at(&depth) * &c + at(&column));
         let value = exprs.add(DType::F32, ExprKind::Accumulator(0));
@@ -48,7 +47,7 @@ fn two_layers(columns: i64) -> Program {
 #[test]
 fn a_weight_is_packed_once_and_read_in_place() {
     for columns in [16, 21, 64] {
-        let mut program = two_layers(columns);
+        let mut program = two_layers(columns, DType::F32);
         schedule(&mut program, &VectorIsa::V128);
         assert_eq!(program.prepare.len(), 1);
         let packed = BufferId(program.buffers.len() as u32 - 1);
@@ -64,9 +63,19 @@ fn a_weight_is_packed_once_and_read_in_place() {
 }
 
 #[test]
+fn panels_of_half_floats_stay_half_floats_where_vectors_of_them_can_be_loaded() {
+    for (isa, expected) in [(VectorIsa::V128, DType::F32), (VectorIsa::AVX2, DType::BF16), (VectorIsa::AVX512, DType::BF16)] {
+        let mut program = two_layers(64, DType::BF16);
+        schedule(&mut program, &isa);
+        let packed = program.buffers.last().expect("a buffer of panels");
+        assert_eq!((packed.kind.clone(), packed.dtype), (BufferKind::Prepared, expected), "{isa:?}");
+    }
+}
+
+#[test]
 fn what_a_loop_does_not_change_is_packed_before_it() {
     let packed = |kind: BufferKind, is_indexed: bool| {
-        let mut program = two_layers(64);
+        let mut program = two_layers(64, DType::F32);
         program.buffers[1].kind = kind;
         let mut body = std::mem::take(&mut program.steps);
         let index = Symbol::new("t");

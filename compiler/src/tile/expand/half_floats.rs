@@ -86,6 +86,22 @@ pub(super) fn bf16_to_f32(b: &mut Builder, half: Reg) -> Reg {
 
 /// F32 → I16 lanes that hold bfloat16, nearest-even; NaN to a quiet NaN.
 pub(super) fn f32_to_bf16(b: &mut Builder, x: Reg) -> Reg {
+    let rounded = rounded_to_upper_half(b, x);
+    let sixteen = b.int(rounded.ty, 16);
+    let half = b.shr_u(rounded, sixteen);
+    b.wrap(half, Lane::I16)
+}
+
+/// F32 → the nearest F32 that is a bfloat16, ties to even; NaN to a quiet NaN.
+pub(super) fn round_to_bf16(b: &mut Builder, x: Reg) -> Reg {
+    let rounded = rounded_to_upper_half(b, x);
+    let upper = b.int(rounded.ty, 0xffff_0000);
+    let upper = b.and(rounded, upper);
+    b.bitcast(upper, Lane::F32)
+}
+
+/// Bits of F32 rounded so that the upper half of them is the nearest bfloat16; the lower half is left over.
+fn rounded_to_upper_half(b: &mut Builder, x: Reg) -> Reg {
     let bits = b.bitcast(x, Lane::I32);
     let int = |b: &mut Builder, value: i64| b.int(bits.ty, value);
     let sixteen = int(b, 16);
@@ -95,10 +111,8 @@ pub(super) fn f32_to_bf16(b: &mut Builder, x: Reg) -> Reg {
     let odd = b.and(kept, one);
     let rounded = b.add(bits, below_half);
     let rounded = b.add(rounded, odd);
-    let rounded = b.shr_u(rounded, sixteen);
-    let quiet_bit = int(b, 0x40);
-    let quiet = b.or(kept, quiet_bit);
+    let quiet_bit = int(b, 0x40_0000);
+    let quiet = b.or(bits, quiet_bit);
     let is_nan = b.ne(x, x);
-    let value = b.select(is_nan, quiet, rounded);
-    b.wrap(value, Lane::I16)
+    b.select(is_nan, quiet, rounded)
 }

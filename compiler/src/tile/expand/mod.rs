@@ -10,12 +10,15 @@
 //! Needs: a verified program.  Keeps: every bit of every value, but for `fma`, which then rounds twice.
 
 mod half_floats;
+mod integers;
+mod narrow_lanes;
 mod rounding;
 mod scale;
 
 use super::builder::Builder;
 use super::ir::{Binary, Convert, Inst, Loop, Reg, Stmt, TileProgram, Unary};
 use super::types::{Lane, Mem, Type};
+pub use narrow_lanes::widen_narrow_lanes;
 
 /// What a machine and its emitter can do without help.
 pub trait Abilities {
@@ -123,10 +126,7 @@ fn expand_inst(b: &mut Builder, inst: &Inst, ty: Type) -> Reg {
             let bits = half_floats::f32_to_f16(b, x);
             half_floats::f16_to_f32(b, bits)
         }
-        Inst::Unary(Unary::RoundBF16, x) => {
-            let bits = half_floats::f32_to_bf16(b, x);
-            half_floats::bf16_to_f32(b, bits)
-        }
+        Inst::Unary(Unary::RoundBF16, x) => half_floats::round_to_bf16(b, x),
         // The low bits of a product do not depend on what extends the factors.
         Inst::Binary(Binary::Mul, x, y) if ty.lane == Lane::I8 => {
             let (x, y) = (b.extend_u(x, Lane::I16), b.extend_u(y, Lane::I16));
@@ -147,6 +147,8 @@ fn expand_inst(b: &mut Builder, inst: &Inst, ty: Type) -> Reg {
             narrow_saturated(b, x, ty.lane, -limit - 1, limit)
         }
         Inst::Convert(Convert::FloatToIntU, x) if ty.lane.bits() < 32 => narrow_saturated(b, x, ty.lane, 0, (1 << ty.lane.bits()) - 1),
+        Inst::Convert(Convert::IntToFloatU, x) if x.ty.is_scalar() => integers::unsigned_to_float(b, x, ty.lane),
+        Inst::Convert(Convert::FloatToIntU, x) if x.ty.is_scalar() => integers::float_to_unsigned(b, x, ty.lane),
         _ => lane_by_lane(b, inst, ty),
     }
 }

@@ -319,3 +319,60 @@ fn check_memory(mem: Mem, ty: Type) {
     b.scatter(mem, values[2], scattered, 0, indices);
     check(&b.finish(), &input, base + 3 * region, &outputs);
 }
+
+#[test]
+fn every_half_float_is_widened() {
+    const LANES: u32 = 16;
+    for mem in [Mem::F16, Mem::BF16] {
+        let input: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+        let mut b = Builder::new("widen", 2);
+        let [from, to] = b.params();
+        let (start, end) = (b.index(0), b.index(1 << 16));
+        b.for_each(start, end, i64::from(LANES), |b, i| {
+            let (narrow, wide) = (b.mul_int(i, 2), b.mul_int(i, 4));
+            let (from, to) = (b.add(from, narrow), b.add(to, wide));
+            let value = b.load(mem, Type::F32.times(LANES), from, 0);
+            b.store(Mem::F32, value, to, 0);
+        });
+        let label = format!("{} widened", mem.name());
+        check(&b.finish(), &input, 4 << 16, &[Output { offset: 0, mem: Mem::F32, lanes: 1 << 16, label }]);
+    }
+}
+
+#[test]
+fn floats_are_rounded_to_halves_at_and_beside_every_tie() {
+    const LANES: u32 = 16;
+    for (mem, op) in [(Mem::F16, Unary::RoundF16), (Mem::BF16, Unary::RoundBF16)] {
+        let value = |bits: u16| match mem {
+            Mem::F16 => half::f16::from_bits(bits).to_f32(),
+            _ => half::bf16::from_bits(bits).to_f32(),
+        };
+        let mut input: Vec<u8> = vec![];
+        for bits in 0..=u16::MAX {
+            // Half of the way to the next, also where that is infinite, and what lies beside it.
+            let (this, next) = (value(bits), value(bits.wrapping_add(1)));
+            let next = if next.is_infinite() { 2.0 * this - value(bits - 1) } else { next };
+            let tie = (f64::from(this) / 2.0 + f64::from(next) / 2.0) as f32;
+            for x in [this, tie, f32::from_bits(tie.to_bits().wrapping_sub(1)), f32::from_bits(tie.to_bits().wrapping_add(1))] {
+                input.extend(x.to_le_bytes());
+            }
+        }
+        let count = input.len() / 4;
+        let mut b = Builder::new("round", 2);
+        let [from, to] = b.params();
+        let (start, end, rounded) = (b.index(0), b.index(count as i64), b.add_int(to, 2 * count as i64));
+        b.for_each(start, end, i64::from(LANES), |b, i| {
+            let (narrow, wide) = (b.mul_int(i, 2), b.mul_int(i, 4));
+            let (from, to, rounded) = (b.add(from, wide), b.add(to, narrow), b.add(rounded, wide));
+            let value = b.load(Mem::F32, Type::F32.times(LANES), from, 0);
+            b.store(mem, value, to, 0);
+            let value = b.unary(op, value);
+            b.store(Mem::F32, value, rounded, 0);
+        });
+        let outputs = [
+            Output { offset: 0, mem, lanes: count, label: format!("stored as {}", mem.name()) },
+            Output { offset: 2 * count, mem: Mem::F32, lanes: count, label: format!("{op:?}") },
+        ];
+        check(&b.finish(), &input, 6 * count, &outputs);
+    }
+}

@@ -1,8 +1,8 @@
 //! Tile programs to x86-64 machine code with 256-bit (AVX2 and FMA) or 512-bit vectors (AVX-512 F, BW, DQ, VL).
 //!
 //! Cranelift has no vector above 128 bits, so this emitter goes its own way: [`select`] turns tile instructions into machine
-//! instructions over virtual registers, [`allocate`] assigns registers, [`encode`] writes bytes. What it does not cover (8- and
-//! 16-bit lanes, 16-bit floats) it says through [`supports`]; such programs are Cranelift's, which takes any program.
+//! instructions over virtual registers, [`allocate`] assigns registers, [`encode`] writes bytes. What the unit lacks is written out
+//! first, and integers of 8 and 16 bits are held in lanes of 32; what does not fit even so (`supports.rs`) is Cranelift's.
 //!
 //! Calling convention: that of Unix on x86-64. The function is a leaf, keeps what callers keep, and leaves no upper half of a
 //! vector register in use.
@@ -21,7 +21,7 @@ mod table;
 
 use super::clif::Code;
 use crate::tile::TileProgram;
-use crate::tile::expand::expand;
+use crate::tile::expand::{expand, widen_narrow_lanes};
 use allocate::Machine;
 use iced_x86::{Code as Instruction, Decoder, DecoderOptions, Formatter, IntelFormatter};
 use inst::{Base, Class, Inst, Mem, VReg};
@@ -33,7 +33,7 @@ use table::Width;
 /// The vector units that the emitter knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WideVectors {
-    /// AVX2, FMA and BMI2: 16 registers of 256 bits.
+    /// AVX2, FMA, F16C and BMI2: 16 registers of 256 bits.
     Avx2,
     /// AVX-512 F, BW, DQ and VL besides: 32 registers of 512 bits and opmasks.
     Avx512,
@@ -43,8 +43,8 @@ impl WideVectors {
     /// Rust's names of the features it needs.
     pub fn features(self) -> &'static [&'static str] {
         match self {
-            WideVectors::Avx2 => &["avx", "avx2", "fma", "bmi1", "bmi2"],
-            WideVectors::Avx512 => &["avx", "avx2", "fma", "bmi1", "bmi2", "avx512f", "avx512bw", "avx512dq", "avx512vl"],
+            WideVectors::Avx2 => &["avx", "avx2", "fma", "f16c", "bmi1", "bmi2"],
+            WideVectors::Avx512 => &["avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "avx512f", "avx512bw", "avx512dq", "avx512vl"],
         }
     }
 
@@ -55,13 +55,13 @@ impl WideVectors {
     }
 }
 
-/// The program's machine code; `None` if it needs what the emitter does not cover.
+/// The program's machine code; `None` if it has more parameters than registers pass, or masks of more lanes than an opmask has bits.
 pub fn compile(program: &TileProgram, vectors: WideVectors) -> Option<Code> {
     let evex = vectors == WideVectors::Avx512;
-    let expanded = expand(program, &Unit { evex });
-    if !supports::supports(&expanded) {
+    if !supports::supports(program) {
         return None;
     }
+    let expanded = widen_narrow_lanes(&expand(program, &Unit { evex }));
     let function = select::select(&expanded, evex);
     let allocated = allocate::allocate(function, &Registers { evex });
     Some(encode::encode(&allocated, &expanded.scratch, evex))

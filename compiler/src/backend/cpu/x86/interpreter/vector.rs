@@ -1,6 +1,7 @@
 //! Instructions on vector registers.
 
 use super::{Cpu, register_bytes};
+use half::f16;
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
 type Bytes = [u8; 64];
@@ -167,7 +168,7 @@ impl Cpu<'_> {
             let value = f(u64::from_le_bytes(bits)).to_le_bytes();
             result[at * to..(at + 1) * to].copy_from_slice(&value[..to]);
         }
-        let bytes = (count * to).max(16);
+        let bytes = if i.op_kind(0) == OpKind::Memory { count * to } else { (count * to).max(16) };
         self.write_vector(i, 0, bytes, &result)
     }
 
@@ -204,6 +205,11 @@ impl Cpu<'_> {
                 let value = lane(&self.read_vector(i, 1, if wide { 8 } else { 4 })?, 0, wide);
                 let mut result = [0; 64];
                 (0..bytes / if wide { 8 } else { 4 }).for_each(|at| set_lane(&mut result, at, wide, value));
+                self.write_vector(i, 0, register_bytes(i, 0) as usize, &result)?;
+            }
+            Vpbroadcastw => {
+                let value = self.read_vector(i, 1, 2)?;
+                let result = std::array::from_fn(|at| value[at % 2]);
                 self.write_vector(i, 0, register_bytes(i, 0) as usize, &result)?;
             }
             Vaddps | Vsubps | Vmulps | Vdivps | Vminps | Vmaxps | Vsqrtps | Vscalefps => {
@@ -341,6 +347,16 @@ impl Cpu<'_> {
             Vcvtpd2ps => {
                 self.lanes_to_lanes(i, register_bytes(i, 1) as usize / 8, 8, 4, |b| u64::from((f64::from_bits(b) as f32).to_bits()))?
             }
+            Vcvtph2ps => self.lanes_to_lanes(i, bytes / 4, 2, 4, |b| u64::from(f16::from_bits(b as u16).to_f32().to_bits()))?,
+            Vcvtps2ph => {
+                if i.immediate(2) != 0 {
+                    return Err("vcvtps2ph that does not round to nearest".into());
+                }
+                let half = |b| u64::from(f16::from_f32(f32::from_bits(b as u32)).to_bits());
+                self.lanes_to_lanes(i, register_bytes(i, 1) as usize / 4, 4, 2, half)?
+            }
+            Vpmovdw => self.lanes_to_lanes(i, register_bytes(i, 1) as usize / 4, 4, 2, |b| b)?,
+            Vpmovdb => self.lanes_to_lanes(i, register_bytes(i, 1) as usize / 4, 4, 1, |b| b)?,
             Vpmovqd => self.lanes_to_lanes(i, register_bytes(i, 1) as usize / 8, 8, 4, |b| b)?,
             Vpmovsxdq => self.lanes_to_lanes(i, bytes / 8, 4, 8, |b| i64::from(b as u32 as i32) as u64)?,
             Vpmovzxdq => self.lanes_to_lanes(i, bytes / 8, 4, 8, |b| b)?,
@@ -417,6 +433,20 @@ impl Cpu<'_> {
                     }
                 }
             }
+            Vpackusdw | Vpackuswb => {
+                let (a, b) = (self.read_vector(i, 1, bytes)?, self.read_vector(i, 2, bytes)?);
+                let to = if m == Vpackusdw { 2 } else { 1 };
+                for part in (0..bytes).step_by(16) {
+                    for at in 0..16 / to {
+                        let (source, from) = (if at < 8 / to { &a } else { &b }, part + at % (8 / to) * 2 * to);
+                        let value = match m {
+                            Vpackusdw => i32::from_le_bytes(source[from..from + 4].try_into().expect("4 bytes")).clamp(0, 0xffff),
+                            _ => i32::from(i16::from_le_bytes(source[from..from + 2].try_into().expect("2 bytes"))).clamp(0, 0xff),
+                        };
+                        result[part + at * to..part + (at + 1) * to].copy_from_slice(&value.to_le_bytes()[..to]);
+                    }
+                }
+            }
             Vpshufd => {
                 let a = self.read_vector(i, 1, bytes)?;
                 for at in 0..bytes / 4 {
@@ -461,6 +491,16 @@ impl Cpu<'_> {
                 let value = lane(&self.read_vector(i, 1, 16)?, i.immediate(2) as usize, m == Vpextrq);
                 self.write_int(i, 0, if m == Vpextrq { 8 } else { 4 }, value)?;
                 return Ok(true);
+            }
+            Vpextrw => {
+                let (a, at) = (self.read_vector(i, 1, 16)?, 2 * i.immediate(2) as usize);
+                self.write_int(i, 0, 2, u64::from(u16::from_le_bytes([a[at], a[at + 1]])))?;
+                return Ok(true);
+            }
+            Vpinsrw => {
+                let (a, value, at) = (self.read_vector(i, 1, 16)?, self.read_int(i, 2, 2)?, 2 * i.immediate(3) as usize);
+                result[..16].copy_from_slice(&a[..16]);
+                result[at..at + 2].copy_from_slice(&value.to_le_bytes()[..2]);
             }
             Vpinsrd | Vpinsrq => {
                 let (a, value) = (self.read_vector(i, 1, 16)?, self.read_int(i, 2, if m == Vpinsrq { 8 } else { 4 })?);

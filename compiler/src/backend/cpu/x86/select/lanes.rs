@@ -37,13 +37,15 @@ impl Selector {
         let Stmt::Let { result: scalar, inst: tile::Inst::Load { mem, address, offset } } = first else { return None };
         let Stmt::Let { result, inst: tile::Inst::Splat(splat) } = second else { return None };
         let same_size = matches!(mem, MemType::F32 | MemType::F64 | MemType::I32 | MemType::U32 | MemType::I64 | MemType::U64);
-        let keeps = same_size && mem.lane() == scalar.ty.lane;
+        let is_half = matches!(mem, MemType::F16 | MemType::BF16);
+        let keeps = is_half || (same_size && mem.lane() == scalar.ty.lane);
         if splat != scalar || self.uses[scalar.index as usize].0 != 1 || !keeps {
             return None;
         }
         let (count, width) = self.layout(result.ty);
         let place = self.place(*address, *offset);
         let register = match (scalar.ty.lane.bits(), width) {
+            _ if is_half => self.splat_half_float(*mem, width, place),
             (64, Width::W128) => {
                 let low = self.low_mem(table::LOAD_SD, &[], place);
                 self.op(table::UNPACK_LOW_64, width, &[low, low])

@@ -1,4 +1,5 @@
-//! Loads and stores.
+//! Loads and stores. Narrower elements in memory are widened and narrowed on the way, whole registers at a time where they lie
+//! side by side.
 
 use super::{Selector, Value};
 use crate::backend::cpu::x86::inst::{Base, Class, Inst, Mem, VReg};
@@ -7,7 +8,7 @@ use crate::tile::{Lane, Mem as MemType, Reg, Type, Wanted};
 use iced_x86::Code;
 use smallvec::smallvec;
 
-/// How narrower integers in memory become lanes.
+/// How narrower elements in memory become lanes.
 fn extension(mem: MemType, lane: Lane) -> Option<Row> {
     Some(match (mem, lane) {
         (MemType::Bool | MemType::U8, Lane::I32) => table::EXTEND_U_B_D,
@@ -20,6 +21,8 @@ fn extension(mem: MemType, lane: Lane) -> Option<Row> {
         (MemType::I16, Lane::I64) => table::EXTEND_S_W_Q,
         (MemType::U32, Lane::I64) => table::EXTEND_U_D_Q,
         (MemType::I32, Lane::I64) => table::EXTEND_S_D_Q,
+        (MemType::F16, _) => table::F16_TO_F32,
+        (MemType::BF16, _) => table::EXTEND_U_W_D,
         _ => return None,
     })
 }
@@ -47,7 +50,10 @@ impl Selector {
             .map(|p| {
                 let at = further(place, p * lanes * size);
                 match extension(mem, lane) {
-                    Some(row) => self.op_mem(row, width, at),
+                    Some(row) => {
+                        let wide = self.op_mem(row, width, at);
+                        self.placed(mem, width, wide)
+                    }
                     None if ty.lanes * lane.bits() == 64 => self.low_mem(table::LOAD_SD, &[], at),
                     None => self.op_mem(table::LOAD, width, at),
                 }
@@ -57,6 +63,25 @@ impl Selector {
             return Value::of(pieces);
         }
         self.truths(&pieces, width)
+    }
+
+    /// A widened element where it belongs in its lane: the bits of bfloat16 are the upper ones of F32.
+    fn placed(&mut self, mem: MemType, width: Width, wide: VReg) -> VReg {
+        if mem == MemType::BF16 { self.op_imm(table::SHL_D, width, &[wide], 16) } else { wide }
+    }
+
+    /// One half float in every lane.
+    pub(super) fn splat_half_float(&mut self, mem: MemType, width: Width, place: Mem) -> VReg {
+        let narrow = match (mem, width) {
+            (MemType::BF16, _) => width,
+            (_, Width::W512) => Width::W256,
+            _ => Width::W128,
+        };
+        let words = self.op_mem(table::SPLAT_MEM_16, narrow, place);
+        match mem {
+            MemType::F16 => self.op(table::F16_TO_F32, width, &[words]),
+            _ => self.placed(mem, width, words),
+        }
     }
 
     /// The mask of 32-bit lanes that are not zero.
@@ -90,7 +115,14 @@ impl Selector {
             MemType::I32 if wide => Code::Movsxd_r64_rm32,
             MemType::I32 | MemType::U32 => Code::Mov_r32_rm32,
             MemType::I64 | MemType::U64 => Code::Mov_r64_rm64,
-            MemType::F16 | MemType::BF16 => panic!("tile: {} is not supported here", mem.name()),
+            MemType::F16 | MemType::BF16 => {
+                let bits = self.make(Class::Int, Code::Movzx_r32_rm16, &[], Some(place), None);
+                let low = self.low(table::INT32_TO_VECTOR, &[bits]);
+                return match mem {
+                    MemType::F16 => self.op(table::F16_TO_F32, Width::W128, &[low]),
+                    _ => self.placed(mem, Width::W128, low),
+                };
+            }
         };
         self.make(Class::Int, code, &[], Some(place), None)
     }
@@ -123,6 +155,14 @@ impl Selector {
 
     /// Up to 128 bits of elements, one from each place.
     fn load_part(&mut self, mem: MemType, lane: Lane, places: &[Mem]) -> VReg {
+        if let (MemType::F16 | MemType::BF16, Some(row)) = (mem, extension(mem, lane)) {
+            let mut words = self.splat_constant(0, 32, Width::W128);
+            for (at, place) in places.iter().enumerate() {
+                words = self.make(Class::Vector, table::INSERT_I16.code(self.evex), &[words], Some(*place), Some(at as i64));
+            }
+            let wide = self.op(row, Width::W128, &[words]);
+            return self.placed(mem, Width::W128, wide);
+        }
         let same_size = mem.size_bytes() * 8 == lane.bits();
         let mut part = match (lane, same_size) {
             (Lane::F32 | Lane::I32, true) => self.low_mem(table::LOAD_SS, &[], places[0]),
@@ -210,6 +250,9 @@ impl Selector {
             let x = self.scalar(value);
             return self.store_scalar(mem, x, place);
         }
+        if ty.lanes >= 4 && mem.size_bytes() * 8 != ty.lane.bits() {
+            return self.store_narrowed(mem, value, place);
+        }
         if mem.size_bytes() * 8 != ty.lane.bits() {
             let places: Vec<Mem> = (0..ty.lanes).map(|l| further(place, (l * mem.size_bytes()) as i32)).collect();
             return self.store_lanes(mem, value, &places);
@@ -234,6 +277,98 @@ impl Selector {
         self.push(Inst { code, def: None, modifies: false, uses: smallvec![], mem, stores: false, imm: None, mask: None });
     }
 
+    /// At least four lanes side by side, each narrower in memory than in the register.
+    fn store_narrowed(&mut self, mem: MemType, value: Reg, place: Mem) {
+        let ty = value.ty;
+        let registers = match ty.lane {
+            Lane::Mask => self.truth_lanes(value),
+            Lane::I64 => {
+                let wide = self.value(value);
+                self.narrow(&wide.registers, ty.lanes)
+            }
+            _ => self.value(value),
+        }
+        .registers;
+        let (count, width) = self.layout(ty.with_lane(Lane::I32));
+        let size = mem.size_bytes();
+        let bytes = (ty.lanes / count as u32 * size) as i32;
+        match mem {
+            MemType::F16 => {
+                for (at, x) in registers.into_iter().enumerate() {
+                    self.store_with(table::F32_TO_F16.code(self.evex, width), x, further(place, at as i32 * bytes), Some(0));
+                }
+            }
+            _ if size == 4 => {
+                for (at, x) in registers.into_iter().enumerate() {
+                    self.store_with(table::STORE.code(self.evex, width), x, further(place, at as i32 * bytes), None);
+                }
+            }
+            _ if self.evex => {
+                let row = if size == 1 { table::WRAP_D_B } else { table::WRAP_D_W };
+                for (at, x) in registers.into_iter().enumerate() {
+                    self.store_with(row.code(true, width), x, further(place, at as i32 * bytes), None);
+                }
+            }
+            _ => {
+                for (at, pair) in registers.chunks(2).enumerate() {
+                    self.store_packed(size, pair, width, further(place, 2 * at as i32 * bytes));
+                }
+            }
+        }
+    }
+
+    /// One register of 32-bit lanes, or two of 256 bits, as their low 8 or 16 bits side by side, under VEX.
+    fn store_packed(&mut self, size: u32, registers: &[VReg], width: Width, place: Mem) {
+        // Packing saturates what is too large, so the bits above go first.
+        let mask = self.splat_constant(if size == 1 { 0xff } else { 0xffff }, 32, width);
+        let masked: Vec<VReg> = registers.iter().map(|x| self.op(table::AND_INT, width, &[*x, mask])).collect();
+        let words = match (&masked[..], width) {
+            ([low, high], _) => {
+                let mixed = self.op(table::PACK_U_D_W, Width::W256, &[*low, *high]);
+                self.op_imm(table::PERMUTE_64, Width::W256, &[mixed], 0b1101_1000)
+            }
+            (one, Width::W128) => self.op(table::PACK_U_D_W, Width::W128, &[one[0], one[0]]),
+            (one, _) => {
+                let high = self.op_imm(table::TAKE_128, Width::W256, &[one[0]], 1);
+                self.op(table::PACK_U_D_W, Width::W128, &[one[0], high])
+            }
+        };
+        let lanes = registers.len() as u32 * if width == Width::W128 { 4 } else { 8 };
+        let packed = match (size, lanes) {
+            (2, _) => words,
+            (_, 16) => {
+                let high = self.op_imm(table::TAKE_128, Width::W256, &[words], 1);
+                self.op(table::PACK_U_W_B, Width::W128, &[words, high])
+            }
+            _ => self.op(table::PACK_U_W_B, Width::W128, &[words, words]),
+        };
+        let code = match lanes * size {
+            4 => table::STORE_SS.code(false),
+            8 => table::STORE_SD.code(false),
+            16 => table::STORE.code(false, Width::W128),
+            _ => table::STORE.code(false, Width::W256),
+        };
+        self.store_with(code, packed, place, None);
+    }
+
+    /// A mask as 32-bit lanes of 0 and 1.
+    fn truth_lanes(&mut self, mask: Reg) -> Value {
+        let value = self.value(mask);
+        let (count, width) = self.layout(mask.ty.with_lane(Lane::I32));
+        let one = self.splat_constant(1, 32, width);
+        if self.evex {
+            let zero = self.splat_constant(0, 32, width);
+            return Value::of((0..count).map(|at| self.choose(&value, at, Lane::I32, width, one, zero)).collect::<Vec<_>>());
+        }
+        let value = self.mask_as(&value, mask.ty.lanes, 32);
+        Value::of(value.registers.iter().map(|x| self.op(table::AND_INT, width, &[*x, one])).collect::<Vec<_>>())
+    }
+
+    /// Registers of F32 as half floats in the lower half of a register, to nearest, ties to even.
+    pub(super) fn to_half_floats(&mut self, width: Width, x: VReg) -> VReg {
+        self.op_imm(table::F32_TO_F16, width, &[x], 0)
+    }
+
     fn store_scalar(&mut self, mem: MemType, x: VReg, place: Mem) {
         let code = match mem {
             MemType::F32 => table::STORE_SS.code(self.evex),
@@ -242,19 +377,42 @@ impl Selector {
             MemType::I16 | MemType::U16 => Code::Mov_rm16_r16,
             MemType::I32 | MemType::U32 => Code::Mov_rm32_r32,
             MemType::I64 | MemType::U64 => Code::Mov_rm64_r64,
-            MemType::F16 | MemType::BF16 => panic!("tile: {} is not supported here", mem.name()),
+            MemType::F16 => {
+                let half = self.to_half_floats(Width::W128, x);
+                return self.store_with(table::EXTRACT_I16.code(self.evex), half, place, Some(0));
+            }
+            MemType::BF16 => panic!("tile: {} is expanded before selection", mem.name()),
         };
         self.store_with(code, x, place, None);
     }
 
     /// One element to each place, in ascending order of lanes.
     fn store_lanes(&mut self, mem: MemType, value: Reg, places: &[Mem]) {
+        if mem == MemType::F16 && !value.ty.is_scalar() {
+            return self.store_half_lanes(value, places);
+        }
         for (lane, place) in places.iter().enumerate() {
             let scalar = match value.ty.is_scalar() {
                 true => self.scalar(value),
                 false => self.extract(value, lane as u32).registers[0],
             };
             self.store_scalar(mem, scalar, *place);
+        }
+    }
+
+    /// One half float to each place: registers are converted whole.
+    fn store_half_lanes(&mut self, value: Reg, places: &[Mem]) {
+        let (count, width) = self.layout(value.ty);
+        let registers = self.value(value).registers;
+        let per_register = places.len() / count;
+        for (x, places) in registers.into_iter().zip(places.chunks(per_register)) {
+            let halves = self.to_half_floats(width, x);
+            for (at, places) in places.chunks(8).enumerate() {
+                let part = if at == 0 { halves } else { self.op_imm(table::TAKE_128, Width::W256, &[halves], at as i64) };
+                for (lane, place) in places.iter().enumerate() {
+                    self.store_with(table::EXTRACT_I16.code(self.evex), part, *place, Some(lane as i64));
+                }
+            }
         }
     }
 

@@ -64,7 +64,11 @@ impl Selector {
                 self.op(table::SUB_Q, width, &[flipped, negative])
             }
             (Unary::Not, _) => self.inverted(x, width),
-            (Unary::RoundF16 | Unary::RoundBF16, _) => panic!("tile: {op:?} is expanded before selection"),
+            (Unary::RoundF16, _) => {
+                let half = self.to_half_floats(width, x);
+                self.op(table::F16_TO_F32, width, &[half])
+            }
+            (Unary::RoundBF16, _) => panic!("tile: {op:?} is expanded before selection"),
         }
     }
 
