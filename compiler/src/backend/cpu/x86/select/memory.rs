@@ -365,7 +365,7 @@ impl Selector {
     }
 
     /// Registers of F32 as half floats in the lower half of a register, to nearest, ties to even.
-    pub(super) fn to_half_floats(&mut self, width: Width, x: VReg) -> VReg {
+    pub(super) fn half_floats_of(&mut self, width: Width, x: VReg) -> VReg {
         self.op_imm(table::F32_TO_F16, width, &[x], 0)
     }
 
@@ -378,7 +378,7 @@ impl Selector {
             MemType::I32 | MemType::U32 => Code::Mov_rm32_r32,
             MemType::I64 | MemType::U64 => Code::Mov_rm64_r64,
             MemType::F16 => {
-                let half = self.to_half_floats(Width::W128, x);
+                let half = self.half_floats_of(Width::W128, x);
                 return self.store_with(table::EXTRACT_I16.code(self.evex), half, place, Some(0));
             }
             MemType::BF16 => panic!("tile: {} is expanded before selection", mem.name()),
@@ -406,7 +406,7 @@ impl Selector {
         let registers = self.value(value).registers;
         let per_register = places.len() / count;
         for (x, places) in registers.into_iter().zip(places.chunks(per_register)) {
-            let halves = self.to_half_floats(width, x);
+            let halves = self.half_floats_of(width, x);
             for (at, places) in places.chunks(8).enumerate() {
                 let part = if at == 0 { halves } else { self.op_imm(table::TAKE_128, Width::W256, &[halves], at as i64) };
                 for (lane, place) in places.iter().enumerate() {

@@ -65,7 +65,7 @@ impl Selector {
             }
             (Unary::Not, _) => self.inverted(x, width),
             (Unary::RoundF16, _) => {
-                let half = self.to_half_floats(width, x);
+                let half = self.half_floats_of(width, x);
                 self.op(table::F16_TO_F32, width, &[half])
             }
             (Unary::RoundBF16, _) => panic!("tile: {op:?} is expanded before selection"),
