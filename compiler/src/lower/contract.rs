@@ -661,7 +661,8 @@ impl Tiles {
         let step = plain.panel_elements()?;
         let total_bytes = cx.program.buffer(plain.access.buffer).elements() * &size;
         let row = Dim::from(self.row.index.clone());
-        let (rows, before) = if self.lhs_in_place.is_none() {
+        // A task of several panels takes one after the other.
+        let (rows, before) = if self.lhs_in_place.is_none() || self.panels_beside > 1 {
             (self.task_rows(), row - work.first_row)
         } else {
             let outer = Dim::product(self.outer_rows.iter().map(|a| &a.extent));
