@@ -62,7 +62,7 @@ impl VectorIsa {
 
     /// Panels that a tile of so many rows takes beside each other: fewer sums would wait for each other's latency.
     pub fn panels_beside(&self, rows: i64) -> i64 {
-        (SUMS_IN_FLIGHT / (rows.max(1) * i64::from(self.tile_vectors()))).max(1)
+        (SUMS_IN_FLIGHT / i64::from(self.tile_vectors()) / rows.max(1)).max(1)
     }
 
     /// Rows of the largest register tile: its sums, one row of the panel and one element of the left operand must fit.

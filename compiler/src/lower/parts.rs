@@ -15,7 +15,7 @@ use kiln_ir::{Dim, Ranges, Symbol};
 /// How many parts, by preference.
 const PARTS: [i64; 3] = [8, 4, 2];
 /// Rows of one part at least: each reads all panels again.
-const LEAST_ROWS: i64 = 96;
+const LEAST_ROWS: i128 = 96;
 
 /// Cuts the rows of a contraction whose panels are packed, if that is worth it; whether it did. Tiles run along `row`, not along
 /// `outer`.
@@ -32,15 +32,17 @@ pub(super) fn cut(kernel: &mut Kernel, outer: &[Axis], row: &Axis, sizes: &Range
 /// The index to cut and the number of parts.
 fn choose(kernel: &Kernel, outer: &[Axis], row: &Axis) -> Option<(Axis, i64)> {
     let Body::Contract(contract) = &kernel.body else { return None };
-    let known = |axes: &[Axis]| axes.iter().map(|axis| axis.extent.as_const()).product::<Option<i64>>();
-    let rows = known(outer)? * row.extent.as_const()?;
+    // Of sizes without bound.
+    let known =
+        |axes: &[Axis]| axes.iter().try_fold(1, |product: i128, axis| Some(product.saturating_mul(i128::from(axis.extent.as_const()?))));
+    let rows = known(outer)?.saturating_mul(known(std::slice::from_ref(row))?);
     let (columns, points, channels) = (known(&contract.columns)?, known(&contract.depth)?, known(contract.depth.get(..1)?)?);
     // What a thread would read of others' is about half of what flows through; what it would read again are the weights.
-    if rows * (channels + columns) < points * columns {
+    if rows.saturating_mul(channels.saturating_add(columns)) < points.saturating_mul(columns) {
         return None;
     }
     let axis = outer.iter().find(|axis| !axis.extent.is(1)).unwrap_or(row);
     let extent = axis.extent.as_const()?;
-    let parts = PARTS.into_iter().find(|parts| extent % parts == 0 && rows / parts >= LEAST_ROWS)?;
+    let parts = PARTS.into_iter().find(|parts| extent % parts == 0 && rows / i128::from(*parts) >= LEAST_ROWS)?;
     Some((axis.clone(), parts))
 }
