@@ -80,7 +80,7 @@ impl VectorIsa {
     /// for their own sums, so what counts is how little is left to such a one, and how many tiles there are.
     pub fn tile_rows_of(&self, rows: i64) -> i64 {
         let most = self.most_tile_rows().min(rows.max(1));
-        let cost = |height: &i64| rows / height * self.tile_cost(*height) + self.tile_cost(rows % height);
+        let cost = |height: &i64| (rows / height).saturating_mul(self.tile_cost(*height)).saturating_add(self.tile_cost(rows % height));
         ((most + 1) * 2 / 3..=most).rev().min_by_key(cost).unwrap_or(most)
     }
 
