@@ -171,7 +171,8 @@ fn entry_plan(
     let own = turns::own_buffers(steps, &launches, &temporaries);
     let arena = plan_arena(program, steps, &temporaries.difference(&own).copied().collect())?;
     places.extend(arena.offsets.into_iter().map(|(id, offset)| (id, Place::Temporary(offset))));
-    let (own, begin) = (plan_arena(program, steps, &own)?, turns::own_buffers_at(&launches));
+    // A worker's memory begins with the arguments of its kernels.
+    let (own, begin) = (plan_arena(program, steps, &own)?, Dim::from(turns::argument_bytes(&launches)));
     places.extend(own.offsets.into_iter().map(|(id, offset)| (id, Place::Worker(&begin + offset))));
     let worker_bytes = worker_bytes.into_iter().chain([begin + own.bytes]);
     let mut argument_bytes = 0;

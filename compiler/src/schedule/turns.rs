@@ -10,7 +10,7 @@
 use super::launches::{LaunchStep, launches};
 use crate::kernel::{BufferId, Step, buffers_touched};
 use crate::lower::Arg;
-use kiln_ir::{Dim, Symbol};
+use kiln_ir::Symbol;
 use std::collections::BTreeSet;
 
 /// Whether threads may take whole turns of a loop with that index and body, whose turns are independent: nothing in it can fail, loops,
@@ -46,19 +46,11 @@ fn collect(steps: &[Step], launched: &[LaunchStep], inside: &mut BTreeSet<Buffer
 pub(super) fn argument_bytes(steps: &[LaunchStep]) -> i64 {
     let of_step = |step: &LaunchStep| match step {
         LaunchStep::Run(_) => 0,
-        LaunchStep::Loop { by_turns: true, body, .. } => own_argument_bytes(body),
+        LaunchStep::Loop { by_turns: true, body, .. } => {
+            let words: usize = launches(body).iter().map(|launch| launch.args.len()).sum();
+            (8 * words as i64 + 63) / 64 * 64
+        }
         LaunchStep::Loop { body, .. } => argument_bytes(body),
     };
     steps.iter().map(of_step).max().unwrap_or(0)
-}
-
-/// The same of one loop.
-fn own_argument_bytes(body: &[LaunchStep]) -> i64 {
-    let words: usize = launches(body).iter().map(|launch| launch.args.len()).sum();
-    (8 * words as i64 + 63) / 64 * 64
-}
-
-/// Where a worker's own buffers begin in its memory.
-pub(super) fn own_buffers_at(steps: &[LaunchStep]) -> Dim {
-    Dim::from(argument_bytes(steps))
 }

@@ -40,7 +40,14 @@ struct Expander<'a> {
     abilities: &'a dyn Abilities,
 }
 
-impl Expander<'_> {
+/// Writes a program anew, statement by statement.
+trait Rewriting {
+    /// What the new statements go to.
+    fn builder(&mut self) -> &mut Builder;
+
+    /// Writes what stands for a statement.
+    fn stmt(&mut self, stmt: &Stmt);
+
     fn stmts(&mut self, stmts: &[Stmt]) {
         for stmt in stmts {
             self.stmt(stmt);
@@ -49,9 +56,15 @@ impl Expander<'_> {
 
     /// The same statements inside a block of their own.
     fn nested(&mut self, stmts: &[Stmt]) -> Vec<Stmt> {
-        self.builder.open_block();
+        self.builder().open_block();
         self.stmts(stmts);
-        self.builder.close_block()
+        self.builder().close_block()
+    }
+}
+
+impl Rewriting for Expander<'_> {
+    fn builder(&mut self) -> &mut Builder {
+        &mut self.builder
     }
 
     fn stmt(&mut self, stmt: &Stmt) {

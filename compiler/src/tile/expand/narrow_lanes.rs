@@ -10,6 +10,7 @@
 //!
 //! Needs: conversions between floats and narrow integers written out.  Keeps: every bit of every value.
 
+use super::Rewriting;
 use crate::tile::builder::Builder;
 use crate::tile::ir::{Binary, Compare, Convert, Inst, Loop, Reg, Stmt, TileProgram, Unary};
 use crate::tile::types::{Lane, Type};
@@ -90,17 +91,11 @@ impl Widener {
         let top = self.builder.shl(wide.reg, unused);
         self.builder.shr_s(top, unused)
     }
+}
 
-    fn stmts(&mut self, stmts: &[Stmt]) {
-        for stmt in stmts {
-            self.stmt(stmt);
-        }
-    }
-
-    fn nested(&mut self, stmts: &[Stmt]) -> Vec<Stmt> {
-        self.builder.open_block();
-        self.stmts(stmts);
-        self.builder.close_block()
+impl Rewriting for Widener {
+    fn builder(&mut self) -> &mut Builder {
+        &mut self.builder
     }
 
     fn stmt(&mut self, stmt: &Stmt) {
@@ -136,7 +131,9 @@ impl Widener {
         };
         self.builder.append(stmt);
     }
+}
 
+impl Widener {
     fn assign(&mut self, result: Reg, inst: &Inst) {
         if !is_narrow(result.ty) && !inst.operands().into_iter().any(|r| is_narrow(r.ty)) {
             // An integer of 32 bits may be a register that held it before it was extended.

@@ -219,9 +219,22 @@ impl<M: Module> Body<'_, '_, M> {
     }
 
     fn store_argument(&mut self, arena: Value, launch: &Launch, position: usize, value: Value) {
-        let offset = ERROR_CELL_BYTES + launch.args_offset + 8 * position as i64;
-        let offset = i32::try_from(offset).expect("entry: arguments of kernels take less than 2 GiB");
-        self.f.ins().store(MemFlagsData::trusted(), value, arena, offset);
+        self.f.ins().store(MemFlagsData::trusted(), value, arena, launch.argument_at(position));
+    }
+
+    /// Runs `inside` for each number in `begin..end`.
+    pub(super) fn counted(&mut self, begin: Value, end: Value, inside: impl FnOnce(&mut Self, Value)) {
+        let (head, turn, done) = (self.f.create_block(), self.f.create_block(), self.f.create_block());
+        let now = self.f.append_block_param(head, types::I64);
+        self.f.ins().jump(head, &[BlockArg::Value(begin)]);
+        self.f.switch_to_block(head);
+        let more = self.f.ins().icmp(IntCC::SignedLessThan, now, end);
+        self.f.ins().brif(more, turn, &[], done, &[]);
+        self.f.switch_to_block(turn);
+        inside(self, now);
+        let next = self.f.ins().iadd_imm_s(now, 1);
+        self.f.ins().jump(head, &[BlockArg::Value(next)]);
+        self.f.switch_to_block(done);
     }
 }
 
@@ -301,30 +314,33 @@ impl Running<'_> {
 
     fn repeat<M: Module>(&mut self, body: &mut Body<'_, '_, M>, index: &Symbol, extent: &Dim, steps: &[LaunchStep]) {
         let extent = self.sizes.value(&mut body.f, extent);
-        let (head, turn, done) = (body.f.create_block(), body.f.create_block(), body.f.create_block());
-        let now = body.f.append_block_param(head, types::I64);
         let zero = body.constant(0);
-        body.f.ins().jump(head, &[BlockArg::Value(zero)]);
-        body.f.switch_to_block(head);
-        let more = body.f.ins().icmp(IntCC::SignedLessThan, now, extent);
-        body.f.ins().brif(more, turn, &[], done, &[]);
-        body.f.switch_to_block(turn);
-        for launch in launches(steps) {
-            for position in (0..launch.args.len()).filter(|at| matches!(&launch.args[*at], Arg::Symbol(symbol) if symbol == index)) {
-                body.store_argument(self.arena, launch, position, now);
+        body.counted(zero, extent, |body, now| {
+            for launch in launches(steps) {
+                for position in launch.positions_of(index) {
+                    body.store_argument(self.arena, launch, position, now);
+                }
             }
-        }
-        let outer = self.sizes.indices.insert(index.clone(), now);
-        self.steps(body, steps);
-        self.sizes.indices.remove(index);
-        self.sizes.indices.extend(outer.map(|value| (index.clone(), value)));
-        let next = body.f.ins().iadd_imm_s(now, 1);
-        body.f.ins().jump(head, &[BlockArg::Value(next)]);
-        body.f.switch_to_block(done);
+            let outer = self.sizes.indices.insert(index.clone(), now);
+            self.steps(body, steps);
+            self.sizes.indices.remove(index);
+            self.sizes.indices.extend(outer.map(|value| (index.clone(), value)));
+        });
     }
 }
 
 impl Launch {
+    /// Where an argument lies in the arena.
+    pub(super) fn argument_at(&self, position: usize) -> i32 {
+        let offset = ERROR_CELL_BYTES + self.args_offset + 8 * position as i64;
+        i32::try_from(offset).expect("entry: arguments of kernels take less than 2 GiB")
+    }
+
+    /// The arguments that are the index of a loop.
+    pub(super) fn positions_of(&self, index: &Symbol) -> impl Iterator<Item = usize> {
+        (0..self.args.len()).filter(move |at| matches!(&self.args[*at], Arg::Symbol(symbol) if symbol == index))
+    }
+
     /// Whether the pool is no use for any size.
     fn always_inline(&self) -> bool {
         match (self.tasks.as_const(), self.work_per_task.as_const()) {

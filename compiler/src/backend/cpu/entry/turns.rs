@@ -1,10 +1,9 @@
 //! Loops whose turns threads take whole: to the pool a loop is a kernel, and each turn a task of it.
 
-use super::{Body, Emit};
+use super::Emit;
 use crate::lower::Arg;
-use crate::schedule::launches::{ERROR_CELL_BYTES, Launch, LaunchStep, Place, launches};
-use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value};
+use crate::schedule::launches::{Launch, LaunchStep, Place, launches};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use cranelift_module::{FuncId, Linkage, Module};
 use kiln_ir::Symbol;
 use kiln_ir::artifact::Call;
@@ -49,41 +48,25 @@ impl<M: Module> Emit<'_, M> {
                             let offset = sizes.value(&mut body.f, offset);
                             body.f.ins().iadd(own, offset)
                         }
-                        _ => body.shared_argument(arena, launch, position),
+                        // As it was written for all.
+                        _ => body.f.ins().load(types::I64, MemFlagsData::trusted(), arena, launch.argument_at(position)),
                     };
                     body.f.ins().store(MemFlagsData::trusted(), value, own, next + 8 * position as i32);
                 }
                 next += 8 * launch.args.len() as i32;
             }
             let tasks: Vec<Value> = kernels.iter().map(|launch| sizes.value(&mut body.f, &launch.tasks)).collect();
-            let (head, turn, done) = (body.f.create_block(), body.f.create_block(), body.f.create_block());
-            let now = body.f.append_block_param(head, cranelift_codegen::ir::types::I64);
-            body.f.ins().jump(head, &[BlockArg::Value(begin)]);
-            body.f.switch_to_block(head);
-            let more = body.f.ins().icmp(IntCC::SignedLessThan, now, end);
-            body.f.ins().brif(more, turn, &[], done, &[]);
-            body.f.switch_to_block(turn);
-            for ((launch, at), tasks) in kernels.iter().zip(&places).zip(tasks) {
-                for position in (0..launch.args.len()).filter(|at| matches!(&launch.args[*at], Arg::Symbol(symbol) if symbol == index)) {
-                    body.f.ins().store(MemFlagsData::trusted(), now, own, at + 8 * position as i32);
+            body.counted(begin, end, |body, now| {
+                for ((launch, at), tasks) in kernels.iter().zip(&places).zip(tasks) {
+                    for position in launch.positions_of(index) {
+                        body.f.ins().store(MemFlagsData::trusted(), now, own, at + 8 * position as i32);
+                    }
+                    let args = body.f.ins().iadd_imm_s(own, i64::from(*at));
+                    let zero = body.constant(0);
+                    body.call_local(body.emit.kernels[&launch.function], &[args, worker, zero, tasks]);
                 }
-                let args = body.f.ins().iadd_imm_s(own, i64::from(*at));
-                let zero = body.constant(0);
-                body.call_local(body.emit.kernels[&launch.function], &[args, worker, zero, tasks]);
-            }
-            let next = body.f.ins().iadd_imm_s(now, 1);
-            body.f.ins().jump(head, &[BlockArg::Value(next)]);
-            body.f.switch_to_block(done);
+            });
             body.f.ins().return_(&[]);
         })
-    }
-}
-
-impl<M: Module> Body<'_, '_, M> {
-    /// An argument of a kernel as it was written for all.
-    fn shared_argument(&mut self, arena: Value, launch: &Launch, position: usize) -> Value {
-        let offset = ERROR_CELL_BYTES + launch.args_offset + 8 * position as i64;
-        let offset = i32::try_from(offset).expect("entry: arguments of kernels take less than 2 GiB");
-        self.f.ins().load(cranelift_codegen::ir::types::I64, MemFlagsData::trusted(), arena, offset)
     }
 }
