@@ -204,10 +204,10 @@ const FAULTS: &[Fault] = &[
     Fault { case: "rows of known length", what: "the wrong partner", from: ", 8, 31,", nth: 0, to: ", 4, 31," },
     Fault {
         case: "dot of sizes that are multiples of vectors",
-        what: "a row too many is stored",
-        from: "setp.lt.s64",
+        what: "results are stored in other rows",
+        from: "min.s64",
         nth: -2,
-        to: "setp.le.s64",
+        to: "max.s64",
     },
     Fault { case: "bf16 by warpgroups", what: "no barrier before a step", from: "bar.sync 0;", nth: 0, to: "" },
     Fault { case: "bf16 by warpgroups", what: "no barrier before sums are read", from: "bar.sync 0;", nth: 2, to: "" },

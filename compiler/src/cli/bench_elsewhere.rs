@@ -17,8 +17,8 @@ use serde::Serialize;
 use std::io::Write;
 use std::time::Instant;
 
-/// Runs over which the times of kernels are taken: the median of each counts.
-const BREAKDOWN_RUNS: usize = 30;
+/// Runs over which the times of kernels are taken, and those of runs by the device's clock: the median of each counts.
+const DEVICE_RUNS: u64 = 30;
 
 /// What is printed with `--json`. Everything is measured, copies to the device and back included, except operations and bytes.
 #[derive(Serialize)]
@@ -57,7 +57,7 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
         let mut session = on_gpu(&loaded.module, &loaded.facts, &config)?;
         let compile_ms = begin.elapsed().as_secs_f64() * 1e3;
         let measured = measure(limits, || session.run(&given).map(drop))?;
-        let device_us = Some(1e6 * on_device(args.runs, || session.device_seconds(&given))?);
+        let device_us = Some(1e6 * median(session.device_seconds(&given, args.runs.clamp(1, DEVICE_RUNS) as usize)?));
         let kernels = if args.breakdown { Some(breakdown(args.runs, || session.profile(&given))?) } else { None };
         let arena_bytes = Some(session.arena_bytes() as i64);
         Answer { measured, backend: "ptx", device_us, compile_ms, arena_bytes, loss: None, kernels }
@@ -97,24 +97,19 @@ pub fn bench_step(
         .print(args.json, "steps", out)
 }
 
-/// The median over several runs.
-fn on_device<E>(runs: u64, mut seconds: impl FnMut() -> Result<f64, E>) -> Result<f64, E> {
-    let mut samples = (0..runs.clamp(1, BREAKDOWN_RUNS as u64)).map(|_| seconds()).collect::<Result<Vec<f64>, E>>()?;
+fn median(mut samples: Vec<f64>) -> f64 {
     samples.sort_by(f64::total_cmp);
-    Ok(samples[samples.len() / 2])
+    samples[samples.len() / 2]
 }
 
 /// The median time of each kernel over several runs.
 fn breakdown<E>(runs: u64, mut profile: impl FnMut() -> Result<Vec<KernelTime>, E>) -> Result<Vec<KernelTime>, E> {
     let mut kernels = profile()?;
     let mut samples: Vec<Vec<f64>> = kernels.iter().map(|kernel| vec![kernel.seconds]).collect();
-    for _ in 1..runs.min(BREAKDOWN_RUNS as u64) {
+    for _ in 1..runs.min(DEVICE_RUNS) {
         samples.iter_mut().zip(profile()?).for_each(|(list, kernel)| list.push(kernel.seconds));
     }
-    for (kernel, list) in kernels.iter_mut().zip(&mut samples) {
-        list.sort_by(f64::total_cmp);
-        kernel.seconds = list[list.len() / 2];
-    }
+    kernels.iter_mut().zip(samples).for_each(|(kernel, list)| kernel.seconds = median(list));
     Ok(kernels)
 }
 

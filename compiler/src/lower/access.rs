@@ -16,6 +16,14 @@ pub(crate) struct Along {
     pub splits: Vec<(Dim, Dim)>,
 }
 
+/// Lanes of an access that lie equally far apart, inside all bounds, where the conditions hold.
+struct Straight {
+    step: Dim,
+    conditions: Vec<Reg>,
+    /// Whether no lane is inside where they do not.
+    alike: bool,
+}
+
 /// How `dim` moves along `index`; `None` where it is no sum of multiples of it, whole or split by quotients.
 pub(crate) fn along(dim: &Dim, index: &Symbol, varies: &dyn Fn(&Symbol) -> bool) -> Option<Along> {
     let atom_varies = |a: &Atom| {
@@ -108,7 +116,7 @@ impl Context<'_> {
             }
             vector.unwrap_or_else(|| panic!("lower: a vector without lanes"))
         };
-        let Some((step, conditions)) = self.straight(b, &access.offset, &bounds) else {
+        let Some(Straight { step, conditions, alike }) = self.straight(b, &access.offset, &bounds) else {
             return lane_by_lane(self, b);
         };
         let straight = |cx: &mut Self, b: &mut Builder| cx.load_vector(b, base, dtype, &access.offset, &step, ty.times(lanes));
@@ -116,6 +124,9 @@ impl Context<'_> {
             return straight(self, b);
         }
         let condition = conditions.into_iter().reduce(|x, y| b.and(x, y)).unwrap_or_else(|| panic!("lower: no condition"));
+        if let (true, Some(otherwise)) = (alike, otherwise) {
+            return self.branch(b, condition, false, |cx, b| vec![straight(cx, b)], |_, _| vec![otherwise])[0];
+        }
         self.branch(b, condition, true, |cx, b| vec![straight(cx, b)], |cx, b| vec![lane_by_lane(cx, b)])[0]
     }
 
@@ -158,8 +169,8 @@ impl Context<'_> {
                 cx.at_lane(lane, |cx| cx.store_scalar(b, base, dtype, &store.offset, store.combine, scalar));
             }
         };
-        let (step, conditions) = match self.straight(b, &store.offset, &[]) {
-            Some(found) if store.combine.is_none() && !found.0.is(0) => found,
+        let Straight { step, conditions, .. } = match self.straight(b, &store.offset, &[]) {
+            Some(found) if store.combine.is_none() && !found.step.is(0) => found,
             _ => return lane_by_lane(self, b),
         };
         if conditions.is_empty() {
@@ -182,7 +193,7 @@ impl Context<'_> {
     }
 
     /// Lanes of `offset` as a first element and a step, under conditions that also put every lane inside the bounds.
-    fn straight(&mut self, b: &mut Builder, offset: &Dim, bounds: &[Bound]) -> Option<(Dim, Vec<Reg>)> {
+    fn straight(&mut self, b: &mut Builder, offset: &Dim, bounds: &[Bound]) -> Option<Straight> {
         let (index, lanes) = self.lanes.clone()?;
         let last = lanes - 1;
         let mut splits: Vec<(Dim, Dim)> = Vec::new();
@@ -205,6 +216,7 @@ impl Context<'_> {
             varying.push(!moves(self, &bound.index)?.is(0));
         }
         let mut conditions = Vec::new();
+        let alike = splits.is_empty() && !varying.contains(&true);
         for (x, d) in splits {
             match self.split_holds(&x, &d, lanes) {
                 Some(true) => {}
@@ -226,7 +238,7 @@ impl Context<'_> {
                 conditions.push(b.lt_u(high, extent));
             }
         }
-        Some((step, conditions))
+        Some(Straight { step, conditions, alike })
     }
 
     /// Whether `⌊x/d⌋` is the same for all lanes, where that is known.

@@ -8,7 +8,7 @@ use super::Arg;
 use super::isa::VectorIsa;
 use crate::kernel::{BufferId, ExprId, ExprKind, Exprs, Program};
 use crate::tile::{Builder, Mem, Reg, Type};
-use kiln_ir::{Dim, Ranges, Symbol};
+use kiln_ir::{DType, Dim, Ranges, Symbol};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A register and the scope that it belongs to. One lane means: the same for all lanes.
@@ -93,7 +93,9 @@ pub(super) struct Context<'a> {
     pub lanes: Option<(Symbol, u32)>,
     /// Accumulators of earlier stages; `None` where a stage is skipped.
     pub accumulators: Vec<Value>,
-    /// Whether results are rounded to half floats, so that few bits of what leads to them may be wrong.
+    /// Whether all that is stored is rounded to half floats, so that few bits of what leads to it matter.
+    pub stores_halves: bool,
+    /// Whether functions may be wrong in bits that half floats do not have.
     pub approximates: bool,
     /// The lane that scalar index arithmetic stands for.
     pub(super) lane: u32,
@@ -126,6 +128,7 @@ impl<'a> Context<'a> {
             args: vec![],
             lanes: None,
             accumulators: vec![],
+            stores_halves: stored.iter().all(|id| matches!(program.buffer(*id).dtype, DType::F16 | DType::BF16)),
             approximates: false,
             lane: 0,
             loop_indices,
@@ -320,9 +323,22 @@ impl<'a> Context<'a> {
         if needs.volatile {
             return self.top();
         }
+        self.bound_level(needs).max(self.floor(needs.loads))
+    }
+
+    /// The innermost scope that binds any of these dependencies.
+    fn bound_level(&self, needs: &Dependencies) -> usize {
         let symbols = needs.symbols.iter().map(|s| self.symbol_level(s));
         let accumulators = needs.accumulators.iter().map(|a| self.accumulators[*a as usize].level);
-        symbols.chain(accumulators).fold(self.floor(needs.loads), usize::max)
+        symbols.chain(accumulators).fold(0, usize::max)
+    }
+
+    /// The value of an expression, where it is remembered: also what may not be computed there any more, but was.
+    pub fn known(&self, id: ExprId, key: &ValueKey) -> Option<Value> {
+        let needs = self.needs(id);
+        let level = self.level_of(needs);
+        let outermost = if needs.volatile { level } else { self.bound_level(needs) };
+        (outermost..=level).rev().find_map(|level| Some(Value { reg: *self.scopes[level].values.get(key)?, level }))
     }
 
     /// The scope in which an index dim (with replacements made) is computed.
@@ -380,23 +396,20 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// What was remembered in the scope `level`, or what `compute` gives, emitted there.
-    pub fn remembered(
+    /// What `compute` gives, emitted in the scope `level` and remembered there.
+    pub fn remember(
         &mut self,
         b: &mut Builder,
         key: ValueKey,
         level: usize,
         compute: impl FnOnce(&mut Self, &mut Builder) -> Reg,
     ) -> Value {
-        if let Some(reg) = self.scopes[level].values.get(&key) {
-            return Value { reg: *reg, level };
-        }
         let reg = self.at_level(b, level, compute);
         self.scopes[level].values.insert(key, reg);
         Value { reg, level }
     }
 
-    /// As [`Context::remembered`], for index dims.
+    /// What was remembered of an index dim in the scope `level`, or what `compute` gives, emitted there.
     pub fn remembered_dim(
         &mut self,
         b: &mut Builder,
@@ -412,7 +425,7 @@ impl<'a> Context<'a> {
         Value { reg, level }
     }
 
-    /// As [`Context::remembered`], for addresses.
+    /// As [`Context::remembered_dim`], for addresses.
     pub fn remembered_address(
         &mut self,
         b: &mut Builder,

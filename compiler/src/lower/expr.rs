@@ -15,10 +15,13 @@ impl Context<'_> {
         if let ExprKind::Accumulator(n) = self.exprs.get(id).kind {
             return self.accumulator(b, n, self.exprs.get(id).dtype);
         }
+        let key = self.key(id);
+        if let Some(value) = self.known(id, &key) {
+            return value;
+        }
         let is_constant = matches!(self.exprs.get(id).kind, ExprKind::Constant(_));
         let level = if is_constant { 0 } else { self.level_of(self.needs(id)) };
-        let key = self.key(id);
-        self.remembered(b, key, level, |cx, b| cx.compute(b, id))
+        self.remember(b, key, level, |cx, b| cx.compute(b, id))
     }
 
     /// An accumulator. Positions are kept in whatever integers suit the reduction.
@@ -49,12 +52,8 @@ impl Context<'_> {
             ExprKind::Unary(function, x) => {
                 let dtype = self.exprs.get(x).dtype;
                 let [x] = self.operands(b, [x]);
-                if self.approximates && (function, dtype) == (UnaryFn::Exp, DType::F32) {
-                    let scale = b.float(x.ty, std::f64::consts::LOG2_E);
-                    let power = b.mul(x, scale);
-                    return b.power_of_two(power);
-                }
-                ops::unary(b, function, dtype, x)
+                let nearly = if self.approximates { ops::unary_nearly(b, function, dtype, x) } else { None };
+                nearly.unwrap_or_else(|| ops::unary(b, function, dtype, x))
             }
             ExprKind::Binary(function, x, y) => {
                 if self.approximates && function == BinaryFn::Div && self.is_share(x, y) {

@@ -39,20 +39,18 @@ const ENOUGH_TASKS: i64 = 16;
 /// Emits a nest.
 pub(super) fn lower_nest(cx: &mut Context, b: &mut Builder, parallel: &[Axis], works: &[Work], serial: bool) -> Tasks {
     let work = Dim::sum(&works.iter().map(|w| work_of(cx, w)).collect::<Vec<_>>());
-    if cx.isa.is_thread()
-        && !serial
-        && let Some(lanes) = super::blocks::neighbours::lanes(cx, parallel, works)
-        && let Some((axis, others)) = parallel.split_last()
-    {
+    if cx.isa.is_thread() && !serial {
+        let parallel = neighbours_last(parallel, works);
+        let lanes = super::blocks::neighbours::lanes(cx, &parallel, works);
+        let (Some(lanes), Some((axis, others))) = (lanes, parallel.split_last()) else {
+            for_each_task(cx, b, &parallel, |cx, b| run(cx, b, works, None));
+            return Tasks { count: Dim::product(parallel.iter().map(|a| &a.extent)), work };
+        };
         let neighbours = Axis { index: Symbol::new("#neighbours"), extent: axis.extent.ceil_div(&Dim::from(lanes)) };
         let first = Dim::from(neighbours.index.clone()) * Dim::from(lanes);
         let digits = [others, &[neighbours]].concat();
         for_each_task(cx, b, &digits, |cx, b| cx.vectored(&axis.index, first, lanes as u32, |cx| run(cx, b, works, None)));
         return Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work: work * Dim::from(lanes) };
-    }
-    if cx.isa.is_thread() && !serial {
-        for_each_task(cx, b, &neighbours_last(parallel, works), |cx, b| run(cx, b, works, None));
-        return Tasks { count: Dim::product(parallel.iter().map(|a| &a.extent)), work };
     }
     let lanes = lanes(cx, works);
     let mode = if serial { Mode::Scalar } else { plan::choose(cx, parallel, works, lanes) };

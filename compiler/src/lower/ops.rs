@@ -63,6 +63,23 @@ pub(super) fn unary(b: &mut Builder, function: UnaryFn, dtype: DType, x: Reg) ->
     }
 }
 
+/// One-operand functions for results that are rounded to half floats anyway, where that is less work: of F32 lanes.
+pub(super) fn unary_nearly(b: &mut Builder, function: UnaryFn, dtype: DType, x: Reg) -> Option<Reg> {
+    if lane_of(dtype) != Lane::F32 {
+        return None;
+    }
+    let value = match function {
+        UnaryFn::Exp => {
+            let scale = b.float(x.ty, std::f64::consts::LOG2_E);
+            let power = b.mul(x, scale);
+            b.power_of_two(power)
+        }
+        UnaryFn::Erf => math::erf_nearly(b, x),
+        _ => return None,
+    };
+    Some(rounded(b, dtype, value))
+}
+
 fn float_unary(b: &mut Builder, function: UnaryFn, dtype: DType, x: Reg) -> Reg {
     use UnaryFn::*;
     match function {

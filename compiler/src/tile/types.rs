@@ -120,9 +120,9 @@ impl Type {
         self.with_lane(Lane::Mask)
     }
 
-    /// Whether the lane count is one a register may have.
+    /// Whether the lane count is one a register may have: a power of two, or as many eights as sums of a warpgroup are.
     pub const fn is_valid(self) -> bool {
-        self.lanes.is_power_of_two() && self.lanes <= MAX_LANES
+        (self.lanes.is_power_of_two() || self.lanes.is_multiple_of(8)) && self.lanes != 0 && self.lanes <= MAX_LANES
     }
 
     /// Whether this is a single lane.

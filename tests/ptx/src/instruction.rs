@@ -237,6 +237,10 @@ pub(crate) enum Op {
     Trap,
     Nothing,
     Fence,
+    /// `griddepcontrol.wait`
+    WaitForGrids,
+    /// `griddepcontrol.launch_dependents`
+    LaunchNextGrid,
     Load {
         ty: Type,
         to: Vec<Destination>,

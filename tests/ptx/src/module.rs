@@ -13,6 +13,8 @@ pub(crate) struct Kernel {
     pub params: Vec<(String, u64, u64)>,
     pub param_bytes: u64,
     pub code: Vec<Instruction>,
+    /// Whether it lets the next grid begin early: then so is it itself, after such a one.
+    pub begins_early: bool,
     pub registers: u32,
     pub predicates: u32,
     pub register_names: Vec<String>,

@@ -16,6 +16,9 @@ use std::sync::{Mutex, PoisonError};
 /// The oldest driver that reads [`LANGUAGE`]: of CUDA 11.8.
 const OLDEST_DRIVER: i32 = 11_080;
 
+/// The oldest driver whose recordings know of kernels that begin early: of CUDA 12.3.
+const OLDEST_EARLY: i32 = 12_030;
+
 /// Bytes for what the driver says of a module that it refuses.
 const LOG_BYTES: usize = 8192;
 
@@ -131,6 +134,8 @@ pub struct Gpu {
     module: sys::CUmodule,
     entries: HashMap<String, sys::CUfunction>,
     stream: sys::CUstream,
+    /// Whether kernels are launched while those before them end: they wait inside.
+    begins_early: bool,
     marks: Vec<sys::CUevent>,
 }
 
@@ -150,7 +155,7 @@ impl Gpu {
     /// Errors: `cuda_driver`; `cuda` with what the driver says of the module.
     pub fn open(number: i32, module: &Module) -> Result<Gpu, Diagnostic> {
         guarded(|| {
-            start()?;
+            let driver = start()?;
             let device = result::device::get(number).map_err(|error| told(&format!("open device {number}"), error))?;
             // SAFETY: the driver gave this device; its primary context lives as long as the process.
             let context = unsafe { result::primary_ctx::retain(device) }.map_err(|error| told("open the device", error))?;
@@ -171,7 +176,8 @@ impl Gpu {
                 entries.insert(entry.clone(), function);
             }
             let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(|error| told("make a stream", error))?;
-            Ok(Gpu { module: loaded, entries, stream, marks: Vec::new() })
+            let begins_early = module.generation.begins_early() && driver >= OLDEST_EARLY && std::env::var_os("KILN_X_NOEARLY").is_none();
+            Ok(Gpu { module: loaded, entries, stream, begins_early, marks: Vec::new() })
         })
     }
 }
@@ -239,10 +245,34 @@ impl Device for Gpu {
     fn launch(&mut self, entry: &str, grid: Grid, arguments: &[u64]) -> Result<(), Diagnostic> {
         let mut arguments = arguments.to_vec();
         let mut places: Vec<*mut c_void> = arguments.iter_mut().map(|argument| (&raw mut *argument).cast()).collect();
-        let (shared_bytes, grid, block) = (grid.shared_bytes, (grid.blocks, 1, 1), (grid.threads, 1, 1));
-        // SAFETY: the entry takes as many 64-bit parameters, which the driver copies before it returns.
-        let status = unsafe { result::launch_kernel(self.entries[entry], grid, block, shared_bytes, self.stream, &mut places) };
-        status.map_err(|error| told(&format!("launch {entry}"), error))
+        let failed = |error| told(&format!("launch {entry}"), error);
+        if !self.begins_early {
+            let (shared_bytes, grid, block) = (grid.shared_bytes, (grid.blocks, 1, 1), (grid.threads, 1, 1));
+            // SAFETY: the entry takes as many 64-bit parameters, which the driver copies before it returns.
+            let status = unsafe { result::launch_kernel(self.entries[entry], grid, block, shared_bytes, self.stream, &mut places) };
+            return status.map_err(failed);
+        }
+        let mut early = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+        };
+        let config = sys::CUlaunchConfig {
+            gridDimX: grid.blocks,
+            gridDimY: 1,
+            gridDimZ: 1,
+            blockDimX: grid.threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: grid.shared_bytes,
+            hStream: self.stream,
+            attrs: &raw mut early,
+            numAttrs: 1,
+        };
+        // SAFETY: as above; the configuration with its one attribute is read before the driver returns. The entry waits for the kernels
+        // before it, as all of its module do.
+        let status = unsafe { sys::cuLaunchKernelEx(&raw const config, self.entries[entry], places.as_mut_ptr(), null_mut()) };
+        status.result().map_err(failed)
     }
 
     fn record(&mut self) -> Result<(), Diagnostic> {

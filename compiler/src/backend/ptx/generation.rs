@@ -40,6 +40,12 @@ impl Generation {
         self == Generation::HOPPER
     }
 
+    /// Whether a kernel may be launched while the one before it still runs, and wait inside for its results.
+    /// *Source*: PTX ISA 9.0, griddepcontrol; CUDA Programming Guide, "Programmatic Dependent Launch and Synchronization".
+    pub fn begins_early(self) -> bool {
+        self.number >= 90
+    }
+
     /// The one whose kernels are the fastest on a device of that compute capability with a driver of that version of CUDA (12080: 12.8).
     pub fn of_device(capability: (i32, i32), driver: i32) -> Generation {
         if capability == (9, 0) && driver >= 12000 { Generation::HOPPER } else { Generation::OLDEST }

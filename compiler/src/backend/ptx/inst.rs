@@ -524,6 +524,10 @@ pub enum Plain {
     EndProducts,
     /// `wgmma.wait_group.sync.aligned`: so many groups may be on their way.
     WaitForProducts(u32),
+    /// `griddepcontrol.wait`: until the kernels launched before are done, and what they wrote is there.
+    WaitForKernels,
+    /// `griddepcontrol.launch_dependents`: the next kernel may be launched, when every block has come to this.
+    LaunchNext,
     /// The loop whose first block this is stays one. *Source*: PTX ISA 8.7, §11.4, "nounroll".
     NoUnroll,
     /// The thread ends.

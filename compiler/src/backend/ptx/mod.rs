@@ -74,7 +74,7 @@ pub fn module(plan: &ProgramPlan, generation: Generation) -> Module {
         let function = &plan.functions[number];
         let program = expand(&function.program, &select::Ptx);
         let name = identifier(&names.unique(&function.name));
-        write_kernel(&mut kernels, &name, function, &program, arguments);
+        write_kernel(&mut kernels, &name, function, &program, arguments, generation.begins_early());
         let bytes = tile::shared_at_launch(&program);
         if bytes > 0 {
             shared_bytes.insert(name.clone(), bytes);
@@ -131,8 +131,15 @@ fn identifier(name: &str) -> String {
     format!("k_{plain}")
 }
 
-fn write_kernel(text: &mut String, name: &str, kernel: &KernelFunction, program: &TileProgram, arguments: &[Arg]) {
-    let function = tile::kernel(program, arguments, kernel.block_threads.is_some());
+fn write_kernel(
+    text: &mut String,
+    name: &str,
+    kernel: &KernelFunction,
+    program: &TileProgram,
+    arguments: &[Arg],
+    begins_early: bool,
+) {
+    let function = tile::kernel(program, arguments, kernel.block_threads.is_some(), begins_early);
     let line = |text: &mut String, line: std::fmt::Arguments<'_>| text.write_fmt(line).expect("a string takes anything");
     line(text, format_args!("\n// {}\n.visible .entry {name}(\n", kernel.name.escape_debug()));
     for at in 0..arguments.len() {

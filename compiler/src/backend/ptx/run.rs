@@ -33,16 +33,8 @@ pub struct Session<D: Device> {
     /// Types and shapes of the states that are on the device: the last inputs.
     states: Vec<(DType, Vec<usize>)>,
     recordings: BTreeMap<Key, Option<D::Recording>>,
-    marks: Marks,
-}
-
-/// Where the time is marked on the device.
-enum Marks {
-    Nowhere,
-    /// Before the first kernel of a run and after the last one.
-    Run,
-    /// Before each kernel; their names.
-    Kernels(Vec<String>),
+    /// Names of the kernels before which the time is marked on the device, where it is.
+    marked: Option<Vec<String>>,
 }
 
 /// What one function of the module took in a run.
@@ -98,7 +90,7 @@ impl<D: Device> Session<D> {
             temporaries: Memory::default(),
             states: Vec::new(),
             recordings: BTreeMap::new(),
-            marks: Marks::Nowhere,
+            marked: None,
             compiled: Arc::clone(&compiled),
         };
         session.device.upload(error_cell, &[0; 8])?;
@@ -196,9 +188,9 @@ impl<D: Device> Session<D> {
     ///
     /// Errors: as [`Session::run`].
     pub fn profile(&mut self, inputs: &[Tensor]) -> Result<Vec<KernelTime>, Diagnostic> {
-        self.marks = Marks::Kernels(Vec::new());
+        self.marked = Some(Vec::new());
         let ran = self.compute(inputs);
-        let Marks::Kernels(entries) = std::mem::replace(&mut self.marks, Marks::Nowhere) else { unreachable!("nobody else sets it") };
+        let entries = self.marked.take().expect("it was set");
         let seconds = self.device.mark().and_then(|()| self.device.between_marks());
         let symbols = ran?;
         let mut found: Vec<KernelTime> = Vec::new();
@@ -217,28 +209,46 @@ impl<D: Device> Session<D> {
         Ok(found)
     }
 
-    /// Runs the function, and gives the seconds from its first kernel to the end of its last one: without copies to the device and back.
+    /// Runs the function several times on the same inputs, which are copied once, so that the device does not slow down meanwhile. Gives
+    /// the seconds of each run from its first kernel to the end of its last one.
     ///
     /// Errors: as [`Session::run`].
-    pub fn device_seconds(&mut self, inputs: &[Tensor]) -> Result<f64, Diagnostic> {
-        self.marks = Marks::Run;
-        let ran = self.compute(inputs);
-        self.marks = Marks::Nowhere;
-        let seconds = self.device.between_marks();
-        ran?;
-        Ok(seconds?.iter().sum())
+    pub fn device_seconds(&mut self, inputs: &[Tensor], runs: usize) -> Result<Vec<f64>, Diagnostic> {
+        let mut symbols = self.put_inputs(inputs)?;
+        let measured = (0..runs).map(|_| {
+            self.device.mark()?;
+            self.enqueue(&mut symbols)?;
+            self.device.mark()?;
+            Ok(self.device.between_marks()?.iter().sum())
+        });
+        let seconds = measured.collect();
+        self.found_errors()?;
+        seconds
     }
 
     /// Runs all kernels on inputs, to which the states are added.
     fn compute(&mut self, inputs: &[Tensor]) -> Result<Symbols, Diagnostic> {
+        let mut symbols = self.put_inputs(inputs)?;
+        self.enqueue(&mut symbols)?;
+        self.found_errors()?;
+        Ok(symbols)
+    }
+
+    /// Puts inputs on the device, where there is memory for all else then. Gives the sizes.
+    fn put_inputs(&mut self, inputs: &[Tensor]) -> Result<Symbols, Diagnostic> {
         let compiled = Arc::clone(&self.compiled);
-        let Compiled { plan, .. } = &*compiled;
         let given = inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape().to_vec())).chain(self.states.iter().cloned()).collect();
-        let mut symbols = sizes(&compiled, given)?;
+        let symbols = sizes(&compiled, given)?;
         self.hold(&symbols)?;
         for (memory, tensor) in self.inputs.iter().zip(inputs) {
             self.device.upload(memory.address, tensor.bytes())?;
         }
+        Ok(symbols)
+    }
+
+    /// Launches all kernels, at once where they are recorded.
+    fn enqueue(&mut self, symbols: &mut Symbols) -> Result<(), Diagnostic> {
+        let compiled = Arc::clone(&self.compiled);
         let made = &self.outputs[..self.outputs.len() - self.states.len()];
         made.iter().chain([&self.temporaries]).for_each(|memory| self.device.forget(memory.address));
         let addresses = |memory: &[Memory]| memory.iter().map(|memory| memory.address).collect::<Vec<u64>>();
@@ -248,17 +258,13 @@ impl<D: Device> Session<D> {
         let base = Bases { inputs: &inputs, outputs: &outputs, weights: self.weights, temporaries: self.temporaries.address };
         let places = [inputs.as_slice(), &outputs, &[self.temporaries.address]].concat();
         let key = (symbols.values().copied().collect(), places);
-        let EntryPlan { steps, places, .. } = &plan.main;
-        let whole = matches!(self.marks, Marks::Run);
-        if whole {
-            self.device.mark()?;
-        }
+        let EntryPlan { steps, places, .. } = &compiled.plan.main;
         match self.recordings.get(&key) {
-            _ if matches!(self.marks, Marks::Kernels(_)) => self.steps(steps, places, &base, &mut symbols)?,
+            _ if self.marked.is_some() => self.steps(steps, places, &base, symbols)?,
             Some(Some(recording)) => self.device.replay(recording)?,
             Some(None) => {
                 self.device.record()?;
-                let outcome = self.steps(steps, places, &base, &mut symbols);
+                let outcome = self.steps(steps, places, &base, symbols);
                 let recording = self.device.recorded();
                 outcome?;
                 let recording = recording?;
@@ -266,18 +272,14 @@ impl<D: Device> Session<D> {
                 self.recordings.insert(key, Some(recording));
             }
             None => {
-                self.steps(steps, places, &base, &mut symbols)?;
+                self.steps(steps, places, &base, symbols)?;
                 if self.recordings.len() == MOST_RECORDINGS {
                     self.recordings.clear();
                 }
                 self.recordings.insert(key, None);
             }
         }
-        if whole {
-            self.device.mark()?;
-        }
-        self.found_errors()?;
-        Ok(symbols)
+        Ok(())
     }
 
     /// Memory for a run of these sizes. Errors: `memory`, with how much that is.
@@ -360,7 +362,7 @@ impl<D: Device> Session<D> {
             Some(threads) => Grid { blocks: blocks_of(1), threads, shared_bytes, together: true },
             None => Grid { blocks: blocks_of(u64::from(BLOCK_THREADS)), threads: BLOCK_THREADS, shared_bytes, together: false },
         };
-        if let Marks::Kernels(names) = &mut self.marks {
+        if let Some(names) = &mut self.marked {
             names.push(entry.clone());
             self.device.mark()?;
         }

@@ -132,6 +132,8 @@ impl Display for Plain {
             Plain::BeginProducts => f.write_str("wgmma.fence.sync.aligned;"),
             Plain::EndProducts => f.write_str("wgmma.commit_group.sync.aligned;"),
             Plain::WaitForProducts(left) => write!(f, "wgmma.wait_group.sync.aligned {left};"),
+            Plain::WaitForKernels => f.write_str("griddepcontrol.wait;"),
+            Plain::LaunchNext => f.write_str("griddepcontrol.launch_dependents;"),
             Plain::NoUnroll => f.write_str(".pragma \"nounroll\";"),
             Plain::Ret => f.write_str("ret;"),
         }

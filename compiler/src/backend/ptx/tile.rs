@@ -51,9 +51,13 @@ pub(super) struct Translation<'a> {
 }
 
 /// The function that runs the program for all tasks, each by a block where `is_block` says so. `arguments` are what its array of
-/// arguments holds.
-pub(super) fn kernel(program: &TileProgram, arguments: &[Arg], is_block: bool) -> Function {
+/// arguments holds. Where it `begins_early`, it is launched while the kernel before it ends, and lets the next one begin likewise.
+pub(super) fn kernel(program: &TileProgram, arguments: &[Arg], is_block: bool, begins_early: bool) -> Function {
     let mut f = Function::default();
+    if begins_early {
+        // Before anything is read: whoever waits for this kernel knows then that those before it are done, too.
+        f.push(Inst::Plain(Plain::WaitForKernels));
+    }
     let mut t = Translation {
         program,
         arguments,
@@ -99,6 +103,10 @@ pub(super) fn kernel(program: &TileProgram, arguments: &[Arg], is_block: bool) -
             f.set(task, later);
         },
     );
+    if begins_early {
+        // Not before, as blocks of the next kernel would gather on the first multiprocessors that have room.
+        f.push(Inst::Plain(Plain::LaunchNext));
+    }
     f.push(Inst::Plain(Plain::Ret));
     f.remove_unread();
     f

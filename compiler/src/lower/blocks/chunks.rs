@@ -106,12 +106,13 @@ impl Chunks {
 
     /// Bytes from one panel to the next: all lines of it.
     pub(super) fn panel_bytes(&self) -> i64 {
-        self.bytes() / self.line() * self.panel
+        let lines = if self.along_depth { self.tile.0 } else { self.tile.1 };
+        lines * self.panel * CHUNK_BYTES
     }
 
-    /// Bytes of a step.
+    /// Bytes of a step: whole panels, of which the last one may be used in part.
     pub(super) fn bytes(&self) -> i64 {
-        self.tile.0 * self.tile.1 * self.dtype.size_bytes() as i64
+        (self.line() as u64).div_ceil(self.panel as u64) as i64 * self.panel_bytes()
     }
 
     /// Bytes from one line to the next.
@@ -165,9 +166,10 @@ impl Chunks {
         [(axis(&self.fast, across), fast), (axis(&self.slow, down), slow)]
     }
 
-    /// How many threads share a line, and how many lines they take at a time.
+    /// How many threads share a line, or a part of it, and how many lines they take at a time.
     fn spread(&self) -> (i64, i64) {
-        let across = self.line().min(self.threads);
+        let line = self.line();
+        let across = if self.threads % line == 0 { line } else { 1 << line.trailing_zeros().min(self.threads.trailing_zeros()) };
         (across, self.threads / across)
     }
 

@@ -109,6 +109,7 @@ impl MatrixContract {
         let mut digits = self.contract.batch.clone();
         digits.push(digit("#row_tile", &self.contract.row, shape.rows));
         digits.push(digit("#column_tile", &self.contract.column, shape.columns));
+        cx.approximates = cx.stores_halves;
         let [left, right] = self.chunks(cx);
         let stage = left.bytes() + right.bytes();
         let shared = b.shared((STAGES * stage) as u32, 128);

@@ -18,3 +18,5 @@ pub(super) mod teams;
 mod tiles;
 pub(super) mod turned;
 pub(super) mod warpgroups;
+
+pub(crate) use strides::in_one_piece;

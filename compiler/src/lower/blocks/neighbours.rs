@@ -32,8 +32,9 @@ pub(in crate::lower) fn lanes(cx: &Context, parallel: &[Axis], works: &[Work]) -
     let varies = |s: &Symbol| *s == last.index || ExprId::of_symbol(s).is_some_and(|id| cx.exprs.symbols(id).contains(&last.index));
     let (mut largest, mut offsets) = (1, vec![&last.extent]);
     for work in works {
-        let Work::Stage(Stage::Sweep { stores, .. }) = work else { return None };
-        for store in stores {
+        // Each point of a window is read for all neighbours before the next one.
+        let Work::Stage(Stage::Sweep { .. } | Stage::Reduce { .. }) = work else { return None };
+        for store in work.stores() {
             let straight = along(&store.offset, &last.index, &varies).filter(|moves| moves.step.is(1) && moves.splits.is_empty());
             if straight.is_none() || store.combine.is_some() {
                 return None;
@@ -47,11 +48,13 @@ pub(in crate::lower) fn lanes(cx: &Context, parallel: &[Axis], works: &[Work]) -
         if !cx.exprs.symbols(*id).contains(&last.index) {
             continue;
         }
-        if moves(&cx.exprs, *id, &last.index) != Moves::Straight {
-            return None;
+        match moves(&cx.exprs, *id, &last.index) {
+            Moves::Straight => offsets.push(&access.offset),
+            // One by one, which still computes once where the first one is.
+            Moves::Near => {}
+            Moves::Apart => return None,
         }
         largest = largest.max(size(cx.program.buffer(access.buffer).dtype));
-        offsets.push(&access.offset);
     }
     let mut lanes = (BYTES / largest).min(MOST_LANES);
     // Neighbours begin at multiples of their number, in memory too.

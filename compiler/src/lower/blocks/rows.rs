@@ -55,8 +55,6 @@ pub(in crate::lower) struct Rows {
     work: Dim,
     /// Whether stages load what earlier ones store.
     exchanges_memory: bool,
-    /// Whether all results are half floats.
-    is_half: bool,
 }
 
 /// Brings a nest into this form, if its rows are long enough. The kernel's expressions are then those to emit with.
@@ -82,9 +80,8 @@ pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, sizes: &Ran
     }
     // Threads of other rows may not see what a row's store: each has a block of its own.
     let threads = if exchanges_memory { along } else { along.max(BLOCK) };
-    let is_half = flat.stores().iter().all(|store| matches!(program.buffer(store.buffer).dtype, DType::F16 | DType::BF16));
     *kernel = flat;
-    Some(Rows { parallel, stages, along, threads, lanes, work, exchanges_memory, is_half })
+    Some(Rows { parallel, stages, along, threads, lanes, work, exchanges_memory })
 }
 
 /// The kernel with one index for stages that run along axes alike, so that what they load is loaded once.
@@ -175,7 +172,7 @@ impl Rows {
     /// Emits the kernel.
     pub(in crate::lower) fn lower(&self, cx: &mut Context, b: &mut Builder) -> Tasks {
         let [_, thread, block, _] = b.params();
-        cx.approximates = self.is_half;
+        cx.approximates = cx.stores_halves;
         let points = Dim::product(self.parallel.iter().map(|axis| &axis.extent));
         let index = Symbol::new("#thread");
         cx.ranges.set_index(index.clone(), Dim::from(self.threads));

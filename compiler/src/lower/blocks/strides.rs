@@ -57,7 +57,7 @@ pub(super) fn is_multiple(dim: &Dim, number: i64) -> bool {
 
 /// The load that an expression is, if each `count` neighbours along an index, from a multiple of `count` on, lie next to each other in
 /// memory, and all of them exist or none; zeros stand for those that do not.
-pub(super) fn in_one_piece<'e>(exprs: &'e Exprs, id: ExprId, index: &Symbol, count: i64) -> Option<&'e Access> {
+pub(crate) fn in_one_piece<'e>(exprs: &'e Exprs, id: ExprId, index: &Symbol, count: i64) -> Option<&'e Access> {
     let ExprKind::Load(access) = &exprs.get(id).kind else { return None };
     let bounds = access.bounds.iter().flat_map(|bound| [&bound.index, &bound.extent]);
     if bounds.chain([&access.offset]).any(|dim| dim.symbols().iter().any(|s| ExprId::of_symbol(s).is_some())) {

@@ -31,6 +31,8 @@ use std::collections::BTreeMap;
 const STEP: i64 = PANEL_BYTES / 2;
 /// Threads of a warpgroup.
 const WARPGROUP: i64 = 128;
+/// Threads of a block.
+const THREADS: i64 = ROWS / fragments::WARPGROUP_ROWS * WARPGROUP;
 /// Floats between rows of sums in shared memory that no row has, so that eight rows meet no bank twice.
 const PADDING: i64 = 8;
 /// Neighbouring columns that are stored at once: 16 bytes of half floats.
@@ -40,31 +42,37 @@ const MULTIPROCESSORS: i64 = 132;
 /// Tiles of rows that neighbouring blocks take with the same tile of columns: what they read of both is in the second-level cache.
 const GROUPS: [i64; 3] = [8, 4, 2];
 
-/// Results of a block. Each warpgroup has 64 of its rows.
+/// Cycles that a block takes beside its steps, until the first products can begin.
+const BEGIN_CYCLES: f64 = 1700.0;
+/// Cycles of a step, of which the rows' copies do not depend on columns, for each column, and of storing a column. As measured.
+const STEP_CYCLES: f64 = 266.0;
+const COLUMN_CYCLES: f64 = 4.16;
+const STORE_CYCLES: f64 = 12.5;
+
+/// Rows of a block. Each warpgroup has 64 of them.
+const ROWS: i64 = 128;
+
+/// Results of a block.
 #[derive(Clone, Copy, Debug)]
 struct Shape {
-    rows: i64,
     columns: i64,
     /// Steps that copies are ahead of products.
     ahead: i64,
-    /// Time of a step, relative to its products.
-    slowness: f64,
 }
 
-const SHAPES: [Shape; 3] = [
-    Shape { rows: 128, columns: 256, ahead: 2, slowness: 1.0 },
-    Shape { rows: 128, columns: 128, ahead: 4, slowness: 1.2 },
-    Shape { rows: 128, columns: 64, ahead: 2, slowness: 1.6 },
+const SHAPES: [Shape; 6] = [
+    Shape { columns: 256, ahead: 2 },
+    Shape { columns: 192, ahead: 3 },
+    Shape { columns: 160, ahead: 3 },
+    Shape { columns: 128, ahead: 4 },
+    Shape { columns: 96, ahead: 4 },
+    Shape { columns: LEAST_COLUMNS, ahead: 2 },
 ];
 
-impl Shape {
-    fn warpgroups(self) -> i64 {
-        self.rows / fragments::WARPGROUP_ROWS
-    }
+/// Contractions of fewer columns do not fill warpgroups.
+const LEAST_COLUMNS: i64 = 64;
 
-    fn threads(self) -> i64 {
-        self.warpgroups() * WARPGROUP
-    }
+impl Shape {
 
     /// Steps in shared memory: those ahead, the one that is multiplied, and the one before, whose products may not be done.
     fn stages(self) -> i64 {
@@ -73,15 +81,16 @@ impl Shape {
 
     /// Sums of a thread.
     fn sums(self) -> i64 {
-        self.rows * self.columns / self.threads()
+        ROWS * self.columns / THREADS
     }
 
-    /// Time for so many independent products of these sizes, in units of its own.
-    fn cost(self, batch: i64, rows: i64, columns: i64) -> f64 {
-        let tiles = |size: i64, tile: i64| (size as u64).div_ceil(tile as u64) as i64;
-        let blocks = batch * tiles(rows, self.rows) * tiles(columns, self.columns);
-        let waves = (blocks as f64 / MULTIPROCESSORS as f64).ceil();
-        waves * (self.rows * self.columns) as f64 * self.slowness
+    /// Cycles for so many independent products of these sizes: waves of blocks, one after the other.
+    fn cycles(self, [batch, rows, columns, depth]: [i64; 4]) -> f64 {
+        let tiles = |size: i64, tile: i64| (size as f64 / tile as f64).ceil();
+        let blocks = batch as f64 * tiles(rows, ROWS) * tiles(columns, self.columns);
+        let waves = (blocks / MULTIPROCESSORS as f64).ceil();
+        let own = self.columns as f64;
+        waves * (BEGIN_CYCLES + tiles(depth, STEP) * (STEP_CYCLES + own * COLUMN_CYCLES) + own * STORE_CYCLES)
     }
 
     /// Bytes from one row of sums in shared memory to the next.
@@ -101,13 +110,14 @@ pub(in crate::lower) struct WarpgroupContract {
 /// Brings a contraction into the form that warpgroups compute, if its elements are theirs, its sizes fill them, and its operands can be
 /// copied in the background.
 pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, sizes: &Ranges) -> Option<WarpgroupContract> {
-    let (half, [batch, rows, columns, depth]) = kind(kernel, program)?;
-    if rows < fragments::WARPGROUP_ROWS || columns < SHAPES[2].columns || depth < STEP {
+    let (half, sizes_of) = kind(kernel, program)?;
+    let [_, rows, columns, depth] = sizes_of;
+    if rows < fragments::WARPGROUP_ROWS || columns < LEAST_COLUMNS || depth < STEP {
         return None;
     }
-    let shape = SHAPES.into_iter().min_by(|a, b| a.cost(batch, rows, columns).total_cmp(&b.cost(batch, rows, columns)))?;
+    let shape = SHAPES.into_iter().min_by(|a, b| a.cycles(sizes_of).total_cmp(&b.cycles(sizes_of)))?;
     let (contract, changed) = HalfContract::of(kernel, half, sizes)?;
-    let tiles = contract.row.extent.ceil_div(&Dim::from(shape.rows)).as_const();
+    let tiles = contract.row.extent.ceil_div(&Dim::from(ROWS)).as_const();
     let group = GROUPS.into_iter().find(|group| tiles.is_some_and(|tiles| tiles % group == 0)).unwrap_or(1);
     let found = WarpgroupContract { contract, shape, group };
     let probe = Builder::new("probe", 4);
@@ -122,12 +132,12 @@ pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, isa: &Vecto
 impl WarpgroupContract {
     /// Threads of a block.
     pub(in crate::lower) fn threads(&self) -> u32 {
-        self.shape.threads() as u32
+        THREADS as u32
     }
 
     /// The first of the task's rows.
     fn first_row(&self) -> Dim {
-        (Dim::symbol("#row_group") * Dim::from(self.group) + Dim::symbol("#row_tile")) * Dim::from(self.shape.rows)
+        (Dim::symbol("#row_group") * Dim::from(self.group) + Dim::symbol("#row_tile")) * Dim::from(ROWS)
     }
 
     /// The first of the task's columns.
@@ -138,9 +148,9 @@ impl WarpgroupContract {
     /// How both operands go to shared memory.
     fn chunks(&self, cx: &Context) -> [Chunks; 2] {
         let side = |name, expr, axis, first, length| Operand { name, expr, axis, first, length, neutral: 0.0 };
-        let left = side("left", self.contract.lhs, &self.contract.row, self.first_row(), self.shape.rows);
+        let left = side("left", self.contract.lhs, &self.contract.row, self.first_row(), ROWS);
         let right = side("right", self.contract.rhs, &self.contract.column, self.first_column(), self.shape.columns);
-        [left, right].map(|operand| Chunks::new(cx, operand, &self.contract.depth, STEP, self.shape.threads(), None).in_panels())
+        [left, right].map(|operand| Chunks::new(cx, operand, &self.contract.depth, STEP, THREADS, None).in_panels())
     }
 
     /// Emits the kernel.
@@ -149,21 +159,22 @@ impl WarpgroupContract {
         let shape = self.shape;
         let digit = |name: &str, extent: Dim| Axis { index: Symbol::new(name), extent };
         let mut digits = self.contract.batch.clone();
-        digits.push(digit("#row_group", self.contract.row.extent.ceil_div(&Dim::from(shape.rows * self.group))));
+        digits.push(digit("#row_group", self.contract.row.extent.ceil_div(&Dim::from(ROWS * self.group))));
         digits.push(digit("#column_tile", self.contract.column.extent.ceil_div(&Dim::from(shape.columns))));
         digits.push(digit("#row_tile", Dim::from(self.group)));
+        cx.approximates = cx.stores_halves;
         let [left, right] = self.chunks(cx);
-        let bytes = (shape.stages() * (left.bytes() + right.bytes())).max(shape.rows * shape.pitch());
+        let bytes = (shape.stages() * (left.bytes() + right.bytes())).max(ROWS * shape.pitch());
         let shared = b.shared(bytes as u32, EIGHT_LINES as u32);
         for_each_task(cx, b, &digits, |cx, b| {
             let number = number();
             let indices = [
-                ("#number", shape.threads(), number.clone()),
+                ("#number", THREADS, number.clone()),
                 ("#lane", WARP, number.modulo(&Dim::from(WARP))),
-                ("#warp", shape.threads() / WARP, number.floor_div(&Dim::from(WARP))),
-                ("#warpgroup", shape.warpgroups(), number.floor_div(&Dim::from(WARPGROUP))),
+                ("#warp", THREADS / WARP, number.floor_div(&Dim::from(WARP))),
+                ("#warpgroup", THREADS / WARPGROUP, number.floor_div(&Dim::from(WARPGROUP))),
             ];
-            as_members(cx, b, (thread, shape.threads()), &indices, &[&left, &right], |cx, b| {
+            as_members(cx, b, (thread, THREADS), &indices, &[&left, &right], |cx, b| {
                 let sums = self.multiply(cx, b, [&left, &right], shared);
                 self.spread(cx, b, sums, shared);
                 self.epilogue(cx, b, shared);
@@ -171,7 +182,7 @@ impl WarpgroupContract {
                 b.together(CooperativeStmt::Barrier);
             });
         });
-        let work = Dim::from(shape.rows * shape.columns) * self.contract.depth.extent.maximum(&Dim::ONE);
+        let work = Dim::from(ROWS * shape.columns) * self.contract.depth.extent.maximum(&Dim::ONE);
         Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work }
     }
 
@@ -289,7 +300,7 @@ impl WarpgroupContract {
         let lanes = results.lanes(cx, NEIGHBOURS);
         let across = Dim::from(shape.columns / lanes);
         results.store_from(cx, b, lanes, |number| {
-            let place = number.floor_div(&Dim::from(lanes)) * Dim::from(shape.threads()) + Dim::symbol("#number");
+            let place = number.floor_div(&Dim::from(lanes)) * Dim::from(THREADS) + Dim::symbol("#number");
             let (row, column) = (place.floor_div(&across), place.modulo(&across) * Dim::from(lanes));
             let address = &row * Dim::from(shape.pitch()) + &column * Dim::from(DType::F32.size_bytes() as i64);
             SumPlace { address, row: self.first_row() + row, column: self.first_column() + column }

@@ -6,38 +6,51 @@
 //!   →   rows = images and pixels, columns = features, depth = taps, channels; kernels packed as [feature][tap][channel]
 //! ```
 //!
+//! What is packed are parameters; images whose channels are few, or not last, are written out first ([`taps`](super::taps)).
+//!
 //! Keeps: every product.  Skips: packing what depends on more than parameters.
 
 use super::pack::Packer;
+use super::taps::gather_taps;
 use crate::kernel::{Axis, Body, Contract, ExprId, ExprKind, Exprs, Kernel, Program, Step};
 use crate::lower::{VectorIsa, along};
 use kiln_ir::{DType, Dim, Symbol};
 
 /// Arranges all contractions of half floats of a program.
 pub fn arrange_for_matrices(program: &mut Program) {
-    let mut steps = std::mem::take(&mut program.steps);
+    let steps = std::mem::take(&mut program.steps);
     let mut packer = Packer::new(program, &VectorIsa::THREAD);
-    steps.iter_mut().for_each(|step| arrange(step, &mut packer));
-    program.steps = steps;
+    program.steps = arranged(steps, &mut packer);
 }
 
-fn arrange(step: &mut Step, packer: &mut Packer) {
-    match step {
-        Step::Loop { body, .. } => body.iter_mut().for_each(|step| arrange(step, packer)),
-        Step::Run(kernel) => {
-            let Body::Contract(contract) = &mut kernel.body else { return };
-            let is_half = |id: ExprId| matches!(kernel.exprs.get(id).dtype, DType::F16 | DType::BF16);
-            if !is_half(contract.lhs) || !is_half(contract.rhs) {
-                return;
-            }
-            share_batches(contract, &kernel.exprs);
-            turn(contract);
-            let fixed = packer.packable_sides(kernel);
-            let Body::Contract(contract) = &mut kernel.body else { return };
-            order_depth(contract, &kernel.exprs, fixed);
-            pack(kernel, packer, fixed);
+fn arranged(steps: Vec<Step>, packer: &mut Packer) -> Vec<Step> {
+    let mut all = Vec::new();
+    for mut step in steps {
+        match &mut step {
+            Step::Loop { body, .. } => *body = arranged(std::mem::take(body), packer),
+            Step::Run(kernel) => all.extend(arrange(kernel, packer)),
         }
+        all.push(step);
     }
+    all
+}
+
+/// Arranges a kernel; gives what has to run before it.
+fn arrange(kernel: &mut Kernel, packer: &mut Packer) -> Vec<Step> {
+    let Body::Contract(contract) = &mut kernel.body else { return vec![] };
+    let is_half = |id: ExprId| matches!(kernel.exprs.get(id).dtype, DType::F16 | DType::BF16);
+    if !is_half(contract.lhs) || !is_half(contract.rhs) {
+        return vec![];
+    }
+    share_batches(contract, &kernel.exprs);
+    turn(contract);
+    let fixed = packer.packable_sides(kernel);
+    let Body::Contract(contract) = &mut kernel.body else { return vec![] };
+    order_depth(contract, &kernel.exprs, fixed);
+    let sides = [(true, fixed[0]), (false, fixed[1])].into_iter().filter(|(_, fixed)| !fixed);
+    let steps = sides.filter_map(|(is_left, _)| gather_taps(packer.program, kernel, is_left)).collect();
+    pack(kernel, packer, fixed);
+    steps
 }
 
 /// Indices of batch that one operand does not depend on become indices of the other's side, as images do of a convolution.
@@ -82,12 +95,14 @@ fn order_depth(contract: &mut Contract, exprs: &Exprs, fixed: [bool; 2]) {
     }
 }
 
-/// Packs operands of parameters that go to the neighbour neither along depth nor along their own side.
+/// Packs operands of parameters that go to the neighbour neither along depth nor along their own side, or not always.
 fn pack(kernel: &mut Kernel, packer: &mut Packer, fixed: [bool; 2]) {
     for is_left in [true, false] {
         let Body::Contract(contract) = kernel.body.clone() else { return };
         let (id, own) = if is_left { (contract.lhs, &contract.rows) } else { (contract.rhs, &contract.columns) };
-        let last = |axes: &[Axis]| axes.last().is_none_or(|axis| loads_near(&kernel.exprs, id, &axis.index));
+        // What is zeros in part is packed with them.
+        let is_bounded = matches!(&kernel.exprs.get(id).kind, ExprKind::Load(access) if !access.bounds.is_empty());
+        let last = |axes: &[Axis]| !is_bounded && axes.last().is_none_or(|axis| loads_near(&kernel.exprs, id, &axis.index));
         if !fixed[usize::from(!is_left)] || last(&contract.depth) || (last(own) && contract.depth.len() == 1) {
             continue;
         }

@@ -9,6 +9,7 @@ mod matrices;
 mod orient;
 mod pack;
 mod pad;
+mod taps;
 #[cfg(test)]
 mod tests;
 mod widen;

@@ -284,7 +284,7 @@ fn operand_exprs(from: &Exprs, id: ExprId, dtype: DType, parts: &BTreeMap<Symbol
     (exprs, value)
 }
 
-fn copy(
+pub(super) fn copy(
     from: &Exprs,
     id: ExprId,
     parts: &BTreeMap<Symbol, Dim>,

@@ -138,7 +138,7 @@ fn flat(shape: &[Dim], index: &[Dim]) -> Dim {
 }
 
 /// The least and greatest value of a dim that is linear in the axes' indices with constant coefficients.
-fn extremes(dim: &Dim, axes: &[Axis]) -> Option<(Dim, Dim)> {
+pub(super) fn extremes(dim: &Dim, axes: &[Axis]) -> Option<(Dim, Dim)> {
     let (mut least, mut greatest) = (dim.clone(), dim.clone());
     for axis in axes {
         let coefficient = dim.linear_in(&axis.index)?.0.as_const()?;

@@ -101,6 +101,7 @@ emit("COS", "f64", "(cos(r) − 1 + z/2) / z² in z = r²", cos_tail, 0, quarter
 emit("ERF_SMALL", "f32", "erf(x)/x − 1 in z = x²", erf_tail, 0, mpf("0.9216"), 6)
 emit("ERF_SMALL", "f64", "erf(x)/x − 1 in z = x²", erf_tail, 0, mpf(1), 13)
 emit("ERF_LARGE", "f32", "log(erfc(t))", lambda t: log(erfc(t)), mpf("0.96"), mpf(4), 9)
+emit("ERFC_POWER", "f32", "log2(erfc(t)) / t", series_safe(lambda t: log(erfc(t), 2) / t, lambda t: -2 / sqrt(pi) / log(2)), 0, 4, 5)
 emit("ERF_LARGE", "f64", "exp(t²) erfc(t) in u = (t−2)/(t+2), 1 ≤ t ≤ 6", erfcx_of_u, -mpf(1) / 3, mpf(1) / 2, 19)
 emit("ATAN", "f64", "(atan(t)/t − 1) / z in z = t²", atan_tail, 0, (sqrt(2) - 1) ** 2 * mpf("1.0001"), 11)
 emit("ASIN", "f64", "(asin(s)/s − 1) / z in z = s²", asin_tail, 0, mpf(1) / 4, 13)

@@ -74,11 +74,13 @@ pub(crate) fn decode(line: &Line) -> Decoded<Option<Op>> {
             }
         }
         "griddepcontrol" => {
-            if line.one_of(&["launch_dependents", "wait"]).is_none() {
-                return line.error("`.launch_dependents` or `.wait` is expected");
-            }
+            let kind = line.one_of(&["launch_dependents", "wait"]);
             line.finish(0)?;
-            Op::Nothing
+            match kind {
+                Some("wait") => Op::WaitForGrids,
+                Some(_) => Op::LaunchNextGrid,
+                None => return line.error("`.launch_dependents` or `.wait` is expected"),
+            }
         }
         "prefetch" | "prefetchu" => {
             line.all(|m| {

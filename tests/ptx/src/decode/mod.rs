@@ -94,6 +94,7 @@ fn kernel(source: &str, tree: &Tree, routine: &Routine) -> Decoded<Kernel> {
         name: routine.name.clone(),
         params,
         param_bytes,
+        begins_early: code.iter().any(|instruction| matches!(instruction.op, Op::LaunchNextGrid)),
         code,
         registers: scope.register_names.len() as u32,
         predicates: scope.predicate_names.len() as u32,

@@ -147,6 +147,10 @@ impl<'m> Machine<'m> {
                 _ => Ok((region, offset)),
             };
         }
+        if self.kernel.begins_early && block.warps[w].waited >> lane & 1 == 0 {
+            let message = "global memory before `griddepcontrol.wait`: the grid before this one may not be done with it";
+            return Err(Trouble::new(FaultKind::Race, lane, message));
+        }
         let found = self.memory.find(place.address, bytes).map_err(|(kind, message)| Trouble::new(kind, lane, message))?;
         if write && found.constant {
             return Err(Trouble::new(

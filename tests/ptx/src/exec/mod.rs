@@ -278,7 +278,9 @@ impl<'m> Machine<'m> {
             }
             Op::Exit => return self.exit(block, w, active),
             Op::Trap => return Err(Trouble::new(FaultKind::Trap, active.trailing_zeros(), "the kernel trapped")),
-            Op::Nothing => {}
+            // Grids run one after the other here.
+            Op::Nothing | Op::LaunchNextGrid => {}
+            Op::WaitForGrids => warp.waited |= active,
             Op::Fence => {
                 let heard = std::mem::take(&mut warp.heard);
                 warp.knowledge.join(&heard);

@@ -41,6 +41,8 @@ pub(crate) struct Warp {
     pub waits_at: [u64; WARP],
     /// Address of the mbarrier that each lane last tried in vain, or 0.
     pub tried: [u64; WARP],
+    /// Lanes that have waited for the grids before this one.
+    pub waited: u32,
     /// Waits for the other warps of its warpgroup at a `wgmma`.
     pub at_warpgroup: bool,
     pub knowledge: Knowledge,
@@ -86,6 +88,7 @@ impl Warp {
             at_mbarrier: 0,
             waits_at: [0; WARP],
             tried: [0; WARP],
+            waited: 0,
             at_warpgroup: false,
             knowledge,
             together: 0,
