@@ -242,6 +242,22 @@ const FAULTS: &[Fault] = &[
     Fault { case: "softmax of long rows", what: "no barrier before half-warps meet", from: "bar.sync 0;", nth: 0, to: "" },
     Fault { case: "softmax of long rows", what: "the wrong partner", from: ", 2, 31,", nth: -1, to: ", 4, 31," },
     Fault { case: "a layer norm of odd rows", what: "what lies behind a row is read", from: "min.s64", nth: -1, to: "max.s64" },
+    Fault {
+        case: "softmax of rows in shared memory",
+        what: "copies are not waited for",
+        from: "cp.async.wait_group 0;",
+        nth: 0,
+        to: "cp.async.wait_group 1;",
+    },
+    Fault { case: "softmax of odd rows in shared memory", what: "no barrier before rows are read", from: "bar.sync 0;", nth: 0, to: "" },
+    Fault {
+        case: "a layer norm of odd rows in shared memory",
+        what: "rows do not begin where memory does",
+        from: "and.b64",
+        nth: 1,
+        to: "or.b64",
+    },
+    Fault { case: "bf16 by warpgroups", what: "kernels before it are not waited for", from: "griddepcontrol.wait;", nth: 0, to: "" },
     Fault { case: "a matrix that is turned", what: "no barrier before rows are columns", from: "bar.sync 0;", nth: 0, to: "" },
     Fault { case: "a map of bf16", what: "a neighbour keeps bits of another", from: "and.b32", nth: -1, to: "or.b32" },
 ];

@@ -90,7 +90,7 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
     let (module, _) = run_passes(module, &config)?;
     // Matrix units alone want neighbours of depth; rows apart and transformed convolutions are for a CPU's caches.
     let layouts = if config.matrices { module.predict().map(channels_last).unwrap_or_default() } else { Layouts::new() };
-    let choices = Choices { layouts, rows_in_registers: config.matrices, ..Choices::default() };
+    let choices = Choices { layouts, rows_in_registers: config.matrices, widens_freely: config.matrices, ..Choices::default() };
     let mut program = cut(&module, "predict", &choices).map_err(|error| vec![error])?;
     program.usual_sizes.clone_from(&facts.usual_sizes);
     if config.matrices {

@@ -106,6 +106,15 @@ pub const WARPGROUP_CASES: &[Case] = &[
         has: &["m64n256k16"],
     },
     Case {
+        name: "an image of three channels by warpgroups",
+        graph: "(%x: f16[m,3,n,k], %w: f16[64,3,7,7]) { %y = conv %x, %w {strides=[2,2], dilations=[1,1], lhs_dilations=[1,1], low=[3,3], high=[3,3], groups=1} return %y }",
+        usual: [8, 32, 32],
+        fixed: false,
+        runs: &[[1, 9, 7], [2, 6, 11], [1, 1, 1]],
+        kernels: 1,
+        has: &["cp.async.cg", "_taps", "m64n64k16"],
+    },
+    Case {
         name: "batches by warpgroups",
         graph: "(%x: bf16[3,k,m], %w: bf16[3,k,n]) { %y = dot %x, %w {a_batch=[0], b_batch=[0], a_contract=[1], b_contract=[1]} return %y }",
         usual: [72, 72, 80],

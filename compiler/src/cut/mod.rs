@@ -95,6 +95,8 @@ pub struct Choices {
     pub winograds: Winograds,
     /// Rows stay in registers from stage to stage, so that no costly value of theirs is kept in memory.
     pub rows_in_registers: bool,
+    /// Elements are widened where they are used, however often: that costs less than to load them wide.
+    pub widens_freely: bool,
     /// The same of the bodies of scans.
     pub bodies: BTreeMap<NodeId, Choices>,
 }
@@ -174,7 +176,7 @@ impl Cutter {
         outputs: Vec<(Value, Place)>,
         ranges: Ranges,
     ) -> Result<Vec<Step>, Diagnostic> {
-        let mut region = Region { graph, choices, plan: plan::plan(graph)?, places, ranges, steps: Vec::new() };
+        let mut region = Region { graph, choices, plan: plan::plan(graph, choices.widens_freely)?, places, ranges, steps: Vec::new() };
         // A value that is made by a kernel is stored where its first output wants it; what is left over is copied at the end.
         let mut wanted: BTreeMap<Value, Place> = BTreeMap::new();
         let mut copies = Vec::new();

@@ -10,7 +10,7 @@ use super::role::{Role, Root, View, role};
 use crate::kernel::UnaryFn;
 use kiln_ir::graph::NodeKind;
 use kiln_ir::ops::{WindowArgMax, WindowReduce};
-use kiln_ir::{Diagnostic, Dim, Graph, NodeId, Op, Value};
+use kiln_ir::{DType, Diagnostic, Dim, Graph, NodeId, Op, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Recomputing up to this much work is cheaper than storing and loading.
@@ -174,6 +174,15 @@ fn is_elementwise(graph: &Graph, id: NodeId) -> bool {
         .is_some_and(|op| matches!(role(op), Role::Unary(_) | Role::Binary(_) | Role::Compare(_) | Role::Select | Role::Cast))
 }
 
+/// Whether a value is of narrower elements of memory.
+fn is_widened(graph: &Graph, id: NodeId) -> bool {
+    let [from] = graph.node(id).inputs[..] else { return false };
+    let is_memory = operator(graph, from.node).is_none();
+    let size = |dtype: DType| dtype.size_bytes();
+    let is_cast = operator(graph, id).is_some_and(|op| matches!(role(op), Role::Cast));
+    is_memory && is_cast && size(graph.ty(from).dtype) < size(graph.node(id).types[0].dtype)
+}
+
 /// Rough work of one element, in additions.
 fn work(op: &Op) -> u32 {
     match role(op) {
@@ -196,8 +205,8 @@ fn work(op: &Op) -> u32 {
     }
 }
 
-/// Makes the plan. Errors: a composite that was not expanded.
-pub fn plan(graph: &Graph) -> Result<Plan, Diagnostic> {
+/// Makes the plan; `widens_freely` says that narrow elements are widened by whoever loads them. Errors: a composite that was not expanded.
+pub fn plan(graph: &Graph, widens_freely: bool) -> Result<Plan, Diagnostic> {
     let order = graph.order();
     let live: BTreeSet<NodeId> = order.iter().copied().collect();
     let users: BTreeMap<NodeId, Vec<NodeId>> =
@@ -206,9 +215,10 @@ pub fn plan(graph: &Graph) -> Result<Plan, Diagnostic> {
     let mut plan = Plan { position: order.iter().enumerate().map(|(i, id)| (*id, i)).collect(), ..Plan::default() };
     plan.find_heads(graph, &order, &users, &outputs)?;
     let work = inlined_work(graph, &order, &mut plan);
+    let repeated = |id: NodeId| if widens_freely && is_widened(graph, id) { 0 } else { work[&id] };
     let mut wanted = BTreeSet::new();
     for &id in order.iter().rev() {
-        if plan.is_free(graph, id) && (wanted.contains(&id) || must_store(graph, id, &users[&id], work[&id], &outputs)) {
+        if plan.is_free(graph, id) && (wanted.contains(&id) || must_store(graph, id, &users[&id], repeated(id), &outputs)) {
             // What lies behind pure movement is stored in its place: that is where row kernels form.
             match moved_operand(graph, id) {
                 Some(operand) => {

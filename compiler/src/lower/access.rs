@@ -1,6 +1,6 @@
 //! Loads and stores: contiguous, strided or lane by lane; guarded where bounds cannot be proved.
 
-use super::context::{Base, Context};
+use super::context::{Base, Context, Elsewhere};
 use super::offsets::Address;
 use super::ops::{lane_of, memory_of};
 use crate::kernel::{Access, Bound, Combine, ExprId, ExprKind, Store};
@@ -76,6 +76,12 @@ impl Context<'_> {
     pub fn load(&mut self, b: &mut Builder, dtype: DType, access: &Access) -> Reg {
         let base = Base::Buffer(access.buffer);
         let ty = Type::scalar(lane_of(dtype));
+        if let Some(Elsewhere { base, offset, .. }) = self.elsewhere.iter().find(|other| other.access == *access).cloned() {
+            return match &self.lanes {
+                Some((_, lanes)) if self.dim_varies(&offset) => self.load_vector(b, base, dtype, &offset, &Dim::ONE, ty.times(*lanes)),
+                _ => self.load_scalar(b, base, dtype, &offset),
+            };
+        }
         let mut bounds: Vec<Bound> = self.axis_bounds(&access.offset);
         bounds.extend(access.bounds.iter().cloned());
         bounds.retain(|bound| !self.is_proved(bound));

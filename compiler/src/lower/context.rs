@@ -6,7 +6,7 @@
 
 use super::Arg;
 use super::isa::VectorIsa;
-use crate::kernel::{BufferId, ExprId, ExprKind, Exprs, Program};
+use crate::kernel::{Access, BufferId, ExprId, ExprKind, Exprs, Program};
 use crate::tile::{Builder, Mem, Reg, Type};
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -70,6 +70,14 @@ pub(super) struct ValueKey {
     accumulators: Vec<u32>,
 }
 
+/// Where what an access loads lies as well.
+#[derive(Clone)]
+pub(super) struct Elsewhere {
+    pub access: Access,
+    pub base: Base,
+    pub offset: Dim,
+}
+
 /// What an expression depends on, directly or through its operands.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Dependencies {
@@ -93,6 +101,8 @@ pub(super) struct Context<'a> {
     pub lanes: Option<(Symbol, u32)>,
     /// Accumulators of earlier stages; `None` where a stage is skipped.
     pub accumulators: Vec<Value>,
+    /// What is loaded from elsewhere at this point.
+    pub elsewhere: Vec<Elsewhere>,
     /// Whether all that is stored is rounded to half floats, so that few bits of what leads to it matter.
     pub stores_halves: bool,
     /// Whether functions may be wrong in bits that half floats do not have.
@@ -128,6 +138,7 @@ impl<'a> Context<'a> {
             args: vec![],
             lanes: None,
             accumulators: vec![],
+            elsewhere: vec![],
             stores_halves: stored.iter().all(|id| matches!(program.buffer(*id).dtype, DType::F16 | DType::BF16)),
             approximates: false,
             lane: 0,
@@ -356,6 +367,15 @@ impl<'a> Context<'a> {
     /// What an expression depends on.
     pub fn needs(&self, id: ExprId) -> &Dependencies {
         &self.dependencies[id.0 as usize]
+    }
+
+    /// Loads these accesses anew in every stage, as if stages wrote what they load.
+    pub fn forget_after_stages(&mut self, accesses: &[&Access]) {
+        for (id, expr) in self.exprs.iter() {
+            let is_one = matches!(&expr.kind, ExprKind::Load(access) if accesses.contains(&access));
+            let volatile = is_one || self.exprs.operands(id).iter().any(|operand| self.dependencies[operand.0 as usize].volatile);
+            self.dependencies[id.0 as usize].volatile |= volatile;
+        }
     }
 
     /// Adds an expression after the fact.

@@ -14,5 +14,5 @@ pub fn choices(graph: &Graph, winograd: WinogradUse, usual_sizes: &BTreeMap<Symb
         _ => None,
     };
     let bodies = graph.order().into_iter().filter_map(body).collect();
-    Choices { layouts: layouts(graph, &winograds), winograds, rows_in_registers: false, bodies }
+    Choices { layouts: layouts(graph, &winograds), winograds, bodies, ..Choices::default() }
 }

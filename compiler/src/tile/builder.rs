@@ -52,6 +52,7 @@ impl Builder {
                 params,
                 scratch: vec![],
                 shared: vec![],
+                blocks_beside: 1,
                 body: vec![],
             },
             open: vec![vec![]],
@@ -499,6 +500,11 @@ impl Builder {
         let index = self.program.registers;
         self.program.registers += 1;
         Reg { index, ty }
+    }
+
+    /// Says how many blocks a multiprocessor should have room for.
+    pub fn set_blocks_beside(&mut self, blocks: u32) {
+        self.program.blocks_beside = blocks;
     }
 
     /// Adds a piece of shared memory.

@@ -90,7 +90,7 @@ pub enum CooperativeStmt {
     Barrier,
     /// The same of the threads of a half-warp.
     HalfWarpBarrier,
-    /// 16 bytes from the device's memory to shared memory, in the background; zeros where the mask does not hold, and then nothing is read.
+    /// 16 bytes from the device's memory to shared memory, in the background, or fewer and zeros behind them.
     Copy {
         /// Scalar `I64`, in shared memory, a multiple of 16.
         to: Reg,
@@ -100,8 +100,8 @@ pub enum CooperativeStmt {
         from: Reg,
         /// Constant byte offset.
         from_offset: i32,
-        /// Scalar mask; all threads copy where there is none.
-        when: Option<Reg>,
+        /// Scalar `I32`: how many of the bytes are read, all sixteen where nothing is said.
+        bytes: Option<Reg>,
     },
     /// The thread's copies since the last of these are one group.
     EndCopies,
@@ -155,7 +155,7 @@ impl CooperativeStmt {
     /// The registers it reads.
     pub fn operands(&self) -> Vec<Reg> {
         match *self {
-            CooperativeStmt::Copy { to, from, when, .. } => [to, from].into_iter().chain(when).collect(),
+            CooperativeStmt::Copy { to, from, bytes, .. } => [to, from].into_iter().chain(bytes).collect(),
             CooperativeStmt::Barrier
             | CooperativeStmt::HalfWarpBarrier
             | CooperativeStmt::EndCopies
@@ -170,8 +170,8 @@ impl CooperativeStmt {
     /// Whether its types fit.
     pub fn accepts(&self) -> bool {
         match *self {
-            CooperativeStmt::Copy { to, from, when, .. } => {
-                to.ty == Type::I64 && from.ty == Type::I64 && when.is_none_or(|mask| mask.ty == Type::MASK)
+            CooperativeStmt::Copy { to, from, bytes, .. } => {
+                to.ty == Type::I64 && from.ty == Type::I64 && bytes.is_none_or(|bytes| bytes.ty == Type::I32)
             }
             _ => true,
         }
@@ -269,9 +269,9 @@ impl Display for CooperativeStmt {
         match self {
             CooperativeStmt::Barrier => f.write_str("barrier"),
             CooperativeStmt::HalfWarpBarrier => f.write_str("barrier.half_warp"),
-            CooperativeStmt::Copy { to, to_offset, from, from_offset, when } => {
+            CooperativeStmt::Copy { to, to_offset, from, from_offset, bytes } => {
                 write!(f, "copy [{from} {from_offset:+}] -> [{to} {to_offset:+}]")?;
-                when.map_or(Ok(()), |mask| write!(f, " where {mask}"))
+                bytes.map_or(Ok(()), |bytes| write!(f, " of {bytes} bytes"))
             }
             CooperativeStmt::EndCopies => f.write_str("end_copies"),
             CooperativeStmt::WaitForCopies(left) => write!(f, "wait_for_copies {left}"),

@@ -26,6 +26,8 @@ pub struct TileProgram {
     pub scratch: Vec<Scratch>,
     /// Memory that the threads of a block share, alive for the whole call, not initialised. None on a CPU.
     pub shared: Vec<Scratch>,
+    /// Blocks that a multiprocessor should have room for at a time, where blocks of threads run the program: fewer registers for each.
+    pub blocks_beside: u32,
     /// The body.
     pub body: Block,
     /// How many register numbers are in use.

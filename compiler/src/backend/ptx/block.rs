@@ -2,7 +2,7 @@
 
 use super::function::Function;
 use super::inst::{Class, Cmp, Inst, Op, Operand, Plain, Reg, Ty};
-use super::tile::{Translation, class_of};
+use super::tile::{self, Translation, class_of};
 use crate::tile::{Cooperative, CooperativeStmt, EXCHANGE_LANES, HalfFloat, Type};
 use std::collections::BTreeSet;
 
@@ -17,7 +17,12 @@ pub(super) fn members(f: &mut Function) -> Reg {
 /// The lanes of an instruction's value.
 pub(super) fn inst(t: &mut Translation, f: &mut Function, inst: &Cooperative, result: Type) -> Vec<Reg> {
     match *inst {
-        Cooperative::Shared(piece) => vec![f.op(Op::Mov, Ty::U64, [Operand::Variable(t.shared, piece)])],
+        Cooperative::Shared(piece) if t.shared_at_launch => {
+            let all = f.op(Op::Mov, Ty::U64, [Operand::Variable(tile::SHARED_AT_LAUNCH, 0)]);
+            let before = tile::shared_before(t.program, piece as usize);
+            vec![if before == 0 { all } else { f.op(Op::Add, Ty::U64, [all.into(), Operand::Int(before.into())]) }]
+        }
+        Cooperative::Shared(piece) => vec![f.op(Op::Mov, Ty::U64, [Operand::Variable(tile::SHARED, piece)])],
         Cooperative::FromLane { value, flip } => {
             let values = t.lanes(value).to_vec();
             values.into_iter().map(|value| from_lane(t, f, value, flip)).collect()
@@ -109,11 +114,8 @@ pub(super) fn stmt(t: &mut Translation, f: &mut Function, stmt: &CooperativeStmt
             let members = t.members.expect("only blocks wait for each other");
             f.push(Inst::WarpBarrier { members });
         }
-        CooperativeStmt::Copy { to, to_offset, from, from_offset, when } => {
-            let bytes = match when {
-                None => Operand::Int(16),
-                Some(mask) => f.selp(Ty::B32, Operand::Int(16), Operand::Int(0), t.get(mask)).into(),
-            };
+        CooperativeStmt::Copy { to, to_offset, from, from_offset, bytes } => {
+            let bytes = bytes.map_or(Operand::Int(16), |bytes| t.operand(bytes));
             let (to, from) = ((t.get(to), i64::from(to_offset)), (t.get(from), i64::from(from_offset)));
             f.push(Inst::CopyAsync { to, from, bytes });
         }

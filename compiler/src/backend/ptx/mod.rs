@@ -131,14 +131,7 @@ fn identifier(name: &str) -> String {
     format!("k_{plain}")
 }
 
-fn write_kernel(
-    text: &mut String,
-    name: &str,
-    kernel: &KernelFunction,
-    program: &TileProgram,
-    arguments: &[Arg],
-    begins_early: bool,
-) {
+fn write_kernel(text: &mut String, name: &str, kernel: &KernelFunction, program: &TileProgram, arguments: &[Arg], begins_early: bool) {
     let function = tile::kernel(program, arguments, kernel.block_threads.is_some(), begins_early);
     let line = |text: &mut String, line: std::fmt::Arguments<'_>| text.write_fmt(line).expect("a string takes anything");
     line(text, format_args!("\n// {}\n.visible .entry {name}(\n", kernel.name.escape_debug()));
@@ -148,7 +141,7 @@ fn write_kernel(
     line(text, format_args!("    .param .u64 {}\n)\n.maxntid {}\n", tile::TASKS, kernel.block_threads.unwrap_or(BLOCK_THREADS)));
     if kernel.block_threads.is_some() {
         // Else `ptxas` makes room for more blocks beside each other than pays, and spills a register or two for it.
-        text.push_str(".minnctapersm 1\n");
+        line(text, format_args!(".minnctapersm {}\n", program.blocks_beside));
     }
     text.push_str("{\n");
     for (class, count) in function.registers() {

@@ -19,21 +19,28 @@ pub const TASKS: &str = "tasks";
 pub const SCRATCH: &str = "scratch";
 /// Names of pieces of a block's memory, by number.
 pub const SHARED: &str = "shared";
-/// Name of a block's memory whose size is said when it is launched, before the number of its only piece.
+/// Name of a block's memory whose size is said when it is launched, before the number of the only one.
 pub const SHARED_AT_LAUNCH: &str = "shared_at_launch";
 /// Bytes of a block's memory of which more have to be said when it is launched.
 const MOST_STATIC: u32 = 48 << 10;
 
 /// Bytes of memory that blocks are given when they are launched, or 0 where the kernel says them itself.
 pub(super) fn shared_at_launch(program: &TileProgram) -> u32 {
-    let bytes = program.shared.iter().map(|piece| piece.size_bytes).sum();
-    assert!(bytes <= MOST_STATIC || program.shared.len() == 1, "ptx: more than one piece of {bytes} bytes of shared memory");
+    let bytes = shared_before(program, program.shared.len());
     if bytes > MOST_STATIC { bytes } else { 0 }
+}
+
+/// Bytes of the block's memory before one of its pieces, where they lie one behind the other.
+pub(super) fn shared_before(program: &TileProgram, piece: usize) -> u32 {
+    program.shared[..piece].iter().enumerate().fold(0, |bytes, (at, one)| {
+        let next = program.shared.get(at + 1).map_or(1, |piece| piece.align_bytes);
+        (bytes + one.size_bytes).next_multiple_of(next)
+    })
 }
 
 /// The state of translating one program.
 pub(super) struct Translation<'a> {
-    program: &'a TileProgram,
+    pub(super) program: &'a TileProgram,
     arguments: &'a [Arg],
     pub(super) facts: Facts,
     /// One register for each lane.
@@ -44,8 +51,8 @@ pub(super) struct Translation<'a> {
     error_cells: Vec<u32>,
     /// The lane that is being computed.
     lane: usize,
-    /// Names of pieces of the block's memory.
-    pub(super) shared: &'static str,
+    /// Whether the block's memory is of a size that is said when it is launched.
+    pub(super) shared_at_launch: bool,
     /// The lanes of the warp that exchange values with this one.
     pub(super) members: Option<Reg>,
 }
@@ -66,7 +73,7 @@ pub(super) fn kernel(program: &TileProgram, arguments: &[Arg], is_block: bool, b
         constants: HashMap::new(),
         error_cells: vec![],
         lane: 0,
-        shared: if shared_at_launch(program) > 0 { SHARED_AT_LAUNCH } else { SHARED },
+        shared_at_launch: shared_at_launch(program) > 0,
         members: None,
     };
     let tasks = f.ld(Space::Param, Ty::B64, Operand::Name(TASKS), 0);

@@ -275,7 +275,11 @@ impl Chunks {
             let from = cx.address(b, Base::Buffer(access.buffer), &offset, self.dtype.size_bytes() as u32);
             let skipped = self.address(cx, b, &place.0, &place.1);
             let to = b.add(tile, skipped);
-            b.together(CooperativeStmt::Copy { to, to_offset: 0, from: from.reg, from_offset: from.offset, when });
+            let bytes = when.map(|when| {
+                let [all, none] = [CHUNK_BYTES, 0].map(|bytes| b.int(Type::I32, bytes));
+                b.select(when, all, none)
+            });
+            b.together(CooperativeStmt::Copy { to, to_offset: 0, from: from.reg, from_offset: from.offset, bytes });
         }
         values
     }

@@ -4,6 +4,7 @@
 pub(super) mod attention;
 mod chunks;
 pub(super) mod contract;
+mod copied_rows;
 mod epilogue;
 mod halves;
 pub(super) mod matrices;

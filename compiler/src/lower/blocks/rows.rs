@@ -5,9 +5,11 @@
 //!          partial results meet by shuffles in half a warp, and through shared memory beyond it
 //! ```
 //!
-//! Where a row is too long for registers, or of open length, stages read it again, which the cache still holds.
+//! Where a row is too long for registers, stages read it in shared memory ([`copied_rows`](super::copied_rows)), or, of open length, again
+//! from the device's, which the cache still holds.
 //! Sums are in an order of their own, which follows from usual sizes: not for those who want the canonical one.
 
+use super::copied_rows::{self, CopiedRow};
 use super::strides::{Moves, moves};
 use super::teams::{self, Flat, TeamStage, split, store_all};
 use super::tiles::usual;
@@ -32,8 +34,14 @@ const PIECE_BYTES: i64 = 16;
 const MOST_LANES: i64 = 8;
 /// Elements of a row that a thread keeps in registers.
 const MOST_KEPT: i64 = 32;
+/// Blocks of copied rows on a multiprocessor: while one waits for memory, others compute and store.
+const BESIDE: u32 = 3;
+/// With more elements of a row in registers, a block of [`MOST_THREADS`] would fill most of a multiprocessor.
+const FEW_KEPT: i64 = 8;
 /// Pieces that a thread asks for at once.
 const AT_ONCE: i64 = 8;
+/// Elements of a copied row that a thread takes at once, at least those of a piece.
+const COPIED_AT_ONCE: i64 = 4;
 /// Pieces of a thread where there are rows enough.
 const PIECES: i64 = 4;
 /// Threads of a block where several rows share it, and at most.
@@ -53,6 +61,8 @@ pub(in crate::lower) struct Rows {
     /// Elements of a piece.
     lanes: i64,
     work: Dim,
+    /// Rows that stages read in shared memory.
+    copied: Vec<CopiedRow>,
     /// Whether stages load what earlier ones store.
     exchanges_memory: bool,
 }
@@ -80,8 +90,10 @@ pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, sizes: &Ran
     }
     // Threads of other rows may not see what a row's store: each has a block of its own.
     let threads = if exchanges_memory { along } else { along.max(BLOCK) };
+    let copied =
+        if along == MOST_THREADS && longest > FEW_KEPT * along { copied_rows::rows(&flat, program, &parallel, &stages) } else { vec![] };
     *kernel = flat;
-    Some(Rows { parallel, stages, along, threads, lanes, work, exchanges_memory })
+    Some(Rows { parallel, stages, along, threads, lanes, work, copied, exchanges_memory })
 }
 
 /// The kernel with one index for stages that run along axes alike, so that what they load is loaded once.
@@ -190,6 +202,10 @@ impl Rows {
             let last = b.add_int(count, -1);
             point = b.min_s(number, last);
         }
+        if !self.copied.is_empty() {
+            b.set_blocks_beside(BESIDE);
+        }
+        cx.forget_after_stages(&self.copied.iter().map(CopiedRow::access).collect::<Vec<_>>());
         let member = Member { thread, team, exists };
         let x = Axis { index: Symbol::new("#x"), extent: Dim::from(self.along) };
         cx.ranges.set_index(x.index.clone(), x.extent.clone());
@@ -200,11 +216,18 @@ impl Rows {
     }
 
     fn point(&self, cx: &mut Context, b: &mut Builder, member: &Member) {
+        if !self.copied.is_empty() {
+            cx.elsewhere = self.copied.iter().map(|row| row.begin(cx, b, self.along)).collect();
+            for stmt in [CooperativeStmt::EndCopies, CooperativeStmt::WaitForCopies(0), CooperativeStmt::Barrier] {
+                b.together(stmt);
+            }
+        }
         let barrier = self.exchanges_memory.then_some(CooperativeStmt::Barrier);
         teams::each_stage(cx, b, &self.stages, barrier, &mut |cx, b, stage| match stage {
             TeamStage::Reduce { axis, reductions } => self.reduce(cx, b, member, axis, reductions),
             TeamStage::Sweep { axis, stores } => self.sweep(cx, b, member, axis.as_ref(), stores),
         });
+        cx.elsewhere.clear();
         // Shared memory is free for the next rows'.
         b.together(CooperativeStmt::Barrier);
     }
@@ -214,8 +237,9 @@ impl Rows {
         let step = self.along * self.lanes;
         let own = Dim::symbol("#x") * Dim::from(self.lanes);
         let known = axis.extent.as_const();
-        let all = known.map(|extent| (extent + step - 1) / step).filter(|pieces| pieces * self.lanes <= MOST_KEPT);
-        let count = all.unwrap_or((MOST_KEPT / self.lanes).min(AT_ONCE));
+        let keeps = self.copied.is_empty();
+        let all = known.map(|extent| (extent + step - 1) / step).filter(|pieces| keeps && pieces * self.lanes <= MOST_KEPT);
+        let count = all.unwrap_or(if keeps { (MOST_KEPT / self.lanes).min(AT_ONCE) } else { (COPIED_AT_ONCE / self.lanes).max(1) });
         let last = (&axis.extent - Dim::from(self.lanes)).maximum(&Dim::ZERO);
         let is_whole = axis.extent.terms().iter().all(|term| term.coefficient % (step * count) == 0);
         let piece = |cx: &mut Context, b: &mut Builder, at: i64, from: &Dim| {

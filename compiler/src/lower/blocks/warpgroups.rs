@@ -73,7 +73,6 @@ const SHAPES: [Shape; 6] = [
 const LEAST_COLUMNS: i64 = 64;
 
 impl Shape {
-
     /// Steps in shared memory: those ahead, the one that is multiplied, and the one before, whose products may not be done.
     fn stages(self) -> i64 {
         self.ahead + 2

@@ -12,7 +12,7 @@
 
 use super::pack::Packer;
 use super::taps::gather_taps;
-use crate::kernel::{Axis, Body, Contract, ExprId, ExprKind, Exprs, Kernel, Program, Step};
+use crate::kernel::{Axis, Body, BufferKind, Contract, ExprId, ExprKind, Exprs, Kernel, Program, Step};
 use crate::lower::{VectorIsa, along};
 use kiln_ir::{DType, Dim, Symbol};
 
@@ -47,9 +47,15 @@ fn arrange(kernel: &mut Kernel, packer: &mut Packer) -> Vec<Step> {
     let fixed = packer.packable_sides(kernel);
     let Body::Contract(contract) = &mut kernel.body else { return vec![] };
     order_depth(contract, &kernel.exprs, fixed);
-    let sides = [(true, fixed[0]), (false, fixed[1])].into_iter().filter(|(_, fixed)| !fixed);
-    let steps = sides.filter_map(|(is_left, _)| gather_taps(packer.program, kernel, is_left)).collect();
-    pack(kernel, packer, fixed);
+    let mut steps = Vec::new();
+    let mut padded = [false; 2];
+    for side in [0, 1].into_iter().filter(|side| !fixed[*side]) {
+        if let Some((step, pads)) = gather_taps(packer.program, kernel, side == 0) {
+            steps.push(step);
+            padded[1 - side] |= pads;
+        }
+    }
+    steps.extend(pack(kernel, packer, fixed, padded));
     steps
 }
 
@@ -95,19 +101,21 @@ fn order_depth(contract: &mut Contract, exprs: &Exprs, fixed: [bool; 2]) {
     }
 }
 
-/// Packs operands of parameters that go to the neighbour neither along depth nor along their own side, or not always.
-fn pack(kernel: &mut Kernel, packer: &mut Packer, fixed: [bool; 2]) {
-    for is_left in [true, false] {
-        let Body::Contract(contract) = kernel.body.clone() else { return };
+/// Packs operands of parameters that go to the neighbour neither along depth nor along their own side, and those that are padded with
+/// zeros: in steps that are given back, where they are no parameters.
+fn pack(kernel: &mut Kernel, packer: &mut Packer, fixed: [bool; 2], padded: [bool; 2]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (side, is_left) in [true, false].into_iter().enumerate() {
+        let Body::Contract(contract) = kernel.body.clone() else { return steps };
         let (id, own) = if is_left { (contract.lhs, &contract.rows) } else { (contract.rhs, &contract.columns) };
-        // What is zeros in part is packed with them.
-        let is_bounded = matches!(&kernel.exprs.get(id).kind, ExprKind::Load(access) if !access.bounds.is_empty());
-        let last = |axes: &[Axis]| !is_bounded && axes.last().is_none_or(|axis| loads_near(&kernel.exprs, id, &axis.index));
-        if !fixed[usize::from(!is_left)] || last(&contract.depth) || (last(own) && contract.depth.len() == 1) {
+        let last = |axes: &[Axis]| axes.last().is_none_or(|axis| loads_near(&kernel.exprs, id, &axis.index));
+        if !padded[side] && (!fixed[side] || last(&contract.depth) || (last(own) && contract.depth.len() == 1)) {
             continue;
         }
-        let Some((packed, step)) = packer.lines(kernel, &contract, is_left) else { continue };
-        packer.program.prepare.extend(step);
+        let kind = if fixed[side] { BufferKind::Prepared } else { BufferKind::Temporary };
+        let Some((packed, step)) = packer.lines(kernel, &contract, is_left, kind) else { continue };
+        if fixed[side] { &mut packer.program.prepare } else { &mut steps }.extend(step);
         kernel.body = Body::Contract(if is_left { Contract { lhs: packed, ..contract } } else { Contract { rhs: packed, ..contract } });
     }
+    steps
 }

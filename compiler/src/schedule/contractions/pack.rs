@@ -153,7 +153,8 @@ impl<'a> Packer<'a> {
 
     /// The left operand as a load from packed rows.
     fn rows(&mut self, kernel: &mut Kernel, contract: &Contract) -> Option<(ExprId, Option<Step>)> {
-        self.packed_lines(kernel, contract, (contract.lhs, &contract.rows), sum_dtype(kernel.exprs.get(contract.rhs).dtype))
+        let dtype = sum_dtype(kernel.exprs.get(contract.rhs).dtype);
+        self.packed_lines(kernel, contract, (contract.lhs, &contract.rows), dtype, BufferKind::Prepared)
     }
 
     fn packed_lines(
@@ -162,8 +163,12 @@ impl<'a> Packer<'a> {
         contract: &Contract,
         (id, own): (ExprId, &Vec<Axis>),
         dtype: DType,
+        kind: BufferKind,
     ) -> Option<(ExprId, Option<Step>)> {
-        let used = self.packable(&kernel.exprs, id, [&contract.batch, own, &contract.depth])?;
+        let used = match kind {
+            BufferKind::Prepared => self.packable(&kernel.exprs, id, [&contract.batch, own, &contract.depth])?,
+            _ => kernel.exprs.symbols(id),
+        };
         let (rows, depth) = (extent(own), extent(&contract.depth));
         if rows.is(0) || depth.is(0) {
             return None;
@@ -172,7 +177,6 @@ impl<'a> Packer<'a> {
         let offset = (row_major(&batch) * &rows + row_major(own)) * &depth + row_major(&contract.depth);
         let parallel = [batch.clone(), own.clone(), contract.depth.clone()].concat();
         let shape = [batch.iter().map(|a| a.extent.clone()).collect(), vec![rows, depth]].concat();
-        let kind = BufferKind::Prepared;
         let (buffer, step) = self.store(kernel, id, dtype, kind, parallel, offset.clone(), shape, &BTreeMap::new(), None)?;
         Some((kernel.exprs.add(dtype, ExprKind::Load(Access { buffer, offset, bounds: vec![], otherwise: None })), step))
     }
@@ -184,11 +188,17 @@ impl<'a> Packer<'a> {
         sides.map(|(id, own)| self.packable(&kernel.exprs, id, [&contract.batch, own, &contract.depth]).is_some())
     }
 
-    /// An operand of its own type as a load from packed lines `[batch][row or column][depth]`.
-    pub(super) fn lines(&mut self, kernel: &mut Kernel, contract: &Contract, is_left: bool) -> Option<(ExprId, Option<Step>)> {
+    /// An operand of its own type as a load from packed lines `[batch][row or column][depth]`, in a buffer of that kind.
+    pub(super) fn lines(
+        &mut self,
+        kernel: &mut Kernel,
+        contract: &Contract,
+        is_left: bool,
+        kind: BufferKind,
+    ) -> Option<(ExprId, Option<Step>)> {
         let (id, own) = if is_left { (contract.lhs, &contract.rows) } else { (contract.rhs, &contract.columns) };
         let dtype = kernel.exprs.get(id).dtype;
-        self.packed_lines(kernel, contract, (id, own), dtype)
+        self.packed_lines(kernel, contract, (id, own), dtype, kind)
     }
 
     /// The indices an operand uses, if it depends on parameters only and all its sizes are constants.

@@ -28,15 +28,16 @@ const CHUNK: i64 = 8;
 struct Tap {
     axis: Axis,
     /// Elements of memory from one tap to the next.
-    step: i64,
+    step: Dim,
     /// Place in the image, which follows from the tap and an index of the result.
     place: Dim,
     /// That index.
     result: Symbol,
 }
 
-/// The step that writes the operand's image out, where that helps; the kernel reads what it makes then.
-pub(super) fn gather_taps(program: &mut Program, kernel: &mut Kernel, is_left: bool) -> Option<Step> {
+/// The step that writes the operand's image out, where that helps; the kernel reads what it makes then. Also says whether depth became
+/// longer, with zeros of the other operand.
+pub(super) fn gather_taps(program: &mut Program, kernel: &mut Kernel, is_left: bool) -> Option<(Step, bool)> {
     let Body::Contract(contract) = kernel.body.clone() else { return None };
     let (id, other, own) =
         if is_left { (contract.lhs, contract.rhs, &contract.rows) } else { (contract.rhs, contract.lhs, &contract.columns) };
@@ -46,8 +47,11 @@ pub(super) fn gather_taps(program: &mut Program, kernel: &mut Kernel, is_left: b
     let comes_in_chunks = |axis: &Axis| in_eights(axis) && in_one_piece(&kernel.exprs, id, &axis.index, CHUNK).is_some();
     // Other taps are multiplied by zeros, which only numbers survive: those of memory, once they are zeros too.
     let is_memory = matches!(kernel.exprs.get(other).kind, ExprKind::Load(_));
-    let depth = &contract.depth;
-    if !is_memory || !is_plain(kernel, &access) || depth.iter().any(|axis| !used.contains(&axis.index) || comes_in_chunks(axis)) {
+    let depth: Vec<Axis> = contract.depth.iter().filter(|axis| !axis.extent.is(1)).cloned().collect();
+    if depth.iter().any(|axis| !used.contains(&axis.index)) {
+        return None;
+    }
+    if !is_memory || !is_plain(kernel, &access) || depth.iter().any(comes_in_chunks) {
         return None;
     }
     let outer: Vec<Axis> = contract.batch.iter().chain(own).filter(|axis| used.contains(&axis.index)).cloned().collect();
@@ -59,7 +63,7 @@ pub(super) fn gather_taps(program: &mut Program, kernel: &mut Kernel, is_left: b
     let last = match others.pop_if(|axis| in_eights(axis)) {
         Some(channels) => channels,
         None => {
-            let nearest = (0..taps.len()).min_by_key(|at| taps[*at].step)?;
+            let nearest = (0..taps.len()).min_by_key(|at| taps[*at].step.as_const().unwrap_or(i64::MAX))?;
             taps.remove(nearest).axis
         }
     };
@@ -73,22 +77,19 @@ pub(super) fn gather_taps(program: &mut Program, kernel: &mut Kernel, is_left: b
         axes.push(Axis { index: index.clone(), extent });
         Dim::from(index)
     };
-    let known: Vec<Axis> = outer.iter().chain(depth).cloned().collect();
+    let known: Vec<Axis> = outer.iter().chain(&depth).cloned().collect();
     for axis in outer.iter().chain(&others).chain([&last]) {
         let tap = taps.iter().find(|tap| tap.result == axis.index);
         let Some(Tap { axis: tap, step, place, .. }) = tap else {
-            let extent = if axis.index == last.index { axis.extent.ceil_div(&Dim::from(CHUNK)) * Dim::from(CHUNK) } else { axis.extent.clone() };
+            let extent =
+                if axis.index == last.index { axis.extent.ceil_div(&Dim::from(CHUNK)) * Dim::from(CHUNK) } else { axis.extent.clone() };
             names.insert(axis.index.clone(), new_axis(extent));
             positions.push(Dim::from(axis.index.clone()));
             continue;
         };
         let (least, greatest) = extremes(place, &known)?;
-        let extent = &greatest - &least + Dim::ONE;
-        if program.symbols.range(&extent).min < 1 {
-            return None;
-        }
-        let here = new_axis(extent) + &least;
-        let factor = Dim::from(step.checked_div(place.linear_in(&tap.index)?.0.as_const()?)?);
+        let here = new_axis((&greatest - &least + Dim::ONE).maximum(&Dim::ZERO)) + &least;
+        let factor = quotient(step, &place.linear_in(&tap.index)?.0)?;
         bounds.iter_mut().filter(|bound| bound.index == *place).for_each(|bound| bound.index = here.clone());
         offset = &offset - place * &factor + &here * &factor;
         positions.push(place - &least);
@@ -123,9 +124,9 @@ pub(super) fn gather_taps(program: &mut Program, kernel: &mut Kernel, is_left: b
     let weights = copy(&all, other, &BTreeMap::new(), bound.as_ref(), &mut kernel.exprs, &mut BTreeMap::new());
     let (lhs, rhs) = if is_left { (image, weights) } else { (weights, image) };
     let last = Axis { extent: last.extent.ceil_div(&Dim::from(CHUNK)) * Dim::from(CHUNK), ..last };
-    let depth = depth.iter().filter(|axis| axis.index != last.index).cloned().chain([last.clone()]).collect();
+    let depth = contract.depth.iter().filter(|axis| axis.index != last.index).cloned().chain([last.clone()]).collect();
     kernel.body = Body::Contract(Contract { lhs, rhs, depth, ..contract });
-    Some(step)
+    Some((step, pads))
 }
 
 /// Whether an access is to zeros where it is to nothing, and its indices are no values of others.
@@ -135,22 +136,29 @@ fn is_plain(kernel: &Kernel, access: &Access) -> bool {
         _ => false,
     };
     let dims = access.bounds.iter().flat_map(|bound| [&bound.index, &bound.extent]).chain([&access.offset]);
-    access.otherwise.is_none_or(is_zero) && dims.into_iter().all(|dim| dim.symbols().iter().all(|symbol| ExprId::of_symbol(symbol).is_none()))
+    access.otherwise.is_none_or(is_zero)
+        && dims.into_iter().all(|dim| dim.symbols().iter().all(|symbol| ExprId::of_symbol(symbol).is_none()))
 }
 
 /// The tap that an index of depth is, if it is one: where a bound is of it and of an index of the result, or where neighbouring results
 /// read the same elements of memory.
 fn tap(access: &Access, axis: &Axis, outer: &[Axis]) -> Option<Tap> {
-    let step = |dim: &Dim, axis: &Axis| dim.linear_in(&axis.index)?.0.as_const();
-    let own = step(&access.offset, axis).filter(|step| *step > 0)?;
-    let tap = |place: Dim, result: &Axis| Some(Tap { axis: axis.clone(), step: own, place, result: result.index.clone() });
+    let step = |axis: &Axis| Some(access.offset.linear_in(&axis.index)?.0).filter(|step| !step.is(0));
+    let own = step(axis)?;
+    let tap = |place: Dim, result: &Axis| Some(Tap { axis: axis.clone(), step: own.clone(), place, result: result.index.clone() });
     if let Some(bound) = access.bounds.iter().find(|bound| bound.index.mentions(&axis.index)) {
         let mut results = outer.iter().filter(|axis| bound.index.mentions(&axis.index));
         let result = results.next()?;
         return if results.next().is_none() { tap(bound.index.clone(), result) } else { None };
     }
     let taps = axis.extent.as_const()?;
-    let result = outer.iter().find(|other| step(&access.offset, other).is_some_and(|apart| apart > 0 && apart % own == 0 && apart / own < taps))?;
-    let apart = step(&access.offset, result)? / own;
+    let apart = |result: &Axis| quotient(&step(result)?, &own)?.as_const().filter(|apart| (1..taps).contains(apart));
+    let (result, apart) = outer.iter().find_map(|result| Some((result, apart(result)?)))?;
     tap(Dim::from(result.index.clone()) * Dim::from(apart) + Dim::from(axis.index.clone()), result)
+}
+
+/// `x / y`, where that leaves no rest.
+fn quotient(x: &Dim, y: &Dim) -> Option<Dim> {
+    let quotient = x.floor_div(y);
+    (&quotient * y == *x).then_some(quotient)
 }

@@ -1,6 +1,6 @@
 //! erf: x·P(x²) near zero; elsewhere 1 − erfc|x|, where an error of erfc counts little.
 
-use super::coefficients::{ERFC_POWER_F32, ERF_LARGE_F32, ERF_LARGE_F64, ERF_SMALL_F32, ERF_SMALL_F64};
+use super::coefficients::{ERF_LARGE_F32, ERF_LARGE_F64, ERF_SMALL_F32, ERF_SMALL_F64, ERFC_POWER_F32};
 use super::exponential::exp;
 use super::{add_const, at_least, at_most, mul_const, polynomial, with_sign_of};
 use crate::tile::builder::Builder;
