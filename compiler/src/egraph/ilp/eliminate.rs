@@ -54,7 +54,7 @@ impl Table {
 }
 
 /// The least of the sum of the tables.
-pub fn eliminate(variables: usize, tables: Vec<Table>, most_variables: usize, deadline: Instant) -> Eliminated {
+pub fn eliminate(variables: usize, tables: Vec<Table>, most_variables: usize, deadline: Option<Instant>) -> Eliminated {
     let order = order(variables, &tables);
     let mut turn = vec![0; variables];
     order.iter().enumerate().for_each(|(at, variable)| turn[*variable] = at);
@@ -67,7 +67,8 @@ pub fn eliminate(variables: usize, tables: Vec<Table>, most_variables: usize, de
     tables.into_iter().for_each(|table| put(table, &mut waiting));
     let mut preferences = Vec::new();
     for variable in &order {
-        let most = if Instant::now() < deadline { most_variables } else { most_variables.min(VARIABLES_AFTERWARDS) };
+        let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let most = if over { most_variables.min(VARIABLES_AFTERWARDS) } else { most_variables };
         let groups = groups(std::mem::take(&mut waiting[*variable]), most);
         result.exact &= groups.len() <= 1;
         for group in groups {

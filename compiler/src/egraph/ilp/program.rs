@@ -28,7 +28,7 @@ pub struct Program {
 /// What is known of the best solution.
 #[derive(Clone, Default, Debug)]
 pub struct Solution {
-    /// Classes with the place of their option. With `solved`, these are the classes of a best solution; else of none in particular.
+    /// Classes with the place of their option, in a best solution. Those of pieces that are not solved are missing.
     pub taken: Vec<(usize, usize)>,
     /// No solution costs less.
     pub bound: u64,
@@ -52,9 +52,9 @@ impl Program {
         self.classes.len() - 1
     }
 
-    /// The best solution, or as much as can be said of it until then, with tables of at most so many variables; `None` where no solution
-    /// is free of cycles.
-    pub fn solve(&self, deadline: Instant, most_variables: usize) -> Option<Solution> {
+    /// The best solution, or as much as can be said of it until then, if that is given, with tables of at most so many variables; `None`
+    /// where no solution is free of cycles.
+    pub fn solve(&self, deadline: Option<Instant>, most_variables: usize) -> Option<Solution> {
         let reduced = Reduction::of(self)?;
         let mut solution = Solution { taken: reduced.decided, bound: reduced.cost, solved: true, pieces: 0, widest: 0 };
         for piece in pieces(&reduced.program) {
@@ -63,7 +63,9 @@ impl Program {
             solution.solved &= found.solved;
             solution.widest = solution.widest.max(found.widest);
             solution.pieces += 1;
-            solution.taken.extend(found.taken);
+            if found.solved {
+                solution.taken.extend(found.taken);
+            }
         }
         Some(solution)
     }
