@@ -7,7 +7,7 @@
 //! Source: Bertelè & Brioschi 1972, "Nonserial Dynamic Programming"; Dechter & Rish 2003, "Mini-Buckets: A General Scheme for Bounded
 //! Inference".
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 /// What cannot be.
@@ -53,9 +53,12 @@ impl Table {
     }
 }
 
-/// The least of the sum of the tables.
+/// The least of the sum of the tables. Without a deadline, what needs larger tables is not even bounded.
 pub fn eliminate(variables: usize, tables: Vec<Table>, most_variables: usize, deadline: Option<Instant>) -> Eliminated {
-    let order = order(variables, &tables);
+    let (order, fits) = order(variables, &tables, most_variables);
+    if !fits && deadline.is_none() {
+        return Eliminated { bound: 0, exact: false, values: vec![false; variables], widest: 0 };
+    }
     let mut turn = vec![0; variables];
     order.iter().enumerate().for_each(|(at, variable)| turn[*variable] = at);
     let mut result = Eliminated { bound: 0, exact: true, values: vec![false; variables], widest: 0 };
@@ -147,8 +150,9 @@ fn groups(mut tables: Vec<Table>, most: usize) -> Vec<Vec<Table>> {
     groups.into_iter().map(|(_, members)| members).collect()
 }
 
-/// An order in which tables stay small: the variable next whose neighbours are connected already but for the fewest pairs.
-fn order(variables: usize, tables: &[Table]) -> Vec<usize> {
+/// An order in which tables stay small: the variable next whose neighbours are connected already but for the fewest pairs. Those with more
+/// neighbours than a table may have come last; whether there was none.
+fn order(variables: usize, tables: &[Table], most_variables: usize) -> (Vec<usize>, bool) {
     let mut neighbours: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); variables];
     for table in tables {
         for a in &table.variables {
@@ -157,14 +161,23 @@ fn order(variables: usize, tables: &[Table]) -> Vec<usize> {
     }
     let missing = |neighbours: &[BTreeSet<usize>], variable: usize| {
         let around = &neighbours[variable];
+        if around.len() > most_variables {
+            return (usize::MAX, around.len());
+        }
         let pairs = around.iter().map(|a| around.range(a + 1..).filter(|b| !neighbours[*a].contains(b)).count());
         (pairs.sum::<usize>(), around.len())
     };
     let mut ranks: Vec<(usize, usize)> = (0..variables).map(|variable| missing(&neighbours, variable)).collect();
-    let mut queue: BTreeMap<(usize, usize, usize), ()> = (0..variables).map(|v| ((ranks[v].0, ranks[v].1, v), ())).collect();
-    let mut order = Vec::with_capacity(variables);
-    while let Some(((_, _, variable), ())) = queue.pop_first() {
+    let mut queue: BTreeSet<(usize, usize, usize)> = (0..variables).map(|v| (ranks[v].0, ranks[v].1, v)).collect();
+    let (mut order, mut fits) = (Vec::with_capacity(variables), true);
+    while let Some((_, count, variable)) = queue.pop_first() {
         order.push(variable);
+        if count > most_variables {
+            // Any order of the rest will do: its tables are cut.
+            fits = false;
+            order.extend(queue.into_iter().map(|(_, _, variable)| variable));
+            break;
+        }
         let around = std::mem::take(&mut neighbours[variable]);
         for a in &around {
             neighbours[*a].remove(&variable);
@@ -177,8 +190,8 @@ fn order(variables: usize, tables: &[Table]) -> Vec<usize> {
             let rank = missing(&neighbours, other);
             let old = std::mem::replace(&mut ranks[other], rank);
             queue.remove(&(old.0, old.1, other));
-            queue.insert((rank.0, rank.1, other), ());
+            queue.insert((rank.0, rank.1, other));
         }
     }
-    order
+    (order, fits)
 }

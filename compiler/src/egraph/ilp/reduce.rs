@@ -256,8 +256,8 @@ impl Knowledge {
             let Some(needed) = self.needed(option, class, size) else { continue };
             let outside = |operand: &usize| !structure.together(*operand, class);
             let worse = |(other, _): &(&Choice, Vec<u64>)| {
-                let is_new = |operand: &&usize| !has(&needed, self.numbers[**operand]) && !(self.is_always[**operand] && outside(operand));
-                let new = other.operands.iter().filter(is_new);
+                let is_there = |operand: &&usize| has(&needed, self.numbers[**operand]) || self.is_always[**operand] && outside(operand);
+                let new = other.operands.iter().filter(|operand| !is_there(operand));
                 new.clone().all(|operand| outside(operand) || option.operands.contains(operand))
                     && self.cost(other.cost, new.filter(|operand| !option.operands.contains(operand))) <= option.cost
             };
@@ -268,7 +268,8 @@ impl Knowledge {
         let matters = |operand: &usize, option: &Choice| {
             let needs_it =
                 |other: &usize| other != operand && self.needs[*other].as_ref().is_some_and(|set| has(set, self.numbers[*operand]));
-            !(self.is_always[*operand] && !structure.together(*operand, class)) && !option.operands.iter().any(needs_it)
+            let is_there = self.is_always[*operand] && !structure.together(*operand, class);
+            !is_there && !option.operands.iter().any(needs_it)
         };
         let reduced = |option: &Choice| {
             let operands = option.operands.iter().copied().filter(|operand| matters(operand, option)).collect();
