@@ -12,7 +12,7 @@ use kiln::passes::recognise::{Recognition, recognised};
 use kiln::pipeline::{Config, Context, OptLevel};
 use kiln_ir::eval::evaluate;
 use kiln_ir::ops::Meaning;
-use kiln_ir::{Builder, Graph, Module, NodeKind, Op, Tensor, Value};
+use kiln_ir::{Builder, DType, Graph, Module, NodeKind, Op, Symbol, Tensor, Value};
 use kiln_runtime::threads::ThreadPool;
 use kiln_tests::bless::{check_file, repository};
 use kiln_tests::samples::{Fill, Random, tensor};
@@ -20,6 +20,8 @@ use std::collections::BTreeMap;
 
 /// Results before and after differ by rounding alone.
 const TOLERANCE: f64 = 1e-5;
+/// Of 16-bit floats: scores and shares are rounded to them before, and are not afterwards.
+const TOLERANCE_OF_HALVES: f64 = 4e-3;
 
 struct Spelling {
     name: String,
@@ -69,7 +71,9 @@ impl Spelling {
         let graph = &self.module.functions["predict"];
         let input = |(_, value): &(String, Value)| {
             let ty = graph.ty(*value);
-            let shape: Vec<usize> = ty.shape.iter().filter_map(|d| d.evaluate(&|_| Some(5))).map(|d| d as usize).collect();
+            // What is called `total` is as long as a cache and what is new together.
+            let size = |symbol: &Symbol| Some(if symbol.name() == "total" { 10 } else { 5 });
+            let shape: Vec<usize> = ty.shape.iter().filter_map(|d| d.evaluate(&size)).map(|d| d as usize).collect();
             // Every query sees a key: with none, an approximation is another function.
             let ones = self.is_approximate() && ty.rank() == 4 && shape[3] == 7 && shape[1] == 1;
             tensor(ty.dtype, &shape, Fill::Ordinary, Some(if ones { (1.0, 1.0) } else { (-2.0, 2.0) }), random)
@@ -81,7 +85,8 @@ impl Spelling {
     fn compare(&self, expected: &[Tensor], results: &[Tensor]) {
         for (old, new) in expected.iter().zip(results) {
             assert_eq!(old.ty(), new.ty(), "{}", self.name);
-            let close = |(a, b): (&f64, &f64)| a.is_nan() || (a - b).abs() <= TOLERANCE * (1.0 + a.abs());
+            let tolerance = if old.dtype() == DType::F16 { TOLERANCE_OF_HALVES } else { TOLERANCE };
+            let close = |(a, b): (&f64, &f64)| a.is_nan() || (a - b).abs() <= tolerance * (1.0 + a.abs());
             let (a, b) = (old.floats(), new.floats());
             assert!(a.iter().zip(&b).all(close), "{}: {a:?} became {b:?}", self.name);
         }
@@ -89,9 +94,19 @@ impl Spelling {
 
     /// The composite that the name begins with.
     fn expected(&self) -> Option<&'static str> {
-        let of_name = |op: &&&str| self.name.starts_with(**op);
-        Op::NAMES.iter().filter(of_name).max_by_key(|op| op.len()).copied()
+        composite_of(&self.name)
     }
+
+    /// The composite that it must not become: `no_X_…` looks like X, and `near_…` like attention.
+    fn forbidden(&self) -> Option<&'static str> {
+        let near = self.name.starts_with("near_").then_some("attention");
+        near.or_else(|| self.name.strip_prefix("no_").and_then(composite_of))
+    }
+}
+
+/// The composite that a name begins with.
+fn composite_of(name: &str) -> Option<&'static str> {
+    Op::NAMES.iter().filter(|op| name.starts_with(**op)).max_by_key(|op| op.len()).copied()
 }
 
 /// Composites of a graph, with how often each is in it.
@@ -116,10 +131,10 @@ fn spellings_are_recognised_and_near_misses_left_alone() {
         let found = composites(&spelling.result());
         let counts: Vec<String> = found.iter().map(|(op, n)| format!("{op} {n}")).collect();
         list += &format!("{:<40} {}\n", spelling.name, if counts.is_empty() { "-".into() } else { counts.join(", ") });
-        if spelling.name.starts_with("near_") {
+        if let Some(forbidden) = spelling.forbidden() {
             misses += 1;
-            if found.contains_key("attention") {
-                faults.push(format!("{} is no attention, found {found:?}", spelling.name));
+            if found.contains_key(forbidden) {
+                faults.push(format!("{} is no {forbidden}, found {found:?}", spelling.name));
             }
             continue;
         }
@@ -130,7 +145,7 @@ fn spellings_are_recognised_and_near_misses_left_alone() {
         }
     }
     assert!(faults.is_empty(), "{} of them:\n{}", faults.len(), faults.join("\n"));
-    assert!(attentions >= 24 && misses >= 12, "{attentions} spellings of attention and {misses} near misses");
+    assert!(attentions >= 80 && misses >= 30, "{attentions} spellings of attention and {misses} near misses");
     check_file(&repository().join("tests/files/spellings/recognised.txt"), &list);
 }
 
@@ -150,7 +165,9 @@ fn directed_steps_find_what_saturation_finds_where_each_step_pays() {
     }
     // What these are made of is found by steps that do not make the graph cheaper by themselves.
     let of_keras = ["one_head", "other", "self", "without_bias"].map(|name| format!("attention_keras_{name}_tf"));
-    let expected: Vec<String> = ["attention_columns_ts".into()].into_iter().chain(of_keras).chain(["mish_by_hand".into()]).collect();
+    let of_parts = ["gelu_by_erf_and_sum_text", "gelu_by_sum_ts", "gelu_tanh_by_parts_text", "layer_norm_flax_text", "mish_by_hand"];
+    let others = of_parts.into_iter().chain(["rms_norm_by_length_ts"]).map(String::from);
+    let expected: Vec<String> = ["attention_columns_ts".into()].into_iter().chain(of_keras).chain(others).collect();
     assert_eq!(missed, expected);
 }
 

@@ -186,14 +186,12 @@ fn optimising(name: &str, found: &Optimised) -> String {
 fn proof(bound: &Bound) -> String {
     let of = |picoseconds: u64| microseconds(picoseconds as f64 * 1e-12);
     let apart = 100.0 * (bound.extracted as f64 / bound.least.max(1) as f64 - 1.0);
-    let told = match (bound.interrupted, bound.best == bound.least) {
-        (_, true) => "proven",
-        (true, false) => "as far as time allowed",
-        (false, false) => "up to rounding",
-    };
+    let told = if bound.interrupted { "as far as tables and time allowed" } else { "proven" };
     let (least, extracted, best) = (of(bound.least), of(bound.extracted), of(bound.best));
+    let (pieces, widest, time) = (bound.pieces, bound.widest, bound.time.as_secs_f64());
     format!(
-        "  no choice of e-nodes is estimated below {least} ({told}); extraction came to {extracted}, {apart:.3} % above; best known {best}\n"
+        "  no choice of e-nodes is estimated below {least} ({told}, {pieces} pieces, tables of {widest} variables, {time:.3} s); \
+         extraction chose {extracted}, {apart:.3} % above; best known {best}\n"
     )
 }
 

@@ -51,6 +51,11 @@ struct BoundOfGraph {
     /// The best choice that is known.
     best_us: f64,
     interrupted: bool,
+    /// Pieces of the choice that depend on nothing outside them.
+    pieces: usize,
+    /// Variables of the largest table that proves it.
+    widest: usize,
+    seconds: f64,
 }
 
 #[derive(Serialize)]
@@ -125,6 +130,9 @@ fn optimised(graph: &str, found: &Optimised) -> OptimisedGraph {
             extracted_us: bound.extracted as f64 * 1e-6,
             best_us: bound.best as f64 * 1e-6,
             interrupted: bound.interrupted,
+            pieces: bound.pieces,
+            widest: bound.widest,
+            seconds: bound.time.as_secs_f64(),
         }),
     }
 }

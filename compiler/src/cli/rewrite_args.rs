@@ -40,7 +40,7 @@ pub struct RewriteArgs {
     #[arg(long, value_name = "SECONDS", value_parser = positive)]
     pub rewrite_seconds: Option<f64>,
     /// How the cheapest graph is taken out of all alternatives: by steps that each make it cheaper, or also by integer linear programming,
-    /// which takes longer and tells how good a choice can be
+    /// which may take longer and tells how good a choice can be
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Extract::Steps)]
     pub extract: Extract,
     /// Stop integer linear programming after this time with the best graph known by then

@@ -9,8 +9,8 @@ use super::lang::{ENode, Kind, KindId, KindTable};
 use crate::cut::role::{Role, Root, View, role};
 use egg::{Analysis, DidMerge, Id};
 use kiln_ir::graph::{Guard, Parameter};
-use kiln_ir::ops::Facts;
-use kiln_ir::{DType, Graph, NodeKind, Op, Ranges, Tensor, TensorType};
+use kiln_ir::ops::{Facts, Reduce, ReduceKind};
+use kiln_ir::{DType, Dim, Graph, NodeKind, Op, Ranges, Tensor, TensorType};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Constants up to this many elements are searched for a common value.
@@ -159,7 +159,31 @@ fn uniform_result(op: &Op, operands: &[&ClassFacts]) -> Option<Tensor> {
             let [size] = dims.values.as_slice() else { return None };
             size.as_const().map(|c| Tensor::from_ints(DType::I64, Vec::new(), [i128::from(c)]))
         }
+        Role::Root(Root::Reduce(reduce)) => reduced_value(reduce, operands[0]),
         // Anything else may combine elements, or has several results.
         Role::View(_) | Role::Iota(_) | Role::Root(_) | Role::Composite => None,
+    }
+}
+
+/// What a reduction makes of a common value. Sums of whole numbers are exact, in any order, as far as the type has them all.
+fn reduced_value(reduce: &Reduce, operand: &ClassFacts) -> Option<Tensor> {
+    let value = operand.uniform.as_ref()?;
+    let ty = &operand.types[0];
+    let count = Dim::product(reduce.axes.iter().map(|axis| &ty.shape[*axis])).as_const().filter(|count| *count > 0)?;
+    match reduce.kind {
+        ReduceKind::Max | ReduceKind::Min => Some(value.clone()),
+        ReduceKind::Sum => {
+            let bits = match ty.dtype {
+                DType::F64 => 53,
+                DType::F32 => 24,
+                DType::F16 => 11,
+                DType::BF16 => 8,
+                _ => return None,
+            };
+            let (number, most) = (value.floats()[0], (1i64 << bits) as f64);
+            let sum = number * count as f64;
+            (number.fract() == 0.0 && sum.abs() <= most).then(|| Tensor::scalar(ty.dtype, sum))
+        }
+        _ => None,
     }
 }

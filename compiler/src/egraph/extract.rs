@@ -3,11 +3,12 @@
 //! It starts from the graph as it was and takes another e-node for a class whenever that makes the whole cheaper: what becomes
 //! unused goes with the old one, what is new comes with the new one. So the result never costs more than the graph given, and
 //! each step is checked to close no cycle. The order of steps is that of ids, hence of the program. Classes that a rule replaces
-//! together are exchanged in one step.
+//! together are exchanged in one step. Where pieces of the choice are small, the best of all comes after the steps ([`super::ilp`]).
 
 use super::choices::Choices;
 use super::convert::Embedded;
 use super::cost::Cost;
+use super::ilp::improve;
 use super::lang::ENode;
 use super::order::Order;
 use super::saturate::Report;
@@ -22,7 +23,7 @@ const DEPTH: usize = 3;
 
 /// One e-node for each class.
 pub struct Extraction {
-    /// The choice, acyclic over all classes.
+    /// The choice, acyclic over the classes that the outputs need.
     pub choice: BTreeMap<Id, ENode>,
     /// Cost of the graph that was given.
     pub cost_before: u64,
@@ -61,7 +62,9 @@ pub fn extract(program: &Embedded, report: &Report, cost: &dyn Cost, without: &B
             break;
         }
     }
-    Extraction { choice: search.choices.all(), cost_before, cost_after: search.total }
+    let Search { mut choices, total, .. } = search;
+    let cost_after = improve(&mut choices, total);
+    Extraction { choice: choices.all(), cost_before, cost_after }
 }
 
 struct Search {

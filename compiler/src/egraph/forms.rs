@@ -87,7 +87,10 @@ impl View<'_> {
             return;
         }
         let whole = exponent.fract() == 0.0;
+        let is_mean = self.ops(class).any(|(op, _)| matches!(op, Op::Mean(_)));
         let parts = self.find(class, |op, x| match op {
+            // A mean is a mean, not a sum times 1/n; and what is 1 · itself is seen by what else it is.
+            _ if is_mean || x.contains(&class) => None,
             Op::Mul(_) if whole => Some(vec![(x[0], exponent), (x[1], exponent)]),
             Op::Div(_) if whole => Some(vec![(x[0], exponent), (x[1], -exponent)]),
             Op::Broadcast(_) => Some(vec![(x[0], exponent)]),
@@ -144,6 +147,7 @@ impl View<'_> {
 
     fn factor_out(self, class: Id) -> Option<(Id, f64)> {
         self.find(class, |op, x| match op {
+            _ if x.contains(&class) => None,
             Op::Mul(_) => match (self.uniform(x[0]), self.uniform(x[1])) {
                 (Some(factor), None) => Some((x[1], factor)),
                 (None, Some(factor)) => Some((x[0], factor)),

@@ -103,6 +103,6 @@ impl OnMachine<'_> {
         let pixels: f64 = result[2..].iter().map(|dim| self.size(dim)).product();
         let depth: f64 = kernel[1..].iter().map(|dim| self.size(dim)).product();
         let batch = self.size(&result[0]) * groups;
-        self.machine.contraction([outputs, pixels], batch, depth, 0.0, self.traffic(egraph, class, node))
+        self.machine.convolution(outputs, pixels, batch, depth, 0.0, self.traffic(egraph, class, node))
     }
 }

@@ -60,6 +60,16 @@ impl Machine {
         self.longer(flops / self.flops_per_second + operations / self.operations_per_second, traffic)
     }
 
+    /// Seconds of a convolution with so many outputs of each group: they are in lanes, however few, and pixels are rows. With one each,
+    /// groups are in lanes.
+    pub fn convolution(&self, outputs: f64, pixels: f64, groups: f64, depth: f64, operations: f64, traffic: Traffic) -> f64 {
+        if outputs <= 1.0 {
+            return self.contraction([outputs, pixels], groups, depth, operations, traffic);
+        }
+        let flops = 2.0 * groups * filled(outputs, self.tile[1]) * filled(pixels, self.tile[0]) * depth;
+        self.longer(flops / self.flops_per_second + operations / self.operations_per_second, traffic)
+    }
+
     /// Seconds of anything else.
     pub fn other(&self, operations: f64, traffic: Traffic) -> f64 {
         self.longer(operations / self.operations_per_second, traffic)
@@ -165,7 +175,12 @@ impl Pricing<'_> {
         let [batch, rows, columns, depth] = [&contract.batch, &contract.rows, &contract.columns, &contract.depth].map(|axes| extent(axes));
         let ends: Vec<ExprId> = contract.stores.iter().map(|store| store.value).collect();
         let operations = batch * rows * columns * cost(&kernel.exprs, &ends) as f64;
-        self.machine.contraction([rows, columns], batch, depth, operations, traffic)
+        // Pixels of two axes or more, summed over channels and as many axes of taps: nothing else looks so.
+        let convolves = contract.rows.len() == 1 && contract.columns.len() > 1 && contract.depth.len() == contract.columns.len() + 1;
+        match convolves {
+            true => self.machine.convolution(rows, columns, batch, depth, operations, traffic),
+            false => self.machine.contraction([rows, columns], batch, depth, operations, traffic),
+        }
     }
 
     /// Both products; the scores between them are a row's end of the first.
@@ -191,5 +206,30 @@ impl Pricing<'_> {
             self.product(axes) * (1 + cost(&kernel.exprs, &values)) as f64
         };
         points * nest.stages.iter().map(stage).sum::<f64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MACHINE: Machine = Machine {
+        flops_per_second: 1e9,
+        operations_per_second: 1e9,
+        close_bytes_per_second: 1e9,
+        far_bytes_per_second: 1e9,
+        close_bytes: 1e6,
+        launch_seconds: 0.0,
+        bounded_load_seconds: 0.0,
+        tile: [6.0, 16.0],
+    };
+
+    /// As measured: 96 groups of one channel, 5 × 5 taps, 28 × 28 pixels take 0.21 ms with one output each and 0.58 to 0.94 with 2 to 16.
+    #[test]
+    fn outputs_of_a_group_fill_lanes_unless_there_is_one() {
+        let seconds = |outputs| MACHINE.convolution(outputs, 786.0, 96.0, 25.0, 0.0, Traffic::default());
+        assert_eq!(seconds(2.0), seconds(16.0));
+        assert_eq!(2.0 * seconds(16.0), seconds(17.0));
+        assert!(2.0 * seconds(1.0) < seconds(2.0));
     }
 }

@@ -123,8 +123,14 @@ pub struct Bound {
     pub extracted: u64,
     /// Cost of the best choice that is known.
     pub best: u64,
-    /// Whether time was over before the bound could come closer.
+    /// Whether tables were too large, or time was over, before the bound could come closer.
     pub interrupted: bool,
+    /// Pieces of the choice that depend on nothing outside them, without what every choice does.
+    pub pieces: usize,
+    /// Variables of the largest table that proves it.
+    pub widest: usize,
+    /// How long it took.
+    pub time: Duration,
 }
 
 /// A graph that was optimised, and how.
@@ -266,9 +272,10 @@ impl Search<'_> {
     /// The best choice of e-nodes, as far as time allows.
     fn prove(&mut self, extracted: &Extraction, limit: Duration) -> Extraction {
         let cost = OnMachine { machine: &self.how.machine, usual_sizes: &self.how.usual_sizes };
-        let Proof { extraction, bound, interrupted, time } = extract_by_ilp(&self.program, &cost, &extracted.choice, limit);
+        let Proof { extraction, bound, interrupted, pieces, widest, time } = extract_by_ilp(&self.program, &cost, &extracted.choice, limit);
         self.times.proving += time;
-        self.bound = Some(Bound { least: bound, extracted: extracted.cost_after, best: extraction.cost_after, interrupted });
+        let (extracted, best) = (extracted.cost_after, extraction.cost_after);
+        self.bound = Some(Bound { least: bound, extracted, best, interrupted, pieces, widest, time });
         extraction
     }
 

@@ -6,7 +6,7 @@ use crate::egraph::rule::{Exactness, Rewrite, Rule, Term};
 use crate::egraph::view::{View, close};
 use egg::Id;
 use kiln_ir::attr::Real;
-use kiln_ir::ops::{Gelu, GeluKind, HardSigmoid, HardSwish, Mish, Sigmoid, Silu, Softplus, Swish};
+use kiln_ir::ops::{Add, Gelu, GeluKind, HardSigmoid, HardSwish, Mish, Mul, Sigmoid, Silu, Softplus, Swish};
 use kiln_ir::{DType, Op};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, SQRT_2};
 
@@ -20,15 +20,19 @@ const CUBIC: f64 = 0.044715;
 pub const RULES: &[Rule] = &[
     Rule {
         name: "sigmoid",
-        mathematics: "1 / (1 + e^(-x)) = sigmoid(x)",
+        mathematics: "1 / (1 + e^(-x)) = e^x / (1 + e^x) = (1 + tanh(x / 2)) / 2 = sigmoid(x)",
         exactness: FEW,
-        roots: &["div", "reciprocal", "pow"],
+        roots: &["div", "reciprocal", "pow", "mul"],
         rewrite: Rewrite::Class(sigmoid),
         examples: &[
             "graph (%x: f32[n, 3]) { %n = neg %x ; %e = exp %n ; %1 = const f32[] 1.0 ; %one = broadcast %1 {shape = [n, 3]} ;
              %s = add %one, %e ; %y = div %one, %s ; return %y }",
             "graph (%x: f32[4]) { %f = const f32[4] [-1.702, -1.702, -1.702, -1.702] ; %n = mul %x, %f ; %e = exp %n ;
              %one = const f32[4] [1.0, 1.0, 1.0, 1.0] ; %s = add %e, %one ; %y = reciprocal %s ; return %y }",
+            "graph (%x: f32[n, 3]) { %e = exp %x ; %1 = const f32[] 1.0 ; %one = broadcast %1 {shape = [n, 3]} ; %s = add %one, %e ;
+             %y = div %e, %s ; return %y }",
+            "graph (%x: f32[n, 3]) { %h = const f32[] 0.5 ; %half = broadcast %h {shape = [n, 3]} ; %z = mul %x, %half ; %t = tanh %z ;
+             %1 = const f32[] 1.0 ; %one = broadcast %1 {shape = [n, 3]} ; %s = add %one, %t ; %y = mul %s, %half ; return %y }",
         ],
     },
     Rule {
@@ -46,6 +50,14 @@ pub const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        name: "product-and-itself",
+        mathematics: "x + x * f = x * (f + 1) for f = erf or tanh of something",
+        exactness: FEW,
+        roots: &["add"],
+        rewrite: Rewrite::Class(product_and_itself),
+        examples: &["graph (%x: f32[n, 3], %z: f32[n, 3]) { %t = tanh %z ; %m = mul %t, %x ; %y = add %m, %x ; return %y }"],
+    },
+    Rule {
         name: "gelu-by-erf",
         mathematics: "x/2 * (1 + erf(x / sqrt(2))) = gelu(x)",
         exactness: FEW,
@@ -55,6 +67,9 @@ pub const RULES: &[Rule] = &[
             "graph (%x: f32[n, 3]) { %1 = const f32[] 1.4142135 ; %2 = broadcast %1 {shape = [n, 3]} ; %3 = div %x, %2 ; %4 = erf %3 ;
              %5 = const f32[] 1.0 ; %6 = broadcast %5 {shape = [n, 3]} ; %7 = add %4, %6 ; %8 = mul %x, %7 ; %9 = const f32[] 0.5 ;
              %10 = broadcast %9 {shape = [n, 3]} ; %y = mul %8, %10 ; return %y }",
+            "graph (%x: f32[n, 3]) { %1 = const f32[] -0.70710678 ; %2 = broadcast %1 {shape = [n, 3]} ; %3 = mul %x, %2 ; %4 = erf %3 ;
+             %5 = const f32[] 1.0 ; %6 = broadcast %5 {shape = [n, 3]} ; %7 = sub %6, %4 ; %9 = const f32[] 0.5 ;
+             %10 = broadcast %9 {shape = [n, 3]} ; %h = mul %x, %10 ; %y = mul %h, %7 ; return %y }",
         ],
     },
     Rule {
@@ -72,6 +87,10 @@ pub const RULES: &[Rule] = &[
              %l = const f32[] 1.0 ; %m = broadcast %l {shape = [n]} ; %g = add %m, %f ; %h = const f32[] 0.7978846 ;
              %i = broadcast %h {shape = [n]} ; %j = mul %x, %i ; %jj = mul %j, %g ; %k = tanh %jj ; %o = add %k, %m ; %r = mul %x, %o ;
              %p = const f32[] 0.5 ; %q = broadcast %p {shape = [n]} ; %y = mul %q, %r ; return %y }",
+            "graph (%x: f32[n]) { %a = mul %x, %x ; %d = const f32[] 0.035677408 ; %e = broadcast %d {shape = [n]} ; %f = mul %a, %e ;
+             %h = const f32[] 0.7978846 ; %i = broadcast %h {shape = [n]} ; %g = add %f, %i ; %j = mul %x, %g ; %k = tanh %j ;
+             %l = const f32[] 1.0 ; %m = broadcast %l {shape = [n]} ; %o = add %k, %m ; %p = const f32[] 0.5 ;
+             %q = broadcast %p {shape = [n]} ; %r = mul %x, %q ; %y = mul %r, %o ; return %y }",
         ],
     },
     Rule {
@@ -99,6 +118,16 @@ pub const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        name: "softplus-of-both-signs",
+        mathematics: "max(x, 0) + log(1 + e^(-|x|)) = softplus(x)",
+        exactness: FEW,
+        roots: &["add"],
+        rewrite: Rewrite::Class(softplus_of_both_signs),
+        examples: &[
+            "graph (%x: f32[n]) { %r = relu %x ; %a = abs %x ; %m = neg %a ; %e = exp %m ; %l = log1p %e ; %y = add %l, %r ; return %y }",
+        ],
+    },
+    Rule {
         name: "softplus-with-threshold",
         mathematics: "x where x > t >= 16, else softplus(x) = softplus(x): above t they differ by e^(-t), less than f32 rounds",
         exactness: FEW,
@@ -116,6 +145,17 @@ pub const RULES: &[Rule] = &[
         roots: &["mul"],
         rewrite: Rewrite::Class(mish),
         examples: &["graph (%x: f32[n, 2]) { %s = softplus %x ; %t = tanh %s ; %y = mul %x, %t ; return %y }"],
+    },
+    Rule {
+        name: "mish-by-quotient",
+        mathematics: "x * n / (n + 2) = mish(x) with n = e^x * (e^x + 2)",
+        exactness: FEW,
+        roots: &["mul", "div"],
+        rewrite: Rewrite::Class(mish_by_quotient),
+        examples: &[
+            "graph (%x: f32[n]) { %2 = const f32[] 2.0 ; %t = broadcast %2 {shape = [n]} ; %e = exp %x ; %a = add %e, %t ; %m = mul %e, %a ;
+             %d = add %m, %t ; %q = div %m, %d ; %y = mul %q, %x ; return %y }",
+        ],
     },
     Rule {
         name: "hard-sigmoid",
@@ -149,33 +189,49 @@ fn one_plus_class(view: View, class: Id) -> Option<Id> {
     view.plus_number(class).filter(|(_, number)| close(*number, 1.0)).map(|(y, _)| y)
 }
 
+/// y where a class is 1 − y.
+fn one_less_class(view: View, class: Id) -> Option<Id> {
+    view.find(class, |op, x| (matches!(op, Op::Sub(_)) && view.is_number(x[0], 1.0)).then(|| x[1]))
+}
+
+/// `(x, k)` where a class is e^(k·x).
+fn power(view: View, class: Id) -> Option<(Id, f64)> {
+    view.find(class, |op, x| matches!(op, Op::Exp(_)).then(|| view.scaled(x[0])))
+}
+
 /// `(x, k)` where a class is 1 + e^(k·x).
 fn one_plus_power(view: View, class: Id) -> Option<(Id, f64)> {
-    let power = one_plus_class(view, class)?;
-    let exponent = view.find(power, |op, x| matches!(op, Op::Exp(_)).then(|| x[0]))?;
-    Some(view.scaled(exponent))
+    power(view, one_plus_class(view, class)?)
 }
 
 fn sigmoid(view: View, root: Id) -> Option<Term> {
-    let product = view.product(root);
-    let (denominator, exponent) = product.only()?;
-    let (x, factor) = one_plus_power(view, denominator)?;
-    let applies = exponent == -1.0 && close(product.coefficient, 1.0) && factor < 0.0;
-    applies.then(|| Term::apply(Sigmoid {}, [Term::scaled(view, x, -factor)]))
+    let is_one = |(rest, x, factor): (Product, Id, f64)| (rest.is_number(1.0) && factor > 0.0).then_some((x, factor));
+    let (x, factor) = sigmoid_factors(view, &view.product(root)).into_iter().find_map(is_one)?;
+    Some(Term::apply(Sigmoid {}, [Term::scaled(view, x, factor)]))
 }
 
 /// Ways to see a product as `rest · sigmoid(factor · x)`: `(rest, x, factor)`.
 fn sigmoid_factors(view: View, product: &Product) -> Vec<(Product, Id, f64)> {
-    let factor = |(class, exponent): &(Id, f64)| {
-        let rest = product.without(*class, *exponent)?;
-        let argument = match *exponent {
-            1.0 => view.find(*class, |op, x| matches!(op, Op::Sigmoid(_)).then(|| view.scaled(x[0]))),
-            -1.0 => one_plus_power(view, *class).map(|(x, factor)| (x, -factor)),
-            _ => None,
-        };
-        argument.map(|(x, factor)| (rest, x, factor))
-    };
-    product.powers.iter().filter_map(factor).collect()
+    let mut found = Vec::new();
+    for (class, exponent) in &product.powers {
+        let Some(rest) = product.without(*class, *exponent) else { continue };
+        if *exponent == 1.0 {
+            let argument = view.find(*class, |op, x| matches!(op, Op::Sigmoid(_)).then(|| view.scaled(x[0])));
+            found.extend(argument.map(|(x, factor)| (rest, x, factor)));
+        } else if let Some((x, factor)) = one_plus_power(view, *class).filter(|_| *exponent == -1.0) {
+            // e^z / (1 + e^z), and 1 / (1 + e^z)
+            let grows = rest.powers.iter().find(|(class, exponent)| *exponent == 1.0 && power(view, *class) == Some((x, factor)));
+            found.extend(grows.and_then(|(class, _)| Some((rest.without(*class, 1.0)?, x, factor))));
+            found.push((rest, x, -factor));
+        }
+    }
+    // (1 + tanh(z)) / 2 = sigmoid(2z)
+    for (mut rest, z, sign) in one_plus(view, product, |op| matches!(op, Op::Tanh(_))) {
+        let (x, factor) = view.scaled(z);
+        rest.coefficient *= 2.0;
+        found.push((rest, x, 2.0 * sign * factor));
+    }
+    found
 }
 
 fn gated_by_own_sigmoid(view: View, root: Id) -> Option<Term> {
@@ -188,13 +244,36 @@ fn gated_by_own_sigmoid(view: View, root: Id) -> Option<Term> {
     })
 }
 
-/// Ways to see a product as `rest · (1 + f(z))` for an operator f: `(rest, z)`.
-fn one_plus(view: View, product: &Product, is: fn(&Op) -> bool) -> Vec<(Product, Id)> {
+/// Ways to see a product as `rest · (1 + sign · f(z))` for an operator f: `(rest, z, sign)`.
+fn one_plus(view: View, product: &Product, is: fn(&Op) -> bool) -> Vec<(Product, Id, f64)> {
     let factor = |(class, exponent): &(Id, f64)| {
         let rest = product.without(*class, *exponent).filter(|_| *exponent == 1.0)?;
-        view.find(one_plus_class(view, *class)?, |op, x| is(op).then(|| x[0])).map(|z| (rest, z))
+        let (y, sign) = one_plus_class(view, *class).map(|y| (y, 1.0)).or_else(|| Some((one_less_class(view, *class)?, -1.0)))?;
+        let (y, factor) = view.scaled(y);
+        let z = view.find(y, |op, x| is(op).then(|| x[0])).filter(|_| factor.abs() == 1.0)?;
+        Some((rest, z, sign * factor))
     };
     product.powers.iter().filter_map(factor).collect()
+}
+
+/// Whether an operator is odd, −f(x) = f(−x), and a factor 1 + f is what gates are made of.
+fn is_odd_gate(op: &Op) -> bool {
+    matches!(op, Op::Erf(_) | Op::Tanh(_))
+}
+
+fn product_and_itself(view: View, root: Id) -> Option<Term> {
+    view.find(root, |op, x| match op {
+        Op::Add(_) => [(x[0], x[1]), (x[1], x[0])].into_iter().find_map(|(alone, multiple)| {
+            let (gate, exponent) = view.product(multiple).over(&view.product(alone)).only()?;
+            let coefficient = view.product(multiple).over(&view.product(alone)).coefficient;
+            let is_gate = view.find(gate, |op, _| is_odd_gate(op).then_some(())).is_some();
+            let ty = view.ty(root);
+            let one = Term::number(ty.dtype, &ty.shape, 1.0);
+            (is_gate && exponent == 1.0 && close(coefficient, 1.0) && view.uniform(alone).is_none())
+                .then(|| Term::apply(Mul {}, [Term::Class(alone), Term::apply(Add {}, [Term::Class(gate), one])]))
+        }),
+        _ => None,
+    })
 }
 
 fn gelu(approximate: GeluKind, x: Term) -> Term {
@@ -202,8 +281,9 @@ fn gelu(approximate: GeluKind, x: Term) -> Term {
 }
 
 fn gelu_by_erf(view: View, root: Id) -> Option<Term> {
-    one_plus(view, &view.product(root), |op| matches!(op, Op::Erf(_))).into_iter().find_map(|(rest, z)| {
+    one_plus(view, &view.product(root), |op| matches!(op, Op::Erf(_))).into_iter().find_map(|(rest, z, sign)| {
         let (inner, factor) = view.scaled(z);
+        let factor = sign * factor;
         // x = factor · √2 · inner
         let half = rest.over(&view.product(inner)).is_number(0.5 * factor * SQRT_2);
         half.then(|| gelu(GeluKind::Erf, Term::scaled(view, inner, factor / FRAC_1_SQRT_2)))
@@ -224,23 +304,23 @@ fn cubic(view: View, class: Id, factor: f64) -> Option<Id> {
             (close(outer.coefficient * a, linear) && rest.is_number(cube / outer.coefficient)).then_some(x)
         })
     });
-    // c · x · (1 + b·x²)
+    // c · x · (a + b·x²)
     expanded.or_else(|| {
         outer.powers.iter().filter(|(_, exponent)| *exponent == 1.0).find_map(|(factor, _)| {
-            let high = one_plus_class(view, *factor)?;
+            let (high, low) = view.plus_number(*factor).filter(|(_, low)| *low != 0.0)?;
             let rest = outer.without(*factor, 1.0)?;
             let alone = rest.only().filter(|(_, exponent)| *exponent == 1.0).map(|(x, _)| x);
             let x = alone.or_else(|| view.square_root_of(view.scaled(high).0))?;
             let unit = view.product(x);
             let rest_of_high = view.product(high).over(&unit).over(&unit);
-            (rest.over(&unit).is_number(linear) && rest_of_high.is_number(cube / linear)).then_some(x)
+            (rest.over(&unit).is_number(linear / low) && rest_of_high.is_number(cube / linear * low)).then_some(x)
         })
     })
 }
 
 fn gelu_by_tanh(view: View, root: Id) -> Option<Term> {
-    one_plus(view, &view.product(root), |op| matches!(op, Op::Tanh(_))).into_iter().find_map(|(rest, z)| {
-        let x = cubic(view, z, 1.0)?;
+    one_plus(view, &view.product(root), |op| matches!(op, Op::Tanh(_))).into_iter().find_map(|(rest, z, sign)| {
+        let x = cubic(view, z, sign)?;
         rest.over(&view.product(x)).is_number(0.5).then(|| gelu(GeluKind::Tanh, Term::Class(x)))
     })
 }
@@ -255,14 +335,31 @@ fn gelu_by_sigmoid(view: View, root: Id) -> Option<Term> {
     })
 }
 
-fn softplus(view: View, root: Id) -> Option<Term> {
-    let power = |class: Id| view.find(class, |op, x| matches!(op, Op::Exp(_)).then(|| x[0]));
-    let x = view.find(root, |op, x| match op {
-        Op::Log1p(_) => power(x[0]),
-        Op::Log(_) => one_plus_power(view, x[0]).filter(|(_, factor)| *factor == 1.0).map(|(x, _)| x),
+/// `(x, k)` where a class is log(1 + e^(k·x)).
+fn log_of_one_plus_power(view: View, class: Id) -> Option<(Id, f64)> {
+    view.find(class, |op, x| match op {
+        Op::Softplus(_) => Some(view.scaled(x[0])),
+        Op::Log1p(_) => power(view, x[0]),
+        Op::Log(_) => one_plus_power(view, x[0]),
         _ => None,
-    })?;
+    })
+}
+
+fn softplus(view: View, root: Id) -> Option<Term> {
+    let (x, _) = log_of_one_plus_power(view, root).filter(|(_, factor)| *factor == 1.0)?;
     Some(Term::of(Softplus {}, &[x]))
+}
+
+fn softplus_of_both_signs(view: View, root: Id) -> Option<Term> {
+    view.find(root, |op, y| match op {
+        Op::Add(_) => [(y[0], y[1]), (y[1], y[0])].into_iter().find_map(|(above, log)| {
+            let (x, _) = at_least(view, above).filter(|(_, low)| *low == 0.0)?;
+            let (absolute, _) = log_of_one_plus_power(view, log).filter(|(_, factor)| *factor == -1.0)?;
+            let of_x = view.find(absolute, |op, y| (matches!(op, Op::Abs(_)) && y[0] == x).then_some(())).is_some();
+            of_x.then(|| Term::of(Softplus {}, &[x]))
+        }),
+        _ => None,
+    })
 }
 
 fn softplus_with_threshold(view: View, root: Id) -> Option<Term> {
@@ -278,6 +375,24 @@ fn mish(view: View, root: Id) -> Option<Term> {
         let tanh = view.find(*gate, |op, x| matches!(op, Op::Tanh(_)).then(|| x[0]))?;
         let x = view.find(tanh, |op, x| matches!(op, Op::Softplus(_)).then(|| x[0]))?;
         let rest = product.without(*gate, 1.0)?;
+        rest.over(&view.product(x)).is_number(1.0).then(|| Term::of(Mish {}, &[x]))
+    })
+}
+
+fn mish_by_quotient(view: View, root: Id) -> Option<Term> {
+    let product = view.product(root);
+    product.powers.iter().filter(|(_, exponent)| *exponent == -1.0).find_map(|(denominator, _)| {
+        let (numerator, _) = view.plus_number(*denominator).filter(|(_, number)| close(*number, 2.0))?;
+        let parts = view.product(numerator);
+        // e^x · (e^x + 2)
+        let x = parts.powers.iter().find_map(|(class, _)| {
+            let (x, _) = power(view, *class).filter(|(_, factor)| *factor == 1.0)?;
+            let (other, _) =
+                parts.without(*class, 1.0)?.only().filter(|(_, exponent)| *exponent == 1.0 && close(parts.coefficient, 1.0))?;
+            let (inside, number) = view.plus_number(other)?;
+            (inside == *class && close(number, 2.0)).then_some(x)
+        })?;
+        let rest = product.without(*denominator, -1.0)?.over(&parts);
         rest.over(&view.product(x)).is_number(1.0).then(|| Term::of(Mish {}, &[x]))
     })
 }

@@ -1,5 +1,6 @@
 //! Attention from products, a softmax and whatever exporters put between: scales before or after, masks added or selected, caps,
-//! K transposed or not, heads as one axis or two, shared key heads repeated.
+//! K transposed or not, heads as one axis or two, shared key heads repeated, operands whose batches are repeated to each other's, a
+//! softmax in a wider type than the products, a division by its sum after the second product.
 //!
 //! A rule looks at the second product, finds the softmax below it and then the first product, peeling what stands between into
 //! attributes and masks. What it cannot peel stays outside (a scale applied before heads are split stays with the queries).
@@ -8,8 +9,8 @@ use crate::egraph::rule::{Exactness, Rewrite, Rule, Term};
 use crate::egraph::view::{View, close};
 use egg::Id;
 use kiln_ir::attr::Real;
-use kiln_ir::ops::{Add, Attention, Broadcast, Div, Dot, Mul, Reshape, Select, Softmax};
-use kiln_ir::{Dim, Op};
+use kiln_ir::ops::{Add, Attention, Broadcast, Cast, Div, Dot, Mul, ReduceKind, Reshape, Select, Softmax};
+use kiln_ir::{DType, Dim, Op};
 
 /// Two contractions and a softmax: sums of the depth and of the keys.
 const TWO_SUMS: f64 = 512.0;
@@ -55,6 +56,16 @@ pub const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        name: "values-over-sum",
+        mathematics: "(e^s V) / sum(e^s) = softmax(s) V",
+        exactness: Exactness::Reassociated { bound: TWO_SUMS },
+        roots: &["div", "mul"],
+        rewrite: Rewrite::Class(values_over_sum),
+        examples: &["graph (%s: f32[2, n, m], %v: f32[2, m, 3]) { %e = exp %s ; %t = reduce %e {kind = sum, axes = [2], keep = true} ;
+             %p = dot %e, %v {a_batch = [0], b_batch = [0], a_contract = [2], b_contract = [1]} ; %b = broadcast %t {shape = [2, n, 3]} ;
+             %y = div %p, %b ; return %y }"],
+    },
+    Rule {
         name: "attention-with-finite-mask",
         mathematics: "a score replaced by a large negative number is, after softmax, as good as that number added, where a score is left",
         exactness: Exactness::Approx { bound: TWO_SUMS, domain: "every query sees a key whose score exceeds the number by 104" },
@@ -68,6 +79,25 @@ pub const RULES: &[Rule] = &[
              %y = dot %p, %v {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [2]} ; return %y }"],
     },
 ];
+
+fn values_over_sum(view: View, root: Id) -> Option<Term> {
+    let product = view.product(root);
+    let [a, b] = product.powers.as_slice() else { return None };
+    let [values, sum] = if a.1 > b.1 { [a, b] } else { [b, a] };
+    if values.1 != 1.0 || sum.1 != -1.0 || !close(product.coefficient, 1.0) {
+        return None;
+    }
+    let (powers, axes) = view.spread_reduction(sum.0, ReduceKind::Sum)?;
+    let last = view.ty(powers).rank() - 1;
+    view.find(values.0, |op, x| {
+        let Op::Dot(dot) = op else { return None };
+        let of_rows = x[0] == powers && axes == [last] && dot.a_contract == [last] && view.ty(root).rank() == last + 1;
+        // Rows of the result are those of the powers.
+        let in_place = dot.a_batch.iter().copied().eq(0..last.checked_sub(1)?);
+        let scores = view.find(powers, |op, x| matches!(op, Op::Exp(_)).then(|| x[0])).filter(|_| of_rows && in_place)?;
+        Some(Term::apply(dot.clone(), [Term::of(Softmax { axis: last }, &[scores]), Term::Class(x[1])]))
+    })
+}
 
 /// Which numbers in the place of a score hide a key. The number is added to the score instead.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -113,6 +143,10 @@ struct Scores {
     mask: Option<(Term, Vec<Dim>)>,
     /// The axes before queries and keys, as they are where masks are added.
     batch: Vec<Dim>,
+    /// Shapes that scores or shares were repeated to, one after the other: operands are repeated so instead.
+    repeated: Vec<Vec<Dim>>,
+    /// The type of what masks are added to: wider than the operands where a softmax is computed in it.
+    dtype: DType,
 }
 
 /// An operand with the axes that it has in attention.
@@ -152,15 +186,40 @@ fn shares_of(view: View, class: Id, search: Search) -> Option<Scores> {
                 (checked == x[2]).then(|| shares_of(view, x[2], search))?
             }
             Op::Reshape(_) if keeps_last_two(view, x[0], class) => shares_of(view, x[0], search),
+            // Not along the keys: shares are the same for all of them then.
+            Op::Broadcast(_)
+                if view.same_dims(&view.shape(x[0])[view.ty(x[0]).rank().saturating_sub(1)..], &view.shape(class)[rank - 1..]) =>
+            {
+                repeated(view, shares_of(view, x[0], search)?, x[0], class)
+            }
+            Op::Cast(_) if view.ty(x[0]).dtype.is_float() && view.ty(class).dtype.is_float() => shares_of(view, x[0], search),
             _ => None,
         })
     })
+}
+
+/// Scores of a class that another repeats along axes that it has.
+fn repeated(view: View, mut inside: Scores, class: Id, to: Id) -> Option<Scores> {
+    let (from, to) = (view.shape(class).to_vec(), view.shape(to).to_vec());
+    let batch = to[..to.len() - 2].to_vec();
+    if inside.batch.len() != batch.len() {
+        return None;
+    }
+    // One after the other, as it was stated that each can be.
+    let both = |mask| [&from, &to].into_iter().fold(mask, |mask, shape| Term::apply(Broadcast { shape: shape.clone() }, [mask]));
+    inside.mask = inside.mask.map(|(mask, _)| (both(mask), to.clone()));
+    inside.repeated.push(to);
+    Some(Scores { batch, ..inside })
 }
 
 /// Whether a reshape regroups the axes before the last two only.
 fn keeps_last_two(view: View, from: Id, to: Id) -> bool {
     let last_two = |class: Id| view.shape(class).len().checked_sub(2).map(|at| &view.shape(class)[at..]);
     matches!((last_two(from), last_two(to)), (Some(a), Some(b)) if view.same_dims(a, b))
+}
+
+fn is_wider(a: DType, b: DType) -> bool {
+    a.is_float() && b.is_float() && a.size_bytes() > b.size_bytes()
 }
 
 fn swaps_last_two(perm: &[usize]) -> bool {
@@ -198,6 +257,8 @@ fn scores(view: View, class: Id, search: Search) -> Option<Scores> {
                 factors: Vec::new(),
                 mask: None,
                 batch: batch(),
+                repeated: Vec::new(),
+                dtype: view.ty(class).dtype,
             })
         }
         Op::Add(_) => [(x[0], x[1]), (x[1], x[0])].into_iter().find_map(|(inner, mask)| {
@@ -221,10 +282,17 @@ fn scores(view: View, class: Id, search: Search) -> Option<Scores> {
         Op::Div(_) => warmed(view, x[0], x[1], true, shape, search),
         Op::Transpose(transpose) if swaps_last_two(&transpose.perm) => {
             // The product of keys and queries, in that order.
-            let inside = scores(view, x[0], search).filter(|s| s.mask.is_none() && s.factors.is_empty())?;
+            let inside = scores(view, x[0], search).filter(|s| s.mask.is_none() && s.factors.is_empty() && s.repeated.is_empty())?;
             let Dot { a_batch, b_batch, a_contract, b_contract } = inside.dot;
             let dot = Dot { a_batch: b_batch, b_batch: a_batch, a_contract: b_contract, b_contract: a_contract };
             Some(Scores { dot, q: inside.k, k: inside.q, ..inside })
+        }
+        Op::Broadcast(_) if view.ty(x[0]).rank() == shape.len() => repeated(view, scores(view, x[0], search)?, x[0], class),
+        // Softmax in a wider type than the products, whose sums are computed in it anyway.
+        Op::Cast(Cast { dtype }) if is_wider(*dtype, view.ty(x[0]).dtype) => {
+            let inside = scores(view, x[0], search)?;
+            let mask = inside.mask.map(|(mask, shape)| (Term::apply(Cast { dtype: *dtype }, [mask]), shape));
+            Some(Scores { mask, dtype: *dtype, ..inside })
         }
         Op::Reshape(_) if keeps_last_two(view, x[0], class) => {
             let inside = scores(view, x[0], search)?;
@@ -239,6 +307,11 @@ fn scores(view: View, class: Id, search: Search) -> Option<Scores> {
 /// The scores with one more mask added where they have that shape. A second one joins the first if both see the same axes.
 fn masked(view: View, inside: Scores, mask: Term, mask_shape: &[Dim], shape: &[Dim]) -> Option<Scores> {
     let batch = shape[..shape.len() - 2].to_vec();
+    // Where scores had to be repeated, the mask need not fit what they were before.
+    let (mask, mask_shape) = match inside.repeated.is_empty() {
+        true => (mask, mask_shape),
+        false => (Term::apply(Broadcast { shape: shape.to_vec() }, [mask]), shape),
+    };
     let Some((first, first_shape)) = inside.mask else {
         return Some(Scores { batch, mask: Some((mask, mask_shape.to_vec())), ..inside });
     };
@@ -289,18 +362,39 @@ fn build(view: View, root: Id, scores: &Scores, v: &Operand) -> Option<Term> {
     };
     let permuted = |operand: &Operand| operand.perm.iter().map(|a| view.shape(operand.class)[*a].clone()).collect::<Vec<Dim>>();
     let with_batch = |shape: &[Dim]| [&batch[..], &shape[shape.len() - 2..]].concat();
-    let four_axes = |operand: &Operand| {
-        let (shape, to) = (permuted(operand), with_batch(&permuted(operand)));
-        let transposed = Term::transposed(view, operand.class, &operand.perm);
-        if shape == to { transposed } else { Term::apply(Reshape { shape: to }, [transposed]) }
+    // Masks and temperatures in a wider type stay as they are: in a narrower one they may be others.
+    let narrow = view.ty(root).dtype;
+    let wide = scores.dtype != narrow && (scores.mask.is_some() || !scores.factors.is_empty());
+    let cast = |term: Term, dtype: DType| if wide { Term::apply(Cast { dtype }, [term]) } else { term };
+    let widened = |term: Term| cast(term, scores.dtype);
+    // Repeated as the scores were, of which an operand has all axes but the last and `rows` in the place of the one before.
+    let four_axes = |operand: &Operand, rows: Option<usize>| {
+        let mut shape = permuted(operand);
+        let mut term = Term::transposed(view, operand.class, &operand.perm);
+        for of_scores in rows.iter().flat_map(|_| &scores.repeated) {
+            let last = shape[shape.len() - 1].clone();
+            let (lead, rows) = (of_scores.len() - 2, of_scores.len() - 2 + rows.unwrap_or(0));
+            shape = [&of_scores[..lead], &[of_scores[rows].clone(), last]].concat();
+            term = Term::apply(Broadcast { shape: shape.clone() }, [term]);
+        }
+        let to = with_batch(&shape);
+        widened(if shape == to { term } else { Term::apply(Reshape { shape: to }, [term]) })
     };
-    let queries = scores.factors.iter().fold(four_axes(&q), |queries, (factor, divides)| {
-        let factor = Term::of(Broadcast { shape: with_batch(&permuted(&q)) }, &[*factor]);
+    let queries = scores.factors.iter().fold(four_axes(&q, Some(0)), |queries, (factor, divides)| {
+        let mut shape = permuted(&q);
+        let rows = shape.len() - 2;
+        shape[rows] = scores.repeated.last().map_or(shape[rows].clone(), |of_scores| of_scores[of_scores.len() - 2].clone());
+        let factor = Term::of(Broadcast { shape: with_batch(&shape) }, &[*factor]);
         if *divides { Term::apply(Div {}, [queries, factor]) } else { Term::apply(Mul {}, [queries, factor]) }
     });
     let [k, v] = match (before_repeat(view, &k, &batch), before_repeat(view, v, &batch)) {
-        (Some((k, k_heads)), Some((v, v_heads))) if k_heads == v_heads => [k, v],
-        _ => [four_axes(&k), four_axes(v)],
+        (Some((shared, heads)), Some((v, v_heads))) if heads == v_heads => {
+            let [lead, depth] = [batch[0].clone(), permuted(&k)[k.perm.len() - 1].clone()];
+            let keys = scores.repeated.last().map(|of_scores| of_scores[of_scores.len() - 1].clone());
+            let repeated = |keys| Term::apply(Broadcast { shape: vec![lead, heads, keys, depth] }, [shared.clone()]);
+            [keys.map_or_else(|| shared.clone(), repeated), v].map(widened)
+        }
+        _ => [four_axes(&k, Some(1)), four_axes(v, None)],
     };
     let depth = view.shape(q.class)[q.perm[q.perm.len() - 1]].as_const();
     let usual = depth.is_some_and(|d| close(scores.scale, 1.0 / (d as f64).sqrt()));
@@ -311,7 +405,7 @@ fn build(view: View, root: Id, scores: &Scores, v: &Operand) -> Option<Term> {
         ..Attention::plain()
     };
     let mask = scores.mask.as_ref().map(|(mask, _)| mask.clone());
-    let y = Term::apply(op, [queries, k, v].into_iter().chain(mask));
+    let y = cast(Term::apply(op, [queries, k, v].into_iter().chain(mask)), narrow);
     let to = view.shape(root);
     let as_it_is = to.len() == 4 && view.same_dims(&to[..2], &batch);
     Some(if as_it_is { y } else { Term::apply(Reshape { shape: to.to_vec() }, [y]) })

@@ -7,6 +7,8 @@ mod axes;
 mod conv;
 mod convolutions;
 mod dot;
+mod groups;
+mod identities;
 mod joined;
 mod movement;
 mod norms;
@@ -23,9 +25,11 @@ use crate::egraph::rule::{Freedom, Rule};
 
 /// The rules of the first saturation, by subject: what a network is, before gradients are taken and a target is known.
 pub const SUBJECTS: &[(&str, &[Rule])] = &[
+    ("identities", identities::RULES),
     ("activations", activations::RULES),
     ("softmax", softmax::RULES),
     ("norms", norms::RULES),
+    ("groups", groups::RULES),
     ("statistics", statistics::RULES),
     ("attention", attention::RULES),
     ("movement", movement::RULES),

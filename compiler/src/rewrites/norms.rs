@@ -4,11 +4,11 @@ use crate::egraph::rule::{Exactness, Rewrite, Rule, Term};
 use crate::egraph::view::{View, close};
 use egg::Id;
 use kiln_ir::attr::Real;
-use kiln_ir::ops::{GroupNorm, InstanceNorm, LayerNorm, Mean, ReduceKind, RmsNorm};
+use kiln_ir::ops::{Broadcast, LayerNorm, Mean, Mul, ReduceKind, RmsNorm, Sub};
 use kiln_ir::{Dim, Op, Tensor};
 
 /// Statistics of n values differ by n · ε of the largest; normalised values are as large as √n.
-const STATISTICS: Exactness = Exactness::Reassociated { bound: 256.0 };
+pub const STATISTICS: Exactness = Exactness::Reassociated { bound: 256.0 };
 
 /// The rules.
 pub const RULES: &[Rule] = &[
@@ -24,6 +24,25 @@ pub const RULES: &[Rule] = &[
             "graph (%x: f32[2, 4, n]) { %s = reduce %x {kind = sum, axes = [0, 1], keep = false} ; %1 = const f32[] 0.125 ;
              %2 = broadcast %1 {shape = [n]} ; %y = mul %s, %2 ; return %y }",
         ],
+    },
+    Rule {
+        name: "variance-by-squares",
+        // The left side loses the square of the mean in rounding; of what is as large as its deviation, that is little.
+        mathematics: "mean(x^2) - mean(x)^2 = mean((x - mean(x))^2)",
+        exactness: STATISTICS,
+        roots: &["sub"],
+        rewrite: Rewrite::Class(variance_by_squares),
+        examples: &["graph (%x: f32[n, 5]) { %m = mean %x {axes = [1], keep = true} ; %q = mul %x, %x ; %s = mean %q {axes = [1], keep = true} ;
+             %o = mul %m, %m ; %y = sub %s, %o ; return %y }"],
+    },
+    Rule {
+        name: "squares-are-not-negative",
+        mathematics: "max(mean(x^2), 0) = mean(x^2)",
+        exactness: Exactness::Reassociated { bound: 1.0 },
+        roots: &["max", "relu"],
+        rewrite: Rewrite::Class(squares_are_not_negative),
+        examples: &["graph (%x: f32[n, 5]) { %q = mul %x, %x ; %s = mean %q {axes = [1], keep = true} ; %0 = const f32[] 0.0 ;
+             %z = broadcast %0 {shape = [n, 1]} ; %y = max %z, %s ; return %y }"],
     },
     Rule {
         name: "layer-norm",
@@ -80,54 +99,6 @@ pub const RULES: &[Rule] = &[
              %y = mul %k, %u ; return %y }",
         ],
     },
-    Rule {
-        name: "instance-norm",
-        mathematics: "layer_norm over positions with one scale and bias per channel = instance_norm",
-        exactness: STATISTICS,
-        roots: &["layer_norm"],
-        rewrite: Rewrite::Class(instance_norm),
-        examples: &[
-            "graph (%x: f32[n, 3, 5]) { %g = parameter g: f32[3, 1] ; %b = parameter b: f32[1, 3, 1] ;
-             %y = layer_norm %x, %g, %b {axes_from = 2, epsilon = 0.00001} ; return %y }",
-        ],
-    },
-    Rule {
-        name: "group-norm",
-        mathematics: "channels reshaped to groups, normalised by group and reshaped back = group_norm(x, 1, 0)",
-        exactness: STATISTICS,
-        roots: &["reshape"],
-        rewrite: Rewrite::Class(group_norm),
-        examples: &[
-            "graph (%x: f32[n, 6, 4, 2]) { %1 = const f32[3] [1.0, 1.0, 1.0] ; %0 = const f32[3] [0.0, 0.0, 0.0] ;
-             %r = reshape %x {shape = [n, 3, 16]} ; %i = instance_norm %r, %1, %0 {epsilon = 0.00001} ; %y = reshape %i {shape = [n, 6, 4, 2]} ;
-             return %y }",
-            "graph (%x: f32[2, 6, m]) { %1 = const f32[] 1.0 ; %0 = const f32[] 0.0 ; %r = reshape %x {shape = [2, 3, 2, m]} ;
-             %i = layer_norm %r, %1, %0 {axes_from = 2, epsilon = 0.00001} ; %y = reshape %i {shape = [2, 6, m]} ; return %y }",
-        ],
-    },
-    Rule {
-        name: "group-norm-with-scale",
-        mathematics: "group_norm(x, 1, 0) * scale = group_norm(x, scale, 0)",
-        exactness: STATISTICS,
-        roots: &["mul"],
-        rewrite: Rewrite::Class(group_norm_with_scale),
-        examples: &[
-            "graph (%x: f32[2, 4, n]) { %g = parameter g: f32[4, 1] ; %1 = const f32[4] [1.0, 1.0, 1.0, 1.0] ;
-             %0 = const f32[4] [0.0, 0.0, 0.0, 0.0] ; %i = group_norm %x, %1, %0 {groups = 2, epsilon = 0.00001} ;
-             %b = broadcast %g {shape = [2, 4, n]} ; %y = mul %i, %b ; return %y }",
-        ],
-    },
-    Rule {
-        name: "group-norm-with-bias",
-        mathematics: "group_norm(x, scale, 0) + bias = group_norm(x, scale, bias)",
-        exactness: STATISTICS,
-        roots: &["add"],
-        rewrite: Rewrite::Class(group_norm_with_bias),
-        examples: &[
-            "graph (%x: f32[2, 4, n]) { %g = parameter g: f32[4] ; %c = parameter c: f32[4, 1] ; %0 = const f32[4] [0.0, 0.0, 0.0, 0.0] ;
-             %i = group_norm %x, %g, %0 {groups = 2, epsilon = 0.00001} ; %b = broadcast %c {shape = [2, 4, n]} ; %y = add %i, %b ; return %y }",
-        ],
-    },
 ];
 
 fn mean_of_sum(view: View, root: Id) -> Option<Term> {
@@ -176,20 +147,71 @@ pub fn centred(view: View, class: Id, axes: &[usize]) -> Option<Id> {
     })
 }
 
-fn layer_norm(view: View, root: Id) -> Option<Term> {
+/// What a class is the normal form of: (x − mean(x)) / sqrt(mean((x − mean(x))²) + epsilon) · scale + bias.
+pub struct Normal {
+    /// What is normalised.
+    pub x: Id,
+    /// Over which axes.
+    pub axes: Vec<usize>,
+    /// Added to the variance.
+    pub epsilon: f64,
+    /// A number or a parameter.
+    pub scale: Term,
+    /// A parameter, if anything is added.
+    pub bias: Option<Id>,
+}
+
+/// A class as normalised differences.
+pub fn normal(view: View, root: Id) -> Option<Normal> {
     let product = view.product(root);
     product.powers.iter().filter(|(_, exponent)| *exponent == -0.5).find_map(|(variance, _)| {
         let (difference, axes, epsilon) = mean_square(view, *variance)?;
         let x = centred(view, difference, &axes)?;
         let scale = parameter_or_one(view, &product.without(*variance, -0.5)?.without(difference, 1.0)?, x)?;
-        let axes_from = trailing(&axes, view.ty(x).rank())?;
-        let zero = Term::Constant(Tensor::scalar(view.ty(x).dtype, 0.0));
-        Some(Term::apply(LayerNorm { axes_from, epsilon: Real(epsilon) }, [Term::Class(x), scale, zero]))
+        Some(Normal { x, axes, epsilon, scale, bias: None })
     })
 }
 
+fn layer_norm(view: View, root: Id) -> Option<Term> {
+    let Normal { x, axes, epsilon, scale, .. } = normal(view, root)?;
+    let axes_from = trailing(&axes, view.ty(x).rank())?;
+    let zero = Term::Constant(Tensor::scalar(view.ty(x).dtype, 0.0));
+    Some(Term::apply(LayerNorm { axes_from, epsilon: Real(epsilon) }, [Term::Class(x), scale, zero]))
+}
+
+fn variance_by_squares(view: View, root: Id) -> Option<Term> {
+    let (squares, square) = view.find(root, |op, x| matches!(op, Op::Sub(_)).then(|| (x[0], x[1])))?;
+    let mean_of = |class: Id| {
+        view.find(class, |op, x| match op {
+            Op::Mean(mean) => Some((x[0], mean.clone())),
+            _ => None,
+        })
+    };
+    let (of_squares, mean) = mean_of(squares)?;
+    let x = view.square_root_of(of_squares)?;
+    (mean_of(view.square_root_of(square)?)? == (x, mean.clone())).then(|| {
+        let kept = Term::of(Mean { keep: true, ..mean.clone() }, &[x]);
+        let mean_of_x = Term::apply(Broadcast { shape: view.shape(x).to_vec() }, [kept]);
+        let difference = Term::apply(Sub {}, [Term::Class(x), mean_of_x]);
+        Term::apply(mean, [Term::apply(Mul {}, [difference.clone(), difference])])
+    })
+}
+
+fn squares_are_not_negative(view: View, root: Id) -> Option<Term> {
+    let inner = view.find(root, |op, x| match op {
+        Op::Max(_) => [(x[0], x[1]), (x[1], x[0])].into_iter().find_map(|(x, zero)| (view.uniform(zero) == Some(0.0)).then_some(x)),
+        Op::Relu(_) => Some(x[0]),
+        _ => None,
+    })?;
+    let of_squares = view.find(inner, |op, x| match op {
+        Op::Mean(_) => view.square_root_of(x[0]),
+        _ => None,
+    });
+    of_squares.filter(|_| inner != root).map(|_| Term::Class(inner))
+}
+
 /// An addition or multiplication of something that `accept` takes and a parameter, repeated.
-fn with_parameter<T>(view: View, root: Id, is: fn(&Op) -> bool, accept: impl Fn(Id, Id) -> Option<T>) -> Option<T> {
+pub fn with_parameter<T>(view: View, root: Id, is: fn(&Op) -> bool, accept: impl Fn(Id, Id) -> Option<T>) -> Option<T> {
     view.find(root, |op, x| match x {
         [a, b] if is(op) => [(*a, *b), (*b, *a)]
             .into_iter()
@@ -213,9 +235,11 @@ fn layer_norm_with_bias(view: View, root: Id) -> Option<Term> {
     )
 }
 
-fn layer_norm_by_moments(view: View, root: Id) -> Option<Term> {
+/// The same, written as x · k + (bias − mean(x) · k).
+pub fn normal_by_moments(view: View, root: Id) -> Option<Normal> {
     view.find(root, |op, x| match x {
         [a, b] if matches!(op, Op::Add(_)) => [(*a, *b), (*b, *a)].into_iter().find_map(|(scaled, rest)| {
+            let rest = view.before_broadcast(rest);
             let (bias, shift) = view.find(rest, |op, x| (matches!(op, Op::Sub(_)) && view.is_fixed(x[0])).then(|| (x[0], x[1])))?;
             let (scaled, shift) = (view.product(scaled), view.product(shift));
             scaled.powers.iter().filter(|(_, exponent)| *exponent == -0.5).find_map(|(variance, _)| {
@@ -224,14 +248,18 @@ fn layer_norm_by_moments(view: View, root: Id) -> Option<Term> {
                 let slope = scaled.over(&view.product(x));
                 let mean = shift.over(&slope).only().filter(|(_, exponent)| *exponent == 1.0)?.0;
                 let scale = parameter_or_one(view, &slope.without(*variance, -0.5)?, x)?;
-                let axes_from = trailing(&axes, view.ty(x).rank())?;
-                let of_mean = close(shift.coefficient, slope.coefficient) && view.spread_mean(mean)? == (x, axes);
-                let operands = [Term::Class(x), scale, Term::Class(view.before_broadcast(bias))];
-                of_mean.then(|| Term::apply(LayerNorm { axes_from, epsilon: Real(epsilon) }, operands))
+                let of_mean = close(shift.coefficient, slope.coefficient) && view.spread_mean(mean)? == (x, axes.clone());
+                of_mean.then(|| Normal { x, axes, epsilon, scale, bias: Some(view.before_broadcast(bias)) })
             })
         }),
         _ => None,
     })
+}
+
+fn layer_norm_by_moments(view: View, root: Id) -> Option<Term> {
+    let Normal { x, axes, epsilon, scale, bias } = normal_by_moments(view, root)?;
+    let axes_from = trailing(&axes, view.ty(x).rank())?;
+    Some(Term::apply(LayerNorm { axes_from, epsilon: Real(epsilon) }, [Term::Class(x), scale, Term::Class(bias?)]))
 }
 
 fn rms_norm(view: View, root: Id) -> Option<Term> {
@@ -243,86 +271,4 @@ fn rms_norm(view: View, root: Id) -> Option<Term> {
         let axes_from = trailing(&axes, view.ty(x).rank())?;
         Some(Term::apply(RmsNorm { axes_from, epsilon: Real(epsilon) }, [Term::Class(x), scale]))
     })
-}
-
-/// A parameter that is the same everywhere but along the channels of a tensor of that shape, as a vector.
-fn per_channel(view: View, parameter: Id, of: &[Dim]) -> Option<Term> {
-    let channels = of.get(1)?;
-    let dtype = view.ty(parameter).dtype;
-    if let Some(value) = view.uniform(parameter) {
-        return Some(Term::number(dtype, std::slice::from_ref(channels), value));
-    }
-    let shape = view.shape(parameter);
-    let missing = of.len().checked_sub(shape.len())?;
-    let fits = |(axis, dim): (usize, &Dim)| if axis + missing == 1 { dim == channels } else { dim.is(1) };
-    let fits = missing <= 1 && shape.iter().enumerate().all(fits);
-    fits.then(|| Term::of(kiln_ir::ops::Reshape { shape: vec![channels.clone()] }, &[parameter]))
-}
-
-fn instance_norm(view: View, root: Id) -> Option<Term> {
-    view.find(root, |op, x| match op {
-        // With one number for all, it may as well be a norm of something else than channels.
-        Op::LayerNorm(norm) if norm.axes_from == 2 && x[1..].iter().any(|p| view.uniform(*p).is_none()) => {
-            let shape = view.shape(x[0]);
-            let [scale, bias] = [per_channel(view, x[1], shape)?, per_channel(view, x[2], shape)?];
-            Some(Term::apply(InstanceNorm { epsilon: norm.epsilon }, [Term::Class(x[0]), scale, bias]))
-        }
-        _ => None,
-    })
-}
-
-fn group_norm(view: View, root: Id) -> Option<Term> {
-    let shape = view.shape(root);
-    let normal = view.find(root, |op, x| matches!(op, Op::Reshape(_)).then(|| x[0]))?;
-    view.find(normal, |op, x| {
-        let epsilon = match op {
-            Op::LayerNorm(norm) if norm.axes_from == 2 => norm.epsilon,
-            Op::InstanceNorm(norm) => norm.epsilon,
-            _ => return None,
-        };
-        let grouped = view.shape(x[0]);
-        let plain = view.is_number(x[1], 1.0) && view.is_number(x[2], 0.0);
-        let inner = view.find(x[0], |op, x| (matches!(op, Op::Reshape(_)) && view.same_dims(view.shape(x[0]), shape)).then(|| x[0]))?;
-        if !plain || shape.len() < 2 || !view.same_dims(&shape[..1], &grouped[..1]) {
-            return None;
-        }
-        let groups = grouped[1].as_const().and_then(|g| usize::try_from(g).ok())?;
-        let dtype = view.ty(root).dtype;
-        let vector = |value| Term::number(dtype, &shape[1..2], value);
-        Some(Term::apply(GroupNorm { groups, epsilon }, [Term::Class(inner), vector(1.0), vector(0.0)]))
-    })
-}
-
-fn group_norm_with_scale(view: View, root: Id) -> Option<Term> {
-    with_parameter(
-        view,
-        root,
-        |op| matches!(op, Op::Mul(_)),
-        |value, scale| {
-            view.find(value, |op, x| match op {
-                Op::GroupNorm(norm) if view.is_number(x[1], 1.0) && view.is_number(x[2], 0.0) => {
-                    let scale = per_channel(view, scale, view.shape(x[0]))?;
-                    Some(Term::apply(norm.clone(), [Term::Class(x[0]), scale, Term::Class(x[2])]))
-                }
-                _ => None,
-            })
-        },
-    )
-}
-
-fn group_norm_with_bias(view: View, root: Id) -> Option<Term> {
-    with_parameter(
-        view,
-        root,
-        |op| matches!(op, Op::Add(_)),
-        |value, bias| {
-            view.find(value, |op, x| match op {
-                Op::GroupNorm(norm) if view.is_number(x[2], 0.0) => {
-                    let bias = per_channel(view, bias, view.shape(x[0]))?;
-                    Some(Term::apply(norm.clone(), [Term::Class(x[0]), Term::Class(x[1]), bias]))
-                }
-                _ => None,
-            })
-        },
-    )
 }

@@ -5,6 +5,7 @@ use crate::egraph::view::{View, close};
 use egg::Id;
 use kiln_ir::Op;
 use kiln_ir::ops::{LogSoftmax, ReduceKind, Softmax};
+use std::collections::BTreeMap;
 
 /// Sums of n positive terms of either side differ by n · ε at most; rows of the examples are short, and so is what is left after
 /// scaling by the result, which is at most 1.
@@ -64,15 +65,18 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "less-log-of-sum",
-        mathematics: "x - log(sum(e^x)) = log_softmax(x)",
+        mathematics: "x - log(sum(e^x)) = log_softmax(x), and u - (log(sum(e^(u - m))) + m) = log_softmax(u - m), in any order",
         exactness: A_ROW,
-        roots: &["sub"],
+        roots: &["sub", "add"],
         rewrite: Rewrite::Class(less_log_of_sum),
         examples: &[
             "graph (%x: f32[n, 5]) { %e = exp %x ; %s = reduce %e {kind = sum, axes = [1], keep = true} ; %l = log %s ;
              %b = broadcast %l {shape = [n, 5]} ; %y = sub %x, %b ; return %y }",
             "graph (%x: f32[3, 5]) { %l = log_sum_exp %x {axes = [1], keep = true} ; %b = broadcast %l {shape = [3, 5]} ; %y = sub %x, %b ;
              return %y }",
+            "graph (%x: f32[n, 5]) { %m = reduce %x {kind = max, axes = [1], keep = true} ; %mb = broadcast %m {shape = [n, 5]} ;
+             %d = sub %x, %mb ; %e = exp %d ; %s = reduce %e {kind = sum, axes = [1], keep = true} ; %l = log %s ; %z = add %l, %m ;
+             %b = broadcast %z {shape = [n, 5]} ; %y = sub %x, %b ; return %y }",
         ],
     },
     Rule {
@@ -154,18 +158,60 @@ fn softmax_moved_to_last_axis(view: View, root: Id) -> Option<Term> {
     })
 }
 
-fn less_log_of_sum(view: View, root: Id) -> Option<Term> {
-    let (whole, log) = view.find(root, |op, x| matches!(op, Op::Sub(_)).then(|| (x[0], x[1])))?;
-    let kept = view.before_broadcast(log);
-    let of_exponentials = view.find(kept, |op, x| match op {
+/// How deep sums are taken apart.
+const MAX_TERMS_DEPTH: usize = 3;
+
+/// The logarithm of a sum of exponentials among the terms of a sum: its class, of what, and over which axes.
+fn log_of_sum(view: View, class: Id, depth: usize) -> Option<(Id, Id, Vec<usize>)> {
+    let class = view.before_broadcast(class);
+    let found = view.find(class, |op, x| match op {
         Op::Log(_) => {
             let (powers, axes) = view.spread_reduction(x[0], ReduceKind::Sum)?;
-            Some((exponent(view, powers)?, axes))
+            Some((class, exponent(view, powers)?, axes))
         }
-        Op::LogSumExp(op) if op.keep => Some((x[0], op.axes.clone())),
+        Op::LogSumExp(op) if op.keep => Some((class, x[0], op.axes.clone())),
         _ => None,
     });
-    let (_, axes) = of_exponentials.filter(|(of, _)| *of == whole)?;
+    let deeper = || {
+        let depth = depth.checked_sub(1)?;
+        view.find(class, |op, x| match op {
+            Op::Add(_) | Op::Sub(_) => x.iter().find_map(|term| log_of_sum(view, *term, depth)),
+            _ => None,
+        })
+    };
+    found.or_else(deeper)
+}
+
+/// The terms of a sum with how often each is added, in order of classes. It is not taken apart within `whole`.
+fn terms(view: View, class: Id, whole: &[Id]) -> BTreeMap<Id, i32> {
+    fn add(view: View, class: Id, sign: i32, whole: &[Id], depth: usize, terms: &mut BTreeMap<Id, i32>) {
+        let class = view.before_broadcast(class);
+        let parts = view.find(class, |op, x| match op {
+            Op::Add(_) => Some(vec![(x[0], sign), (x[1], sign)]),
+            Op::Sub(_) => Some(vec![(x[0], sign), (x[1], -sign)]),
+            Op::Neg(_) => Some(vec![(x[0], -sign)]),
+            _ => None,
+        });
+        match parts.filter(|_| depth > 0 && !whole.contains(&class)) {
+            Some(parts) => parts.into_iter().for_each(|(part, sign)| add(view, part, sign, whole, depth - 1, terms)),
+            None => *terms.entry(class).or_default() += sign,
+        }
+    }
+    let mut found = BTreeMap::new();
+    add(view, class, 1, whole, MAX_TERMS_DEPTH, &mut found);
+    found.retain(|_, times| *times != 0);
+    found
+}
+
+fn less_log_of_sum(view: View, root: Id) -> Option<Term> {
+    let (log, of, axes) = log_of_sum(view, root, MAX_TERMS_DEPTH)?;
     let [axis] = axes.as_slice() else { return None };
-    Some(Term::of(LogSoftmax { axis: *axis }, &[whole]))
+    let is_rest = |rest: &[(Id, i32)]| {
+        let whole: Vec<Id> = rest.iter().map(|(class, _)| view.before_broadcast(*class)).chain([log]).collect();
+        let expected = whole.iter().copied().zip(rest.iter().map(|(_, times)| *times).chain([-1])).collect();
+        terms(view, root, &whole) == expected
+    };
+    // What was summed over as it is, or as the difference that it is.
+    let difference = || view.find(of, |op, x| (matches!(op, Op::Sub(_)) && is_rest(&[(x[0], 1), (x[1], -1)])).then_some(()));
+    (is_rest(&[(of, 1)]) || difference().is_some()).then(|| Term::of(LogSoftmax { axis: *axis }, &[of]))
 }

@@ -2,7 +2,7 @@
 
     python export.py [NAME…]    writes NAME.onnx for every function below, or for these, beside this file
 
-A name begins with what it spells: `attention_…`, `gelu_…`; `near_…` looks like attention and is none. `…_ts` was exported by the
+A name begins with what it spells: `attention_…`, `gelu_…`; `near_…` looks like attention and is none, `no_X_…` like X. `…_ts` was exported by the
 older exporter (TorchScript, opset 14, in which layer norm and gelu have no operator), the others by the newer one (opset 18).
 """
 
@@ -607,6 +607,154 @@ def group_norm_ts(self, x):
 def instance_norm_by_hand(self, x):
     d = x - x.mean((2, 3), keepdim=True)
     return d / torch.sqrt((d * d).mean((2, 3), keepdim=True) + 1e-5) * self.weight + self.bias
+
+
+# --- spellings of whole modules ----------------------------------------------------------------------------------------
+
+
+@case((B, 4, L, D), (B, 2, M, D), (B, 2, M, D))
+def attention_grouped_interleaved(self, q, k, v):
+    k, v = k.repeat_interleave(2, dim=1), v.repeat_interleave(2, dim=1)
+    return torch.softmax(q @ k.transpose(2, 3) / math.sqrt(D), -1) @ v
+
+
+@case((B, 4, L, D), (B, 2, M, D), (B, 2, M, D))
+def attention_sdpa_grouped(self, q, k, v):
+    return F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+
+
+@case(*(t.half() for t in tensors(Q, K, V)))
+def attention_half(self, q, k, v):
+    p = torch.softmax(q @ k.transpose(-2, -1) * 0.5, -1, dtype=torch.float32).to(q.dtype)
+    return p @ v
+
+
+@case(*(t.half() for t in tensors(Q, K, V)), torch.zeros(B, 1, L, M), ts=True)
+def attention_half_masked_ts(self, q, k, v, mask):
+    return torch.softmax((q @ k.transpose(-2, -1)).float() * 0.5 + mask, -1).to(q.dtype) @ v
+
+
+def rotated(x, cos, sin):
+    half = x.shape[-1] // 2
+    return x * cos + torch.cat([-x[..., half:], x[..., :half]], -1) * sin
+
+
+@case((B, L, 16), torch.zeros(B, 1, L, 6 + L), (B, 2, 6, D), (B, 2, 6, D))
+@with_state(
+    q=nn.Linear(16, 16, bias=False),
+    k=nn.Linear(16, 8, bias=False),
+    v=nn.Linear(16, 8, bias=False),
+    o=nn.Linear(16, 16, bias=False),
+    cos=torch.cos(torch.arange(L * D) * 0.1).view(L, D),
+    sin=torch.sin(torch.arange(L * D) * 0.1).view(L, D),
+)
+def attention_llama(self, x, mask, past_k, past_v):
+    q, k, v = (w(x).view(B, L, -1, D).transpose(1, 2) for w in (self.q, self.k, self.v))
+    q, k = rotated(q, self.cos, self.sin), rotated(k, self.cos, self.sin)
+    k, v = torch.cat([past_k, k], 2), torch.cat([past_v, v], 2)
+    repeated = [t[:, :, None].expand(B, 2, 2, 6 + L, D).reshape(B, 4, 6 + L, D) for t in (k, v)]
+    p = torch.softmax(q @ repeated[0].transpose(2, 3) / math.sqrt(D) + mask, -1, dtype=torch.float32).to(q.dtype)
+    return self.o((p @ repeated[1]).transpose(1, 2).reshape(B, L, 16)), k, v
+
+
+@case((B, L, 12), torch.ones(B, L, dtype=torch.bool))
+@with_state(attention=nn.MultiheadAttention(12, 3, batch_first=True))
+def attention_module_padded(self, x, hidden):
+    return self.attention(x, x, x, key_padding_mask=hidden, need_weights=False)[0]
+
+
+@case((B, L, 12), ts=True)
+@with_state(layer=nn.TransformerEncoderLayer(12, 3, 24, batch_first=True, norm_first=True))
+def attention_norm_first_ts(self, x):
+    return self.layer(x)
+
+
+@case(Q, K, V)
+def attention_divided_after_values(self, q, k, v):
+    powers = torch.exp(q @ k.transpose(-2, -1) * 0.5)
+    return (powers @ v) / powers.sum(-1, keepdim=True)
+
+
+@case((2, 3, 8))
+@with_state(norm=nn.RMSNorm(8, eps=1e-6))
+def rms_norm_module(self, x):
+    return self.norm(x)
+
+
+@case((2, 3, 8), ts=True)
+@with_state(weight=torch.randn(8))
+def rms_norm_of_halves_ts(self, x):
+    y = x.float()
+    return self.weight * (y * torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + 1e-6)).type_as(x)
+
+
+@case((2, 3, 8), ts=True)
+def rms_norm_by_length_ts(self, x):
+    return x * (x.norm(dim=-1, keepdim=True) ** 2 / 8 + 1e-6).rsqrt()
+
+
+@case((2, 3, 8))
+@with_state(weight=torch.randn(8), bias=torch.randn(8))
+def layer_norm_by_var(self, x):
+    return (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, keepdim=True, unbiased=False) + 1e-5) * self.weight + self.bias
+
+
+@case((2, 3, 8), ts=True)
+@with_state(weight=torch.randn(8), bias=torch.randn(8))
+def layer_norm_by_squares_ts(self, x):
+    mean = x.mean(-1, keepdim=True)
+    variance = (x * x).mean(-1, keepdim=True) - mean**2
+    return (x - mean) * torch.rsqrt(variance + 1e-5) * self.weight + self.bias
+
+
+@case((2, 6, 4, 4))
+@with_state(weight=torch.randn(1, 6, 1, 1), bias=torch.randn(1, 6, 1, 1))
+def group_norm_by_hand(self, x):
+    g = x.view(2, 3, -1)
+    g = (g - g.mean(-1, keepdim=True)) / torch.sqrt(g.var(-1, keepdim=True, unbiased=False) + 1e-5)
+    return g.view(2, 6, 4, 4) * self.weight + self.bias
+
+
+@case((2, 4, 4, 6))
+@with_state(norm=nn.GroupNorm(3, 6))
+def group_norm_moved(self, x):
+    return self.norm(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+@case(X)
+def silu_by_tanh(self, x):
+    return 0.5 * x * (1 + torch.tanh(0.5 * x))
+
+
+@case(X, ts=True)
+def gelu_by_sum_ts(self, x):
+    half = 0.5 * x
+    return half + half * torch.erf(x / math.sqrt(2.0))
+
+
+@case(X)
+def mish_by_logaddexp(self, x):
+    return x * torch.tanh(torch.logaddexp(x, torch.zeros_like(x)))
+
+
+@case(X)
+def log_softmax_by_logsumexp(self, x):
+    return x - torch.logsumexp(x, -1, keepdim=True)
+
+
+@case(X)
+def softmax_by_logsumexp(self, x):
+    return torch.exp(x - torch.logsumexp(x, -1, keepdim=True))
+
+
+@case((2, 3, 8))
+def no_layer_norm_sample_variance(self, x):
+    return (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, keepdim=True) + 1e-5)
+
+
+@case(X)
+def no_gelu_of_doubled(self, x):
+    return x * 0.5 * (1.0 + torch.erf(x * math.sqrt(2.0)))
 
 
 def main():

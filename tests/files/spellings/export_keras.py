@@ -19,13 +19,14 @@ from tensorflow.keras import layers
 HERE = pathlib.Path(__file__).parent
 CASES = {}
 L, M, D = 5, 7, 8  # queries, keys, width
+RANDOM = keras.initializers.RandomUniform(-1, 1, seed=1)
 
 
-def case(*shapes):
-    """Registers a function of symbolic tensors under its name; shapes are without the batch."""
+def case(*shapes, batches=False):
+    """Registers a function of symbolic tensors under its name; shapes are without the batch. With `batches` each has one of its own."""
 
     def register(f):
-        CASES[f.__name__.rstrip("_")] = (f, shapes)
+        CASES[f.__name__.rstrip("_")] = (f, shapes, batches)
         return f
 
     return register
@@ -63,6 +64,21 @@ def rms_norm_by_square(x):
 @case((L, D))
 def rms_norm_divided(x):
     return x / tf.sqrt(tf.reduce_mean(x * x, -1, keepdims=True) + 1e-6) * tf.range(1.0, D + 1.0)
+
+
+@case((4, 5, 6))
+def group_norm_keras(x):
+    return layers.GroupNormalization(groups=3, beta_initializer="ones")(x)
+
+
+@case((8, 6))
+def group_norm_keras_sequence(x):
+    return layers.GroupNormalization(groups=2, beta_initializer=RANDOM, gamma_initializer=RANDOM)(x)
+
+
+@case((6, 4, 5))
+def group_norm_keras_channels_first(x):
+    return layers.GroupNormalization(groups=3, axis=1, gamma_initializer=RANDOM)(x)
 
 
 # --- activations -------------------------------------------------------------------------------------------------------
@@ -183,6 +199,16 @@ def attention_mask_added(q, k, v, mask):
     return tf.nn.softmax(tf.matmul(q, k, transpose_b=True) * 0.5 + mask) @ v
 
 
+@case((2, L, 4), (2, M, 4), (2, M, 4), (1, L, M), batches=True)
+def attention_mask_added_batches(q, k, v, mask):
+    return tf.nn.softmax(tf.matmul(q, k, transpose_b=True) * 0.5 + mask) @ v
+
+
+@case((L, D), (M, D), (M, D), batches=True)
+def attention_keras_luong_batches(q, v, k):
+    return layers.Attention(use_scale=True)([q, v, k])
+
+
 @case((L, D), (M, D), (M, D))
 def near_additive_attention(q, v, k):
     return layers.AdditiveAttention()([q, v, k])
@@ -195,16 +221,16 @@ def near_sigmoid_for_softmax(q, k, v):
 
 def main():
     for name in sys.argv[1:] or CASES:
-        f, shapes = CASES[name]
+        f, shapes, batches = CASES[name]
         keras.utils.set_random_seed(1)
         inputs = [keras.Input(shape, name=f"x{i}") for i, shape in enumerate(shapes)]
         model = keras.Model(inputs, f(*inputs))
         signature = [tf.TensorSpec((None, *shape), tf.float32, name=f"x{i}") for i, shape in enumerate(shapes)]
         exported, _ = tf2onnx.convert.from_keras(model, signature, opset=17)
         exported.doc_string = ""
-        # tf2onnx gives every input a batch of its own, which need not be the same.
-        for value in [*exported.graph.input, *exported.graph.output]:
-            value.type.tensor_type.shape.dim[0].dim_param = "batch"
+        # tf2onnx gives every input a batch of its own, which need not be the same; its names differ from run to run.
+        for at, value in enumerate([*exported.graph.input, *exported.graph.output]):
+            value.type.tensor_type.shape.dim[0].dim_param = f"batch_{at}" if batches else "batch"
         del exported.graph.value_info[:]
         onnx.save(exported, str(HERE / f"{name}_tf.onnx"))
 
