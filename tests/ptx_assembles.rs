@@ -55,7 +55,10 @@ impl Kernels {
             for kernel in compiled.kernels.text.split("\n// ").skip(1) {
                 let (_, rest) = kernel.split_once(".entry ").expect("a kernel has an entry");
                 let (_, body) = rest.split_once('(').expect("an entry has parameters");
-                self.0.insert(body.trim_end().to_string());
+                let body = body.trim_end();
+                // How it begins and ends is all that tells most kernels from those for older ones.
+                let is_plain = |line: &&str| body.contains("wgmma") || !line.contains("griddepcontrol");
+                self.0.insert(body.lines().filter(is_plain).collect::<Vec<_>>().join("\n"));
             }
         }
         Ok(())
