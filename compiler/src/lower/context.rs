@@ -58,6 +58,14 @@ pub(super) enum Base {
     Own(Reg, usize),
 }
 
+/// Which lanes there are, the first ones, where a vector reaches beyond the end of its axis. Nothing is loaded or stored in others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Active {
+    pub mask: Reg,
+    /// How many, where that is known.
+    pub count: Option<u32>,
+}
+
 /// An expression under the replacements that matter to it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct ValueKey {
@@ -91,6 +99,8 @@ pub(super) struct Context<'a> {
     pub args: Vec<Arg>,
     /// The index that lanes run along, and how many lanes.
     pub lanes: Option<(Symbol, u32)>,
+    /// Which of them there are; none where all are.
+    pub active: Option<Active>,
     /// Accumulators of earlier stages; `None` where a stage is skipped.
     pub accumulators: Vec<Value>,
     /// Whether results are rounded to half floats, so that few bits of what leads to them may be wrong.
@@ -125,6 +135,7 @@ impl<'a> Context<'a> {
             ranges,
             args: vec![],
             lanes: None,
+            active: None,
             accumulators: vec![],
             approximates: false,
             lane: 0,
@@ -262,6 +273,35 @@ impl<'a> Context<'a> {
         let before = self.lanes.replace((symbol.clone(), lanes));
         let result = self.replaced(symbol, first, inside);
         self.lanes = before;
+        result
+    }
+
+    /// The first lanes of `lanes`, of which there are as many as `left`, at least one.
+    pub fn first_lanes(&mut self, b: &mut Builder, left: &Dim, lanes: u32) -> Option<Active> {
+        let left = self.resolve(left);
+        match left.as_const() {
+            Some(n) if n >= i64::from(lanes) => None,
+            Some(n) => {
+                // Remembered under a name that no index has.
+                let name = Dim::symbol(&format!("#first{n}of{lanes}"));
+                let mask = |_: &mut Self, b: &mut Builder| {
+                    let count = b.index(n);
+                    b.first_lanes(count, lanes)
+                };
+                Some(Active { mask: self.remembered_dim(b, &name, 0, mask).reg, count: Some(n as u32) })
+            }
+            None => {
+                let count = self.index(b, &left.minimum(&Dim::from(i64::from(lanes))).maximum(&Dim::ZERO));
+                Some(Active { mask: b.first_lanes(count, lanes), count: None })
+            }
+        }
+    }
+
+    /// With those lanes alone.
+    pub fn with_active<R>(&mut self, active: Option<Active>, inside: impl FnOnce(&mut Self) -> R) -> R {
+        let before = std::mem::replace(&mut self.active, active);
+        let result = inside(self);
+        self.active = before;
         result
     }
 
