@@ -126,6 +126,15 @@ impl Context<'_> {
         if self.active.is_some() && !step.is(0) && !step.is(1) {
             return lane_by_lane(self, b);
         }
+        if let Some(active) = self.active
+            && conditions.is_empty()
+            && step.is(1)
+        {
+            let first = self.at_lane(0, |cx| cx.resolve(&access.offset));
+            if let Some(value) = self.kept_stored(access.buffer, &first, active.mask, ty.times(lanes)) {
+                return value;
+            }
+        }
         let straight = |cx: &mut Self, b: &mut Builder| cx.load_vector(b, base, dtype, &access.offset, &step, ty.times(lanes));
         if conditions.is_empty() {
             return straight(self, b);
@@ -162,6 +171,7 @@ impl Context<'_> {
 
     fn store_value(&mut self, b: &mut Builder, store: &Store, dtype: DType, value: super::context::Value) {
         let base = Base::Buffer(store.buffer);
+        self.overwrites(store.buffer);
         let lanes = match &self.lanes {
             Some((_, lanes)) if self.dim_varies(&store.offset) || !value.reg.ty.is_scalar() => *lanes,
             _ => return self.store_scalar(b, base, dtype, &store.offset, store.combine, value.reg),
@@ -188,6 +198,13 @@ impl Context<'_> {
             _ => return lane_by_lane(self, b),
         };
         if conditions.is_empty() {
+            if let Some(active) = self.active
+                && step.is(1)
+                && dtype.size_bytes() as u32 * 8 == value.ty.lane.bits()
+            {
+                let first = self.at_lane(0, |cx| cx.resolve(&store.offset));
+                self.keep_stored(store.buffer, first, active.mask, value);
+            }
             return self.store_vector(b, base, dtype, &store.offset, &step, value);
         }
         let condition = conditions.into_iter().reduce(|x, y| b.and(x, y)).unwrap_or_else(|| panic!("lower: no condition"));

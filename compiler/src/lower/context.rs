@@ -47,6 +47,8 @@ struct Scope {
     values: HashMap<ValueKey, Reg>,
     splats: HashMap<(u32, u32), Reg>,
     arguments: HashMap<usize, Reg>,
+    /// What stages stored to a buffer where a mask held, by the first lane's offset and the mask, and which stage it was.
+    stored: HashMap<(BufferId, Dim, Reg), (Reg, u32)>,
 }
 
 /// What an address starts from.
@@ -112,6 +114,8 @@ pub(super) struct Context<'a> {
     places: BTreeMap<Symbol, Place>,
     scopes: Vec<Scope>,
     stage: u32,
+    /// Buffers that this stage stores to.
+    overwritten: BTreeSet<BufferId>,
     arguments: Reg,
 }
 
@@ -144,6 +148,7 @@ impl<'a> Context<'a> {
             places: BTreeMap::new(),
             scopes: vec![],
             stage: 0,
+            overwritten: BTreeSet::new(),
             arguments,
         };
         cx.enter(b, Leaves::Everything);
@@ -166,6 +171,7 @@ impl<'a> Context<'a> {
             values: HashMap::new(),
             splats: HashMap::new(),
             arguments: HashMap::new(),
+            stored: HashMap::new(),
         });
     }
 
@@ -484,8 +490,31 @@ impl<'a> Context<'a> {
         reg
     }
 
-    /// A stage ends: what it stored may be loaded now.
+    /// This stage stores to a buffer.
+    pub fn overwrites(&mut self, buffer: BufferId) {
+        self.overwritten.insert(buffer);
+    }
+
+    /// This stage stores lanes side by side where a mask holds, the first one at that offset. Later ones need not load them: what is
+    /// stored so cannot be read back before it is in the cache.
+    pub fn keep_stored(&mut self, buffer: BufferId, offset: Dim, mask: Reg, value: Reg) {
+        let (top, stage) = (self.top(), self.stage);
+        self.scopes[top].stored.insert((buffer, offset, mask), (value, stage));
+    }
+
+    /// What earlier stages stored there.
+    pub fn kept_stored(&self, buffer: BufferId, offset: &Dim, mask: Reg, ty: Type) -> Option<Reg> {
+        let key = (buffer, offset.clone(), mask);
+        let (value, stage) = self.scopes.iter().rev().find_map(|scope| scope.stored.get(&key))?;
+        (*stage < self.stage && value.ty == ty).then_some(*value)
+    }
+
+    /// A stage ends: what it stored may be loaded now, and what was kept of the buffers before it is gone.
     pub fn next_stage(&mut self) {
+        let (stage, overwritten) = (self.stage, std::mem::take(&mut self.overwritten));
+        for scope in &mut self.scopes {
+            scope.stored.retain(|(buffer, ..), (_, of)| *of == stage || !overwritten.contains(buffer));
+        }
         self.stage += 1;
     }
 }

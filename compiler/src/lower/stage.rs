@@ -1,4 +1,7 @@
 //! The stages of a nest at one point: sweeps, running combinations, and loops over inner axes.
+//!
+//! What whole vectors leave over of an axis is one more vector, some lanes of which are left out, where all that is read and written
+//! lies side by side ([`masks_rest`]); else vectors of fewer lanes, then element by element.
 
 use super::context::Context;
 use super::fold::Fold;
@@ -65,15 +68,15 @@ pub(super) fn over(cx: &mut Context, b: &mut Builder, axes: &[Axis], init: &[Reg
 }
 
 /// The fewest lanes that vectors for the rest of an axis have: 128 bits of 32-bit lanes, which every unit computes at once.
-pub(super) const FEWEST_LANES: u32 = 4;
+const FEWEST_LANES: u32 = 4;
 
 /// Lanes of the vectors that take what is left behind vectors of `lanes`: each half of the one before, so that each is met at most once.
-pub(super) fn narrower(lanes: u32) -> impl Iterator<Item = u32> {
+fn narrower(lanes: u32) -> impl Iterator<Item = u32> {
     std::iter::successors(Some(lanes / 2), |lanes| Some(lanes / 2)).take_while(|lanes| *lanes >= FEWEST_LANES)
 }
 
 /// Whether a vector of so many lanes may fit into what vectors of `behind` lanes leave over of an axis.
-pub(super) fn fits_rest(cx: &Context, extent: &Dim, behind: u32, lanes: u32) -> bool {
+fn fits_rest(cx: &Context, extent: &Dim, behind: u32, lanes: u32) -> bool {
     match cx.resolve(extent).as_const() {
         Some(n) => n % i64::from(behind) >= i64::from(lanes),
         None => has_rest(cx, extent, behind),
