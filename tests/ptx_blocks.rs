@@ -9,10 +9,11 @@ use kiln::schedule::winograd::WinogradUse;
 use kiln_ir::{DType, Module, Tensor};
 use kiln_runtime::threads::ThreadPool;
 use kiln_tests::agreement::{check_all, guarded};
-use kiln_tests::block_cases::{CASES, Case, MATRIX_CASES, ROW_CASES, SPLIT_CASES, STREAM_CASES, Sizes, facts, module, size};
+use kiln_tests::block_cases::{CASES, Case, MATRIX_CASES, SPLIT_CASES, STREAM_CASES, Sizes, facts, module, size};
 use kiln_tests::compare::{Tolerance, difference};
 use kiln_tests::faults::Fault;
 use kiln_tests::gpu::{interpreted_after, on_device};
+use kiln_tests::row_cases::ROW_CASES;
 use kiln_tests::samples::{Fill, Random, tensor};
 use kiln_tests::warpgroup_cases::WARPGROUP_CASES;
 

@@ -1,6 +1,6 @@
 //! Loads and stores: contiguous, strided or lane by lane; guarded where bounds cannot be proved.
 
-use super::context::{Base, Context, Elsewhere};
+use super::context::{Active, Base, Context, Elsewhere};
 use super::offsets::Address;
 use super::ops::{lane_of, memory_of};
 use crate::kernel::{Access, Bound, Combine, ExprId, ExprKind, Store};
@@ -71,6 +71,11 @@ pub(crate) fn along(dim: &Dim, index: &Symbol, varies: &dyn Fn(&Symbol) -> bool)
     Some(result)
 }
 
+/// What lanes hold that nothing is loaded for.
+fn none(b: &mut Builder, ty: Type) -> Reg {
+    if ty.lane.is_float() { b.float(ty, 0.0) } else { b.int(ty, 0) }
+}
+
 impl Context<'_> {
     /// The element (of each lane) that an access names.
     pub fn load(&mut self, b: &mut Builder, dtype: DType, access: &Access) -> Reg {
@@ -104,27 +109,46 @@ impl Context<'_> {
                 [0];
         }
         let otherwise = otherwise.map(|value| self.widened(b, value, lanes));
+        let one = |cx: &mut Self, b: &mut Builder, lane: u32| match otherwise {
+            None => cx.load_scalar(b, base, dtype, &access.offset),
+            Some(otherwise) => {
+                let outside = b.extract(otherwise, lane);
+                let inside = cx.all_inside(b, &bounds);
+                cx.branch(b, inside, false, |cx, b| vec![cx.load_scalar(b, base, dtype, &access.offset)], |_, _| vec![outside])[0]
+            }
+        };
         let lane_by_lane = |cx: &mut Self, b: &mut Builder| {
             let mut vector: Option<Reg> = None;
-            for lane in 0..lanes {
-                let scalar = cx.at_lane(lane, |cx| match otherwise {
-                    None => cx.load_scalar(b, base, dtype, &access.offset),
-                    Some(otherwise) => {
-                        let outside = b.extract(otherwise, lane);
-                        let inside = cx.all_inside(b, &bounds);
-                        cx.branch(b, inside, false, |cx, b| vec![cx.load_scalar(b, base, dtype, &access.offset)], |_, _| vec![outside])[0]
+            cx.each_lane(b, lanes, &mut |cx, b, lane, is_active| {
+                let scalar = match is_active {
+                    None => one(cx, b, lane),
+                    Some(is_active) => {
+                        let zero = none(b, ty);
+                        cx.branch(b, is_active, false, |cx, b| vec![one(cx, b, lane)], |_, _| vec![zero])[0]
                     }
-                });
+                };
                 vector = Some(match vector {
                     None => b.splat(scalar, lanes),
                     Some(v) => b.insert(v, lane, scalar),
                 });
-            }
+            });
             vector.unwrap_or_else(|| panic!("lower: a vector without lanes"))
         };
         let Some(Straight { step, conditions, alike }) = self.straight(b, &access.offset, &bounds) else {
             return lane_by_lane(self, b);
         };
+        if self.active.is_some() && !step.is(0) && !step.is(1) {
+            return lane_by_lane(self, b);
+        }
+        if let Some(active) = self.active
+            && conditions.is_empty()
+            && step.is(1)
+        {
+            let first = self.at_lane(0, |cx| cx.resolve(&access.offset));
+            if let Some(value) = self.kept_stored(access.buffer, &first, active.mask, ty.times(lanes)) {
+                return value;
+            }
+        }
         let straight = |cx: &mut Self, b: &mut Builder| cx.load_vector(b, base, dtype, &access.offset, &step, ty.times(lanes));
         if conditions.is_empty() {
             return straight(self, b);
@@ -164,22 +188,40 @@ impl Context<'_> {
 
     fn store_value(&mut self, b: &mut Builder, store: &Store, dtype: DType, value: super::context::Value) {
         let base = Base::Buffer(store.buffer);
+        self.overwrites(store.buffer);
         let lanes = match &self.lanes {
             Some((_, lanes)) if self.dim_varies(&store.offset) || !value.reg.ty.is_scalar() => *lanes,
             _ => return self.store_scalar(b, base, dtype, &store.offset, store.combine, value.reg),
         };
         let value = self.widened(b, value, lanes);
         let lane_by_lane = |cx: &mut Self, b: &mut Builder| {
-            for lane in 0..lanes {
+            cx.each_lane(b, lanes, &mut |cx, b, lane, is_active| {
                 let scalar = b.extract(value, lane);
-                cx.at_lane(lane, |cx| cx.store_scalar(b, base, dtype, &store.offset, store.combine, scalar));
-            }
+                let put = |cx: &mut Self, b: &mut Builder| cx.store_scalar(b, base, dtype, &store.offset, store.combine, scalar);
+                match is_active {
+                    None => put(cx, b),
+                    Some(is_active) => {
+                        let then = |cx: &mut Self, b: &mut Builder| {
+                            put(cx, b);
+                            vec![]
+                        };
+                        cx.branch(b, is_active, false, then, |_, _| vec![]);
+                    }
+                }
+            });
         };
         let Straight { step, conditions, .. } = match self.straight(b, &store.offset, &[]) {
-            Some(found) if store.combine.is_none() && !found.step.is(0) => found,
+            Some(found) if store.combine.is_none() && !found.step.is(0) && (self.active.is_none() || found.step.is(1)) => found,
             _ => return lane_by_lane(self, b),
         };
         if conditions.is_empty() {
+            if let Some(active) = self.active
+                && step.is(1)
+                && dtype.size_bytes() as u32 * 8 == value.ty.lane.bits()
+            {
+                let first = self.at_lane(0, |cx| cx.resolve(&store.offset));
+                self.keep_stored(store.buffer, first, active.mask, value);
+            }
             return self.store_vector(b, base, dtype, &store.offset, &step, value);
         }
         let condition = conditions.into_iter().reduce(|x, y| b.and(x, y)).unwrap_or_else(|| panic!("lower: no condition"));
@@ -196,6 +238,15 @@ impl Context<'_> {
                 vec![]
             },
         );
+    }
+
+    /// Runs `body` at each lane that there is or may be: then with whether it is there.
+    fn each_lane(&mut self, b: &mut Builder, lanes: u32, body: &mut dyn FnMut(&mut Self, &mut Builder, u32, Option<Reg>)) {
+        let active = self.active;
+        for lane in 0..active.and_then(|active| active.count).unwrap_or(lanes) {
+            let is_active = active.filter(|active| active.count.is_none()).map(|active| b.extract(active.mask, lane));
+            self.at_lane(lane, |cx| body(cx, b, lane, is_active));
+        }
     }
 
     /// Lanes of `offset` as a first element and a step, under conditions that also put every lane inside the bounds.
@@ -326,7 +377,18 @@ impl Context<'_> {
         let at = self.at_lane(0, |cx| cx.place(b, base, dtype, offset));
         match step.as_const() {
             Some(0) => b.load_splat(memory_of(dtype), ty, at.reg, at.offset),
-            Some(1) => b.load(memory_of(dtype), ty, at.reg, at.offset),
+            Some(1) => match self.active {
+                None => b.load(memory_of(dtype), ty, at.reg, at.offset),
+                Some(Active { count: Some(count), .. }) if !self.isa.masks(dtype.size_bytes()) => {
+                    let zero = none(b, ty);
+                    (0..count).fold(zero, |vector, lane| {
+                        let place = at.offset + lane as i32 * dtype.size_bytes() as i32;
+                        let scalar = b.load(memory_of(dtype), ty.element(), at.reg, place);
+                        b.insert(vector, lane, scalar)
+                    })
+                }
+                Some(Active { mask, .. }) => b.load_masked(memory_of(dtype), ty, at.reg, at.offset, mask),
+            },
             _ => {
                 let stride = self.index(b, &(step * Dim::from(dtype.size_bytes())));
                 b.load_strided(memory_of(dtype), ty, at.reg, at.offset, stride)
@@ -351,7 +413,16 @@ impl Context<'_> {
     pub fn store_vector(&mut self, b: &mut Builder, base: Base, dtype: DType, offset: &Dim, step: &Dim, value: Reg) {
         let at = self.at_lane(0, |cx| cx.place(b, base, dtype, offset));
         if step.is(1) {
-            return b.store(memory_of(dtype), value, at.reg, at.offset);
+            return match self.active {
+                None => b.store(memory_of(dtype), value, at.reg, at.offset),
+                Some(Active { count: Some(count), .. }) if !self.isa.masks(dtype.size_bytes()) => {
+                    for lane in 0..count {
+                        let scalar = b.extract(value, lane);
+                        b.store(memory_of(dtype), scalar, at.reg, at.offset + lane as i32 * dtype.size_bytes() as i32);
+                    }
+                }
+                Some(Active { mask, .. }) => b.store_masked(memory_of(dtype), value, at.reg, at.offset, mask),
+            };
         }
         let stride = self.index(b, &(step * Dim::from(dtype.size_bytes())));
         b.store_strided(memory_of(dtype), value, at.reg, at.offset, stride);

@@ -47,6 +47,8 @@ struct Scope {
     values: HashMap<ValueKey, Reg>,
     splats: HashMap<(u32, u32), Reg>,
     arguments: HashMap<usize, Reg>,
+    /// What stages stored to a buffer where a mask held, by the first lane's offset and the mask, and which stage it was.
+    stored: HashMap<(BufferId, Dim, Reg), (Reg, u32)>,
 }
 
 /// What an address starts from.
@@ -56,6 +58,14 @@ pub(super) enum Base {
     Buffer(BufferId),
     /// Memory of the kernel's own, by register.
     Own(Reg, usize),
+}
+
+/// Which lanes there are, the first ones, where a vector reaches beyond the end of its axis. Nothing is loaded or stored in others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Active {
+    pub mask: Reg,
+    /// How many, where that is known.
+    pub count: Option<u32>,
 }
 
 /// An expression under the replacements that matter to it.
@@ -99,6 +109,8 @@ pub(super) struct Context<'a> {
     pub args: Vec<Arg>,
     /// The index that lanes run along, and how many lanes.
     pub lanes: Option<(Symbol, u32)>,
+    /// Which of them there are; none where all are.
+    pub active: Option<Active>,
     /// Accumulators of earlier stages; `None` where a stage is skipped.
     pub accumulators: Vec<Value>,
     /// What is loaded from elsewhere at this point.
@@ -114,6 +126,8 @@ pub(super) struct Context<'a> {
     places: BTreeMap<Symbol, Place>,
     scopes: Vec<Scope>,
     stage: u32,
+    /// Buffers that this stage stores to.
+    overwritten: BTreeSet<BufferId>,
     arguments: Reg,
 }
 
@@ -137,6 +151,7 @@ impl<'a> Context<'a> {
             ranges,
             args: vec![],
             lanes: None,
+            active: None,
             accumulators: vec![],
             elsewhere: vec![],
             stores_halves: stored.iter().all(|id| matches!(program.buffer(*id).dtype, DType::F16 | DType::BF16)),
@@ -147,6 +162,7 @@ impl<'a> Context<'a> {
             places: BTreeMap::new(),
             scopes: vec![],
             stage: 0,
+            overwritten: BTreeSet::new(),
             arguments,
         };
         cx.enter(b, Leaves::Everything);
@@ -169,6 +185,7 @@ impl<'a> Context<'a> {
             values: HashMap::new(),
             splats: HashMap::new(),
             arguments: HashMap::new(),
+            stored: HashMap::new(),
         });
     }
 
@@ -276,6 +293,35 @@ impl<'a> Context<'a> {
         let before = self.lanes.replace((symbol.clone(), lanes));
         let result = self.replaced(symbol, first, inside);
         self.lanes = before;
+        result
+    }
+
+    /// The first lanes of `lanes`, of which there are as many as `left`, at least one.
+    pub fn first_lanes(&mut self, b: &mut Builder, left: &Dim, lanes: u32) -> Option<Active> {
+        let left = self.resolve(left);
+        match left.as_const() {
+            Some(n) if n >= i64::from(lanes) => None,
+            Some(n) => {
+                // Remembered under a name that no index has.
+                let name = Dim::symbol(&format!("#first{n}of{lanes}"));
+                let mask = |_: &mut Self, b: &mut Builder| {
+                    let count = b.index(n);
+                    b.first_lanes(count, lanes)
+                };
+                Some(Active { mask: self.remembered_dim(b, &name, 0, mask).reg, count: Some(n as u32) })
+            }
+            None => {
+                let count = self.index(b, &left.minimum(&Dim::from(i64::from(lanes))).maximum(&Dim::ZERO));
+                Some(Active { mask: b.first_lanes(count, lanes), count: None })
+            }
+        }
+    }
+
+    /// With those lanes alone.
+    pub fn with_active<R>(&mut self, active: Option<Active>, inside: impl FnOnce(&mut Self) -> R) -> R {
+        let before = std::mem::replace(&mut self.active, active);
+        let result = inside(self);
+        self.active = before;
         result
     }
 
@@ -477,8 +523,31 @@ impl<'a> Context<'a> {
         reg
     }
 
-    /// A stage ends: what it stored may be loaded now.
+    /// This stage stores to a buffer.
+    pub fn overwrites(&mut self, buffer: BufferId) {
+        self.overwritten.insert(buffer);
+    }
+
+    /// This stage stores lanes side by side where a mask holds, the first one at that offset. Later ones need not load them: what is
+    /// stored so cannot be read back before it is in the cache.
+    pub fn keep_stored(&mut self, buffer: BufferId, offset: Dim, mask: Reg, value: Reg) {
+        let (top, stage) = (self.top(), self.stage);
+        self.scopes[top].stored.insert((buffer, offset, mask), (value, stage));
+    }
+
+    /// What earlier stages stored there.
+    pub fn kept_stored(&self, buffer: BufferId, offset: &Dim, mask: Reg, ty: Type) -> Option<Reg> {
+        let key = (buffer, offset.clone(), mask);
+        let (value, stage) = self.scopes.iter().rev().find_map(|scope| scope.stored.get(&key))?;
+        (*stage < self.stage && value.ty == ty).then_some(*value)
+    }
+
+    /// A stage ends: what it stored may be loaded now, and what was kept of the buffers before it is gone.
     pub fn next_stage(&mut self) {
+        let (stage, overwritten) = (self.stage, std::mem::take(&mut self.overwritten));
+        for scope in &mut self.scopes {
+            scope.stored.retain(|(buffer, ..), (_, of)| *of == stage || !overwritten.contains(buffer));
+        }
         self.stage += 1;
     }
 }

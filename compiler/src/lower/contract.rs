@@ -20,6 +20,7 @@
 use super::ahead::Panels;
 use super::blocks::{self, contract::BlockContract, matrices::MatrixContract, streams::StreamContract, warpgroups::WarpgroupContract};
 use super::context::{Base, Context};
+use super::dot::zero;
 use super::nest::{self, Tasks};
 use super::ops::{cast, lane_of, memory_of};
 use super::parts;
@@ -29,10 +30,8 @@ use super::tasks::{for_each_number, for_each_task};
 use super::tile::{Epilogue, Left, Part, Tile, Waiting};
 use super::{Arg, VectorIsa};
 use crate::kernel::cost;
-use crate::kernel::{
-    Access, Axis, Body, Bound, Contract, ExprId, ExprKind, Exprs, Kernel, Program, Stage, row_major, sum_dtype, unravelled,
-};
-use crate::tile::{Builder, Reg};
+use crate::kernel::{Access, Axis, Body, Contract, ExprId, ExprKind, Exprs, Kernel, Program, Stage, row_major, sum_dtype, unravelled};
+use crate::tile::{Builder, Reg, Type};
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 
 /// Rows that one task takes where there are more, or some more: enough to pay for packing, few enough to stay in the second-level
@@ -160,9 +159,6 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
             (vec![], row, direct)
         }
     };
-    if rhs_in_place.is_none() && column.extent.as_const().is_none_or(|n| n % panel_columns != 0) {
-        guard_columns(kernel, &column);
-    }
     let contract = body_mut(kernel).clone();
     let height = row.extent.as_const().map_or(isa.tile_rows(), |rows| isa.tile_rows_of(rows));
     let panels_beside = match rhs_in_place.as_ref().and_then(|plain| plain.panel_elements()).and_then(|n| n.as_const()) {
@@ -310,29 +306,6 @@ fn panels_in_place(
     // Whole panels, so that the columns beyond the last one are padding and not the end of memory.
     let aligned = offset.terms().iter().all(|t| t.coefficient % panel_columns == 0);
     (along.is(1) && step.is(panel_columns) && aligned).then_some(Plain { access, offset })
-}
-
-/// Bounds every load of the right operand that varies by column to existing columns: panels may reach beyond the last one.
-fn guard_columns(kernel: &mut Kernel, column: &Axis) {
-    let contract = body_mut(kernel).clone();
-    let mut copies: Vec<ExprId> = Vec::new();
-    let bound = Bound { index: Dim::from(column.index.clone()), extent: column.extent.clone() };
-    for i in 0..=contract.rhs.0 {
-        let expr = kernel.exprs.get(ExprId(i)).clone();
-        let dim = |d: &Dim| d.substitute(&|s| ExprId::of_symbol(s).map(|id| Dim::from(copies[id.0 as usize].symbol())));
-        let mut kind = expr.kind.map(&mut |e| copies[e.0 as usize], &mut |d| dim(d));
-        if let ExprKind::Load(access) = &mut kind
-            && kernel.exprs.symbols(ExprId(i)).contains(&column.index)
-        {
-            access.bounds.push(bound.clone());
-            if access.otherwise.is_none() {
-                access.otherwise = Some(kernel.exprs.constant(expr.dtype, 0.0));
-            }
-        }
-        let copy = kernel.exprs.add(expr.dtype, kind);
-        copies.push(copy);
-    }
-    body_mut(kernel).rhs = copies[contract.rhs.0 as usize];
 }
 
 /// The scratch of one worker, as it is laid out.
@@ -503,9 +476,10 @@ impl Tiles {
         };
         let lanes = cx.isa.lanes(4);
         let to = &offset + row_major(&self.depth);
+        let vectors = (lanes, super::plan::masks_rest(cx, &[self.lhs], &[], &axis.index));
         cx.counted(b, &self.row.index, start, stop, 1, &[], |cx, b, _| {
             over(cx, b, outer, &[], &mut |cx, b, _| {
-                super::stage::along_axis(cx, b, axis, (&Dim::ZERO, &axis.extent), lanes, &mut |cx, b| self.pack_one(cx, b, base, &to));
+                super::stage::along_axis(cx, b, axis, (&Dim::ZERO, &axis.extent), vectors, &mut |cx, b| self.pack_one(cx, b, base, &to));
                 vec![]
             })
         });
@@ -554,7 +528,13 @@ impl Tiles {
                 let tile = self.tile(cx, b, left, work);
                 let panels = tile.panels.map(|panels| Panels { rows: self.row.extent.as_const().map_or(Dim::ONE, Dim::from), ..panels });
                 let height = self.row.extent.as_const().map_or(1, |_| self.height);
-                let tile = Tile { columns: beside * self.panel_columns, is_whole: true, panels, height, ..tile };
+                let tile = Tile {
+                    columns: beside * self.panel_columns,
+                    result_columns: Some(beside * self.panel_columns),
+                    panels,
+                    height,
+                    ..tile
+                };
                 over(cx, b, work.outer_rows, &[], &mut |cx, b, _| {
                     tile.rows(cx, b, work.first_row, work.end_row);
                     vec![]
@@ -601,7 +581,7 @@ impl Tiles {
             panel_dtype,
             panel_columns: self.panel_columns,
             columns: self.panel_columns,
-            is_whole: self.column.extent.as_const().is_some_and(|n| n % self.panel_columns == 0),
+            result_columns: self.column.extent.as_const().filter(|n| n % self.panel_columns == 0).map(|_| self.panel_columns),
             lanes: sum_lanes,
             points: self.points(),
             height: self.height,
@@ -629,11 +609,11 @@ impl Tiles {
         // The last panel may need fewer registers of columns.
         let rest = self.column.extent.as_const().map_or(0, |n| n % self.panel_columns);
         let narrow = (rest + i64::from(sum_lanes) - 1) / i64::from(sum_lanes) * i64::from(sum_lanes);
-        if rest == 0 || narrow == self.panel_columns {
+        if rest == 0 {
             return rows(cx, b, &tile);
         }
-        let narrow = Tile { columns: narrow, is_whole: narrow == rest, ..tile.clone() };
-        let tile = Tile { is_whole: true, ..tile };
+        let narrow = Tile { columns: narrow, result_columns: Some(rest), ..tile.clone() };
+        let tile = Tile { result_columns: Some(self.panel_columns), ..tile };
         if self.panels().is(1) {
             return rows(cx, b, &narrow);
         }
@@ -707,10 +687,31 @@ impl Tiles {
     /// Evaluates the panel's columns into scratch as `[depth][column]`.
     fn pack_panel(&self, cx: &mut Context, b: &mut Builder, memory: Reg) {
         let to = row_major(&self.depth) * Dim::from(self.panel_columns);
-        over(cx, b, &self.depth, &[], &mut |cx, b, _| {
-            self.pack_columns(cx, b, memory, &to);
-            vec![]
+        self.with_columns(cx, b, &|cx, b, columns| {
+            over(cx, b, &self.depth, &[], &mut |cx, b, _| {
+                self.pack_columns(cx, b, memory, &to, columns);
+                vec![]
+            });
         });
+    }
+
+    /// Runs `body` with how many columns the panel has.
+    fn with_columns(&self, cx: &mut Context, b: &mut Builder, body: &dyn Fn(&mut Context, &mut Builder, &Dim)) {
+        let (known, all) = (self.column.extent.as_const(), self.panel_columns);
+        match known.map(|n| (n, n % all)) {
+            Some((_, 0)) => return body(cx, b, &Dim::from(all)),
+            Some((n, _)) if n < all => return body(cx, b, &Dim::from(n)),
+            _ => {}
+        }
+        let left = &self.column.extent - Dim::symbol("#panel") * Dim::from(all);
+        let (count, whole) = (cx.index(b, &left), cx.index(b, &Dim::from(all)));
+        let is_whole = b.ge(count, whole);
+        let last = known.map_or(left, |n| Dim::from(n % all));
+        let branch = |cx: &mut Context, b: &mut Builder, columns: &Dim| {
+            body(cx, b, columns);
+            vec![]
+        };
+        cx.branch(b, is_whole, false, |cx, b| branch(cx, b, &Dim::from(all)), |cx, b| branch(cx, b, &last));
     }
 
     /// The same for one chunk of depth, in units of `taps` points; `skipped` is what lies before it.
@@ -719,24 +720,42 @@ impl Tiles {
         let place = row_major(&self.depth) * Dim::from(self.panel_columns) - skipped;
         cx.when_nonempty(b, &points, &[], |cx, b| {
             let [from, to] = [from, to].map(|at| super::offsets::times(b, at, taps));
-            for_each_number(cx, b, &self.depth, from, to, |cx, b| self.pack_columns(cx, b, memory, &place));
+            self.with_columns(cx, b, &|cx, b, columns| {
+                for_each_number(cx, b, &self.depth, from, to, |cx, b| self.pack_columns(cx, b, memory, &place, columns));
+            });
             vec![]
         });
     }
 
-    /// One point of depth of the panel's columns.
-    fn pack_columns(&self, cx: &mut Context, b: &mut Builder, memory: Reg, place: &Dim) {
+    /// One point of depth of the panel's columns, of which there are so many. Vectors of which nothing is there stay as they are where
+    /// that is known, as no tile reads them.
+    fn pack_columns(&self, cx: &mut Context, b: &mut Builder, memory: Reg, place: &Dim, columns: &Dim) {
         let lanes = cx.isa.lanes(4);
         let first = Dim::symbol("#panel") * Dim::from(self.panel_columns);
         for start in (0..self.panel_columns).step_by(lanes as usize) {
-            let column = &first + Dim::from(start);
-            cx.vectored(&self.column.index, column, lanes, |cx| {
-                let value = self.operand(cx, b, self.rhs);
-                let value = cx.widened(b, super::context::Value { reg: value, level: cx.top() }, lanes);
-                let to = cx.resolve(&(place + Dim::from(start)));
-                let at = cx.address(b, Base::Own(memory, 0), &to, self.dtype.size_bytes() as u32);
-                b.store(memory_of(self.dtype), value, at.reg, at.offset);
-            });
+            let left = columns - Dim::from(start);
+            let value = |cx: &mut Context, b: &mut Builder| {
+                let active = cx.first_lanes(b, &left, lanes);
+                cx.with_active(active, |cx| {
+                    cx.vectored(&self.column.index, &first + Dim::from(start), lanes, |cx| {
+                        let value = self.operand(cx, b, self.rhs);
+                        cx.widened(b, super::context::Value { reg: value, level: cx.top() }, lanes)
+                    })
+                })
+            };
+            let value = match left.as_const() {
+                Some(n) if n <= 0 => continue,
+                Some(_) => value(cx, b),
+                None => {
+                    let (count, none) = (cx.index(b, &left), cx.index(b, &Dim::ZERO));
+                    let is_there = b.gt(count, none);
+                    let zero = zero(b, Type::scalar(lane_of(self.dtype)).times(lanes));
+                    cx.branch(b, is_there, false, |cx, b| vec![value(cx, b)], |_, _| vec![zero])[0]
+                }
+            };
+            let to = cx.resolve(&(place + Dim::from(start)));
+            let at = cx.address(b, Base::Own(memory, 0), &to, self.dtype.size_bytes() as u32);
+            b.store(memory_of(self.dtype), value, at.reg, at.offset);
         }
     }
 }

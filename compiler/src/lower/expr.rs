@@ -187,6 +187,14 @@ impl Context<'_> {
             index
         };
         let inside = b.lt_u(wrapped, extent);
+        // Lanes that there are not hold no index.
+        let inside = match self.active {
+            Some(active) if active.mask.ty == inside.ty => {
+                let left_out = b.not(active.mask);
+                b.or(inside, left_out)
+            }
+            _ => inside,
+        };
         let all_inside = b.reduce_lanes(inside, |b, x, y| b.and(x, y));
         let cell = self.argument(b, Arg::ErrorCell);
         let wrong = b.not(all_inside);

@@ -50,6 +50,15 @@ impl VectorIsa {
         self.vector_bits > 128
     }
 
+    /// Whether elements of so many bytes are loaded and stored where a mask holds.
+    pub fn masks(&self, bytes: usize) -> bool {
+        match self.vector_bits {
+            ..=128 => false,
+            256 => bytes >= 4,
+            _ => true,
+        }
+    }
+
     /// Registers of sums beside each other in a contraction's register tile.
     fn tile_vectors(&self) -> u32 {
         if self.vector_bits == 128 { 4 } else { 2 }

@@ -5,7 +5,7 @@
 use super::access::along;
 use super::columns::Columns;
 use super::context::Context;
-use super::plan::{self, Mode};
+use super::plan::{self, Mode, masks_rest};
 use super::tasks::for_each_task;
 use super::transposed::Transposed;
 use crate::kernel::{Axis, ExprId, Stage, Store};
@@ -90,12 +90,13 @@ pub(super) fn lower_nest(cx: &mut Context, b: &mut Builder, parallel: &[Axis], w
                 for_each_task(cx, b, &digits, |cx, b| columns.lower(cx, b, &first));
                 return Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work: work * size };
             }
+            let vectors = (lanes, works.iter().all(|work| masks_rest(cx, &work.roots(), work.stores(), &axis.index)));
             if axis.extent.as_const().is_some_and(|n| n <= 2 * BLOCK) {
                 let row = &work * &axis.extent;
                 let (digits, inner) = split(&others, &row);
                 for_each_task(cx, b, digits, |cx, b| {
                     super::stage::over(cx, b, inner, &[], &mut |cx, b, _| {
-                        super::stage::along_axis(cx, b, &axis, (&Dim::ZERO, &axis.extent), lanes, &mut |cx, b| run(cx, b, works, None));
+                        super::stage::along_axis(cx, b, &axis, (&Dim::ZERO, &axis.extent), vectors, &mut |cx, b| run(cx, b, works, None));
                         vec![]
                     });
                 });
@@ -107,7 +108,7 @@ pub(super) fn lower_nest(cx: &mut Context, b: &mut Builder, parallel: &[Axis], w
             let end = (&start + Dim::from(BLOCK)).minimum(&axis.extent);
             let digits = [others, vec![block]].concat();
             for_each_task(cx, b, &digits, |cx, b| {
-                super::stage::along_axis(cx, b, &axis, (&start, &end), lanes, &mut |cx, b| run(cx, b, works, None));
+                super::stage::along_axis(cx, b, &axis, (&start, &end), vectors, &mut |cx, b| run(cx, b, works, None));
             });
             Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work: work * Dim::from(BLOCK).minimum(&axis.extent) }
         }

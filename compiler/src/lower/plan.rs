@@ -7,7 +7,7 @@ use super::access::along;
 use super::context::Context;
 use super::nest::Work;
 use crate::kernel::cost;
-use crate::kernel::{Axis, ExprId, ExprKind, Stage, Store};
+use crate::kernel::{Axis, BufferId, ExprId, ExprKind, Stage, Store};
 use kiln_ir::{Dim, Symbol};
 use std::collections::BTreeSet;
 
@@ -102,9 +102,38 @@ fn axis_cost(cx: &Context, work: &Work, axis: &Axis, lanes: u32, accumulators_va
         None => 0.75 * per_vector / width + 0.25 * scalar_cost(cx, work),
         Some(n) => {
             let (whole, rest) = (n / i64::from(lanes), n % i64::from(lanes));
-            (whole as f64 * per_vector + rest as f64 * scalar_cost(cx, work)) / (n.max(1) as f64)
+            let is_reduced = matches!(work, Work::Stage(Stage::Reduce { .. })) && !accumulators_vary;
+            let of_rest = match rest {
+                0 => 0.0,
+                _ if is_reduced || masks_rest(cx, &work.roots(), work.stores(), &axis.index) => per_vector,
+                _ => rest as f64 * scalar_cost(cx, work),
+            };
+            (whole as f64 * per_vector + of_rest) / (n.max(1) as f64)
         }
     }
+}
+
+/// Whether what vectors along `index` leave over is taken by a vector some of whose lanes are left out: all that is loaded and stored
+/// lies side by side, or is the same for all lanes.
+pub(super) fn masks_rest(cx: &Context, roots: &[ExprId], stores: &[Store], index: &Symbol) -> bool {
+    let is_straight = |offset: &Dim, buffer: BufferId, or_same: bool| {
+        let moves = along(offset, index, &|s| varies_along(cx, &Dim::from(s.clone()), index)).filter(|moves| moves.splits.is_empty());
+        let step = moves.and_then(|moves| moves.step.as_const());
+        match step {
+            Some(0) => or_same,
+            step => step == Some(1) && cx.isa.masks(cx.program.buffer(buffer).dtype.size_bytes()),
+        }
+    };
+    let is_simple = |id: ExprId| match &cx.exprs.get(id).kind {
+        ExprKind::Load(access) => {
+            let free = access.bounds.iter().all(|bound| !varies_along(cx, &bound.index, index) && !varies_along(cx, &bound.extent, index));
+            free && is_straight(&access.offset, access.buffer, true)
+        }
+        ExprKind::CheckedIndex { .. } => !cx.needs(id).symbols.contains(index),
+        _ => true,
+    };
+    let stored = |store: &Store| store.combine.is_none() && is_straight(&store.offset, store.buffer, false);
+    cx.exprs.reached(roots.iter().copied()).into_iter().all(is_simple) && stores.iter().all(stored)
 }
 
 fn vector_cost(cx: &Context, work: &Work, index: &Symbol, lanes: u32, accumulators_vary: bool) -> f64 {

@@ -4,7 +4,7 @@
 use super::context::{Context, Value};
 use super::fold::{Fold, ORDER_LANES};
 use super::nest::flat;
-use super::stage::{FEWEST_LANES, fits_rest, has_rest, narrower, over, whole_vectors};
+use super::stage::{has_rest, over, whole_vectors};
 use crate::kernel::{Axis, Combine, ExprId, Keep, Reduction, row_major};
 use crate::tile::{Builder, Reg, Type};
 use kiln_ir::{Dim, Symbol};
@@ -16,14 +16,20 @@ fn folds(cx: &Context, reductions: &[Reduction]) -> Vec<Fold> {
     reductions.iter().map(|r| Fold::new(r, cx.exprs.get(r.value).dtype)).collect()
 }
 
-/// The state after the value at this point.
-pub(super) fn stepped(cx: &mut Context, b: &mut Builder, fold: Fold, value: ExprId, state: &[Reg], position: &Dim, lanes: u32) -> Vec<Reg> {
+/// The value at this point, and its position where that is kept.
+fn value_at(cx: &mut Context, b: &mut Builder, fold: Fold, value: ExprId, position: &Dim, lanes: u32) -> (Reg, Option<Reg>) {
     let value = cx.eval(b, value);
     let value = cx.widened(b, value, lanes);
     let position = (fold.keep != Keep::Value).then(|| {
         let reg = cx.index_vector(b, position);
         if reg.ty.lanes == lanes { reg } else { b.splat(reg, lanes) }
     });
+    (value, position)
+}
+
+/// The state after the value at this point.
+pub(super) fn stepped(cx: &mut Context, b: &mut Builder, fold: Fold, value: ExprId, state: &[Reg], position: &Dim, lanes: u32) -> Vec<Reg> {
+    let (value, position) = value_at(cx, b, fold, value, position, lanes);
     fold.step(b, state, value, position)
 }
 
@@ -212,7 +218,17 @@ fn in_registers(cx: &mut Context, b: &mut Builder, axis: &Axis, reduction: &Redu
     if !has_rest(cx, &axis.extent, ORDER_LANES) {
         return fold.merge_all(b, totals.into_iter().map(|total| vec![total]).collect());
     }
-    // The rest belongs to the first virtual lanes, one point each: through memory, since which ones is not known.
+    // The rest belongs to the first virtual lanes, one point each.
+    if let Some(n) = cx.resolve(&axis.extent).as_const() {
+        let whole = n - n % i64::from(ORDER_LANES);
+        let mut totals = totals;
+        for (total, place) in totals.iter_mut().zip(whole..n) {
+            *total =
+                cx.replaced(&axis.index, Dim::from(place), |cx| stepped(cx, b, fold, reduction.value, &[*total], &Dim::ZERO, lanes)[0]);
+        }
+        return fold.merge_all(b, totals.into_iter().map(|total| vec![total]).collect());
+    }
+    // Through memory, since which ones is not known.
     let slots = Slots::new(b, fold, lanes);
     for (lane, total) in totals.iter().enumerate() {
         b.store(memory(fold), *total, slots.memory, (lane as u32 * slots.slot_bytes) as i32);
@@ -281,8 +297,8 @@ fn looped(cx: &mut Context, b: &mut Builder, axes: &[Axis], reductions: &[Reduct
 
 /// Machine lanes along the last axis: 16 virtual lanes are 16/lanes vectors.
 ///
-/// With several axes, or folds of any order, rests of fewer than 16 elements at the end of a row are folded on their own;
-/// ordered folds come here with several axes only where rows are multiples of 16.
+/// What is left at the end of a row, fewer than 16 elements, is one more step, in which lanes that there are not change nothing. Ordered
+/// folds come here with several axes only where rows are multiples of 16.
 pub(super) fn along_last(cx: &mut Context, b: &mut Builder, axes: &[Axis], reductions: &[Reduction], lanes: u32) {
     let folds = folds(cx, reductions);
     let Some((axis, outer)) = axes.split_last() else { panic!("lower: a reduction without axes has no last axis") };
@@ -295,13 +311,19 @@ pub(super) fn along_last(cx: &mut Context, b: &mut Builder, axes: &[Axis], reduc
         for _ in 0..vectors {
             init.extend(folds.iter().map(|f| f.identity(b, lanes)));
         }
-        let carried = over(cx, b, outer, &flat(&init), &mut |cx, b, carried| row.whole_groups(cx, b, carried));
-        let mut groups: Vec<Vec<Vec<Reg>>> = Vec::new();
-        let width: usize = folds.iter().map(Fold::parts).sum();
-        for group in carried.chunks(width) {
-            groups.push(states(&folds, group));
-        }
-        let merged = row.merged(cx, b, outer, groups);
+        let carried = over(cx, b, outer, &flat(&init), &mut |cx, b, carried| {
+            let carried = row.whole_groups(cx, b, carried);
+            row.rest(cx, b, &carried)
+        });
+        let groups: Vec<Vec<Vec<Reg>>> = carried.chunks(row.registers()).map(|group| states(&folds, group)).collect();
+        let merged: Vec<Vec<Reg>> = folds
+            .iter()
+            .enumerate()
+            .map(|(which, fold)| {
+                let one = fold.merge_all(b, groups.iter().map(|g| g[which].clone()).collect());
+                fold.merge_lanes(b, &one)
+            })
+            .collect();
         flat(&merged)
     });
     let result = states(&folds, &result);
@@ -324,12 +346,31 @@ impl Row<'_> {
         symbol
     }
 
-    /// All folds one step further, with lanes from `first` on.
-    fn vector_step(&self, cx: &mut Context, b: &mut Builder, first: Dim, states: &[Vec<Reg>]) -> Vec<Vec<Reg>> {
-        cx.vectored(&self.axis.index, first, self.lanes, |cx| {
-            let turns = self.reductions.iter().zip(self.folds).zip(states);
-            turns.map(|((r, fold), state)| stepped(cx, b, *fold, r.value, state, &self.position, self.lanes)).collect()
-        })
+    /// Registers of the states of all folds.
+    fn registers(&self) -> usize {
+        self.folds.iter().map(Fold::parts).sum()
+    }
+
+    /// All folds one step further, with lanes from `first` on. Lanes that there are not stay as they are.
+    fn vector_step(&self, cx: &mut Context, b: &mut Builder, first: Dim, carried: &[Reg]) -> Vec<Reg> {
+        let states = states(self.folds, carried);
+        let next: Vec<Vec<Reg>> = cx.vectored(&self.axis.index, first, self.lanes, |cx| {
+            let turns = self.reductions.iter().zip(self.folds).zip(&states);
+            turns
+                .map(|((reduction, fold), state)| {
+                    let (value, position) = value_at(cx, b, *fold, reduction.value, &self.position, self.lanes);
+                    let Some(active) = cx.active else { return fold.step(b, state, value, position) };
+                    let mut identity = fold.identity(b, self.lanes).into_iter();
+                    let mut chosen = |reg: Reg| {
+                        let identity = identity.next().unwrap_or_else(|| panic!("lower: a state has a part for each of its values"));
+                        super::ops::select(b, active.mask, reg, identity)
+                    };
+                    let (value, position) = (chosen(value), position.map(&mut chosen));
+                    fold.step(b, state, value, position)
+                })
+                .collect()
+        });
+        flat(&next)
     }
 
     /// The loop over whole groups of 16; carries `vectors × folds` states.
@@ -340,110 +381,40 @@ impl Row<'_> {
         let start = cx.index(b, &Dim::ZERO);
         let end = whole_vectors(cx, b, &self.axis.extent, ORDER_LANES);
         let group = self.index(cx, "g");
-        let width: usize = self.folds.iter().map(Fold::parts).sum();
         cx.counted(b, &group, start, end, i64::from(ORDER_LANES.max(self.lanes)), carried, |cx, b, carried| {
             let mut next = Vec::new();
-            for (which, state) in carried.chunks(width).enumerate() {
+            for (which, state) in carried.chunks(self.registers()).enumerate() {
                 let first = Dim::from(group.clone()) + Dim::from(which as i64 * i64::from(self.lanes));
-                let state = states(self.folds, state);
-                next.extend(self.vector_step(cx, b, first, &state));
+                next.extend(self.vector_step(cx, b, first, state));
             }
-            flat(&next)
+            next
         })
     }
 
-    /// The rest of each row, then everything merged to scalars.
-    fn merged(&self, cx: &mut Context, b: &mut Builder, outer: &[Axis], groups: Vec<Vec<Vec<Reg>>>) -> Vec<Vec<Reg>> {
-        let has_rest = has_rest(cx, &self.axis.extent, ORDER_LANES);
-        let ordered: Vec<bool> = self.folds.iter().map(Fold::is_ordered).collect();
-        // Ordered folds with a rest go through memory: the rest belongs to its own virtual lanes.
-        let mut slots: Vec<Option<Slots>> = Vec::new();
-        for (which, fold) in self.folds.iter().enumerate() {
-            slots.push((has_rest && ordered[which]).then(|| {
-                let slots = Slots::new(b, *fold, 1);
-                for (place, group) in groups.iter().enumerate() {
-                    let offset = place as u32 * self.lanes * fold.lane_bytes();
-                    b.store(memory(*fold), group[which][0], slots.memory, offset as i32);
+    /// The last elements of a row, fewer than 16: each belongs to the virtual lane that the vectors of a whole group hold it in.
+    fn rest(&self, cx: &mut Context, b: &mut Builder, carried: &[Reg]) -> Vec<Reg> {
+        if !has_rest(cx, &self.axis.extent, ORDER_LANES) {
+            return carried.to_vec();
+        }
+        let (extent, all) = (cx.resolve(&self.axis.extent), i64::from(ORDER_LANES));
+        let mut next = Vec::new();
+        for (which, state) in carried.chunks(self.registers()).enumerate() {
+            let before = which as i64 * i64::from(self.lanes);
+            let step = |cx: &mut Context, b: &mut Builder, first: &Dim, state: &[Reg]| {
+                let active = cx.first_lanes(b, &(&extent - first), self.lanes);
+                cx.with_active(active, |cx| self.vector_step(cx, b, first.clone(), state))
+            };
+            next.extend(match extent.as_const() {
+                Some(n) if n % all <= before => state.to_vec(),
+                Some(n) => step(cx, b, &Dim::from(n - n % all + before), state),
+                None => {
+                    let index = self.index(cx, &format!("r{which}"));
+                    let whole = whole_vectors(cx, b, &extent, ORDER_LANES);
+                    let (start, end) = (b.add_int(whole, before), cx.index_value(b, &extent).reg);
+                    cx.counted(b, &index, start, end, all, state, |cx, b, state| step(cx, b, &Dim::from(index.clone()), state))
                 }
-                slots
-            }));
-        }
-        let mut results: Vec<Vec<Reg>> = Vec::new();
-        for (which, fold) in self.folds.iter().enumerate() {
-            let all: Vec<Vec<Reg>> = groups.iter().map(|g| g[which].clone()).collect();
-            let one = fold.merge_all(b, all);
-            results.push(fold.merge_lanes(b, &one));
-        }
-        if !has_rest {
-            return results;
-        }
-        let merged = over(cx, b, outer, &flat(&results), &mut |cx, b, carried| self.rest(cx, b, carried, &slots));
-        let mut results = states(self.folds, &merged);
-        for (which, fold) in self.folds.iter().enumerate() {
-            if let Some(slots) = &slots[which] {
-                let vector = b.load(memory(*fold), slots.ty.times(ORDER_LANES), slots.memory, 0);
-                results[which] = fold.merge_lanes(b, &[vector]);
-            }
-        }
-        results
-    }
-
-    /// The last elements of a row, fewer than 16: vectors of 8 and of 4 where they fit, then one by one. Carries scalar states.
-    fn rest(&self, cx: &mut Context, b: &mut Builder, carried: &[Reg], slots: &[Option<Slots>]) -> Vec<Reg> {
-        let mut start = whole_vectors(cx, b, &self.axis.extent, ORDER_LANES);
-        let end = cx.index(b, &self.axis.extent);
-        let mut carried = carried.to_vec();
-        let mut behind = ORDER_LANES;
-        for lanes in narrower(ORDER_LANES).filter(|lanes| *lanes <= self.lanes) {
-            if !fits_rest(cx, &self.axis.extent, behind, lanes) {
-                continue;
-            }
-            behind = lanes;
-            let index = self.index(cx, &format!("w{lanes}"));
-            let middle = whole_vectors(cx, b, &self.axis.extent, lanes);
-            carried = cx.counted(b, &index, start, middle, i64::from(lanes), &carried, |cx, b, carried| {
-                let first = Dim::from(index.clone());
-                let mut next = Vec::new();
-                let old = states(self.folds, carried);
-                for (which, (reduction, fold)) in self.reductions.iter().zip(self.folds).enumerate() {
-                    next.push(cx.vectored(&self.axis.index, first.clone(), lanes, |cx| match &slots[which] {
-                        Some(slots) => {
-                            let value = cx.eval(b, reduction.value);
-                            let value = cx.widened(b, value, lanes);
-                            let at = cx.at_lane(0, |cx| cx.index(b, &Dim::from(self.axis.index.clone())));
-                            Slots { ty: slots.ty.times(lanes), ..*slots }.add(b, *fold, at, value);
-                            old[which].clone()
-                        }
-                        None => {
-                            let identity = fold.identity(b, lanes);
-                            let vector = stepped(cx, b, *fold, reduction.value, &identity, &self.position, lanes);
-                            let scalar = fold.merge_lanes(b, &vector);
-                            fold.merge(b, &old[which], &scalar)
-                        }
-                    }));
-                }
-                flat(&next)
             });
-            start = middle;
         }
-        if !has_rest(cx, &self.axis.extent, self.lanes.min(FEWEST_LANES)) {
-            return carried;
-        }
-        cx.counted(b, &self.axis.index, start, end, 1, &carried, |cx, b, carried| {
-            let old = states(self.folds, carried);
-            let mut next = Vec::new();
-            for (which, (reduction, fold)) in self.reductions.iter().zip(self.folds).enumerate() {
-                next.push(match &slots[which] {
-                    Some(slots) => {
-                        let value = cx.eval(b, reduction.value).reg;
-                        let at = cx.index(b, &Dim::from(self.axis.index.clone()));
-                        slots.add(b, *fold, at, value);
-                        old[which].clone()
-                    }
-                    None => stepped(cx, b, *fold, reduction.value, &old[which], &self.position, 1),
-                });
-            }
-            flat(&next)
-        })
+        next
     }
 }

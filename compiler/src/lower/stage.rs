@@ -1,9 +1,12 @@
 //! The stages of a nest at one point: sweeps, running combinations, and loops over inner axes.
+//!
+//! What whole vectors leave over of an axis is one more vector, some lanes of which are left out, where all that is read and written
+//! lies side by side ([`masks_rest`]); else vectors of fewer lanes, then element by element.
 
 use super::context::Context;
 use super::fold::Fold;
 use super::nest::Work;
-use super::plan::inner_axis;
+use super::plan::{inner_axis, masks_rest};
 use super::reduce;
 use crate::kernel::{Axis, Stage, Store};
 use crate::tile::{Builder, Reg};
@@ -46,7 +49,8 @@ fn sweep(cx: &mut Context, b: &mut Builder, axes: &[Axis], stores: &[Store], inn
     let mut others = axes.to_vec();
     let axis = others.remove(place);
     over(cx, b, &others, &[], &mut |cx, b, _| {
-        along_axis(cx, b, &axis, (&Dim::ZERO, &axis.extent), lanes, &mut |cx, b| store_all(cx, b));
+        let masks = masks_rest(cx, &stores.iter().map(|s| s.value).collect::<Vec<_>>(), stores, &axis.index);
+        along_axis(cx, b, &axis, (&Dim::ZERO, &axis.extent), (lanes, masks), &mut |cx, b| store_all(cx, b));
         vec![]
     });
 }
@@ -64,29 +68,29 @@ pub(super) fn over(cx: &mut Context, b: &mut Builder, axes: &[Axis], init: &[Reg
 }
 
 /// The fewest lanes that vectors for the rest of an axis have: 128 bits of 32-bit lanes, which every unit computes at once.
-pub(super) const FEWEST_LANES: u32 = 4;
+const FEWEST_LANES: u32 = 4;
 
 /// Lanes of the vectors that take what is left behind vectors of `lanes`: each half of the one before, so that each is met at most once.
-pub(super) fn narrower(lanes: u32) -> impl Iterator<Item = u32> {
+fn narrower(lanes: u32) -> impl Iterator<Item = u32> {
     std::iter::successors(Some(lanes / 2), |lanes| Some(lanes / 2)).take_while(|lanes| *lanes >= FEWEST_LANES)
 }
 
 /// Whether a vector of so many lanes may fit into what vectors of `behind` lanes leave over of an axis.
-pub(super) fn fits_rest(cx: &Context, extent: &Dim, behind: u32, lanes: u32) -> bool {
+fn fits_rest(cx: &Context, extent: &Dim, behind: u32, lanes: u32) -> bool {
     match cx.resolve(extent).as_const() {
         Some(n) => n % i64::from(behind) >= i64::from(lanes),
         None => has_rest(cx, extent, behind),
     }
 }
 
-/// Runs `body` over `start..end` of an axis: with lanes while whole vectors fit, then with fewer while those fit, then once per
-/// element. `start` is a multiple of the lanes.
+/// Runs `body` over `start..end` of an axis: with lanes while whole vectors fit, then once with the lanes that are left if it is to
+/// mask them; else with fewer lanes while those fit, then once per element. `start` is a multiple of the lanes.
 pub(super) fn along_axis(
     cx: &mut Context,
     b: &mut Builder,
     axis: &Axis,
     (start, end): (&Dim, &Dim),
-    lanes: u32,
+    (lanes, masks): (u32, bool),
     body: &mut dyn FnMut(&mut Context, &mut Builder),
 ) {
     cx.when_nonempty(b, &axis.extent, &[], |cx, b| {
@@ -99,6 +103,17 @@ pub(super) fn along_axis(
                 cx.vectored(&axis.index, Dim::from(vectors.clone()), lanes, |cx| body(cx, b));
                 vec![]
             });
+        }
+        if masks {
+            if has_rest(cx, &axis.extent, lanes) {
+                let index = Symbol::new(&format!("{}r", axis.index));
+                cx.ranges.set_index(index.clone(), axis.extent.clone());
+                rest(cx, b, &index, end, lanes, &[], &mut |cx, b, first, _| {
+                    cx.vectored(&axis.index, first, lanes, |cx| body(cx, b));
+                    vec![]
+                });
+            }
+            return vec![];
         }
         let mut done = whole;
         for fewer in narrower(lanes) {
@@ -121,6 +136,38 @@ pub(super) fn along_axis(
         }
         vec![]
     });
+}
+
+/// What happens to the rest of an axis: its first element and the carried values are given.
+pub(super) type RestBody<'a> = dyn FnMut(&mut Context, &mut Builder, Dim, &[Reg]) -> Vec<Reg> + 'a;
+
+/// Runs `body` once for what whole vectors of `lanes` leave over of an axis up to `end`, with the lanes that there are, if there is
+/// any. `index` is a name for the first element.
+pub(super) fn rest(
+    cx: &mut Context,
+    b: &mut Builder,
+    index: &Symbol,
+    end: &Dim,
+    lanes: u32,
+    init: &[Reg],
+    body: &mut RestBody,
+) -> Vec<Reg> {
+    let end = cx.resolve(end);
+    match end.as_const().map(|n| (n, n % i64::from(lanes))) {
+        Some((_, 0)) => init.to_vec(),
+        Some((n, left)) => {
+            let active = cx.first_lanes(b, &Dim::from(left), lanes);
+            cx.with_active(active, |cx| body(cx, b, Dim::from(n - left), init))
+        }
+        None => {
+            let (whole, last) = (whole_vectors(cx, b, &end, lanes), cx.index_value(b, &end).reg);
+            cx.counted(b, index, whole, last, i64::from(lanes), init, |cx, b, carried| {
+                let first = Dim::from(index.clone());
+                let active = cx.first_lanes(b, &(&end - &first), lanes);
+                cx.with_active(active, |cx| body(cx, b, first, carried))
+            })
+        }
+    }
 }
 
 /// `end` without what is left over after whole vectors.

@@ -47,8 +47,8 @@ pub(super) struct Tile<'a> {
     pub panel_columns: i64,
     /// Columns that are computed, from the panel's first: whole registers, of it alone or of it and whole panels behind it.
     pub columns: i64,
-    /// Whether the result has all these columns, as is known.
-    pub is_whole: bool,
+    /// How many of these the result has, where that is known.
+    pub result_columns: Option<i64>,
     pub lanes: u32,
     /// Length of the sums.
     pub points: Dim,
@@ -500,43 +500,56 @@ impl Tile<'_> {
         let e = &self.epilogue;
         // Loads stay here: what they load should not live in registers through the sums.
         cx.scoped(b, super::context::Leaves::Arithmetic, |cx, b| {
-            if self.is_whole {
-                return self.whole_panel(cx, b, row, rows, sums, memory);
+            if let Some(n) = self.result_columns {
+                return self.store_columns(cx, b, row, rows, &Dim::from(n), sums, memory);
             }
-            let left = cx.index(b, &(&e.column.extent - &e.first_column));
+            let there = &e.column.extent - &e.first_column;
+            let left = cx.index(b, &there);
             let all = cx.index(b, &Dim::from(self.columns));
             let whole = b.ge(left, all);
-            cx.branch(
-                b,
-                whole,
-                false,
-                |cx, b| {
-                    self.whole_panel(cx, b, row, rows, sums, memory);
-                    vec![]
-                },
-                |cx, b| {
-                    self.sums_to_memory(cx, b, sums, memory);
-                    self.stores_from_memory(cx, b, row, rows, &(&e.column.extent - &e.first_column), memory);
-                    vec![]
-                },
-            );
+            let put = |cx: &mut Context, b: &mut Builder, columns: &Dim| {
+                self.store_columns(cx, b, row, rows, columns, sums, memory);
+                vec![]
+            };
+            cx.branch(b, whole, false, |cx, b| put(cx, b, &Dim::from(self.columns)), |cx, b| put(cx, b, &there));
         });
     }
 
-    fn whole_panel(&self, cx: &mut Context, b: &mut Builder, row: &Dim, rows: usize, sums: &[Reg], memory: Base) {
+    /// Stores the sums of the first `columns` columns.
+    #[allow(clippy::too_many_arguments)] // what a tile's end needs
+    fn store_columns(&self, cx: &mut Context, b: &mut Builder, row: &Dim, rows: usize, columns: &Dim, sums: &[Reg], memory: Base) {
         let e = &self.epilogue;
         if !e.is_cheap {
             self.sums_to_memory(cx, b, sums, memory);
-            return self.stores_from_memory(cx, b, row, rows, &Dim::from(self.columns), memory);
+            return self.stores_from_memory(cx, b, row, rows, columns, memory);
         }
-        for i in 0..rows {
-            for j in 0..self.vectors() {
-                let sum = sums[i * self.vectors() + j];
-                let column = &e.first_column + Dim::from(j as i64 * i64::from(e.lanes));
-                cx.replaced(&e.row.index, row + Dim::from(i), |cx| {
-                    cx.vectored(&e.column.index, column, e.lanes, |cx| self.store_all(cx, b, sum));
-                });
+        let before = |j: usize| Dim::from(j as i64 * i64::from(e.lanes));
+        let store = |cx: &mut Context, b: &mut Builder, i: usize, j: usize| {
+            let (sum, column) = (sums[i * self.vectors() + j], &e.first_column + before(j));
+            cx.replaced(&e.row.index, row + Dim::from(i), |cx| {
+                cx.vectored(&e.column.index, column, e.lanes, |cx| self.store_all(cx, b, sum));
+            });
+        };
+        if let Some(n) = columns.as_const() {
+            let vectors = (0..self.vectors()).filter(|j| before(*j).as_const().is_some_and(|before| before < n));
+            let active: Vec<_> = vectors.map(|j| cx.first_lanes(b, &(Dim::from(n) - before(j)), e.lanes)).collect();
+            for i in 0..rows {
+                for (j, active) in active.iter().enumerate() {
+                    cx.with_active(*active, |cx| store(cx, b, i, j));
+                }
             }
+            return;
+        }
+        for j in 0..self.vectors() {
+            let left = columns - before(j);
+            let (count, zero) = (cx.index(b, &left), cx.index(b, &Dim::ZERO));
+            let is_there = b.gt(count, zero);
+            let put = |cx: &mut Context, b: &mut Builder| {
+                let active = cx.first_lanes(b, &left, e.lanes);
+                cx.with_active(active, |cx| (0..rows).for_each(|i| store(cx, b, i, j)));
+                vec![]
+            };
+            cx.branch(b, is_there, false, put, |_, _| vec![]);
         }
     }
 
@@ -569,30 +582,23 @@ impl Tile<'_> {
         let lanes = if columns.as_const().is_some_and(|n| n % i64::from(twice) == 0) { twice } else { e.lanes };
         cx.counted(b, &inner, begin, end, 1, &[], |cx, b, _| {
             cx.replaced(&e.row.index, row + Dim::from(inner.clone()), |cx| {
+                let put = |cx: &mut Context, b: &mut Builder, first: Dim| {
+                    let sum = self.load_sum(cx, b, memory, &inner, &first, lanes);
+                    cx.vectored(&e.column.index, &e.first_column + first, lanes, |cx| self.store_all(cx, b, sum));
+                    vec![]
+                };
                 let whole = super::stage::whole_vectors(cx, b, columns, lanes);
-                cx.counted(b, &lane.index, begin, whole, i64::from(lanes), &[], |cx, b, _| {
-                    let sum = self.load_sum(cx, b, memory, &inner, &lane.index, lanes);
-                    let column = &e.first_column + Dim::from(lane.index.clone());
-                    cx.vectored(&e.column.index, column, lanes, |cx| self.store_all(cx, b, sum));
-                    vec![]
-                });
-                if columns.as_const().is_some_and(|n| n % i64::from(lanes) == 0) {
-                    return;
+                if columns.as_const().is_none_or(|n| n >= i64::from(lanes)) {
+                    cx.counted(b, &lane.index, begin, whole, i64::from(lanes), &[], |cx, b, _| put(cx, b, Dim::from(lane.index.clone())));
                 }
-                let last = cx.index(b, columns);
-                cx.counted(b, &lane.index, whole, last, 1, &[], |cx, b, _| {
-                    let sum = self.load_sum(cx, b, memory, &inner, &lane.index, 1);
-                    let column = &e.first_column + Dim::from(lane.index.clone());
-                    cx.replaced(&e.column.index, column, |cx| self.store_all(cx, b, sum));
-                    vec![]
-                });
+                super::stage::rest(cx, b, &lane.index, columns, lanes, &[], &mut |cx, b, first, _| put(cx, b, first));
             });
             vec![]
         });
     }
 
-    fn load_sum(&self, cx: &mut Context, b: &mut Builder, memory: Base, row: &Symbol, column: &Symbol, lanes: u32) -> Reg {
-        let place = Dim::from(row.clone()) * Dim::from(self.columns) + Dim::from(column.clone());
+    fn load_sum(&self, cx: &mut Context, b: &mut Builder, memory: Base, row: &Symbol, column: &Dim, lanes: u32) -> Reg {
+        let place = Dim::from(row.clone()) * Dim::from(self.columns) + column;
         let at = cx.address(b, memory, &place, self.dtype.size_bytes() as u32);
         b.load(memory_of(self.dtype), Type::scalar(lane_of(self.dtype)).times(lanes), at.reg, at.offset)
     }

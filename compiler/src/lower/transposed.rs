@@ -101,7 +101,9 @@ impl<'a> Transposed<'a> {
         }
         if has_rest(cx, &self.reads.extent, self.lanes) {
             cx.counted(b, &self.reads.index, whole, to, 1, &[], |cx, b, _| {
-                along_axis(cx, b, &self.stores, (&Dim::ZERO, &self.stores.extent), self.lanes, &mut |cx, b| cx.store(b, self.store));
+                along_axis(cx, b, &self.stores, (&Dim::ZERO, &self.stores.extent), (self.lanes, false), &mut |cx, b| {
+                    cx.store(b, self.store)
+                });
                 vec![]
             });
         }

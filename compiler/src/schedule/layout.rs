@@ -28,13 +28,21 @@ pub fn spare_elements(run: &Dim, dtype: DType) -> usize {
     }
 }
 
+/// Elements left unused behind the channels of each pixel: as many as let no vector of them cross the end of a line.
+pub(super) fn spare_channels(channels: &Dim, dtype: DType) -> usize {
+    let Some(bytes) = channels.as_const().and_then(|n| usize::try_from(n).ok()?.checked_mul(dtype.size_bytes())) else { return 0 };
+    let apart = bytes.next_multiple_of(bytes.next_power_of_two().min(SPARE_BYTES).max(1));
+    let run = Dim::from(apart / dtype.size_bytes());
+    (apart - bytes) / dtype.size_bytes() + spare_elements(&run, dtype)
+}
+
 /// Channels last for what convolutions and windows make, and for what is computed from that element by element; rows apart.
 pub fn layouts(graph: &Graph, winograds: &Winograds) -> Layouts {
     let mut layouts = Layouts::new();
     for id in images(graph) {
         for (result, ty) in graph.node(id).types.iter().enumerate() {
             let order = last(ty.rank());
-            let spare = spare_elements(&ty.shape[1], ty.dtype);
+            let spare = spare_channels(&ty.shape[1], ty.dtype);
             let value = Value { node: id, result: result as u32 };
             layouts.insert(value, Layout { order, spare, margins: margins(graph, value, winograds) });
         }
@@ -135,5 +143,13 @@ mod tests {
         let layouts = layouts(&graph, &Winograds::new());
         assert_eq!(layouts.keys().collect::<Vec<_>>(), [&y, &e]);
         assert!(layouts.values().all(|layout| layout.order == [0, 2, 3, 1] && layout.spare == 0));
+    }
+
+    #[test]
+    fn no_vector_of_channels_crosses_the_end_of_a_line() {
+        let apart = |channels: i64| channels + spare_channels(&Dim::from(channels), DType::F32) as i64;
+        assert_eq!([1, 3, 8, 13, 16, 17, 31, 96, 131].map(apart), [1, 4, 8, 16, 16, 32, 32, 96, 144]);
+        // A multiple of what meets in too few sets is one line further.
+        assert_eq!([250, 256].map(apart), [272, 272]);
     }
 }

@@ -1,7 +1,7 @@
 //! How far apart rows lie that a product stores or reads side by side: not so far that they drive each other out of the cache.
 //! Keeps: every bit, since no result depends on where it lies.  Skips: images, whose pixels have their own distance.
 
-use super::layout::spare_elements;
+use super::layout::{spare_channels, spare_elements};
 use crate::cut::{Layout, Layouts};
 use kiln_ir::graph::NodeKind;
 use kiln_ir::{Dim, Graph, NodeId, Op, Value};
@@ -9,6 +9,9 @@ use std::collections::BTreeSet;
 
 /// Places this far apart are in the same set of the first-level cache.
 const WAY_BYTES: i64 = 4096;
+
+/// Rows of which what is left unused is little.
+const LONG_BYTES: i64 = 256;
 
 /// Leaves a line of the cache unused behind such rows.
 pub(super) fn space(graph: &Graph, layouts: &mut Layouts) {
@@ -27,13 +30,16 @@ pub(super) fn space(graph: &Graph, layouts: &mut Layouts) {
         }
         for (result, ty) in node.types.iter().enumerate() {
             let value = Value { node: id, result: result as u32 };
-            let spare = ty.shape.last().map_or(0, |run| spare_elements(run, ty.dtype));
+            let Some(run) = ty.shape.last() else { continue };
+            let long = run.as_const().is_some_and(|n| n.saturating_mul(ty.dtype.size_bytes() as i64) >= LONG_BYTES);
+            let spare = if is_product && long { spare_channels(run, ty.dtype) } else { spare_elements(run, ty.dtype) };
             if spare == 0 || ty.rank() < 2 || layouts.contains_key(&value) {
                 continue;
             }
-            // Rows of one tile of a product meet in one set where all its rows do.
-            let meets = is_product
-                && ty.shape.last().and_then(Dim::as_const).is_some_and(|n| n.saturating_mul(ty.dtype.size_bytes() as i64) % WAY_BYTES == 0);
+            // Vectors of a product's rows would cross ends of lines, or rows of one tile meet in one set as all its rows do.
+            let crosses = spare_elements(run, ty.dtype) == 0;
+            let meets =
+                is_product && (crosses || run.as_const().is_some_and(|n| n.saturating_mul(ty.dtype.size_bytes() as i64) % WAY_BYTES == 0));
             if let Some(across) = reads_rows(graph, value)
                 && (across || meets)
             {

@@ -6,7 +6,7 @@
 //!
 //! Source: Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks".
 
-use super::layout::spare_elements;
+use super::layout::{SPARE_BYTES, spare_channels};
 use crate::cut::winograd::{Block, Geometry, MOST_POINTS, Winograd, Winograds};
 use kiln_ir::graph::NodeKind;
 use kiln_ir::{DType, Dim, Graph, NodeId, Op, Symbol};
@@ -45,7 +45,7 @@ const CLOSE_BYTES: i64 = 512 << 10;
 /// Blocks of fewer bytes than this are not worth a turn.
 const LEAST_BLOCK_BYTES: i64 = 64 << 10;
 /// Patches of fewer channels, and products of fewer features, leave vectors and panels empty.
-const LEAST_CHANNELS: f64 = 16.0;
+const LEAST_CHANNELS: f64 = 8.0;
 /// What counts as many, where a size is open.
 const MANY: i64 = 32;
 
@@ -73,7 +73,7 @@ pub fn winograds(graph: &Graph, when: WinogradUse, usual_sizes: &BTreeMap<Symbol
 
 fn choose(geometry: &Geometry, when: WinogradUse, usual: &Usual) -> Option<Winograd> {
     let is_empty = geometry.outputs.iter().chain(&geometry.taps).any(|n| *n <= 0);
-    let spare = [&geometry.channels, &geometry.features].map(|n| spare_elements(n, DType::F32));
+    let spare = [&geometry.channels, &geometry.features].map(|n| spare_channels(n, DType::F32));
     let tiles = |(outputs, taps)| Winograd { outputs, taps, block: Block::Whole, spare };
     match when {
         _ if is_empty => None,
@@ -122,11 +122,17 @@ impl Usual {
     }
 }
 
+/// What vectors compute of so many channels.
+fn in_vectors(channels: f64) -> f64 {
+    let lanes = (SPARE_BYTES / DType::F32.size_bytes()) as f64;
+    (channels / lanes).ceil() * lanes
+}
+
 /// Multiply-adds of the sums as they are written, and of the time in which their taps are read.
 fn direct_work(geometry: &Geometry, usual: &Usual) -> f64 {
     let points = |list: &[i64]| list.iter().map(|n| *n as f64).product::<f64>();
-    let taps = points(&geometry.taps) * usual.channels * usual.features;
-    overlapped(points(&geometry.outputs) * usual.images * taps, 4.0 * taps)
+    let taps = points(&geometry.taps) * usual.channels;
+    overlapped(points(&geometry.outputs) * usual.images * taps * in_vectors(usual.features), 4.0 * taps * usual.features)
 }
 
 /// The work of products and of reading the taps for them.
@@ -157,9 +163,9 @@ impl Costs {
         let (tiles, tap_tiles) = (count(how.output_tiles(geometry)), count(how.tap_tiles(geometry)));
         let Usual { images, channels, features, is_prepared } = *usual;
         Costs {
-            products: points * images * tiles * tap_tiles * channels * features,
-            patch_bytes: 4.0 * points * tiles * tap_tiles * channels,
-            product_bytes: 4.0 * points * tiles * features,
+            products: points * images * tiles * tap_tiles * channels * in_vectors(features),
+            patch_bytes: 4.0 * points * tiles * tap_tiles * in_vectors(channels),
+            product_bytes: 4.0 * points * tiles * in_vectors(features),
             tap_bytes: 4.0 * points * tap_tiles * channels * features,
             images,
             channels,

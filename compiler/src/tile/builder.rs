@@ -140,6 +140,24 @@ impl Builder {
         self.push(Stmt::Scatter { mem, value, address, offset, indices });
     }
 
+    /// As [`Builder::load`] where the mask holds, else zero.
+    #[track_caller]
+    pub fn load_masked(&mut self, mem: Mem, ty: Type, address: Reg, offset: i32, mask: Reg) -> Reg {
+        self.emit(ty, Inst::LoadMasked { mem, address, offset, mask })
+    }
+
+    /// As [`Builder::store`] where the mask holds.
+    #[track_caller]
+    pub fn store_masked(&mut self, mem: Mem, value: Reg, address: Reg, offset: i32, mask: Reg) {
+        self.push(Stmt::StoreMasked { mem, value, address, offset, mask });
+    }
+
+    /// The mask of the first `count` of so many lanes.
+    #[track_caller]
+    pub fn first_lanes(&mut self, count: Reg, lanes: u32) -> Reg {
+        self.emit(Type::MASK.times(lanes), Inst::FirstLanes(count))
+    }
+
     /// Asks for the cache line of `address + offset` bytes.
     #[track_caller]
     pub fn prefetch(&mut self, address: Reg, offset: i32, wanted: Wanted) {

@@ -115,6 +115,20 @@ pub enum Stmt {
         /// Byte offsets: `I64`, one per lane of `value`.
         indices: Reg,
     },
+    /// Lane `l` of `value` goes to `address + offset + l · size` where the mask holds; other places are not touched and need
+    /// not be memory.
+    StoreMasked {
+        /// Stored element type.
+        mem: Mem,
+        /// What to store.
+        value: Reg,
+        /// Scalar `I64`.
+        address: Reg,
+        /// Constant byte offset.
+        offset: i32,
+        /// One truth value per lane of `value`.
+        mask: Reg,
+    },
     /// Asks for the cache line of `address + offset`, which need not be memory: nothing but time changes.
     Prefetch {
         /// Scalar `I64`.
@@ -207,6 +221,20 @@ pub enum Inst {
         /// Byte offsets: `I64`, one per lane.
         indices: Reg,
     },
+    /// Lane `l` is the element at `address + offset + l · size` where the mask holds, else zero (or false): other places are
+    /// not touched and need not be memory.
+    LoadMasked {
+        /// Stored element type.
+        mem: Mem,
+        /// Scalar `I64`.
+        address: Reg,
+        /// Constant byte offset.
+        offset: i32,
+        /// One truth value per lane.
+        mask: Reg,
+    },
+    /// The mask that holds in the lanes whose number is below the scalar `I64`, which is at least 0 and at most the number of lanes.
+    FirstLanes(Reg),
     /// One operand.
     Unary(Unary, Reg),
     /// Two operands of the result's type.
@@ -398,9 +426,11 @@ impl Inst {
             | Inst::Convert(_, a)
             | Inst::Extract(a, _)
             | Inst::Half { vector: a, .. }
+            | Inst::FirstLanes(a)
             | Inst::Load { address: a, .. } => vec![a],
             Inst::LoadStrided { address, stride, .. } => vec![address, stride],
             Inst::Gather { address, indices, .. } => vec![address, indices],
+            Inst::LoadMasked { address, mask, .. } => vec![address, mask],
             Inst::Binary(_, a, b) | Inst::Compare(_, a, b) | Inst::Concat(a, b) | Inst::Shuffle(_, a, b) => vec![a, b],
             Inst::Insert { vector, scalar, .. } => vec![vector, scalar],
             Inst::Fma(a, b, c) | Inst::Select(a, b, c) => vec![a, b, c],
@@ -413,6 +443,8 @@ impl Inst {
         match *self {
             Inst::Int(_) | Inst::Float(_) | Inst::Scratch(_) | Inst::Cooperative(_) => self.clone(),
             Inst::Splat(a) => Inst::Splat(to(a)),
+            Inst::LoadMasked { mem, address, offset, mask } => Inst::LoadMasked { mem, address: to(address), offset, mask: to(mask) },
+            Inst::FirstLanes(a) => Inst::FirstLanes(to(a)),
             Inst::Unary(op, a) => Inst::Unary(op, to(a)),
             Inst::Convert(op, a) => Inst::Convert(op, to(a)),
             Inst::Extract(a, lane) => Inst::Extract(to(a), lane),
@@ -452,6 +484,11 @@ impl Inst {
                 mem.fits(lane) && address.ty == Type::I64 && indices.ty == result.with_lane(Lane::I64),
                 "gather: memory type does not fit the lane, or address or indices are no i64",
             ),
+            Inst::LoadMasked { mem, address, mask, .. } => says(
+                mem.fits(lane) && address.ty == Type::I64 && mask.ty == result.mask(),
+                "masked load: memory type does not fit the lane, the address is no i64, or the mask has other lanes",
+            ),
+            Inst::FirstLanes(a) => says(lane == Lane::Mask && a.ty == Type::I64, "first lanes are a mask, and their number is i64"),
             Inst::Unary(op, a) => {
                 says(a.ty == result && op.accepts(lane), "operand differs from the result, or the lane does not have this operation")
             }
@@ -513,6 +550,10 @@ impl Stmt {
             Stmt::Scatter { mem, value, address, indices, .. } => says(
                 mem.fits(value.ty.lane) && address.ty == Type::I64 && indices.ty == value.ty.with_lane(Lane::I64),
                 "scatter: memory type does not fit the lane, or address or indices are no i64",
+            ),
+            Stmt::StoreMasked { mem, value, address, mask, .. } => says(
+                mem.fits(value.ty.lane) && address.ty == Type::I64 && mask.ty == value.ty.mask(),
+                "masked store: memory type does not fit the lane, the address is no i64, or the mask has other lanes",
             ),
             Stmt::Prefetch { address, .. } => says(address.ty == Type::I64, "prefetch: the address is no i64"),
             Stmt::Cooperative(stmt) => says(stmt.accepts(), "operands of what a block does do not fit"),

@@ -68,6 +68,10 @@ fn write_stmt(f: &mut Formatter<'_>, stmt: &Stmt, depth: usize) -> Result {
             let place = place(*address, *offset);
             write!(f, "scatter.{} {value} -> [{place} + {indices}]", mem.name())
         }
+        Stmt::StoreMasked { mem, value, address, offset, mask } => {
+            let place = place(*address, *offset);
+            write!(f, "store.{} {value} -> [{place}] where {mask}", mem.name())
+        }
         Stmt::Prefetch { address, offset, wanted } => {
             let place = place(*address, *offset);
             write!(f, "prefetch.{} [{place}]", wanted.name())
@@ -119,6 +123,10 @@ impl Display for Inst {
                 let place = place(*address, *offset);
                 write!(f, "gather.{} [{place} + {indices}]", mem.name())
             }
+            Inst::LoadMasked { mem, address, offset, mask } => {
+                write!(f, "load.{} [{}] where {mask}", mem.name(), place(*address, *offset))
+            }
+            Inst::FirstLanes(a) => write!(f, "first_lanes {a}"),
             Inst::Unary(op, a) => write!(f, "{} {a}", word(op)),
             Inst::Binary(op, a, b) => write!(f, "{} {a}, {b}", word(op)),
             Inst::Fma(a, b, c) => write!(f, "fma {a}, {b}, {c}"),

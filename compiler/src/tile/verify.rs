@@ -106,7 +106,9 @@ impl Check<'_> {
                 self.use_of(*value, "a store");
                 self.use_of(*address, "a store");
             }
-            Stmt::StoreStrided { value, address, stride: third, .. } | Stmt::Scatter { value, address, indices: third, .. } => {
+            Stmt::StoreStrided { value, address, stride: third, .. }
+            | Stmt::Scatter { value, address, indices: third, .. }
+            | Stmt::StoreMasked { value, address, mask: third, .. } => {
                 for reg in [value, address, third] {
                     self.use_of(*reg, "a store");
                 }

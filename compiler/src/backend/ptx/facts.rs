@@ -51,7 +51,12 @@ impl Facts {
                     self.block(program, arguments, &then.0);
                     self.block(program, arguments, &otherwise.0);
                 }
-                Stmt::Store { .. } | Stmt::StoreStrided { .. } | Stmt::Scatter { .. } | Stmt::Prefetch { .. } | Stmt::Cooperative(_) => {}
+                Stmt::Store { .. }
+                | Stmt::StoreStrided { .. }
+                | Stmt::Scatter { .. }
+                | Stmt::StoreMasked { .. }
+                | Stmt::Prefetch { .. }
+                | Stmt::Cooperative(_) => {}
             }
         }
     }

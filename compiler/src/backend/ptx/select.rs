@@ -16,7 +16,7 @@ pub(super) struct Ptx;
 impl Abilities for Ptx {
     fn has(&self, inst: &Inst, result: Type) -> bool {
         match inst {
-            Inst::Binary(Binary::Scale, ..) => false,
+            Inst::Binary(Binary::Scale, ..) | Inst::LoadMasked { .. } | Inst::FirstLanes(_) => false,
             // Narrow integers saturate in steps of their own.
             Inst::Convert(Convert::FloatToIntS | Convert::FloatToIntU, _) => result.lane.bits() >= 32,
             Inst::Convert(Convert::IntToFloatS | Convert::IntToFloatU, x) => x.ty.lane.bits() >= 32,
@@ -26,6 +26,10 @@ impl Abilities for Ptx {
 
     fn stores(&self, _mem: Mem) -> bool {
         true
+    }
+
+    fn masks(&self, _mem: Mem, _ty: Type) -> bool {
+        false
     }
 }
 
@@ -63,6 +67,7 @@ pub(super) fn inst(t: &Translation, f: &mut Function, inst: &Inst, lane: Lane) -
             }
         }
         Inst::Convert(op, a) => convert(f, op, a.ty.lane, lane, t.get(a)),
+        Inst::LoadMasked { .. } | Inst::FirstLanes(_) => panic!("ptx: {inst} is expanded"),
         Inst::Cooperative(_) | Inst::Load { .. } | Inst::LoadStrided { .. } | Inst::Gather { .. } => panic!("ptx: {inst} touches memory"),
         Inst::Splat(_) | Inst::Extract(..) | Inst::Insert { .. } | Inst::Half { .. } | Inst::Concat(..) | Inst::Shuffle(..) => {
             panic!("ptx: {inst} only moves lanes")

@@ -178,6 +178,7 @@ impl Translation<'_> {
                     memory::store(f, *mem, memory::Place { space, base, offset: i64::from(*offset), divisor: 1 }, &[value]);
                 }
             }
+            Stmt::StoreMasked { .. } => panic!("ptx: masked stores are expanded"),
             Stmt::Prefetch { address, offset, .. } => {
                 let base = self.get(*address);
                 f.push(Inst::Prefetch { base, offset: i64::from(*offset) });

@@ -44,7 +44,8 @@ fn scheduled(steps: Vec<Step>, packer: &mut Packer, loops: &mut Vec<Enclosing>) 
         match step {
             Step::Run(mut kernel) => {
                 if matches!(kernel.body, Body::Contract(_)) {
-                    orient::orient(&mut kernel);
+                    let from_parameters = packer.packable_sides(&kernel);
+                    orient::orient(&mut kernel, from_parameters);
                     result.extend(pad::pad(packer.program, &mut kernel, packer.isa));
                     if let Some((level, step)) = packer.pack(&mut kernel, loops) {
                         match loops.get_mut(level) {

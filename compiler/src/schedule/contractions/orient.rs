@@ -1,7 +1,7 @@
 //! Swaps the operands of a contraction so that its columns run along the memory of what it stores, and are not too few.
 //!
 //! ```text
-//! rows 512, columns 1: w · x                              →      rows 1, columns 512: x · w
+//! rows 512, columns 1: w · x                              →      rows 1, columns 512: x · w      (not: few columns of parameters)
 //! rows = channels, columns = pixels, channels last         →      rows = pixels, columns = channels
 //! columns = pixels of short rows, no multiple of vectors   →      rows = pixels, columns = channels
 //! batch = channels in, rows = taps: one gradient of a weight per channel      →      rows = taps and channels in
@@ -19,10 +19,10 @@ const FEW_COLUMNS: i64 = 8;
 /// Lanes of the widest vectors: rows that are multiples of it never end within one.
 const MOST_LANES: i64 = 16;
 
-/// Turns a contraction around if that helps.
-pub(super) fn orient(kernel: &mut Kernel) {
+/// Turns a contraction around if that helps. `from_parameters` says which operands, left and right, are packed beforehand.
+pub(super) fn orient(kernel: &mut Kernel, from_parameters: [bool; 2]) {
     let Kernel { body: Body::Contract(contract), exprs, .. } = kernel else { return };
-    turn(contract, exprs);
+    turn(contract, exprs, from_parameters);
     let few = contract.rows.last().is_some_and(|row| row.extent.as_const().is_some_and(|n| n < LEAST_ROWS));
     if !few {
         return;
@@ -41,7 +41,7 @@ pub(super) fn orient(kernel: &mut Kernel) {
     }
 }
 
-fn turn(contract: &mut Contract, exprs: &Exprs) {
+fn turn(contract: &mut Contract, exprs: &Exprs, from_parameters: [bool; 2]) {
     let extent = |axes: &[Axis]| Dim::product(axes.iter().map(|a| &a.extent)).as_const();
     let few = |axes: &[Axis]| extent(axes).is_some_and(|n| n < FEW_COLUMNS);
     let more_rows = match (extent(&contract.rows), extent(&contract.columns)) {
@@ -62,10 +62,22 @@ fn turn(contract: &mut Contract, exprs: &Exprs) {
     let columns_break = breaks_vectors(exprs, contract.rhs, &contract.columns) && pays(&contract.rows);
     let rows_break = breaks_vectors(exprs, contract.lhs, &contract.rows) && pays(&contract.columns);
     let by_memory = if columns_break == rows_break { stored_by_rows && !few(&contract.rows) } else { columns_break };
-    if (few(&contract.columns) && more_rows) || by_memory {
+    let too_few = few(&contract.columns) && more_rows;
+    // Few columns that are packed beforehand, their panel mostly empty, are better than many that each run takes together one by one.
+    if too_few && from_parameters == [false, true] && !lie_side_by_side(exprs, contract.lhs, &contract.rows) {
+        return;
+    }
+    if too_few || by_memory {
         std::mem::swap(&mut contract.rows, &mut contract.columns);
         std::mem::swap(&mut contract.lhs, &mut contract.rhs);
     }
+}
+
+/// Whether neighbours along the last of these axes lie side by side in what is read.
+fn lie_side_by_side(exprs: &Exprs, operand: ExprId, axes: &[Axis]) -> bool {
+    let ExprKind::Load(access) = &exprs.get(operand).kind else { return false };
+    let last = axes.iter().rfind(|axis| !axis.extent.is(1));
+    last.is_some_and(|axis| access.offset.linear_in(&axis.index).is_some_and(|(step, _)| step.is(1)))
 }
 
 /// Whether neighbours along these axes often lie apart in what is read: runs along the last of them end within a vector. Packing them
@@ -112,7 +124,7 @@ mod tests {
             stores,
         };
         let mut kernel = Kernel { name: "conv".into(), origins: vec![], exprs, body: Body::Contract(contract) };
-        orient(&mut kernel);
+        orient(&mut kernel, [true, false]);
         let Body::Contract(contract) = kernel.body else { panic!("it stays a contraction") };
         contract.rows.len() == 2
     }
@@ -126,5 +138,35 @@ mod tests {
         assert!(!is_turned(16, 8));
         // More results for each pixel, stored one by one, than terms of a sum.
         assert!(!is_turned(17, 10));
+    }
+
+    /// Whether x · w of 128 rows and 5 columns is turned around, x being read `step` elements apart from row to row.
+    fn is_narrow_product_turned(step: i64, from_parameters: [bool; 2]) -> bool {
+        let axis = |name: &str, extent: i64| Axis { index: Symbol::new(name), extent: Dim::from(extent) };
+        let (row, column, depth) = (axis("r", 128), axis("c", 5), axis("k", 64));
+        let at = |axis: &Axis, step: i64| Dim::from(axis.index.clone()) * Dim::from(step);
+        let mut exprs = Exprs::default();
+        let mut load = |buffer: u32, offset: Dim| {
+            exprs.add(DType::F32, ExprKind::Load(Access { buffer: BufferId(buffer), offset, bounds: vec![], otherwise: None }))
+        };
+        let lhs = load(0, at(&row, step) + at(&depth, if step == 1 { 128 } else { 1 }));
+        let rhs = load(1, at(&depth, 5) + at(&column, 1));
+        let value = exprs.add(DType::F32, ExprKind::Accumulator(0));
+        let stores = vec![Store { buffer: BufferId(2), offset: at(&row, 5) + at(&column, 1), value, combine: None }];
+        let (rows, columns) = (vec![row], vec![column]);
+        let contract = Contract { batch: vec![], rows, columns, depth: vec![depth], chunk: DEPTH_CHUNK, lhs, rhs, stores };
+        let mut kernel = Kernel { name: "dot".into(), origins: vec![], exprs, body: Body::Contract(contract) };
+        orient(&mut kernel, from_parameters);
+        let Body::Contract(contract) = kernel.body else { panic!("it stays a contraction") };
+        contract.columns[0].extent.is(128)
+    }
+
+    #[test]
+    fn few_columns_that_are_packed_beforehand_stay_columns() {
+        assert!(!is_narrow_product_turned(64, [false, true]));
+        assert!(is_narrow_product_turned(64, [false, false]));
+        assert!(is_narrow_product_turned(64, [true, true]));
+        // Rows side by side are vectors as they lie.
+        assert!(is_narrow_product_turned(1, [false, true]));
     }
 }

@@ -79,6 +79,13 @@ impl Machine<'_> {
                 let places = self.indexed(*address, *offset, *indices);
                 self.store(*mem, *value, &places)?;
             }
+            Stmt::StoreMasked { mem, value, address, offset, mask } => {
+                let places = self.places(*address, *offset, value.ty, mem.size_bytes() as i64);
+                let (lanes, mask) = (self.get(*value).to_vec(), self.get(*mask).to_vec());
+                for lane in (0..places.len()).filter(|lane| mask[*lane] != 0) {
+                    self.memory.write(places[lane], mem.size_bytes(), to_memory(*mem, lanes[lane]))?;
+                }
+            }
             Stmt::Prefetch { .. } => {}
             Stmt::Cooperative(stmt) => panic!("tile: `{stmt}` takes a block of threads, and the evaluator is one"),
             Stmt::Loop(l) => {
@@ -148,6 +155,21 @@ impl Machine<'_> {
             Inst::Gather { mem, address, offset, indices } => {
                 let places = self.indexed(address, offset, indices);
                 self.load(mem, ty.lane, &places)?
+            }
+            Inst::LoadMasked { mem, address, offset, mask } => {
+                let places = self.places(address, offset, ty, mem.size_bytes() as i64);
+                let one = |(at, holds): (&i64, &u64)| match holds {
+                    0 => Ok(0),
+                    _ => Ok(self.load(mem, ty.lane, &[*at])?[0]),
+                };
+                places.iter().zip(self.get(mask)).map(one).collect::<Result<Vec<u64>, String>>()?
+            }
+            Inst::FirstLanes(count) => {
+                let count = self.scalar(count);
+                if !(0..=i64::from(ty.lanes)).contains(&count) {
+                    return Err(format!("the first {count} of {} lanes", ty.lanes));
+                }
+                (0..i64::from(ty.lanes)).map(|lane| u64::from(lane < count)).collect()
             }
             Inst::Unary(op, a) => self.map(|l| unary(op, ty.lane, l[0]), &[a]),
             Inst::Binary(op, a, b) => self.map(|l| binary(op, ty.lane, l[0], l[1]), &[a, b]),

@@ -11,6 +11,7 @@
 
 mod half_floats;
 mod integers;
+mod masked;
 mod narrow_lanes;
 mod rounding;
 mod scale;
@@ -26,6 +27,8 @@ pub trait Abilities {
     fn has(&self, inst: &Inst, result: Type) -> bool;
     /// Whether the emitter stores this memory type.
     fn stores(&self, mem: Mem) -> bool;
+    /// Whether the emitter loads such values where a mask holds, and stores them there.
+    fn masks(&self, mem: Mem, ty: Type) -> bool;
 }
 
 /// The program with everything that `abilities` lacks written out.
@@ -74,7 +77,14 @@ impl Rewriting for Expander<'_> {
                 rename_last(&mut stmts, value, *result);
                 self.stmts(&stmts);
             }
-            Stmt::Store { mem, value, .. } | Stmt::StoreStrided { mem, value, .. } | Stmt::Scatter { mem, value, .. }
+            Stmt::StoreMasked { mem, value, address, offset, mask } if !self.abilities.masks(*mem, value.ty) => {
+                let (stmts, ()) = self.builder.aside(|b| masked::store(b, *mem, *value, (*address, *offset), *mask));
+                self.stmts(&stmts);
+            }
+            Stmt::Store { mem, value, .. }
+            | Stmt::StoreStrided { mem, value, .. }
+            | Stmt::Scatter { mem, value, .. }
+            | Stmt::StoreMasked { mem, value, .. }
                 if !self.abilities.stores(*mem) =>
             {
                 let (stmts, ()) = self.builder.aside(|b| {
@@ -100,6 +110,7 @@ impl Rewriting for Expander<'_> {
             | Stmt::Store { .. }
             | Stmt::StoreStrided { .. }
             | Stmt::Scatter { .. }
+            | Stmt::StoreMasked { .. }
             | Stmt::Prefetch { .. }
             | Stmt::Cooperative(_) => self.builder.append(stmt.clone()),
         }
@@ -117,7 +128,11 @@ fn rename_last(stmts: &mut [Stmt], value: Reg, result: Reg) {
 /// The same store of 16-bit integers.
 fn with_stored(stmt: &Stmt, bits: Reg) -> Stmt {
     let mut stmt = stmt.clone();
-    if let Stmt::Store { mem, value, .. } | Stmt::StoreStrided { mem, value, .. } | Stmt::Scatter { mem, value, .. } = &mut stmt {
+    if let Stmt::Store { mem, value, .. }
+    | Stmt::StoreStrided { mem, value, .. }
+    | Stmt::Scatter { mem, value, .. }
+    | Stmt::StoreMasked { mem, value, .. } = &mut stmt
+    {
         (*mem, *value) = (Mem::U16, bits);
     }
     stmt
@@ -131,6 +146,8 @@ fn expand_inst(b: &mut Builder, inst: &Inst, ty: Type) -> Reg {
             b.add(product, z)
         }
         Inst::Load { mem, .. } | Inst::LoadStrided { mem, .. } | Inst::Gather { mem, .. } => load_half(b, inst, mem, ty),
+        Inst::LoadMasked { mem, address, offset, mask } => masked::load(b, mem, ty, (address, offset), mask),
+        Inst::FirstLanes(count) => masked::first_lanes(b, count, ty.lanes),
         Inst::Unary(Unary::Ceil, x) => rounding::ceil(b, x),
         Inst::Unary(Unary::Floor, x) => rounding::floor(b, x),
         Inst::Unary(Unary::Trunc, x) => rounding::trunc(b, x),

@@ -110,6 +110,9 @@ impl Rewriting for Widener {
             Stmt::Scatter { mem, value, address, offset, indices } => {
                 Stmt::Scatter { mem: *mem, value: self.any(*value), address: *address, offset: *offset, indices: *indices }
             }
+            Stmt::StoreMasked { mem, value, address, offset, mask } => {
+                Stmt::StoreMasked { mem: *mem, value: self.any(*value), address: *address, offset: *offset, mask: *mask }
+            }
             Stmt::Prefetch { .. } | Stmt::Cooperative(_) => stmt.clone(),
             Stmt::Loop(l) => {
                 let wide = |regs: &[Reg]| regs.iter().map(|r| wide_register(*r)).collect();
@@ -156,7 +159,7 @@ impl Widener {
                 (zeros, signs, constant) = (value >= 0, true, Some(value));
                 Inst::Int(value)
             }
-            Inst::Load { mem, .. } | Inst::LoadStrided { mem, .. } | Inst::Gather { mem, .. } => {
+            Inst::Load { mem, .. } | Inst::LoadStrided { mem, .. } | Inst::Gather { mem, .. } | Inst::LoadMasked { mem, .. } => {
                 zeros = mem.is_unsigned();
                 signs = !zeros || mem.size_bytes() * 8 < result.ty.lane.bits();
                 inst.clone()
@@ -227,7 +230,7 @@ impl Widener {
                 }
                 Err(inst) => inst,
             },
-            Inst::Float(_) | Inst::Scratch(_) | Inst::Fma(..) | Inst::Shuffle(..) | Inst::Cooperative(_) => {
+            Inst::Float(_) | Inst::Scratch(_) | Inst::Fma(..) | Inst::Shuffle(..) | Inst::FirstLanes(_) | Inst::Cooperative(_) => {
                 unreachable!("verified: {inst} has no narrow lanes")
             }
         };

@@ -376,3 +376,72 @@ fn floats_are_rounded_to_halves_at_and_beside_every_tie() {
         check(&b.finish(), &input, 6 * count, &outputs);
     }
 }
+
+/// Types of elements as they lie in memory and as they are held.
+const HELD: [(Mem, Lane); 14] = [
+    (Mem::F16, Lane::F32),
+    (Mem::BF16, Lane::F32),
+    (Mem::F32, Lane::F32),
+    (Mem::F64, Lane::F64),
+    (Mem::U8, Lane::I8),
+    (Mem::I16, Lane::I16),
+    (Mem::U16, Lane::I32),
+    (Mem::I8, Lane::I32),
+    (Mem::I32, Lane::I32),
+    (Mem::U32, Lane::I64),
+    (Mem::I8, Lane::I64),
+    (Mem::I64, Lane::I64),
+    (Mem::Bool, Lane::Mask),
+    (Mem::U64, Lane::I64),
+];
+
+/// Elements up to the last byte of what may be read, and around what is written: what a mask leaves out is not touched.
+#[test]
+fn masked_loads_and_stores_agree() {
+    for (mem, lane) in HELD {
+        for lanes in COUNTS {
+            let ty = Type { lane, lanes };
+            let (size, room) = (mem.size_bytes() as usize, 8 * 32);
+            let mut random = Random::new(u64::from(lanes));
+            let mut input = vec![];
+            for _ in 0..lanes {
+                input.extend(&special_bits(&mut random, mem).to_le_bytes()[..size]);
+            }
+            let mut outputs = vec![];
+            let mut b = Builder::new("masked", 2);
+            let [from, to] = b.params();
+            let mut put = |b: &mut Builder, value: Reg, mask: Reg, label: String| {
+                let offset = outputs.len() * room;
+                b.store_masked(mem, value, to, offset as i32, mask);
+                // What lies behind stays as it was.
+                outputs.push(Output { offset, mem, lanes: room / size, label });
+            };
+            // Code that lacks such instructions takes each lane on its own, so not every number is tried.
+            let counts = std::collections::BTreeSet::from([0, 1, 3, lanes / 2 + 1, lanes.saturating_sub(1), lanes].map(|n| n.min(lanes)));
+            for count in counts {
+                let (zero, known) = (b.index(0), b.index(i64::from(count)));
+                // A number that only shows when the program runs: that of the turns of a loop.
+                let turns = b.loop_carrying(zero, known, 1, &[zero], |b, _, n| vec![b.add_int(n[0], 1)])[0];
+                let skipped = (lanes - count) as i32 * size as i32;
+                for (kind, count_reg) in [("known", known), ("counted", turns)] {
+                    let mask = b.first_lanes(count_reg, lanes);
+                    // The last elements there are: more would be read beyond the end.
+                    let value = b.load_masked(mem, ty, from, skipped, mask);
+                    let all = b.index(i64::from(lanes));
+                    let all = b.first_lanes(all, lanes);
+                    put(&mut b, value, all, format!("the first {count} ({kind}) of {ty} loaded as {}", mem.name()));
+                    put(&mut b, value, mask, format!("the first {count} ({kind}) of {ty} stored as {}", mem.name()));
+                }
+            }
+            if lane != Lane::Mask {
+                // Lanes that are not the first ones.
+                let value = b.load(mem, ty, from, 0);
+                let half = b.load(Mem::Bool, Type::MASK.times(lanes), from, 0);
+                let loaded = b.load_masked(mem, ty, from, 0, half);
+                put(&mut b, value, half, format!("some of {ty} stored as {}", mem.name()));
+                put(&mut b, loaded, half, format!("some of {ty} loaded as {}", mem.name()));
+            }
+            check(&b.finish(), &input, outputs.len() * room, &outputs);
+        }
+    }
+}

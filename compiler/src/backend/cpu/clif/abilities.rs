@@ -35,6 +35,7 @@ impl Abilities for Machine {
         match *inst {
             Inst::Fma(..) => self.fma,
             Inst::Load { mem, .. } | Inst::LoadStrided { mem, .. } | Inst::Gather { mem, .. } => self.stores(mem),
+            Inst::LoadMasked { .. } | Inst::FirstLanes(_) => false,
             Inst::Unary(op, _) => match op {
                 Unary::Ceil | Unary::Floor | Unary::Trunc | Unary::Nearest => self.rounds,
                 Unary::RoundF16 | Unary::RoundBF16 => false,
@@ -90,5 +91,9 @@ impl Abilities for Machine {
 
     fn stores(&self, mem: Mem) -> bool {
         !matches!(mem, Mem::F16 | Mem::BF16)
+    }
+
+    fn masks(&self, _: Mem, _: Type) -> bool {
+        false
     }
 }

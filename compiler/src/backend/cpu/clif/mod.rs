@@ -188,6 +188,7 @@ impl Lowering<'_> {
                 let places = self.indexed_places(*address, *indices);
                 self.store_lanes(*mem, &raw, &places, *offset);
             }
+            Stmt::StoreMasked { .. } => panic!("clif: masked stores are expanded"),
             // Cranelift has no such instruction.
             Stmt::Prefetch { .. } => {}
             Stmt::Cooperative(stmt) => panic!("clif: `{stmt}` is for GPUs"),
@@ -289,6 +290,7 @@ impl Lowering<'_> {
                 let raw = self.load_lanes(mem, &places, offset);
                 self.lanes_of_raw(mem, ty, raw)
             }
+            Inst::LoadMasked { .. } | Inst::FirstLanes(_) => panic!("clif: {inst} is expanded"),
             Inst::Unary(op, a) => self.unary(op, a),
             Inst::Binary(op, a, b) => self.binary(op, a, b),
             Inst::Fma(a, b, c) => {

@@ -292,6 +292,7 @@ impl Emitter<'_> {
         }
         if let Some(v) = inst.mask {
             instruction.set_op_mask(mask(self.number(v)));
+            instruction.set_zeroing_masking(inst.mem.is_some() && !inst.stores);
         }
         self.put(&instruction, constant);
     }

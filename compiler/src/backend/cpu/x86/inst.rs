@@ -63,7 +63,7 @@ pub(super) struct Inst {
     /// The memory operand is written, not read.
     pub stores: bool,
     pub imm: Option<i64>,
-    /// Opmask that chooses between two factors (blends).
+    /// Opmask that chooses between two factors (blends), or lanes that are loaded, the others being zero, or stored.
     pub mask: Option<VReg>,
 }
 

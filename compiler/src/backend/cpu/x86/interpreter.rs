@@ -151,12 +151,36 @@ impl Cpu<'_> {
         Ok(())
     }
 
+    /// Bytes of one element in memory, and the opmask, of an instruction that loads or stores elements where that holds.
+    fn masked(&self, i: &Instruction) -> Option<(usize, u64)> {
+        use Mnemonic::*;
+        let size = match i.mnemonic() {
+            _ if i.op_mask() == Register::None => return None,
+            Vpmovzxbd | Vpmovsxbd | Vpmovdb => 1,
+            Vpmovzxwd | Vpmovsxwd | Vpmovdw | Vcvtph2ps | Vcvtps2ph => 2,
+            Vmovups => 4,
+            Vmovupd => 8,
+            _ => return None,
+        };
+        Some((size, self.mask[i.op_mask().number()]))
+    }
+
     /// A vector register, or as many bytes of memory.
     fn read_vector(&self, i: &Instruction, op: u32, bytes: usize) -> Result<[u8; 64], String> {
         if i.op_kind(op) == OpKind::Register {
             return Ok(self.vector[i.op_register(op).number()]);
         }
         let (mut value, address) = ([0; 64], self.address(i));
+        if let Some((size, mask)) = self.masked(i) {
+            if !i.zeroing_masking() {
+                return Err("a masked load that keeps what it does not load".into());
+            }
+            for at in (0..bytes / size).filter(|at| mask >> at & 1 != 0) {
+                let element = self.read_memory(address + (at * size) as u64, size as u32)?.to_le_bytes();
+                value[at * size..(at + 1) * size].copy_from_slice(&element[..size]);
+            }
+            return Ok(value);
+        }
         for at in (0..bytes).step_by(8) {
             let part = (bytes - at).min(8);
             let word = self.read_memory(address + at as u64, part as u32)?.to_le_bytes();
@@ -174,6 +198,14 @@ impl Cpu<'_> {
             return Ok(());
         }
         let address = self.address(i);
+        if let Some((size, mask)) = self.masked(i) {
+            for at in (0..bytes / size).filter(|at| mask >> at & 1 != 0) {
+                let mut element = [0; 8];
+                element[..size].copy_from_slice(&value[at * size..(at + 1) * size]);
+                self.write_memory(address + (at * size) as u64, size as u32, u64::from_le_bytes(element))?;
+            }
+            return Ok(());
+        }
         for at in (0..bytes).step_by(8) {
             let part = (bytes - at).min(8);
             let mut word = [0; 8];

@@ -70,6 +70,11 @@ pub(super) const BLEND_PD: Row = Row([Code::VEX_Vblendvpd_xmm_xmm_xmmm128_xmm, C
 pub(super) const ROUND_PD: Row = Row([Code::VEX_Vroundpd_xmm_xmmm128_imm8, Code::VEX_Vroundpd_ymm_ymmm256_imm8, Code::EVEX_Vrndscalepd_xmm_k1z_xmmm128b64_imm8, Code::EVEX_Vrndscalepd_ymm_k1z_ymmm256b64_imm8, Code::EVEX_Vrndscalepd_zmm_k1z_zmmm512b64_imm8_sae]);
 pub(super) const LOAD: Row = Row([Code::VEX_Vmovups_xmm_xmmm128, Code::VEX_Vmovups_ymm_ymmm256, Code::EVEX_Vmovups_xmm_k1z_xmmm128, Code::EVEX_Vmovups_ymm_k1z_ymmm256, Code::EVEX_Vmovups_zmm_k1z_zmmm512]);
 pub(super) const STORE: Row = Row([Code::VEX_Vmovups_xmmm128_xmm, Code::VEX_Vmovups_ymmm256_ymm, Code::EVEX_Vmovups_xmmm128_k1z_xmm, Code::EVEX_Vmovups_ymmm256_k1z_ymm, Code::EVEX_Vmovups_zmmm512_k1z_zmm]);
+/// Lanes that a mask leaves out are zero, and their memory is not touched.
+pub(super) const LOAD_MASKED_32: Row = Row([Code::VEX_Vmaskmovps_xmm_xmm_m128, Code::VEX_Vmaskmovps_ymm_ymm_m256, Code::EVEX_Vmovups_xmm_k1z_xmmm128, Code::EVEX_Vmovups_ymm_k1z_ymmm256, Code::EVEX_Vmovups_zmm_k1z_zmmm512]);
+pub(super) const LOAD_MASKED_64: Row = Row([Code::VEX_Vmaskmovpd_xmm_xmm_m128, Code::VEX_Vmaskmovpd_ymm_ymm_m256, Code::EVEX_Vmovupd_xmm_k1z_xmmm128, Code::EVEX_Vmovupd_ymm_k1z_ymmm256, Code::EVEX_Vmovupd_zmm_k1z_zmmm512]);
+pub(super) const STORE_MASKED_32: Row = Row([Code::VEX_Vmaskmovps_m128_xmm_xmm, Code::VEX_Vmaskmovps_m256_ymm_ymm, Code::EVEX_Vmovups_xmmm128_k1z_xmm, Code::EVEX_Vmovups_ymmm256_k1z_ymm, Code::EVEX_Vmovups_zmmm512_k1z_zmm]);
+pub(super) const STORE_MASKED_64: Row = Row([Code::VEX_Vmaskmovpd_m128_xmm_xmm, Code::VEX_Vmaskmovpd_m256_ymm_ymm, Code::EVEX_Vmovupd_xmmm128_k1z_xmm, Code::EVEX_Vmovupd_ymmm256_k1z_ymm, Code::EVEX_Vmovupd_zmmm512_k1z_zmm]);
 pub(super) const SPLAT_MEM_32: Row = Row([Code::VEX_Vbroadcastss_xmm_m32, Code::VEX_Vbroadcastss_ymm_m32, Code::EVEX_Vbroadcastss_xmm_k1z_xmmm32, Code::EVEX_Vbroadcastss_ymm_k1z_xmmm32, Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32]);
 pub(super) const SPLAT_32: Row = Row([Code::VEX_Vbroadcastss_xmm_xmm, Code::VEX_Vbroadcastss_ymm_xmm, Code::EVEX_Vbroadcastss_xmm_k1z_xmmm32, Code::EVEX_Vbroadcastss_ymm_k1z_xmmm32, Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32]);
 pub(super) const SPLAT_MEM_64: Row = Row([Code::INVALID, Code::VEX_Vbroadcastsd_ymm_m64, Code::INVALID, Code::EVEX_Vbroadcastsd_ymm_k1z_xmmm64, Code::EVEX_Vbroadcastsd_zmm_k1z_xmmm64]);

@@ -121,6 +121,11 @@ impl Cpu<'_> {
                 };
                 self.write_int(i, 0, bytes, shifted(kind, a, n, bytes))?;
             }
+            Bzhi => {
+                let bytes = op_bytes(0);
+                let (a, n) = (self.read_int(i, 1, bytes)?, self.read_int(i, 2, bytes)? & 0xff);
+                self.write_int(i, 0, bytes, if n < 64 { a & ((1 << n) - 1) } else { a })?;
+            }
             Cmp => {
                 let bytes = op_bytes(0);
                 let (a, b) = (self.read_int(i, 0, bytes)?, self.read_int(i, 1, bytes)?);

@@ -178,7 +178,23 @@ impl Cpu<'_> {
         let m = i.mnemonic();
         let bytes = Self::vector_bytes(i);
         match m {
-            Vmovups => {
+            Vmaskmovps | Vmaskmovpd => {
+                let (wide, size) = if m == Vmaskmovpd { (true, 8) } else { (false, 4) };
+                let (mask, address) = (self.read_vector(i, 1, bytes)?, self.address(i));
+                let (stores, mut value) = (i.op_kind(0) == OpKind::Memory, [0; 64]);
+                let source = if stores { self.read_vector(i, 2, bytes)? } else { value };
+                for at in (0..bytes / size).filter(|at| signed_lane(&mask, *at, wide) < 0) {
+                    let place = address + (at * size) as u64;
+                    match stores {
+                        true => self.write_memory(place, size as u32, lane(&source, at, wide))?,
+                        false => set_lane(&mut value, at, wide, self.read_memory(place, size as u32)?),
+                    }
+                }
+                if !stores {
+                    self.write_vector(i, 0, bytes, &value)?;
+                }
+            }
+            Vmovups | Vmovupd => {
                 let value = self.read_vector(i, 1, bytes)?;
                 self.write_vector(i, 0, bytes, &value)?;
             }

@@ -1,7 +1,7 @@
 //! Masks of several lanes, and choosing by them.
 
 use super::{CARRIED_MASK_BITS, Selector, Value};
-use crate::backend::cpu::x86::inst::{Class, Inst, VReg};
+use crate::backend::cpu::x86::inst::{Base, Class, Inst, Mem, VReg};
 use crate::backend::cpu::x86::table::{self, Row, Width};
 use crate::tile::{Binary, Compare, Lane, Reg, Type};
 use iced_x86::Code;
@@ -25,6 +25,34 @@ impl Selector {
         let (count, width) = self.layout_bits(ty.lanes * CARRIED_MASK_BITS);
         let register = self.splat_constant(if value { u64::from(u32::MAX) } else { 0 }, 32, width);
         Value { registers: std::iter::repeat_n(register, count).collect(), mask_bits: CARRIED_MASK_BITS }
+    }
+
+    /// The mask of the lanes below a number.
+    pub(super) fn first_lanes(&mut self, count: Reg, lanes: u32) -> Value {
+        let known = self.known(count);
+        if self.evex {
+            let bits = match known {
+                Some(n) => self.int_constant(if n < 64 { (1 << n) - 1 } else { -1 }),
+                None => {
+                    let (all, count) = (self.int_constant(-1), self.scalar(count));
+                    self.make(Class::Int, Code::VEX_Bzhi_r64_rm64_r64, &[all, count], None, None)
+                }
+            };
+            return Value::one(self.make(Class::Mask, Code::VEX_Kmovq_kr_r64, &[bits], None, None));
+        }
+        let ty = Type { lane: Lane::I32, lanes };
+        let (registers, width) = self.layout(ty);
+        let per_register = lanes / registers as u32;
+        let numbers: Vec<VReg> = (0..registers as u32)
+            .map(|at| {
+                let numbers: Vec<u8> = (0..per_register.max(4)).flat_map(|lane| (at * per_register + lane).to_le_bytes()).collect();
+                let numbers = self.f.constant(&numbers);
+                self.op_mem(table::LOAD, width, Mem::of(Base::Constant(numbers)))
+            })
+            .collect();
+        let count = self.splat(Type { lane: Lane::I32, lanes }, count).registers;
+        let pieces = numbers.into_iter().zip(count).map(|(number, count)| self.op(table::CMP_GT_D, width, &[count, number])).collect();
+        self.mask_of_pieces(pieces, Lane::I32)
     }
 
     /// A vector mask under VEX with lanes of another width.

@@ -267,6 +267,56 @@ impl Selector {
         }
     }
 
+    /// The masks of the registers of a value of such lanes.
+    fn masks_of_registers(&mut self, mask: Reg, lane: Lane, count: usize) -> Vec<VReg> {
+        let value = self.value(mask);
+        if self.evex {
+            let lanes = mask.ty.lanes / count as u32;
+            return (0..count as u32).map(|at| self.shift_mask(value.registers[0], false, at * lanes)).collect();
+        }
+        self.mask_as(&value, mask.ty.lanes, lane.bits()).registers.into_vec()
+    }
+
+    /// Whole registers of elements side by side, where the mask holds.
+    pub(super) fn load_masked(&mut self, mem: MemType, ty: Type, address: Reg, offset: i32, mask: Reg) -> Value {
+        let place = self.place(address, offset);
+        let (count, width) = self.layout(ty);
+        let bytes = ((ty.lanes / count as u32) * mem.size_bytes()) as i32;
+        let same = if ty.lane.bits() == 64 { table::LOAD_MASKED_64 } else { table::LOAD_MASKED_32 };
+        let code = extension(mem, ty.lane).unwrap_or(same).code(self.evex, width);
+        let masks = self.masks_of_registers(mask, ty.lane, count);
+        let pieces = masks.into_iter().enumerate().map(|(at, mask)| {
+            let def = self.vector();
+            let (uses, opmask) = if self.evex { (smallvec![], Some(mask)) } else { (smallvec![mask], None) };
+            let mem_at = Some(further(place, at as i32 * bytes));
+            self.push(Inst { code, def: Some(def), modifies: false, uses, mem: mem_at, stores: false, imm: None, mask: opmask });
+            self.placed(mem, width, def)
+        });
+        Value::of(pieces.collect::<Vec<_>>())
+    }
+
+    /// Whole registers of elements side by side, where the mask holds.
+    pub(super) fn store_masked(&mut self, mem: MemType, value: Reg, address: Reg, offset: i32, mask: Reg) {
+        let place = self.place(address, offset);
+        let ty = value.ty;
+        let (count, width) = self.layout(ty);
+        let bytes = ((ty.lanes / count as u32) * mem.size_bytes()) as i32;
+        let (row, imm) = match (mem, mem.size_bytes()) {
+            (MemType::F16, _) => (table::F32_TO_F16, Some(0)),
+            (_, 1) => (table::WRAP_D_B, None),
+            (_, 2) => (table::WRAP_D_W, None),
+            (_, 4) => (table::STORE_MASKED_32, None),
+            _ => (table::STORE_MASKED_64, None),
+        };
+        let code = row.code(self.evex, width);
+        let masks = self.masks_of_registers(mask, ty.lane, count);
+        for (at, (x, mask)) in self.value(value).registers.into_iter().zip(masks).enumerate() {
+            let (uses, opmask) = if self.evex { (smallvec![x], Some(mask)) } else { (smallvec![mask, x], None) };
+            let to = Some(further(place, at as i32 * bytes));
+            self.push(Inst { code, def: None, modifies: false, uses, mem: to, stores: true, imm, mask: opmask });
+        }
+    }
+
     pub(super) fn prefetch(&mut self, address: Reg, offset: i32, wanted: Wanted) {
         let mem = Some(self.place(address, offset));
         let code = match wanted {

@@ -102,6 +102,7 @@ fn count_uses(stmts: &[Stmt], uses: &mut [(u32, u32)]) {
             Stmt::Store { value, address, .. } => [value, address].into_iter().for_each(&mut read),
             Stmt::StoreStrided { value, address, stride, .. } => [value, address, stride].into_iter().for_each(&mut read),
             Stmt::Scatter { value, address, indices, .. } => [value, address, indices].into_iter().for_each(&mut read),
+            Stmt::StoreMasked { value, address, mask, .. } => [value, address, mask].into_iter().for_each(&mut read),
             Stmt::Prefetch { address, .. } => read(address),
             Stmt::Cooperative(stmt) => stmt.operands().iter().for_each(&mut read),
             Stmt::Loop(l) => [&l.start, &l.end].into_iter().chain(&l.init).chain(&l.yields).for_each(&mut read),
@@ -110,7 +111,10 @@ fn count_uses(stmts: &[Stmt], uses: &mut [(u32, u32)]) {
     }
     for stmt in stmts {
         match stmt {
-            Stmt::Let { inst: tile::Inst::Load { address, .. }, .. } | Stmt::Store { address, .. } | Stmt::Prefetch { address, .. } => {
+            Stmt::Let { inst: tile::Inst::Load { address, .. } | tile::Inst::LoadMasked { address, .. }, .. }
+            | Stmt::Store { address, .. }
+            | Stmt::StoreMasked { address, .. }
+            | Stmt::Prefetch { address, .. } => {
                 uses[address.index as usize].1 += 1;
             }
             Stmt::Loop(l) => count_uses(&l.body, uses),
@@ -330,6 +334,7 @@ impl Selector {
             Stmt::Store { mem, value, address, offset } => self.store(*mem, *value, *address, *offset),
             Stmt::StoreStrided { mem, value, address, offset, stride } => self.store_strided(*mem, *value, *address, *offset, *stride),
             Stmt::Scatter { mem, value, address, offset, indices } => self.scatter(*mem, *value, *address, *offset, *indices),
+            Stmt::StoreMasked { mem, value, address, offset, mask } => self.store_masked(*mem, *value, *address, *offset, *mask),
             Stmt::Prefetch { address, offset, wanted } => self.prefetch(*address, *offset, *wanted),
             Stmt::Cooperative(stmt) => panic!("x86: `{stmt}` is for GPUs"),
             Stmt::Loop(l) => self.counted_loop(l),
@@ -477,6 +482,8 @@ impl Selector {
             tile::Inst::Load { mem, address, offset } => self.load(mem, ty, address, offset),
             tile::Inst::LoadStrided { mem, address, offset, stride } => self.load_strided(mem, ty, address, offset, stride),
             tile::Inst::Gather { mem, address, offset, indices } => self.gather(mem, ty, address, offset, indices),
+            tile::Inst::LoadMasked { mem, address, offset, mask } => self.load_masked(mem, ty, address, offset, mask),
+            tile::Inst::FirstLanes(count) => self.first_lanes(count, ty.lanes),
             tile::Inst::Unary(op, a) if self.class_of(ty) == Class::Int => Value::one(self.int_unary(op, a)),
             tile::Inst::Unary(op, a) => self.vector_unary(op, a),
             tile::Inst::Binary(op, a, b) if self.class_of(ty) == Class::Int => Value::one(self.int_binary(op, a, b)),
