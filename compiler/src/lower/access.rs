@@ -119,7 +119,7 @@ impl Context<'_> {
         };
         let lane_by_lane = |cx: &mut Self, b: &mut Builder| {
             let mut vector: Option<Reg> = None;
-            cx.each_lane(b, lanes, &mut |cx, b, lane, is_active| {
+            cx.each_lane(b, lanes, |cx: &mut Self, b, lane, is_active| {
                 let scalar = match is_active {
                     None => one(cx, b, lane),
                     Some(is_active) => {
@@ -195,7 +195,7 @@ impl Context<'_> {
         };
         let value = self.widened(b, value, lanes);
         let lane_by_lane = |cx: &mut Self, b: &mut Builder| {
-            cx.each_lane(b, lanes, &mut |cx, b, lane, is_active| {
+            cx.each_lane(b, lanes, |cx: &mut Self, b, lane, is_active| {
                 let scalar = b.extract(value, lane);
                 let put = |cx: &mut Self, b: &mut Builder| cx.store_scalar(b, base, dtype, &store.offset, store.combine, scalar);
                 match is_active {
@@ -241,7 +241,7 @@ impl Context<'_> {
     }
 
     /// Runs `body` at each lane that there is or may be: then with whether it is there.
-    fn each_lane(&mut self, b: &mut Builder, lanes: u32, body: &mut dyn FnMut(&mut Self, &mut Builder, u32, Option<Reg>)) {
+    fn each_lane(&mut self, b: &mut Builder, lanes: u32, mut body: impl FnMut(&mut Self, &mut Builder, u32, Option<Reg>)) {
         let active = self.active;
         for lane in 0..active.and_then(|active| active.count).unwrap_or(lanes) {
             let is_active = active.filter(|active| active.count.is_none()).map(|active| b.extract(active.mask, lane));

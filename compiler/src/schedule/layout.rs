@@ -31,7 +31,7 @@ pub fn spare_elements(run: &Dim, dtype: DType) -> usize {
 /// Elements left unused behind the channels of each pixel: as many as let no vector of them cross the end of a line.
 pub(super) fn spare_channels(channels: &Dim, dtype: DType) -> usize {
     let Some(bytes) = channels.as_const().and_then(|n| usize::try_from(n).ok()?.checked_mul(dtype.size_bytes())) else { return 0 };
-    let apart = bytes.next_multiple_of(bytes.next_power_of_two().min(SPARE_BYTES).max(1));
+    let apart = bytes.next_multiple_of(bytes.next_power_of_two().clamp(1, SPARE_BYTES));
     let run = Dim::from(apart / dtype.size_bytes());
     (apart - bytes) / dtype.size_bytes() + spare_elements(&run, dtype)
 }
