@@ -55,6 +55,24 @@ module images {
 }
 ";
 
+/// Three products of one input.
+const PROJECTIONS: &str = "
+module projections {
+  parameter q: f32[768, 768]
+  parameter k: f32[768, 768]
+  parameter v: f32[768, 768]
+  fn predict(%x: f32[128, 768]) {
+    %0 = dot %x, %q {a_batch = [], b_batch = [], a_contract = [1], b_contract = [0]}
+    %1 = dot %x, %k {a_batch = [], b_batch = [], a_contract = [1], b_contract = [0]}
+    %2 = dot %x, %v {a_batch = [], b_batch = [], a_contract = [1], b_contract = [0]}
+    %3 = tanh %0
+    %4 = mul %3, %1
+    %y = mul %4, %2
+    return %y
+  }
+}
+";
+
 fn example(name: &str) -> Model {
     load(&repository().join(format!("examples/networks/{name}.toml")), Language::Toml).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
@@ -109,6 +127,20 @@ fn a_layer_of_bert_agrees_with_the_reference() {
     let module = model.initialised().expect("it fits");
     let x = tensor(DType::F32, &[1, 5, 768], Fill::Ordinary, None, &mut Random::new(2));
     agrees("a layer of BERT", &module, &[x]);
+}
+
+#[test]
+fn projections_of_one_input_are_one_kernel() {
+    let mut module = parse_module("projections", PROJECTIONS, &ConstantTable::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
+    for (number, parameter) in module.parameters.values_mut().enumerate() {
+        parameter.value = Some(tensor(DType::F32, &[768, 768], Fill::Ordinary, None, &mut Random::new(number as u64)));
+    }
+    let kernels = |config: &Config| {
+        let compiled = compile_ptx(&module, &ModelFacts::default(), config).unwrap_or_else(|errors| panic!("{errors:?}"));
+        compiled.plan.main.steps.len()
+    };
+    let apart = kernels(&Config { optimise: None, ..Config::default() });
+    assert_eq!((apart, kernels(&Config::default())), (3, 2), "products are joined, and one kernel reads their parts");
 }
 
 #[test]

@@ -84,6 +84,9 @@ pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &C
 /// Errors: as [`compile`].
 pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Result<ptx::Compiled, Vec<Diagnostic>> {
     let mut config = at_usual_sizes(config, facts);
+    if let (Some(optimisation), Ok(graph)) = (&mut config.optimise, module.predict()) {
+        optimisation.machine = ptx::roofline::machine(graph);
+    }
     if config.matrices {
         config.keep.insert("attention");
     }

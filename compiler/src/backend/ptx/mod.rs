@@ -17,6 +17,7 @@ pub mod function;
 pub mod generation;
 pub mod inst;
 mod memory;
+pub mod roofline;
 pub mod run;
 mod select;
 mod text;
