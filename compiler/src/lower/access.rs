@@ -330,7 +330,9 @@ impl Context<'_> {
 
     /// Whether a bound holds at every point of the kernel.
     pub(super) fn is_proved(&self, bound: &Bound) -> bool {
-        let constants = |s: &Symbol| self.replacement(s).filter(|d| d.as_const().is_some());
+        // Where lanes run along an index, what is known of the first one says nothing of the others.
+        let varies = |s: &Symbol| self.lanes.as_ref().is_some_and(|(index, _)| index == s);
+        let constants = |s: &Symbol| self.replacement(s).filter(|d| d.as_const().is_some() && !varies(s));
         let fixed = |d: &Dim| d.substitute(&constants).simplify(&self.ranges);
         self.ranges.within(&fixed(&bound.index), &fixed(&bound.extent))
     }
