@@ -31,6 +31,10 @@ use std::collections::BTreeMap;
 const STEP: i64 = PANEL_BYTES / 2;
 /// Threads of a warpgroup.
 const WARPGROUP: i64 = 128;
+/// Rows of a block. Each warpgroup has 64 of them.
+const ROWS: i64 = 128;
+/// Contractions of fewer columns do not fill warpgroups.
+const LEAST_COLUMNS: i64 = 64;
 /// Threads of a block.
 const THREADS: i64 = ROWS / fragments::WARPGROUP_ROWS * WARPGROUP;
 /// Floats between rows of sums in shared memory that no row has, so that eight rows meet no bank twice.
@@ -42,15 +46,14 @@ const MULTIPROCESSORS: i64 = 132;
 /// Tiles of rows that neighbouring blocks take with the same tile of columns: what they read of both is in the second-level cache.
 const GROUPS: [i64; 3] = [8, 4, 2];
 
-/// Cycles that a block takes beside its steps, until the first products can begin.
+/// Cycles until a block's first products can begin.
 const BEGIN_CYCLES: f64 = 1700.0;
-/// Cycles of a step, of which the rows' copies do not depend on columns, for each column, and of storing a column. As measured.
+/// Cycles of a step without its columns, most of which copies of rows take.
 const STEP_CYCLES: f64 = 266.0;
+/// Cycles of a column in a step.
 const COLUMN_CYCLES: f64 = 4.16;
+/// Cycles of storing a column.
 const STORE_CYCLES: f64 = 12.5;
-
-/// Rows of a block. Each warpgroup has 64 of them.
-const ROWS: i64 = 128;
 
 /// Results of a block.
 #[derive(Clone, Copy, Debug)]
@@ -68,9 +71,6 @@ const SHAPES: [Shape; 6] = [
     Shape { columns: 96, ahead: 4 },
     Shape { columns: LEAST_COLUMNS, ahead: 2 },
 ];
-
-/// Contractions of fewer columns do not fill warpgroups.
-const LEAST_COLUMNS: i64 = 64;
 
 impl Shape {
     /// Steps in shared memory: those ahead, the one that is multiplied, and the one before, whose products may not be done.
