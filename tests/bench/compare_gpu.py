@@ -311,8 +311,8 @@ def training(args, kiln):
                 found = kiln.bench(description, "--train-step", "--inputs", batch, runs=200)
                 if found is None:
                     break
+                ours.append(found["median_us"])
                 with torch.autocast("cuda", dtype=torch.bfloat16, enabled=type == "bf16"):
-                    ours.append(found["median_us"])
                     eager.append(timed(model))
                     compile_.append(timed(compiled))
             if not ours:

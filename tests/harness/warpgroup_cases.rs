@@ -115,6 +115,15 @@ pub const WARPGROUP_CASES: &[Case] = &[
         has: &["cp.async.cg", "_taps", "m64n64k16"],
     },
     Case {
+        name: "a function of few bits by warpgroups",
+        graph: "(%x: bf16[m,k], %w: bf16[k,n]) { %d = dot %x, %w {DOT} %t = tanh %d %y = erf %t return %y }",
+        usual: [128, 72, 136],
+        fixed: true,
+        runs: &[],
+        kernels: 1,
+        has: &["wgmma.mma_async", "ex2.approx"],
+    },
+    Case {
         name: "batches by warpgroups",
         graph: "(%x: bf16[3,k,m], %w: bf16[3,k,n]) { %y = dot %x, %w {a_batch=[0], b_batch=[0], a_contract=[1], b_contract=[1]} return %y }",
         usual: [72, 72, 80],
