@@ -216,10 +216,11 @@ impl<D: Device> Session<D> {
     pub fn device_seconds(&mut self, inputs: &[Tensor], runs: usize) -> Result<Vec<f64>, Diagnostic> {
         let mut symbols = self.put_inputs(inputs)?;
         let measured = (0..runs).map(|_| {
-            self.device.mark()?;
-            self.enqueue(&mut symbols)?;
-            self.device.mark()?;
-            Ok(self.device.between_marks()?.iter().sum())
+            let ran = self.device.mark().and_then(|()| self.enqueue(&mut symbols)).and_then(|()| self.device.mark());
+            // Marks are taken back whatever happened.
+            let seconds = self.device.between_marks();
+            ran?;
+            Ok(seconds?.iter().sum())
         });
         let seconds = measured.collect();
         self.found_errors()?;
