@@ -657,6 +657,59 @@ def attention_llama(self, x, mask, past_k, past_v):
     return self.o((p @ repeated[1]).transpose(1, 2).reshape(B, L, 16)), k, v
 
 
+@case((B, L, 16), torch.zeros(B, 1, L, 6 + L), (B, 2, 6, D), (B, 2, 6, D), ts=True)
+@with_state(
+    q=nn.Linear(16, 16, bias=False),
+    k=nn.Linear(16, 8, bias=False),
+    v=nn.Linear(16, 8, bias=False),
+    o=nn.Linear(16, 16, bias=False),
+    cos=torch.cos(torch.arange(L * D) * 0.1).view(L, D),
+    sin=torch.sin(torch.arange(L * D) * 0.1).view(L, D),
+)
+def attention_llama_ts(self, x, mask, past_k, past_v):
+    q, k, v = (w(x).view(B, L, -1, D).transpose(1, 2) for w in (self.q, self.k, self.v))
+    q, k = rotated(q, self.cos, self.sin), rotated(k, self.cos, self.sin)
+    k, v = torch.cat([past_k, k], 2), torch.cat([past_v, v], 2)
+    repeated = [t[:, :, None].expand(B, 2, 2, 6 + L, D).reshape(B, 4, 6 + L, D) for t in (k, v)]
+    p = torch.softmax(q @ repeated[0].transpose(2, 3) / math.sqrt(D) + mask, -1, dtype=torch.float32).to(q.dtype)
+    return self.o((p @ repeated[1]).transpose(1, 2).reshape(B, L, 16)), k, v
+
+
+def neox(self, x):
+    """Heads with queries, keys and values beside each other, of which the first half of the depth is rotated."""
+    q, k, v = self.qkv(x).view(B, L, 3, 6 * D).transpose(1, 2).chunk(3, -1)
+    turned = [torch.cat([rotated(t[..., :D], self.cos, self.sin), t[..., D:]], -1) for t in (q, k)]
+    return *turned, v
+
+
+NEOX = dict(
+    qkv=nn.Linear(12, 3 * 6 * D),
+    cos=torch.cos(torch.arange(L * D) * 0.1).view(L, D),
+    sin=torch.sin(torch.arange(L * D) * 0.1).view(L, D),
+)
+
+
+@case((B, L, 12), (B, 1, L, L))
+@with_state(**NEOX)
+def attention_neox(self, x, mask):
+    q, k, v = neox(self, x)
+    return torch.softmax(q @ k.transpose(2, 3) * (2 * D) ** -0.5 + mask, -1) @ v
+
+
+@case((B, L, 12), (B, 1, L, L), ts=True)
+@with_state(**NEOX)
+def attention_neox_ts(self, x, mask):
+    q, k, v = neox(self, x)
+    return torch.softmax(q @ k.transpose(2, 3) * (2 * D) ** -0.5 + mask, -1) @ v
+
+
+@case((B, L, 12), (B, 1, L, L), ts=True)
+@with_state(**NEOX)
+def near_softmax_of_rotated_over_queries_ts(self, x, mask):
+    q, k, v = neox(self, x)
+    return torch.softmax(q @ k.transpose(2, 3) * (2 * D) ** -0.5 + mask, -2) @ v
+
+
 @case((B, L, 12), torch.ones(B, L, dtype=torch.bool))
 @with_state(attention=nn.MultiheadAttention(12, 3, batch_first=True))
 def attention_module_padded(self, x, hidden):
