@@ -178,6 +178,12 @@ spelling(
     f=number(0.5),
 )
 spelling(
+    "near_softmax_over_queries_batches_of_their_own_names",
+    "(float[a,5,2,4] q, float[b,7,2,4] k, float[c,7,2,4] v) => (float[d,5,2,4] y)",
+    "z = Mul(q, f) s = Einsum<equation=\"aecd,abcd->acbe\">(k, z) p = Softmax<axis=2>(s) y = Einsum<equation=\"acbe,aecd->abcd\">(p, v)",
+    f=number(0.5),
+)
+spelling(
     "attention_by_split",
     "(float[2,5,36] x) => (float[2,5,12] y)",
     "q, k, v = Split<axis=-1, num_outputs=3>(x) qr = Reshape(q, heads) kr = Reshape(k, heads) vr = Reshape(v, heads) qh = Transpose<perm=[0,2,1,3]>(qr) "
