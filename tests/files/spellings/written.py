@@ -178,6 +178,15 @@ spelling(
     f=number(0.5),
 )
 spelling(
+    "attention_projected_batches_of_their_own_names",
+    "(float[a,5,8] q, float[b,7,8] k, float[c,7,8] v, float[8,2,4] wq, float[8,2,4] wk, float[8,2,4] wv, float[2,4] o, float[2,4,8] wo) "
+    "=> (float[d,5,8] y)",
+    "q0 = Einsum<equation=\"abc,cde->abde\">(q, wq) q1 = Add(q0, o) z = Mul(q1, f) k0 = Einsum<equation=\"abc,cde->abde\">(k, wk) k1 = Add(k0, o) "
+    "v0 = Einsum<equation=\"abc,cde->abde\">(v, wv) v1 = Add(v0, o) s = Einsum<equation=\"aecd,abcd->acbe\">(k1, z) p = Softmax<axis=-1>(s) "
+    "h = Einsum<equation=\"acbe,aecd->abcd\">(p, v1) y = Einsum<equation=\"abcd,cde->abe\">(h, wo)",
+    f=number(0.5),
+)
+spelling(
     "near_softmax_over_queries_batches_of_their_own_names",
     "(float[a,5,2,4] q, float[b,7,2,4] k, float[c,7,2,4] v) => (float[d,5,2,4] y)",
     "z = Mul(q, f) s = Einsum<equation=\"aecd,abcd->acbe\">(k, z) p = Softmax<axis=2>(s) y = Einsum<equation=\"acbe,aecd->abcd\">(p, v)",
