@@ -15,7 +15,7 @@ use kiln_ir::ops::Example;
 use kiln_ir::{DType, Dim, Graph, Module, Op};
 use kiln_tests::attention_cases;
 use kiln_tests::bless::repository;
-use kiln_tests::block_cases::{self, CASES, MATRIX_CASES, SPLIT_CASES, STREAM_CASES};
+use kiln_tests::block_cases::{self, CASES, MATRIX_CASES, SPLIT_CASES, STREAM_CASES, TF32_CASES};
 use kiln_tests::instances;
 use kiln_tests::random_graphs;
 use kiln_tests::row_cases::ROW_CASES;
@@ -49,8 +49,13 @@ struct Kernels(BTreeSet<String>);
 impl Kernels {
     /// Adds those of a module. Errors: why there is no PTX.
     fn add(&mut self, module: &Module, facts: &ModelFacts) -> Result<(), String> {
+        self.add_at(module, facts, false)
+    }
+
+    /// The same, where f32 may become tf32 as said.
+    fn add_at(&mut self, module: &Module, facts: &ModelFacts, tf32: bool) -> Result<(), String> {
         for generation in [Generation::OLDEST, Generation::HOPPER] {
-            let config = Config { generation, ..Config::default() };
+            let config = Config { generation, tf32, ..Config::default() };
             let compiled = compile_ptx(module, facts, &config).map_err(|errors| format!("{errors:?}"))?;
             // Each follows a comment, as does the head.
             for kernel in compiled.kernels.text.split("\n// ").skip(1) {
@@ -148,6 +153,10 @@ fn kernels_of_blocks_assemble() {
     let cases = CASES.iter().chain(MATRIX_CASES).chain(SPLIT_CASES).chain(STREAM_CASES).chain(ROW_CASES).chain(WARPGROUP_CASES);
     for case in cases {
         kernels.add(&block_cases::module(case), &block_cases::facts(case)).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+    }
+    for case in TF32_CASES {
+        let added = kernels.add_at(&block_cases::module(case), &block_cases::facts(case), true);
+        added.unwrap_or_else(|error| panic!("{}: {error}", case.name));
     }
     kernels.assemble(&ptxas);
 }

@@ -9,7 +9,7 @@ use kiln::schedule::winograd::WinogradUse;
 use kiln_ir::{DType, Module, Tensor};
 use kiln_runtime::threads::ThreadPool;
 use kiln_tests::agreement::{check_all, guarded};
-use kiln_tests::block_cases::{CASES, Case, MATRIX_CASES, SPLIT_CASES, STREAM_CASES, Sizes, facts, module, size};
+use kiln_tests::block_cases::{CASES, Case, MATRIX_CASES, SPLIT_CASES, STREAM_CASES, Sizes, TF32_CASES, facts, module, size};
 use kiln_tests::compare::{Tolerance, difference};
 use kiln_tests::faults::Fault;
 use kiln_tests::gpu::{interpreted_after, on_device};
@@ -45,6 +45,17 @@ fn exact() -> Config {
 
 /// What is wrong with a case.
 fn wrong(case: &Case, config: &Config, apart: &dyn Fn(&Tensor, &Tensor) -> Option<String>, fills: &[Fill]) -> Vec<String> {
+    wrong_of(case, config, apart, fills, &|inputs| inputs.to_vec())
+}
+
+/// What is wrong with a case, whose results the CPU gives of inputs changed as said.
+fn wrong_of(
+    case: &Case,
+    config: &Config,
+    apart: &dyn Fn(&Tensor, &Tensor) -> Option<String>,
+    fills: &[Fill],
+    changed: &dyn Fn(&[Tensor]) -> Vec<Tensor>,
+) -> Vec<String> {
     let (module, facts) = (module(case), facts(case));
     let ptx = compile_ptx(&module, &facts, config).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name));
     let found = ptx.plan.functions.iter().filter(|function| function.block_threads.is_some()).count();
@@ -62,7 +73,8 @@ fn wrong(case: &Case, config: &Config, apart: &dyn Fn(&Tensor, &Tensor) -> Optio
         let mut session = on_device(&module, &facts, config, 7 * at as u64).unwrap_or_else(|error| panic!("{}: {error}", case.name));
         for fill in fills.iter().copied() {
             let inputs = inputs(&module, sizes, fill);
-            let expected = compiled.predictor(&pool).and_then(|p| p.run(&inputs, &pool)).unwrap_or_else(|error| panic!("{error}"));
+            let expected =
+                compiled.predictor(&pool).and_then(|p| p.run(&changed(&inputs), &pool)).unwrap_or_else(|error| panic!("{error}"));
             match session.run(&inputs) {
                 Err(error) => wrong.push(format!("{} {sizes:?}: {error}", case.name)),
                 Ok(found) => wrong.extend(
@@ -119,6 +131,36 @@ fn warpgroups_are_as_close_as_their_type() {
         || (),
         |at, ()| guarded(WARPGROUP_CASES[at].name, || wrong(&WARPGROUP_CASES[at], &hopper(), &apart_beyond_type, &[Fill::Ordinary])),
     );
+}
+
+/// Rounded to 10 bits behind the point, halves away from zero.
+fn rounded_to_tf32(inputs: &[Tensor]) -> Vec<Tensor> {
+    let rounded = |value: f64| f64::from(f32::from_bits(((value as f32).to_bits() + 0x1000) & !0x1fff));
+    let each = |input: &Tensor| Tensor::from_floats(input.dtype(), input.shape().to_vec(), input.floats().into_iter().map(rounded));
+    inputs.iter().map(each).collect()
+}
+
+#[test]
+fn tf32_products_are_those_of_rounded_factors() {
+    let tf32 = Config { tf32: true, ..config() };
+    // What units lose when they round sums of exact products towards zero: less than factors that are not rounded first would differ by.
+    let apart = |found: &Tensor, expected: &Tensor| difference(found, expected, Tolerance { absolute: 1e-3, relative: 1e-5 });
+    check_all(
+        TF32_CASES.len(),
+        || (),
+        |at, ()| guarded(TF32_CASES[at].name, || wrong_of(&TF32_CASES[at], &tf32, &apart, &[Fill::Ordinary], &rounded_to_tf32)),
+    );
+}
+
+#[test]
+fn f32_keeps_its_bits_where_nobody_asked() {
+    for case in TF32_CASES {
+        let (module, facts) = (module(case), facts(case));
+        for config in [config(), hopper(), Config { tf32: true, ..exact() }] {
+            let text = compile_ptx(&module, &facts, &config).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name)).kernels.text;
+            assert!(!text.contains("tf32"), "{}", case.name);
+        }
+    }
 }
 
 #[test]

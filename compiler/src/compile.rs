@@ -92,12 +92,13 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
     }
     let (module, _) = run_passes(module, &config)?;
     // Matrix units alone want neighbours of depth; rows apart and transformed convolutions are for a CPU's caches.
-    let layouts = if config.matrices { module.predict().map(channels_last).unwrap_or_default() } else { Layouts::new() };
+    let layouts =
+        if config.matrices { module.predict().map(|graph| channels_last(graph, config.tf32)).unwrap_or_default() } else { Layouts::new() };
     let choices = Choices { layouts, rows_in_registers: config.matrices, widens_freely: config.matrices, ..Choices::default() };
     let mut program = cut(&module, "predict", &choices).map_err(|error| vec![error])?;
     program.usual_sizes.clone_from(&facts.usual_sizes);
     if config.matrices {
-        arrange_for_matrices(&mut program);
+        arrange_for_matrices(&mut program, config.tf32);
     }
     split_depth(&mut program, !config.matrices);
     if config.matrices {
@@ -106,7 +107,7 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
     split_keys(&mut program);
     update_in_place(&mut program, facts.states);
     let warpgroups = config.matrices && config.generation.has_warpgroup_products();
-    let isa = VectorIsa { matrices: config.matrices, warpgroups, ..VectorIsa::THREAD };
+    let isa = VectorIsa { matrices: config.matrices, tf32: config.matrices && config.tf32, warpgroups, ..VectorIsa::THREAD };
     let plan = plan_program(program, &isa).map_err(|error| vec![error])?;
     let kernels = ptx::module(&plan, config.generation);
     Ok(ptx::Compiled { plan, kernels, module })

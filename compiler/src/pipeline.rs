@@ -57,6 +57,8 @@ pub struct Config {
     pub winograd: WinogradUse,
     /// Whether a GPU may sum in an order of its own where that is faster: products of half floats on matrix units, and attention.
     pub matrices: bool,
+    /// Whether a GPU may round f32 to tf32, of 10 bits behind the point in place of 23, for products on matrix units.
+    pub tf32: bool,
     /// The GPUs that kernels are for. The oldest one's run on newer ones.
     pub generation: Generation,
     /// How much memory the intermediate values of a step of training may take; values that do not fit are computed again.
@@ -92,6 +94,7 @@ impl Default for Config {
             fold: Some(FoldBudget::default()),
             winograd: WinogradUse::default(),
             matrices: true,
+            tf32: false,
             generation: Generation::OLDEST,
             memory: None,
             verify: false,

@@ -7,7 +7,8 @@
 Both compute the same: networks are exported by PyTorch to ONNX files with the weights it runs itself. Times are of the device, without
 copies to it and back: of Kiln from the first kernel to the end of the last one (`kiln bench --backend ptx`), of PyTorch by replaying a
 CUDA graph of the same work (eager, and torch.compile), so that neither waits for its host. Steps of training are by the host's clock, from
-a batch in memory to its loss. The two take turns, round by round; medians over all rounds. TF32 is off for f32 on both sides.
+a batch in memory to its loss. The two take turns, round by round; medians over all rounds. TF32 is off for f32 on both sides;
+with --tf32 it is on, and f32 alone is compared.
 """
 import argparse, json, os, statistics, subprocess, sys, tempfile, time
 import numpy as np
@@ -22,11 +23,11 @@ NETWORKS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", 
 
 
 class Kiln:
-    def __init__(self, program, place):
-        self.program, self.place = program, place
+    def __init__(self, program, place, options):
+        self.program, self.place, self.options = program, place, options
 
     def bench(self, path, *more, runs=30):
-        command = [self.program, "bench", path, "--backend", "ptx", "--json", "--runs", str(runs), "--seconds", "1", *more]
+        command = [self.program, "bench", path, "--backend", "ptx", "--json", "--runs", str(runs), "--seconds", "1", *self.options, *more]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             print(f"{' '.join(command)}\n{done.stderr[-2000:]}", file=sys.stderr)
@@ -97,6 +98,8 @@ def rows_of(args, kiln, cases):
 def gemm(args, kiln):
     cases = []
     for type, sizes in (("bf16", (1024, 2048, 4096, 8192)), ("f16", (4096,)), ("f32", (1024, 4096))):
+        if type not in args.types:
+            continue
         for n in sizes:
             path = node_model(os.path.join(kiln.place, f"gemm_{type}_{n}.onnx"), "MatMul", [[n, n], [n, n]], [n, n], type)
             a, b = (torch.randn(n, n, device="cuda").to(TYPES[type][0]) for _ in range(2))
@@ -252,7 +255,7 @@ def network(name, type, place):
 
 
 def wanted(args):
-    return [(name, type) for name in KNOWN for type in ("f32", "bf16") if not args.only or f"{name}_{type}" in args.only]
+    return [(name, type) for name in KNOWN for type in ("f32", "bf16") if type in args.types and (not args.only or f"{name}_{type}" in args.only)]
 
 
 def export(args, kiln):
@@ -299,7 +302,7 @@ def training(args, kiln):
             return statistics.median(times[10:])
 
         description = os.path.join(kiln.place, f"{name}.toml")
-        for type in ("f32", "bf16"):
+        for type in [type for type in ("f32", "bf16") if type in args.types]:
             # Mixed precision on both sides: parameters and updates in f32, the network in bf16.
             with open(os.path.join(NETWORKS, f"{name}.toml")) as file:
                 text = file.read()
@@ -332,14 +335,16 @@ def main():
     parser.add_argument("--breakdown", help="directory for the times of kernels")
     parser.add_argument("--models", help="directory for ONNX files, which are kept there")
     parser.add_argument("--only", nargs="*", help=f"networks: {' '.join(KNOWN)} with _f32 or _bf16")
+    parser.add_argument("--tf32", action="store_true", help="f32 alone, which both may round to tf32")
     args = parser.parse_args()
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    args.types = ["f32"] if args.tf32 else list(TYPES)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
     if args.parts != ["export"]:
         print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}, CUDA {torch.version.cuda}")
     with tempfile.TemporaryDirectory() as place:
         if args.models:
             os.makedirs(args.models, exist_ok=True)
-        kiln = Kiln(args.kiln, args.models or place)
+        kiln = Kiln(args.kiln, args.models or place, ["--tf32"] if args.tf32 else [])
         for part in args.parts or parts:
             print(f"\n{part}\n\n| what | Kiln | PyTorch | |\n|---|---|---|---|", flush=True)
             try:

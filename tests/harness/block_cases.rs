@@ -352,6 +352,76 @@ pub const CASES: &[Case] = &[
     },
 ];
 
+/// What multiplies f32 that may lose bits.
+const TF32: &[&str] = &["mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32", "ldmatrix", "cvt.rna.tf32.f32"];
+
+/// Products of f32 on matrix units, which round their factors to tf32.
+pub const TF32_CASES: &[Case] = &[
+    Case {
+        name: "tf32 of open sizes",
+        graph: "(%x: f32[m,k], %w: f32[k,n]) { %y = dot %x, %w {DOT} return %y }",
+        usual: LARGE,
+        fixed: false,
+        runs: ODD,
+        kernels: 1,
+        has: TF32,
+    },
+    Case {
+        name: "tf32 with lines along depth",
+        graph: "(%x: f32[m,k], %w: f32[n,k]) { %y = dot %x, %w {a_batch=[], b_batch=[], a_contract=[1], b_contract=[1]} return %y }",
+        usual: [72, 136, 44],
+        fixed: true,
+        runs: &[],
+        kernels: 1,
+        has: &["mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32", "cp.async.cg"],
+    },
+    Case {
+        name: "tf32 of turned operands in large tiles",
+        graph: "(%x: f32[60,m], %w: f32[60,136]) { %y = dot %x, %w {a_batch=[], b_batch=[], a_contract=[0], b_contract=[0]} return %y }",
+        usual: [65536, 1, 1],
+        fixed: false,
+        runs: &[[130, 1, 1], [1, 1, 1], [0, 1, 1], [300, 1, 1]],
+        kernels: 1,
+        has: TF32,
+    },
+    Case {
+        name: "tf32 with an epilogue",
+        graph: "(%x: f32[m,k], %w: f32[k,n], %b: f32[1,n]) { %d = dot %x, %w {DOT} %c = broadcast %b {shape=[m,n]} %e = add %d, %c %y = tanh %e return %y }",
+        usual: [80, 64, 64],
+        fixed: true,
+        runs: &[],
+        kernels: 1,
+        has: TF32,
+    },
+    Case {
+        name: "batches of products of tf32",
+        graph: "(%x: f32[m,17,k], %w: f32[m,k,n]) { %y = dot %x, %w {a_batch=[0], b_batch=[0], a_contract=[2], b_contract=[1]} return %y }",
+        usual: [12, 64, 64],
+        fixed: false,
+        runs: &[[3, 33, 40], [1, 1, 1], [0, 2, 2]],
+        kernels: 1,
+        has: TF32,
+    },
+    Case {
+        name: "a convolution of tf32",
+        graph: "(%x: f32[m,20,n,k], %w: f32[24,20,3,3]) { %y = conv %x, %w {strides=[1,1], dilations=[1,1], lhs_dilations=[1,1], low=[1,1], high=[1,1], groups=1} return %y }",
+        usual: [8, 32, 32],
+        fixed: false,
+        runs: &[[2, 7, 9], [1, 1, 1]],
+        kernels: 1,
+        has: TF32,
+    },
+    Case {
+        name: "an image of three channels in tf32",
+        graph: "(%x: f32[m,3,n,k], %w: f32[64,3,7,7]) { %y = conv %x, %w {strides=[2,2], dilations=[1,1], lhs_dilations=[1,1], low=[3,3], high=[3,3], groups=1} return %y }",
+        usual: [8, 32, 32],
+        fixed: false,
+        runs: &[[1, 9, 7], [2, 6, 11], [1, 1, 1]],
+        kernels: 1,
+        has: TF32,
+    },
+];
+
 /// Products of half floats, which matrix units sum in an order of their own.
 pub const MATRIX_CASES: &[Case] = &[
     Case {

@@ -121,7 +121,7 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
         return Form::Stream(Box::new(stream));
     }
     if isa.matrices
-        && let Some(matrices) = blocks::matrices::form(kernel, program, sizes)
+        && let Some(matrices) = blocks::matrices::form(kernel, program, isa.tf32, sizes)
     {
         return Form::Matrices(Box::new(matrices));
     }

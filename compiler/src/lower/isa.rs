@@ -12,20 +12,22 @@ pub struct VectorIsa {
     pub registers: u32,
     /// Whether it multiplies small matrices of half floats, summed in an order of its own.
     pub matrices: bool,
+    /// Whether it also multiplies matrices of f32, of which it drops the last 13 bits.
+    pub tf32: bool,
     /// Whether four warps multiply matrices in shared memory together.
     pub warpgroups: bool,
 }
 
 impl VectorIsa {
     /// 128-bit vectors in 16 registers: SSE and AVX without wide vectors; NEON has more registers.
-    pub const V128: VectorIsa = VectorIsa { vector_bits: 128, registers: 16, matrices: false, warpgroups: false };
+    pub const V128: VectorIsa = VectorIsa { vector_bits: 128, registers: 16, matrices: false, tf32: false, warpgroups: false };
     /// 256-bit vectors in 16 registers.
-    pub const AVX2: VectorIsa = VectorIsa { vector_bits: 256, registers: 16, matrices: false, warpgroups: false };
+    pub const AVX2: VectorIsa = VectorIsa { vector_bits: 256, registers: 16, matrices: false, tf32: false, warpgroups: false };
     /// 512-bit vectors in 32 registers.
-    pub const AVX512: VectorIsa = VectorIsa { vector_bits: 512, registers: 32, matrices: false, warpgroups: false };
+    pub const AVX512: VectorIsa = VectorIsa { vector_bits: 512, registers: 32, matrices: false, tf32: false, warpgroups: false };
 
     /// No vectors: a thread for each element or row, as on a GPU.
-    pub const THREAD: VectorIsa = VectorIsa { vector_bits: 0, registers: 0, matrices: false, warpgroups: false };
+    pub const THREAD: VectorIsa = VectorIsa { vector_bits: 0, registers: 0, matrices: false, tf32: false, warpgroups: false };
 
     /// Whether each point is a task, for a thread of its own.
     pub fn is_thread(&self) -> bool {

@@ -51,15 +51,20 @@ pub fn layouts(graph: &Graph, winograds: &Winograds) -> Layouts {
     layouts
 }
 
-/// Channels last for images of half floats, as matrix units read neighbours of depth.
-pub fn channels_last(graph: &Graph) -> Layouts {
-    let is_half = |value: &Value| matches!(graph.ty(*value).dtype, DType::F16 | DType::BF16);
+/// Channels last for images of what matrix units multiply, f32 too where `tf32` says so: they read neighbours of depth.
+pub fn channels_last(graph: &Graph, tf32: bool) -> Layouts {
+    let is_theirs = |value: &Value| is_of_matrices(graph.ty(*value).dtype, tf32);
     let results = |id: NodeId| (0..graph.node(id).types.len()).map(move |result| Value { node: id, result: result as u32 });
     let plain = |value: Value| {
         let rank = graph.ty(value).rank();
         (value, Layout { order: last(rank), spare: 0, margins: vec![(0, 0); rank] })
     };
-    images(graph).into_iter().flat_map(results).filter(is_half).map(plain).collect()
+    images(graph).into_iter().flat_map(results).filter(is_theirs).map(plain).collect()
+}
+
+/// Whether matrix units multiply such elements, f32 where `tf32` says that it may lose bits.
+pub fn is_of_matrices(dtype: DType, tf32: bool) -> bool {
+    matches!(dtype, DType::F16 | DType::BF16) || (tf32 && dtype == DType::F32)
 }
 
 /// The second axis behind all others.

@@ -35,10 +35,10 @@ pub enum Cooperative {
         /// Whether rows become columns.
         transposed: bool,
     },
-    /// `a · b + c` of matrices that the warp holds: 16 × 16 times 16 × 8. Which element lies where is [`super::fragments`].
+    /// `a · b + c` of matrices that the warp holds: 16 × [`MatrixElement::depth`] times as many × 8. Which element lies where is [`super::fragments`].
     MultiplyAdd {
         /// Elements of `a` and `b`.
-        half: HalfFloat,
+        element: MatrixElement,
         /// `I32x4`.
         a: Reg,
         /// `I32x2`.
@@ -51,7 +51,7 @@ pub enum Cooperative {
     /// after [`CooperativeStmt::WaitForProducts`]. Which element lies where is [`super::fragments::warpgroup_result`].
     MultiplyAddShared {
         /// Elements of `a` and `b`.
-        half: HalfFloat,
+        element: MatrixElement,
         /// Scalar `I64`, the same in all threads: [`Builder::describe_matrix`]. Or `I32x4`, as [`Cooperative::MultiplyAdd`] wants it.
         a: Reg,
         /// Scalar `I64` likewise.
@@ -64,23 +64,42 @@ pub enum Cooperative {
     /// Two neighbours of a matrix in a register, rounded to nearest: `I32`.
     Pack {
         /// What they become.
-        half: HalfFloat,
+        element: MatrixElement,
         /// Scalar `F32`.
         low: Reg,
         /// Scalar `F32`.
         high: Reg,
     },
+    /// Four or two registers of `F32` elements of a matrix, as bits, rounded to nearest [`MatrixElement::Tf32`]: halves away from zero.
+    RoundToTf32(Reg),
     /// `2ˣ` of `F32` lanes within two units in the last place: for what is rounded to half floats anyway.
     PowerOfTwo(Reg),
 }
 
 /// Elements of products of small matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HalfFloat {
+pub enum MatrixElement {
     /// IEEE binary16.
     F16,
     /// bfloat16.
     BF16,
+    /// binary32 with the 10 bits of a binary16 behind the point.
+    Tf32,
+}
+
+impl MatrixElement {
+    /// Bytes in memory.
+    pub const fn size_bytes(self) -> i64 {
+        match self {
+            MatrixElement::F16 | MatrixElement::BF16 => 2,
+            MatrixElement::Tf32 => 4,
+        }
+    }
+
+    /// Depth of a product: 32 bytes of a line.
+    pub const fn depth(self) -> i64 {
+        2 * super::fragments::SIDE_BYTES / self.size_bytes()
+    }
 }
 
 /// A statement.
@@ -126,7 +145,7 @@ impl Cooperative {
             Cooperative::LoadMatrices { address, .. } => vec![address],
             Cooperative::MultiplyAdd { a, b, c, .. } | Cooperative::MultiplyAddShared { a, b, c, .. } => vec![a, b, c],
             Cooperative::Pack { low, high, .. } => vec![low, high],
-            Cooperative::PowerOfTwo(x) => vec![x],
+            Cooperative::RoundToTf32(x) | Cooperative::PowerOfTwo(x) => vec![x],
         }
     }
 
@@ -146,6 +165,7 @@ impl Cooperative {
                     && result == c.ty
             }
             Cooperative::Pack { low, high, .. } => [low.ty, high.ty] == [Type::F32; 2] && result == i32,
+            Cooperative::RoundToTf32(x) => x.ty == result && result.lane == Lane::I32,
             Cooperative::PowerOfTwo(x) => x.ty == result && result.lane == Lane::F32,
         }
     }
@@ -200,8 +220,8 @@ impl Builder {
 
     /// `a · b + c` of matrices: [`Cooperative::MultiplyAdd`].
     #[track_caller]
-    pub fn multiply_add_matrices(&mut self, half: HalfFloat, a: Reg, b: Reg, c: Reg) -> Reg {
-        self.emit(c.ty, Inst::Cooperative(Cooperative::MultiplyAdd { half, a, b, c }))
+    pub fn multiply_add_matrices(&mut self, element: MatrixElement, a: Reg, b: Reg, c: Reg) -> Reg {
+        self.emit(c.ty, Inst::Cooperative(Cooperative::MultiplyAdd { element, a, b, c }))
     }
 
     /// Describes a matrix in shared memory to [`Cooperative::MultiplyAddShared`]: lines of 128 bytes, of which eight stand together, their
@@ -221,14 +241,20 @@ impl Builder {
 
     /// `a · b + c` of matrices in shared memory: [`Cooperative::MultiplyAddShared`].
     #[track_caller]
-    pub fn multiply_add_shared(&mut self, half: HalfFloat, [a, b]: [Reg; 2], c: Reg, along_depth: [bool; 2]) -> Reg {
-        self.emit(c.ty, Inst::Cooperative(Cooperative::MultiplyAddShared { half, a, b, c, along_depth }))
+    pub fn multiply_add_shared(&mut self, element: MatrixElement, [a, b]: [Reg; 2], c: Reg, along_depth: [bool; 2]) -> Reg {
+        self.emit(c.ty, Inst::Cooperative(Cooperative::MultiplyAddShared { element, a, b, c, along_depth }))
     }
 
     /// Two neighbours of a matrix: [`Cooperative::Pack`].
     #[track_caller]
-    pub fn pack(&mut self, half: HalfFloat, low: Reg, high: Reg) -> Reg {
-        self.emit(Type::I32, Inst::Cooperative(Cooperative::Pack { half, low, high }))
+    pub fn pack(&mut self, element: MatrixElement, low: Reg, high: Reg) -> Reg {
+        self.emit(Type::I32, Inst::Cooperative(Cooperative::Pack { element, low, high }))
+    }
+
+    /// What a unit multiplies of `F32` elements: [`Cooperative::RoundToTf32`].
+    #[track_caller]
+    pub fn round_to_tf32(&mut self, x: Reg) -> Reg {
+        self.emit(x.ty, Inst::Cooperative(Cooperative::RoundToTf32(x)))
     }
 
     /// About `2ˣ`: [`Cooperative::PowerOfTwo`].
@@ -253,12 +279,13 @@ impl Display for Cooperative {
                 let transposed = if *transposed { ".transposed" } else { "" };
                 write!(f, "load_matrices{transposed} [{address} {offset:+}]")
             }
-            Cooperative::MultiplyAdd { half, a, b, c } => write!(f, "multiply_add.{half:?} {a}, {b}, {c}"),
-            Cooperative::MultiplyAddShared { half, a, b, c, along_depth: [of_a, of_b] } => {
+            Cooperative::MultiplyAdd { element, a, b, c } => write!(f, "multiply_add.{element:?} {a}, {b}, {c}"),
+            Cooperative::MultiplyAddShared { element, a, b, c, along_depth: [of_a, of_b] } => {
                 let turned = |is_along: &bool| if *is_along { "" } else { ".transposed" };
-                write!(f, "multiply_add_shared.{half:?} {a}{}, {b}{}, {c}", turned(of_a), turned(of_b))
+                write!(f, "multiply_add_shared.{element:?} {a}{}, {b}{}, {c}", turned(of_a), turned(of_b))
             }
-            Cooperative::Pack { half, low, high } => write!(f, "pack.{half:?} {low}, {high}"),
+            Cooperative::Pack { element, low, high } => write!(f, "pack.{element:?} {low}, {high}"),
+            Cooperative::RoundToTf32(x) => write!(f, "round_to_tf32 {x}"),
             Cooperative::PowerOfTwo(x) => write!(f, "power_of_two {x}"),
         }
     }

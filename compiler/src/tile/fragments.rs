@@ -1,17 +1,19 @@
 //! Which lane of a warp holds which element of the small matrices that it multiplies, written once.
 //!
-//! A product is 16 × 16 times 16 × 8. Registers of `a` and `b` hold two neighbouring halves along depth, and come from shared memory four
-//! 8 × 8 matrices at a time ([`Cooperative::LoadMatrices`](super::Cooperative::LoadMatrices)), of which each lane names a row.
-//! *Source*: PTX ISA 9.0, §9.7.14.5.8 (fragments of m16n8k16) and §9.7.14.5.15 (ldmatrix).
+//! A product is 16 × 16 times 16 × 8. Registers of `a` and `b` hold two neighbouring halves along depth, or one wider element of half the
+//! depth, and come from shared memory four matrices of 8 lines of 16 bytes at a time ([`Cooperative::LoadMatrices`](super::Cooperative::LoadMatrices)), of which each lane names a row.
+//! *Source*: PTX ISA 9.0, §9.7.14.5.8 (fragments of m16n8k16), §9.7.14.5.4 (those of m16n8k8, for tf32) and §9.7.14.5.15 (ldmatrix).
 
 /// Rows of a product.
 pub const ROWS: i64 = 16;
 /// Columns of a product.
 pub const COLUMNS: i64 = 8;
-/// Depth of a product.
+/// Depth of a product of half floats.
 pub const DEPTH: i64 = 16;
-/// Elements of a row of the 8 × 8 matrices.
+/// Elements of a row of the 8 × 8 matrices of half floats, and rows of all.
 pub const SIDE: i64 = 8;
+/// Bytes of a row of these matrices.
+pub const SIDE_BYTES: i64 = 16;
 
 /// A place among the 8 × 8 matrices that one load brings: which of two matrices along each index, and the row inside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

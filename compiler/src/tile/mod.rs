@@ -38,6 +38,6 @@ mod types;
 pub mod verify;
 
 pub use builder::Builder;
-pub use cooperative::{Cooperative, CooperativeStmt, EXCHANGE_LANES, HalfFloat};
+pub use cooperative::{Cooperative, CooperativeStmt, EXCHANGE_LANES, MatrixElement};
 pub use ir::{Binary, Block, Compare, Convert, Inst, Loop, Reg, Scratch, Shuffle, Stmt, TileProgram, Unary, Wanted};
 pub use types::{Lane, Mem, Type};

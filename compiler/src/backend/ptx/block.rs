@@ -3,7 +3,7 @@
 use super::function::Function;
 use super::inst::{Class, Cmp, Inst, Op, Operand, Plain, Reg, Ty};
 use super::tile::{self, Translation, class_of};
-use crate::tile::{Cooperative, CooperativeStmt, EXCHANGE_LANES, HalfFloat, Type};
+use crate::tile::{Cooperative, CooperativeStmt, EXCHANGE_LANES, MatrixElement, Type};
 use std::collections::BTreeSet;
 
 /// The lanes of the thread's half of the warp, as a mask.
@@ -32,35 +32,44 @@ pub(super) fn inst(t: &mut Translation, f: &mut Function, inst: &Cooperative, re
             f.push(Inst::LoadMatrices { dst, base: t.get(address), offset: i64::from(offset), transposed });
             dst.to_vec()
         }
-        Cooperative::MultiplyAdd { half, a, b, c } => {
+        Cooperative::MultiplyAdd { element, a, b, c } => {
             let dst = [(); 4].map(|()| f.reg(class_of(result.lane)));
-            f.push(Inst::MultiplyAdd { half: type_of(half), dst, a: held(t, a), b: held(t, b), c: held(t, c) });
+            f.push(Inst::MultiplyAdd { element: type_of(element), dst, a: held(t, a), b: held(t, b), c: held(t, c) });
             dst.to_vec()
         }
-        Cooperative::MultiplyAddShared { half, a, b, c, along_depth } => {
+        Cooperative::MultiplyAddShared { element, a, b, c, along_depth } => {
             let mut sums = t.lanes(c).to_vec();
             // What is added to where it lies needs a place of its own, which a constant has not.
             if sums.iter().collect::<BTreeSet<_>>().len() < sums.len() {
                 sums = sums.into_iter().map(|sum| f.op(Op::Mov, Ty::F32, [sum.into()])).collect();
             }
             let turned = along_depth.map(|is_along| !is_along);
-            f.push(Inst::MultiplyAddShared { half: type_of(half), sums: sums.clone(), a: t.lanes(a).to_vec(), b: t.get(b), turned });
+            f.push(Inst::MultiplyAddShared { element: type_of(element), sums: sums.clone(), a: t.lanes(a).to_vec(), b: t.get(b), turned });
             sums
         }
-        Cooperative::Pack { half, low, high } => {
+        Cooperative::Pack { element, low, high } => {
             let dst = f.reg(Class::B32);
-            f.push(Inst::Pack { half: type_of(half), dst, low: t.get(low), high: t.get(high) });
+            f.push(Inst::Pack { half: type_of(element), dst, low: t.get(low), high: t.get(high) });
             vec![dst]
+        }
+        Cooperative::RoundToTf32(x) => {
+            let rounded = |f: &mut Function, bits: Reg| {
+                let (src, dst) = (f.bits(Class::F32, bits), f.reg(Class::B32));
+                f.push(Inst::RoundToTf32 { dst, src });
+                dst
+            };
+            t.lanes(x).to_vec().into_iter().map(|bits| rounded(f, bits)).collect()
         }
         // §9.7.3.20: an error of at most two units; subnormal numbers are kept.
         Cooperative::PowerOfTwo(x) => t.lanes(x).to_vec().into_iter().map(|x| f.op(Op::Ex2Approx, Ty::F32, [x.into()])).collect(),
     }
 }
 
-fn type_of(half: HalfFloat) -> Ty {
-    match half {
-        HalfFloat::F16 => Ty::F16,
-        HalfFloat::BF16 => Ty::BF16,
+fn type_of(element: MatrixElement) -> Ty {
+    match element {
+        MatrixElement::F16 => Ty::F16,
+        MatrixElement::BF16 => Ty::BF16,
+        MatrixElement::Tf32 => Ty::Tf32,
     }
 }
 

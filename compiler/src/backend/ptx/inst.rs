@@ -80,6 +80,7 @@ pub enum Ty {
     Half,
     F16,
     BF16,
+    Tf32,
     F32,
     F64,
 }
@@ -90,7 +91,7 @@ impl Ty {
         match self {
             Ty::Pred => Class::Pred,
             Ty::B16 | Ty::Half | Ty::F16 | Ty::BF16 => Class::B16,
-            Ty::B32 | Ty::U8 | Ty::U16 | Ty::U32 | Ty::S8 | Ty::S16 | Ty::S32 => Class::B32,
+            Ty::B32 | Ty::Tf32 | Ty::U8 | Ty::U16 | Ty::U32 | Ty::S8 | Ty::S16 | Ty::S32 => Class::B32,
             Ty::B64 | Ty::U64 | Ty::S64 => Class::B64,
             Ty::F32 => Class::F32,
             Ty::F64 => Class::F64,
@@ -450,10 +451,10 @@ pub enum Inst {
         /// Rows become columns.
         transposed: bool,
     },
-    /// `mma.sync.aligned.m16n8k16.row.col.f32.half.half.f32 {dst…}, {a…}, {b…}, {c…}`
+    /// `mma.sync.aligned.m16n8kK.row.col.f32.element.element.f32 {dst…}, {a…}, {b…}, {c…}`
     MultiplyAdd {
-        /// `F16` or `BF16`.
-        half: Ty,
+        /// `F16`, `BF16` (both `K` 16) or `Tf32` (8).
+        element: Ty,
         /// The results.
         dst: [Reg; 4],
         /// The left factor.
@@ -463,10 +464,10 @@ pub enum Inst {
         /// What is added.
         c: [Reg; 4],
     },
-    /// `wgmma.mma_async.sync.aligned.m64nNk16.f32.half.half {sums…}, a, b, 1, 1, 1, turned, turned`: `N` is twice the number of sums.
+    /// `wgmma.mma_async.sync.aligned.m64nNk16.f32.element.element {sums…}, a, b, 1, 1, 1, turned, turned`: `N` is twice the number of sums.
     MultiplyAddShared {
         /// `F16` or `BF16`.
-        half: Ty,
+        element: Ty,
         /// What is added to.
         sums: Vec<Reg>,
         /// The descriptor of the left factor, or its four registers.
@@ -486,6 +487,13 @@ pub enum Inst {
         low: Reg,
         /// The operand that becomes the high half.
         high: Reg,
+    },
+    /// `cvt.rna.tf32.f32 dst, src`
+    RoundToTf32 {
+        /// The result.
+        dst: Reg,
+        /// The operand.
+        src: Reg,
     },
     /// `prefetch.global.L2 [base + offset]`
     Prefetch {
@@ -543,7 +551,7 @@ impl Inst {
             }
             Inst::LdVector { dst, .. } => dst.clone(),
             Inst::Split { dst, .. } => dst.to_vec(),
-            Inst::Join { dst, .. } | Inst::Pack { dst, .. } => vec![*dst],
+            Inst::Join { dst, .. } | Inst::Pack { dst, .. } | Inst::RoundToTf32 { dst, .. } => vec![*dst],
             Inst::LoadMatrices { dst, .. } | Inst::MultiplyAdd { dst, .. } => dst.to_vec(),
             // Lanes that want nothing still give.
             Inst::Shuffle { .. }
@@ -564,7 +572,7 @@ impl Inst {
         let of = |operand: &Operand| if let Operand::Reg(reg) = operand { Some(*reg) } else { None };
         match self {
             Inst::Op { args, .. } => args.iter().filter_map(of).collect(),
-            Inst::Cvt { src, .. } | Inst::Bits { src, .. } | Inst::Split { src, .. } => vec![*src],
+            Inst::Cvt { src, .. } | Inst::Bits { src, .. } | Inst::Split { src, .. } | Inst::RoundToTf32 { src, .. } => vec![*src],
             Inst::Join { src, .. } => src.to_vec(),
             Inst::Setp { a, b, .. } => [a, b].into_iter().filter_map(of).collect(),
             Inst::Ld { base, .. } => of(base).into_iter().collect(),
@@ -617,19 +625,20 @@ impl Inst {
             Inst::WarpBarrier { members } => members.class == Class::B32,
             Inst::CopyAsync { to, from, bytes } => are(&[to.0, from.0], Class::B64) && fits(bytes, Class::B32),
             Inst::LoadMatrices { dst, base, .. } => are(dst, Class::B32) && base.class == Class::B64,
-            Inst::MultiplyAdd { half, dst, a, b, c } => {
+            Inst::MultiplyAdd { element, dst, a, b, c } => {
                 let floats = are(dst, Class::F32) && are(c, Class::F32);
-                matches!(half, Ty::F16 | Ty::BF16) && floats && are(a, Class::B32) && are(b, Class::B32)
+                matches!(element, Ty::F16 | Ty::BF16 | Ty::Tf32) && floats && are(a, Class::B32) && are(b, Class::B32)
             }
-            Inst::MultiplyAddShared { half, sums, a, b, .. } => {
+            Inst::MultiplyAddShared { element, sums, a, b, .. } => {
                 // Each sum is added to where it lies.
                 let apart = sums.iter().collect::<BTreeSet<_>>().len() == sums.len();
                 let left = if a.len() == 1 { are(a, Class::B64) } else { a.len() == 4 && are(a, Class::B32) };
-                matches!(half, Ty::F16 | Ty::BF16) && are(sums, Class::F32) && left && b.class == Class::B64 && apart
+                matches!(element, Ty::F16 | Ty::BF16) && are(sums, Class::F32) && left && b.class == Class::B64 && apart
             }
             Inst::Pack { half, dst, low, high } => {
                 matches!(half, Ty::F16 | Ty::BF16) && dst.class == Class::B32 && are(&[*low, *high], Class::F32)
             }
+            Inst::RoundToTf32 { dst, src } => dst.class == Class::B32 && src.class == Class::F32,
             Inst::Prefetch { base, .. } => base.class == Class::B64,
             Inst::Bra { when, .. } => when.is_none_or(|(reg, _)| reg.class == Class::Pred),
             Inst::Plain(_) | Inst::Label(_) => true,

@@ -26,6 +26,7 @@ impl Display for Ty {
             Ty::S64 => ".s64",
             Ty::F16 => ".f16",
             Ty::BF16 => ".bf16",
+            Ty::Tf32 => ".tf32",
             Ty::F32 => ".f32",
             Ty::F64 => ".f64",
         })
@@ -100,19 +101,21 @@ impl Display for Inst {
                 let transposed = if *transposed { ".trans" } else { "" };
                 write!(f, "ldmatrix.sync.aligned.m8n8.x4{transposed}.shared.b16 {}, {};", List(dst), Address(base, *offset))
             }
-            Inst::MultiplyAdd { half, dst, a, b, c } => {
-                write!(f, "mma.sync.aligned.m16n8k16.row.col.f32{half}{half}.f32 ")?;
+            Inst::MultiplyAdd { element, dst, a, b, c } => {
+                let depth = if *element == Ty::Tf32 { 8 } else { 16 };
+                write!(f, "mma.sync.aligned.m16n8k{depth}.row.col.f32{element}{element}.f32 ")?;
                 write!(f, "{}, {}, {}, {};", List(dst), List(a), List(b), List(c))
             }
-            Inst::MultiplyAddShared { half, sums, a, b, turned } => {
+            Inst::MultiplyAddShared { element, sums, a, b, turned } => {
                 let [left, right] = turned.map(u32::from);
-                write!(f, "wgmma.mma_async.sync.aligned.m64n{}k16.f32{half}{half} ", 2 * sums.len())?;
+                write!(f, "wgmma.mma_async.sync.aligned.m64n{}k16.f32{element}{element} ", 2 * sums.len())?;
                 match a[..] {
                     [a] => write!(f, "{}, {a}, {b}, 1, 1, 1, {left}, {right};", List(sums)),
                     _ => write!(f, "{}, {}, {b}, 1, 1, 1, {right};", List(sums), List(a)),
                 }
             }
             Inst::Pack { half, dst, low, high } => write!(f, "cvt.rn{half}x2.f32 {dst}, {high}, {low};"),
+            Inst::RoundToTf32 { dst, src } => write!(f, "cvt.rna.tf32.f32 {dst}, {src};"),
             Inst::Prefetch { base, offset } => write!(f, "prefetch.global.L2 {};", Address(base, *offset)),
             Inst::Label(label) => write!(f, "L{}:", label.0),
             Inst::Bra { to, when: None } => write!(f, "bra L{};", to.0),

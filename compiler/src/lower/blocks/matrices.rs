@@ -1,31 +1,34 @@
-//! Contractions of half floats on the matrix units of a GPU, summed in f32.
+//! Contractions of half floats, and on request of f32 rounded to tf32, on the matrix units of a GPU, summed in f32.
 //!
 //! ```text
 //! task (batch, tile of rows, tile of columns):   begin two steps of depth;
-//!   for each step:   wait for it;   begin the one two steps later;   each warp: sums ← sums + lhs · rhs, 16 points of depth at a time
+//!   for each step:   wait for it;   begin the one two steps later;   each warp: sums ← sums + lhs · rhs, 32 bytes of depth at a time
 //!   epilogue of each result
 //! ```
 //!
-//! A unit adds 16 products and a sum in an order, and with a rounding, of its own, so results are not those of the canonical order: as
-//! close to the exact sum, and the same for every batch, tile and grid, as depth is met in ascending sixteens.
+//! A unit adds its products and a sum in an order, and with a rounding, of its own, so results are not those of the canonical order: as
+//! close to the exact sum, and the same for every batch, tile and grid, as depth is met in ascending groups. The units take f32
+//! only with lines along depth; what lies in memory otherwise is turned on its way.
 //! *Source*: the pipeline is that of NVIDIA's CUTLASS 2 for Ampere.
 
 use super::chunks::Chunks;
 use super::epilogue::Results;
-use super::halves::{HalfContract, kind};
+use super::joined::{JoinedContract, kind};
 use super::members::{WARP, as_members, number};
 use super::staging::Operand;
 use crate::kernel::{Axis, Kernel, Program};
 use crate::lower::context::Context;
 use crate::lower::nest::Tasks;
 use crate::lower::tasks::for_each_task;
-use crate::tile::{Builder, CooperativeStmt, Lane, Mem, Reg, Type, fragments};
+use crate::tile::{Builder, CooperativeStmt, Lane, MatrixElement, Mem, Reg, Type, fragments};
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 
 /// Steps of depth that lie in shared memory: one is used, two are on their way.
 const STAGES: i64 = 3;
-/// Depth of a step.
-const STEP: i64 = 32;
+/// Bytes of depth of a step.
+const STEP_BYTES: i64 = 64;
+/// Bytes of depth of a product.
+const GROUP_BYTES: i64 = 2 * fragments::SIDE_BYTES;
 /// Blocks that keep a GPU busy.
 const ENOUGH_BLOCKS: i64 = 132;
 
@@ -54,25 +57,25 @@ impl Shape {
 
 /// A contraction that matrix units compute.
 pub(in crate::lower) struct MatrixContract {
-    contract: HalfContract,
+    contract: JoinedContract,
     shape: Shape,
 }
 
 /// Brings a contraction into the form that matrix units compute, if its elements are theirs and its sizes fill them.
-pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, sizes: &Ranges) -> Option<MatrixContract> {
-    let (half, [batch, rows, columns, depth]) = kind(kernel, program)?;
-    if rows < fragments::ROWS || columns < fragments::COLUMNS || depth < fragments::DEPTH {
+pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, tf32: bool, sizes: &Ranges) -> Option<MatrixContract> {
+    let (element, [batch, rows, columns, depth]) = kind(kernel, program, tf32)?;
+    if rows < fragments::ROWS || columns < fragments::COLUMNS || depth < element.depth() {
         return None;
     }
     let blocks =
         |shape: Shape| batch * (rows as u64).div_ceil(shape.rows as u64) as i64 * (columns as u64).div_ceil(shape.columns as u64) as i64;
     let shape = if blocks(LARGE) >= ENOUGH_BLOCKS { LARGE } else { SMALL };
-    let (contract, joined) = HalfContract::of(kernel, half, sizes)?;
+    let (contract, joined) = JoinedContract::of(kernel, element, sizes)?;
     *kernel = joined;
     Some(MatrixContract { contract, shape })
 }
 
-/// Where a warp finds its matrices of an operand: bytes beyond the beginning of the step, for each product and each sixteen of depth.
+/// Where a warp finds its matrices of an operand: bytes beyond the beginning of the step, for each product and each depth of one in a step.
 struct Places {
     at: Vec<Vec<Reg>>,
     transposed: bool,
@@ -82,6 +85,11 @@ impl MatrixContract {
     /// Threads of a block.
     pub(in crate::lower) fn threads(&self) -> u32 {
         self.shape.threads() as u32
+    }
+
+    /// Depth of a step.
+    fn step(&self) -> i64 {
+        STEP_BYTES / self.contract.element.size_bytes()
     }
 
     /// How both operands go to shared memory.
@@ -95,9 +103,10 @@ impl MatrixContract {
             length,
             neutral: 0.0,
         };
+        let along_depth = (self.contract.element == MatrixElement::Tf32).then_some(true);
         let left = side("left", self.contract.lhs, &self.contract.row, "#row_tile", shape.rows);
         let right = side("right", self.contract.rhs, &self.contract.column, "#column_tile", shape.columns);
-        [left, right].map(|operand| Chunks::new(cx, operand, &self.contract.depth, STEP, shape.threads(), None))
+        [left, right].map(|operand| Chunks::new(cx, operand, &self.contract.depth, self.step(), shape.threads(), along_depth))
     }
 
     /// Emits the kernel.
@@ -149,13 +158,15 @@ impl MatrixContract {
         let side = Dim::from(fragments::SIDE);
         let at = (0..own / length).map(|product| {
             let first = Dim::symbol(warp) * Dim::from(own) + Dim::from(product * length) + beside.clone() * &side;
-            let sixteens = (0..STEP / fragments::DEPTH).map(|sixteen| {
-                let depth = Dim::from(sixteen * fragments::DEPTH) + deep.clone() * &side;
+            let groups = (0..STEP_BYTES / GROUP_BYTES).map(|group| {
                 // A row of a matrix is a chunk of a line.
-                let (line, chunk) = if chunks.along_depth { (&first + &inside, depth) } else { (depth + &inside, first.clone()) };
-                chunks.address(cx, b, &line, &chunk.floor_div(&side))
+                let (line, chunk) = match chunks.along_depth {
+                    true => (&first + &inside, Dim::from(2 * group) + &deep),
+                    false => (Dim::from(group * fragments::DEPTH) + deep.clone() * &side + &inside, first.floor_div(&side)),
+                };
+                chunks.address(cx, b, &line, &chunk)
             });
-            sixteens.collect()
+            groups.collect()
         });
         Places { at: at.collect(), transposed: !chunks.along_depth }
     }
@@ -164,7 +175,7 @@ impl MatrixContract {
     fn multiply(&self, cx: &mut Context, b: &mut Builder, [left, right]: [&Chunks; 2], shared: Reg, sums: Reg) {
         let (down, across) = self.shape.products();
         let stage = left.bytes() + right.bytes();
-        let steps = cx.index(b, &self.contract.depth.extent.ceil_div(&Dim::from(STEP)));
+        let steps = cx.index(b, &self.contract.depth.extent.ceil_div(&Dim::from(self.step())));
         let (none, one) = (b.index(0), b.index(1));
         let last = b.sub(steps, one);
         let ty = Type::scalar(Lane::F32).times(4);
@@ -172,8 +183,8 @@ impl MatrixContract {
         let left_places = self.places(cx, b, left, true);
         let right_places = self.places(cx, b, right, false);
         let step = Symbol::new("#step");
-        cx.ranges.set_index(step.clone(), self.contract.depth.extent.ceil_div(&Dim::from(STEP)));
-        let from = Dim::from(step.clone()) * Dim::from(STEP);
+        cx.ranges.set_index(step.clone(), self.contract.depth.extent.ceil_div(&Dim::from(self.step())));
+        let from = Dim::from(step.clone()) * Dim::from(self.step());
         let init = vec![zero; (down * across) as usize];
         let results = cx.when_nonempty(b, &self.contract.depth.extent, &init, |cx, b| {
             for first in 0..STAGES - 1 {
@@ -193,7 +204,7 @@ impl MatrixContract {
                 b.together(CooperativeStmt::EndCopies);
             }
             let turn = Symbol::new("#turn");
-            cx.ranges.set_index(turn.clone(), self.contract.depth.extent.ceil_div(&Dim::from(STEP)));
+            cx.ranges.set_index(turn.clone(), self.contract.depth.extent.ceil_div(&Dim::from(self.step())));
             let ahead = b.index((STAGES - 1) * stage);
             let init = [&[none, ahead], &init[..]].concat();
             let results = cx.counted(b, &turn, none, steps, 1, &init, |cx, b, carried| {
@@ -235,11 +246,12 @@ impl MatrixContract {
     fn products(&self, b: &mut Builder, tile: Reg, right_at: i64, [left, right]: [&Places; 2], sums: &[Reg]) -> Vec<Reg> {
         let (_, across) = self.shape.products();
         let mut sums = sums.to_vec();
-        for sixteen in 0..(STEP / fragments::DEPTH) as usize {
+        for group in 0..(STEP_BYTES / GROUP_BYTES) as usize {
             let load = |b: &mut Builder, places: &Places, skipped: i64| -> Vec<Reg> {
                 let each = places.at.iter().map(|at| {
-                    let address = b.add(tile, at[sixteen]);
-                    b.load_matrices(address, skipped as i32, places.transposed)
+                    let address = b.add(tile, at[group]);
+                    let held = b.load_matrices(address, skipped as i32, places.transposed);
+                    if self.contract.element == MatrixElement::Tf32 { b.round_to_tf32(held) } else { held }
                 });
                 each.collect()
             };
@@ -248,7 +260,7 @@ impl MatrixContract {
             for (r, row) in rows.iter().enumerate() {
                 for (c, column) in columns.iter().enumerate() {
                     let at = r * across as usize + c;
-                    sums[at] = b.multiply_add_matrices(self.contract.half, *row, *column, sums[at]);
+                    sums[at] = b.multiply_add_matrices(self.contract.element, *row, *column, sums[at]);
                 }
             }
         }

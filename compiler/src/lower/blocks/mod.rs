@@ -6,7 +6,7 @@ mod chunks;
 pub(super) mod contract;
 mod copied_rows;
 mod epilogue;
-mod halves;
+mod joined;
 pub(super) mod matrices;
 mod members;
 pub(super) mod neighbours;

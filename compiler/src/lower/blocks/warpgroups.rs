@@ -12,7 +12,7 @@
 
 use super::chunks::{Chunks, PANEL_BYTES};
 use super::epilogue::{Results, SumPlace};
-use super::halves::{HalfContract, kind};
+use super::joined::{JoinedContract, kind};
 use super::members::{WARP, as_members, number};
 use super::shared_matrix::{EIGHT_LINES, SharedMatrix};
 use super::staging::Operand;
@@ -100,7 +100,7 @@ impl Shape {
 
 /// A contraction that warpgroups compute.
 pub(in crate::lower) struct WarpgroupContract {
-    contract: HalfContract,
+    contract: JoinedContract,
     shape: Shape,
     /// Tiles of rows that come one after the other.
     group: i64,
@@ -109,13 +109,13 @@ pub(in crate::lower) struct WarpgroupContract {
 /// Brings a contraction into the form that warpgroups compute, if its elements are theirs, its sizes fill them, and its operands can be
 /// copied in the background.
 pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, sizes: &Ranges) -> Option<WarpgroupContract> {
-    let (half, sizes_of) = kind(kernel, program)?;
+    let (element, sizes_of) = kind(kernel, program, false)?;
     let [_, rows, columns, depth] = sizes_of;
     if rows < fragments::WARPGROUP_ROWS || columns < LEAST_COLUMNS || depth < STEP {
         return None;
     }
     let shape = SHAPES.into_iter().min_by(|a, b| a.cycles(sizes_of).total_cmp(&b.cycles(sizes_of)))?;
-    let (contract, changed) = HalfContract::of(kernel, half, sizes)?;
+    let (contract, changed) = JoinedContract::of(kernel, element, sizes)?;
     let tiles = contract.row.extent.ceil_div(&Dim::from(ROWS)).as_const();
     let group = GROUPS.into_iter().find(|group| tiles.is_some_and(|tiles| tiles % group == 0)).unwrap_or(1);
     let found = WarpgroupContract { contract, shape, group };
@@ -258,7 +258,7 @@ impl WarpgroupContract {
         let mut sums = sums;
         for number in 0..STEP / fragments::DEPTH {
             let factors = [0, 1].map(|side| matrices[side].sixteen(b, described[side], number));
-            sums = b.multiply_add_shared(self.contract.half, factors, sums, matrices.map(|matrix| matrix.along_depth));
+            sums = b.multiply_add_shared(self.contract.element, factors, sums, matrices.map(|matrix| matrix.along_depth));
         }
         b.together(CooperativeStmt::EndProducts);
         sums

@@ -1,4 +1,4 @@
-//! Contractions of half floats as matrix units like them, whose sums have an order of their own anyway: neighbours of depth, and of
+//! Contractions of half floats, and f32 on request, as matrix units like them, whose sums have an order of their own anyway: neighbours of depth, and of
 //! results, are neighbours in memory.
 //!
 //! ```text
@@ -14,21 +14,22 @@ use super::pack::Packer;
 use super::taps::gather_taps;
 use crate::kernel::{Axis, Body, BufferKind, Contract, ExprId, ExprKind, Exprs, Kernel, Program, Step};
 use crate::lower::{VectorIsa, along};
+use crate::schedule::layout::is_of_matrices;
 use kiln_ir::{DType, Dim, Symbol};
 
-/// Arranges all contractions of half floats of a program.
-pub fn arrange_for_matrices(program: &mut Program) {
+/// Arranges all contractions of a program whose elements are half floats, or f32 where `tf32` says that matrix units multiply it too.
+pub fn arrange_for_matrices(program: &mut Program, tf32: bool) {
     let steps = std::mem::take(&mut program.steps);
     let mut packer = Packer::new(program, &VectorIsa::THREAD);
-    program.steps = arranged(steps, &mut packer);
+    program.steps = arranged(steps, &mut packer, tf32);
 }
 
-fn arranged(steps: Vec<Step>, packer: &mut Packer) -> Vec<Step> {
+fn arranged(steps: Vec<Step>, packer: &mut Packer, tf32: bool) -> Vec<Step> {
     let mut all = Vec::new();
     for mut step in steps {
         match &mut step {
-            Step::Loop { body, .. } => *body = arranged(std::mem::take(body), packer),
-            Step::Run(kernel) => all.extend(arrange(kernel, packer)),
+            Step::Loop { body, .. } => *body = arranged(std::mem::take(body), packer, tf32),
+            Step::Run(kernel) => all.extend(arrange(kernel, packer, tf32)),
         }
         all.push(step);
     }
@@ -36,10 +37,10 @@ fn arranged(steps: Vec<Step>, packer: &mut Packer) -> Vec<Step> {
 }
 
 /// Arranges a kernel; gives what has to run before it.
-fn arrange(kernel: &mut Kernel, packer: &mut Packer) -> Vec<Step> {
+fn arrange(kernel: &mut Kernel, packer: &mut Packer, tf32: bool) -> Vec<Step> {
     let Body::Contract(contract) = &mut kernel.body else { return vec![] };
-    let is_half = |id: ExprId| matches!(kernel.exprs.get(id).dtype, DType::F16 | DType::BF16);
-    if !is_half(contract.lhs) || !is_half(contract.rhs) {
+    let is_theirs = |id: ExprId| is_of_matrices(kernel.exprs.get(id).dtype, tf32);
+    if !is_theirs(contract.lhs) || !is_theirs(contract.rhs) {
         return vec![];
     }
     share_batches(contract, &kernel.exprs);
@@ -109,7 +110,9 @@ fn pack(kernel: &mut Kernel, packer: &mut Packer, fixed: [bool; 2], padded: [boo
         let Body::Contract(contract) = kernel.body.clone() else { return steps };
         let (id, own) = if is_left { (contract.lhs, &contract.rows) } else { (contract.rhs, &contract.columns) };
         let last = |axes: &[Axis]| axes.last().is_none_or(|axis| loads_near(&kernel.exprs, id, &axis.index));
-        if !padded[side] && (!fixed[side] || last(&contract.depth) || (last(own) && contract.depth.len() == 1)) {
+        // Units take f32 only with neighbours along depth.
+        let turns = kernel.exprs.get(id).dtype != DType::F32 && last(own) && contract.depth.len() == 1;
+        if !padded[side] && (!fixed[side] || last(&contract.depth) || turns) {
             continue;
         }
         let kind = if fixed[side] { BufferKind::Prepared } else { BufferKind::Temporary };

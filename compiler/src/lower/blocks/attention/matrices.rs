@@ -14,7 +14,7 @@ use crate::lower::blocks::staging::Operand;
 use crate::lower::context::Context;
 use crate::lower::nest::Tasks;
 use crate::lower::tasks::for_each_task;
-use crate::tile::{Builder, CooperativeStmt, HalfFloat, Lane, Mem, Reg, Type, fragments};
+use crate::tile::{Builder, CooperativeStmt, Lane, MatrixElement, Mem, Reg, Type, fragments};
 use kiln_ir::{DType, Dim, Symbol};
 use std::f64::consts::LOG2_E;
 
@@ -37,7 +37,7 @@ const SIZE: i64 = 2;
 /// An attention, and how it is computed.
 pub(in crate::lower) struct Matrices {
     flat: Flat,
-    half: HalfFloat,
+    half: MatrixElement,
     /// Whether four warps multiply together, with keys and values where they lie in shared memory.
     together: bool,
     /// Warps with the same rows and keys of their own.
@@ -124,7 +124,7 @@ fn sixteens(number: i64) -> i64 {
 
 impl Matrices {
     /// How an attention of half floats is computed.
-    pub(super) fn new(flat: Flat, half: HalfFloat, usual: Usual, has_warpgroups: bool) -> Matrices {
+    pub(super) fn new(flat: Flat, half: MatrixElement, usual: Usual, has_warpgroups: bool) -> Matrices {
         let known = |axis: &Axis| axis.extent.as_const().unwrap_or(1);
         let depth = power(sixteens(known(&flat.depth)));
         let all = sixteens(known(&flat.column).min(MOST_COLUMNS));

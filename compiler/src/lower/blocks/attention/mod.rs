@@ -25,7 +25,7 @@ use crate::lower::context::{Context, Value};
 use crate::lower::nest::{Tasks, Work};
 use crate::lower::rewrite::{flatten, merge_axes};
 use crate::lower::stage;
-use crate::tile::{Builder, HalfFloat, Reg, math};
+use crate::tile::{Builder, MatrixElement, Reg, math};
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 use lanes::Lanes;
 use matrices::Matrices;
@@ -84,8 +84,8 @@ pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, isa: &Vecto
     let Body::Attention(attention) = &kernel.body else { return None };
     let usual = Usual { batch: size(&attention.batch), rows: size(&attention.rows), keys: size(&attention.keys) };
     let half = match kernel.exprs.get(attention.query).dtype {
-        DType::F16 => Some(HalfFloat::F16),
-        DType::BF16 => Some(HalfFloat::BF16),
+        DType::F16 => Some(MatrixElement::F16),
+        DType::BF16 => Some(MatrixElement::BF16),
         _ => None,
     };
     let flat = flat(kernel, sizes)?;
