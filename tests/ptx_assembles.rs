@@ -20,7 +20,7 @@ use kiln_tests::instances;
 use kiln_tests::random_graphs;
 use kiln_tests::row_cases::ROW_CASES;
 use kiln_tests::samples::Random;
-use kiln_tests::warpgroup_cases::WARPGROUP_CASES;
+use kiln_tests::warpgroup_cases::{TF32_WARPGROUP_CASES, WARPGROUP_CASES};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -154,7 +154,7 @@ fn kernels_of_blocks_assemble() {
     for case in cases {
         kernels.add(&block_cases::module(case), &block_cases::facts(case)).unwrap_or_else(|error| panic!("{}: {error}", case.name));
     }
-    for case in TF32_CASES {
+    for case in TF32_CASES.iter().chain(TF32_WARPGROUP_CASES) {
         let added = kernels.add_at(&block_cases::module(case), &block_cases::facts(case), true);
         added.unwrap_or_else(|error| panic!("{}: {error}", case.name));
     }

@@ -15,7 +15,7 @@ use kiln_tests::faults::Fault;
 use kiln_tests::gpu::{interpreted_after, on_device};
 use kiln_tests::row_cases::ROW_CASES;
 use kiln_tests::samples::{Fill, Random, tensor};
-use kiln_tests::warpgroup_cases::WARPGROUP_CASES;
+use kiln_tests::warpgroup_cases::{TF32_WARPGROUP_CASES, WARPGROUP_CASES};
 
 fn config() -> Config {
     Config { winograd: WinogradUse::Never, ..Config::default() }
@@ -133,28 +133,37 @@ fn warpgroups_are_as_close_as_their_type() {
     );
 }
 
-/// Rounded to 10 bits behind the point, halves away from zero.
-fn rounded_to_tf32(inputs: &[Tensor]) -> Vec<Tensor> {
-    let rounded = |value: f64| f64::from(f32::from_bits(((value as f32).to_bits() + 0x1000) & !0x1fff));
-    let each = |input: &Tensor| Tensor::from_floats(input.dtype(), input.shape().to_vec(), input.floats().into_iter().map(rounded));
-    inputs.iter().map(each).collect()
+/// The same inputs with 10 bits behind the point of the first two, the factors: rounded to nearest, halves away from zero, or cut.
+fn as_tf32(inputs: &[Tensor], rounds: bool) -> Vec<Tensor> {
+    let added = if rounds { 0x1000 } else { 0 };
+    let changed = |value: f64| f64::from(f32::from_bits(((value as f32).to_bits() + added) & !0x1fff));
+    let each = |input: &Tensor| Tensor::from_floats(input.dtype(), input.shape().to_vec(), input.floats().into_iter().map(changed));
+    inputs[..2].iter().map(each).chain(inputs[2..].iter().cloned()).collect()
+}
+
+/// What is wrong with products of f32 that lost bits before them, as said.
+fn wrong_as_tf32(cases: &[Case], generation: Generation, rounds: bool) {
+    let config = Config { tf32: true, generation, ..config() };
+    // What units lose when they round sums of exact products towards zero: less than factors with all bits would differ by.
+    let apart = |found: &Tensor, expected: &Tensor| difference(found, expected, Tolerance { absolute: 1e-3, relative: 1e-5 });
+    let changed = |inputs: &[Tensor]| as_tf32(inputs, rounds);
+    let wrong = |at: usize| wrong_of(&cases[at], &config, &apart, &[Fill::Ordinary], &changed);
+    check_all(cases.len(), || (), |at, ()| guarded(cases[at].name, || wrong(at)));
 }
 
 #[test]
 fn tf32_products_are_those_of_rounded_factors() {
-    let tf32 = Config { tf32: true, ..config() };
-    // What units lose when they round sums of exact products towards zero: less than factors that are not rounded first would differ by.
-    let apart = |found: &Tensor, expected: &Tensor| difference(found, expected, Tolerance { absolute: 1e-3, relative: 1e-5 });
-    check_all(
-        TF32_CASES.len(),
-        || (),
-        |at, ()| guarded(TF32_CASES[at].name, || wrong_of(&TF32_CASES[at], &tf32, &apart, &[Fill::Ordinary], &rounded_to_tf32)),
-    );
+    wrong_as_tf32(TF32_CASES, Generation::OLDEST, true);
+}
+
+#[test]
+fn tf32_products_by_warpgroups_are_those_of_cut_factors() {
+    wrong_as_tf32(TF32_WARPGROUP_CASES, Generation::HOPPER, false);
 }
 
 #[test]
 fn f32_keeps_its_bits_where_nobody_asked() {
-    for case in TF32_CASES {
+    for case in TF32_CASES.iter().chain(TF32_WARPGROUP_CASES) {
         let (module, facts) = (module(case), facts(case));
         for config in [config(), hopper(), Config { tf32: true, ..exact() }] {
             let text = compile_ptx(&module, &facts, &config).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name)).kernels.text;

@@ -363,7 +363,7 @@ pub const TF32_CASES: &[Case] = &[
         usual: LARGE,
         fixed: false,
         runs: ODD,
-        kernels: 1,
+        kernels: 2,
         has: TF32,
     },
     Case {
@@ -381,7 +381,7 @@ pub const TF32_CASES: &[Case] = &[
         usual: [65536, 1, 1],
         fixed: false,
         runs: &[[130, 1, 1], [1, 1, 1], [0, 1, 1], [300, 1, 1]],
-        kernels: 1,
+        kernels: 3,
         has: TF32,
     },
     Case {
@@ -390,7 +390,7 @@ pub const TF32_CASES: &[Case] = &[
         usual: [80, 64, 64],
         fixed: true,
         runs: &[],
-        kernels: 1,
+        kernels: 2,
         has: TF32,
     },
     Case {

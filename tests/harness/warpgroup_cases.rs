@@ -143,3 +143,57 @@ pub const WARPGROUP_CASES: &[Case] = &[
         has: SHARED,
     },
 ];
+
+/// Products of f32 by warpgroups, which drop bits of their factors.
+pub const TF32_WARPGROUP_CASES: &[Case] = &[
+    Case {
+        name: "tf32 by warpgroups",
+        graph: "(%x: f32[m,k], %w: f32[n,k]) { %y = dot %x, %w {a_batch=[], b_batch=[], a_contract=[1], b_contract=[1]} return %y }",
+        usual: [72, 136, 44],
+        fixed: true,
+        runs: &[],
+        kernels: 1,
+        has: TF32,
+    },
+    Case {
+        name: "tf32 of turned operands by warpgroups",
+        graph: "(%x: f32[k,m], %w: f32[k,n]) { %y = dot %x, %w {a_batch=[], b_batch=[], a_contract=[0], b_contract=[0]} return %y }",
+        usual: [200, 72, 100],
+        fixed: true,
+        runs: &[],
+        kernels: 3,
+        has: TF32,
+    },
+    Case {
+        name: "tf32 in wide tiles by warpgroups",
+        graph: "(%x: f32[m,64], %w: f32[512,64]) { %y = dot %x, %w {a_batch=[], b_batch=[], a_contract=[1], b_contract=[1]} return %y }",
+        usual: [16896, 1, 1],
+        fixed: false,
+        runs: &[[200, 1, 1], [1, 1, 1], [0, 1, 1]],
+        kernels: 1,
+        has: &["m64n256k8.f32.tf32.tf32", "cp.async.cg"],
+    },
+    Case {
+        name: "a convolution of tf32 by warpgroups",
+        graph: "(%x: f32[m,20,n,k], %w: f32[72,20,3,3]) { %y = conv %x, %w {strides=[1,1], dilations=[1,1], lhs_dilations=[1,1], low=[1,1], high=[1,1], groups=1} return %y }",
+        usual: [8, 32, 32],
+        fixed: false,
+        runs: &[[2, 7, 9], [1, 1, 1]],
+        kernels: 1,
+        has: TF32,
+    },
+    Case {
+        name: "tf32 with an epilogue by warpgroups",
+        graph: "(%x: f32[m,k], %w: f32[n,k], %b: f32[1,n], %r: f32[m,n]) {
+            %d = dot %x, %w {a_batch=[], b_batch=[], a_contract=[1], b_contract=[1]}
+            %c = broadcast %b {shape=[m,n]} %e = add %d, %c %t = tanh %e %y = add %t, %r return %y }",
+        usual: [130, 72, 132],
+        fixed: true,
+        runs: &[],
+        kernels: 1,
+        has: TF32,
+    },
+];
+
+/// What they multiply it by.
+const TF32: &[&str] = &["k8.f32.tf32.tf32", "wgmma.mma_async", "cp.async.cg"];

@@ -12,7 +12,7 @@ pub struct VectorIsa {
     pub registers: u32,
     /// Whether it multiplies small matrices of half floats, summed in an order of its own.
     pub matrices: bool,
-    /// Whether it also multiplies matrices of f32, of which it drops the last 13 bits.
+    /// Whether it also multiplies matrices of f32, whose last 13 bits are lost.
     pub tf32: bool,
     /// Whether four warps multiply matrices in shared memory together.
     pub warpgroups: bool,

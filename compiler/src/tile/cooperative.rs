@@ -46,8 +46,8 @@ pub enum Cooperative {
         /// `F32x4`.
         c: Reg,
     },
-    /// `a · b + c` of matrices in shared memory by a warpgroup, four warps of which the first one's number is a multiple of four: 64 × 16
-    /// times 16 × 2 `lanes` of the sums. In the background: the result takes the place of `c`, which is not to be used any more, and is there
+    /// `a · b + c` of matrices in shared memory by a warpgroup, four warps of which the first one's number is a multiple of four: 64 × [`MatrixElement::depth`]
+    /// times as many × 2 `lanes` of the sums. In the background: the result takes the place of `c`, which is not to be used any more, and is there
     /// after [`CooperativeStmt::WaitForProducts`]. Which element lies where is [`super::fragments::warpgroup_result`].
     MultiplyAddShared {
         /// Elements of `a` and `b`.
@@ -94,6 +94,11 @@ impl MatrixElement {
             MatrixElement::F16 | MatrixElement::BF16 => 2,
             MatrixElement::Tf32 => 4,
         }
+    }
+
+    /// Whether lines have to run along depth, or may run along rows or columns too.
+    pub fn wants_depth(self) -> Option<bool> {
+        (self == MatrixElement::Tf32).then_some(true)
     }
 
     /// Depth of a product: 32 bytes of a line.

@@ -464,9 +464,9 @@ pub enum Inst {
         /// What is added.
         c: [Reg; 4],
     },
-    /// `wgmma.mma_async.sync.aligned.m64nNk16.f32.element.element {sums…}, a, b, 1, 1, 1, turned, turned`: `N` is twice the number of sums.
+    /// `wgmma.mma_async.sync.aligned.m64nNkK.f32.element.element {sums…}, a, b, 1, 1, 1, turned, turned`: `N` is twice the number of sums.
     MultiplyAddShared {
-        /// `F16` or `BF16`.
+        /// `F16`, `BF16` (both `K` 16) or `Tf32` (8, never turned).
         element: Ty,
         /// What is added to.
         sums: Vec<Reg>,
@@ -629,11 +629,12 @@ impl Inst {
                 let floats = are(dst, Class::F32) && are(c, Class::F32);
                 matches!(element, Ty::F16 | Ty::BF16 | Ty::Tf32) && floats && are(a, Class::B32) && are(b, Class::B32)
             }
-            Inst::MultiplyAddShared { element, sums, a, b, .. } => {
+            Inst::MultiplyAddShared { element, sums, a, b, turned } => {
                 // Each sum is added to where it lies.
                 let apart = sums.iter().collect::<BTreeSet<_>>().len() == sums.len();
                 let left = if a.len() == 1 { are(a, Class::B64) } else { a.len() == 4 && are(a, Class::B32) };
-                matches!(element, Ty::F16 | Ty::BF16) && are(sums, Class::F32) && left && b.class == Class::B64 && apart
+                let known = matches!(element, Ty::F16 | Ty::BF16) || (*element == Ty::Tf32 && *turned == [false; 2]);
+                known && are(sums, Class::F32) && left && b.class == Class::B64 && apart
             }
             Inst::Pack { half, dst, low, high } => {
                 matches!(half, Ty::F16 | Ty::BF16) && dst.class == Class::B32 && are(&[*low, *high], Class::F32)

@@ -107,12 +107,17 @@ impl Display for Inst {
                 write!(f, "{}, {}, {}, {};", List(dst), List(a), List(b), List(c))
             }
             Inst::MultiplyAddShared { element, sums, a, b, turned } => {
-                let [left, right] = turned.map(u32::from);
-                write!(f, "wgmma.mma_async.sync.aligned.m64n{}k16.f32{element}{element} ", 2 * sums.len())?;
-                match a[..] {
-                    [a] => write!(f, "{}, {a}, {b}, 1, 1, 1, {left}, {right};", List(sums)),
-                    _ => write!(f, "{}, {}, {b}, 1, 1, 1, {right};", List(sums), List(a)),
-                }
+                let depth = if *element == Ty::Tf32 { 8 } else { 16 };
+                write!(f, "wgmma.mma_async.sync.aligned.m64n{}k{depth}.f32{element}{element} {}, ", 2 * sums.len(), List(sums))?;
+                // What comes in registers, or in 32 bits, is never turned, and has no place to say so.
+                let (left, said) = match a[..] {
+                    [a] => (a.to_string(), &turned[..]),
+                    _ => (List(a).to_string(), &turned[1..]),
+                };
+                write!(f, "{left}, {b}, 1, 1, 1")?;
+                let said = if *element == Ty::Tf32 { &[] } else { said };
+                said.iter().try_for_each(|turned| write!(f, ", {}", u32::from(*turned)))?;
+                f.write_str(";")
             }
             Inst::Pack { half, dst, low, high } => write!(f, "cvt.rn{half}x2.f32 {dst}, {high}, {low};"),
             Inst::RoundToTf32 { dst, src } => write!(f, "cvt.rna.tf32.f32 {dst}, {src};"),

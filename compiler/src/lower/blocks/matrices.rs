@@ -103,10 +103,11 @@ impl MatrixContract {
             length,
             neutral: 0.0,
         };
-        let along_depth = (self.contract.element == MatrixElement::Tf32).then_some(true);
         let left = side("left", self.contract.lhs, &self.contract.row, "#row_tile", shape.rows);
         let right = side("right", self.contract.rhs, &self.contract.column, "#column_tile", shape.columns);
-        [left, right].map(|operand| Chunks::new(cx, operand, &self.contract.depth, self.step(), shape.threads(), along_depth))
+        [left, right].map(|operand| {
+            Chunks::new(cx, operand, &self.contract.depth, self.step(), shape.threads(), self.contract.element.wants_depth())
+        })
     }
 
     /// Emits the kernel.

@@ -30,7 +30,7 @@ impl SharedMatrix {
         b.describe_matrix(address, EIGHT_LINES, self.panel_bytes)
     }
 
-    /// The `number`th sixteen of depth, where `described` is the first.
+    /// The `number`th sixteen of depth, or eight of elements of 32 bits, whose lines run along it, where `described` is the first.
     pub(super) fn sixteen(&self, b: &mut Builder, described: Reg, number: i64) -> Reg {
         let bytes = if self.along_depth {
             let of_panel = PANEL_BYTES / 2 / fragments::DEPTH;

@@ -1,4 +1,4 @@
-//! Contractions of half floats by four warps together on Hopper's matrix units, which read both operands in shared memory.
+//! Contractions of half floats, and on request of f32 as tf32, by four warps together on Hopper's matrix units, which read both operands in shared memory.
 //!
 //! ```text
 //! task (batch, group of rows, tile of columns, tile of rows):   begin steps 0 and 1;
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Products run in the background while the next step is copied, and while the warps wait for each other: they are never waited for before
-//! the next ones are under way. As with [`matrices`](super::matrices) the order of each sum is the unit's own, the same whatever the grid.
+//! the next ones are under way. Of f32 the units read what they want in shared memory: the last 13 bits are dropped, not rounded. As with [`matrices`](super::matrices) the order of each sum is the unit's own, the same whatever the grid.
 //! *Source*: PTX ISA 9.0, §9.7.15 (wgmma); the pipeline is that of CUTLASS's sm90_mma_multistage_gmma_ss.
 
 use super::chunks::{Chunks, PANEL_BYTES};
@@ -27,8 +27,8 @@ use crate::tile::{Builder, CooperativeStmt, Mem, Reg, Type, fragments};
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 use std::collections::BTreeMap;
 
-/// Depth of a step: a line of [`PANEL_BYTES`].
-const STEP: i64 = PANEL_BYTES / 2;
+/// Products in depth of a step, which is a line of [`PANEL_BYTES`].
+const PRODUCTS: i64 = PANEL_BYTES / (2 * fragments::SIDE_BYTES);
 /// Threads of a warpgroup.
 const WARPGROUP: i64 = 128;
 /// Rows of a block. Each warpgroup has 64 of them.
@@ -83,13 +83,13 @@ impl Shape {
         ROWS * self.columns / THREADS
     }
 
-    /// Cycles for so many independent products of these sizes: waves of blocks, one after the other.
-    fn cycles(self, [batch, rows, columns, depth]: [i64; 4]) -> f64 {
+    /// Cycles for so many independent products of these sizes, in steps of that depth: waves of blocks, one after the other.
+    fn cycles(self, [batch, rows, columns, depth]: [i64; 4], step: i64) -> f64 {
         let tiles = |size: i64, tile: i64| (size as f64 / tile as f64).ceil();
         let blocks = batch as f64 * tiles(rows, ROWS) * tiles(columns, self.columns);
         let waves = (blocks / MULTIPROCESSORS as f64).ceil();
         let own = self.columns as f64;
-        waves * (BEGIN_CYCLES + tiles(depth, STEP) * (STEP_CYCLES + own * COLUMN_CYCLES) + own * STORE_CYCLES)
+        waves * (BEGIN_CYCLES + tiles(depth, step) * (STEP_CYCLES + own * COLUMN_CYCLES) + own * STORE_CYCLES)
     }
 
     /// Bytes from one row of sums in shared memory to the next.
@@ -109,12 +109,13 @@ pub(in crate::lower) struct WarpgroupContract {
 /// Brings a contraction into the form that warpgroups compute, if its elements are theirs, its sizes fill them, and its operands can be
 /// copied in the background.
 pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, sizes: &Ranges) -> Option<WarpgroupContract> {
-    let (element, sizes_of) = kind(kernel, program, false)?;
+    let (element, sizes_of) = kind(kernel, program, isa.tf32)?;
+    let step = PRODUCTS * element.depth();
     let [_, rows, columns, depth] = sizes_of;
-    if rows < fragments::WARPGROUP_ROWS || columns < LEAST_COLUMNS || depth < STEP {
+    if rows < fragments::WARPGROUP_ROWS || columns < LEAST_COLUMNS || depth < step {
         return None;
     }
-    let shape = SHAPES.into_iter().min_by(|a, b| a.cycles(sizes_of).total_cmp(&b.cycles(sizes_of)))?;
+    let shape = SHAPES.into_iter().min_by(|a, b| a.cycles(sizes_of, step).total_cmp(&b.cycles(sizes_of, step)))?;
     let (contract, changed) = JoinedContract::of(kernel, element, sizes)?;
     let tiles = contract.row.extent.ceil_div(&Dim::from(ROWS)).as_const();
     let group = GROUPS.into_iter().find(|group| tiles.is_some_and(|tiles| tiles % group == 0)).unwrap_or(1);
@@ -134,6 +135,11 @@ impl WarpgroupContract {
         THREADS as u32
     }
 
+    /// Depth of a step.
+    fn step(&self) -> i64 {
+        PRODUCTS * self.contract.element.depth()
+    }
+
     /// The first of the task's rows.
     fn first_row(&self) -> Dim {
         (Dim::symbol("#row_group") * Dim::from(self.group) + Dim::symbol("#row_tile")) * Dim::from(ROWS)
@@ -149,7 +155,9 @@ impl WarpgroupContract {
         let side = |name, expr, axis, first, length| Operand { name, expr, axis, first, length, neutral: 0.0 };
         let left = side("left", self.contract.lhs, &self.contract.row, self.first_row(), ROWS);
         let right = side("right", self.contract.rhs, &self.contract.column, self.first_column(), self.shape.columns);
-        [left, right].map(|operand| Chunks::new(cx, operand, &self.contract.depth, STEP, THREADS, None).in_panels())
+        [left, right].map(|operand| {
+            Chunks::new(cx, operand, &self.contract.depth, self.step(), THREADS, self.contract.element.wants_depth()).in_panels()
+        })
     }
 
     /// Emits the kernel.
@@ -188,7 +196,7 @@ impl WarpgroupContract {
     /// The thread's sums. All of the block's products are done then.
     fn multiply(&self, cx: &mut Context, b: &mut Builder, [left, right]: [&Chunks; 2], shared: Reg) -> Reg {
         let stage = left.bytes() + right.bytes();
-        let steps = cx.index(b, &self.contract.depth.extent.ceil_div(&Dim::from(STEP)));
+        let steps = cx.index(b, &self.contract.depth.extent.ceil_div(&Dim::from(self.step())));
         let (none, one) = (b.index(0), b.index(1));
         let last = b.sub(steps, one);
         let zero = b.float(Type::F32.times(self.shape.sums() as u32), 0.0);
@@ -196,9 +204,9 @@ impl WarpgroupContract {
         let own_rows = cx.index(b, &(Dim::symbol("#warpgroup") * Dim::from(matrices[0].rows_of_warpgroup())));
         let [step, turn] = ["#step", "#turn"].map(Symbol::new);
         for index in [&step, &turn] {
-            cx.ranges.set_index(index.clone(), self.contract.depth.extent.ceil_div(&Dim::from(STEP)));
+            cx.ranges.set_index(index.clone(), self.contract.depth.extent.ceil_div(&Dim::from(self.step())));
         }
-        let from = Dim::from(step.clone()) * Dim::from(STEP);
+        let from = Dim::from(step.clone()) * Dim::from(self.step());
         let copy = |cx: &mut Context, b: &mut Builder, tile: Reg| {
             let other = b.add_int(tile, left.bytes());
             for (chunks, tile) in [(left, tile), (right, other)] {
@@ -256,7 +264,7 @@ impl WarpgroupContract {
     fn products(&self, b: &mut Builder, matrices: [SharedMatrix; 2], described: [Reg; 2], sums: Reg) -> Reg {
         b.together(CooperativeStmt::BeginProducts);
         let mut sums = sums;
-        for number in 0..STEP / fragments::DEPTH {
+        for number in 0..PRODUCTS {
             let factors = [0, 1].map(|side| matrices[side].sixteen(b, described[side], number));
             sums = b.multiply_add_shared(self.contract.element, factors, sums, matrices.map(|matrix| matrix.along_depth));
         }

@@ -15,6 +15,7 @@ use super::taps::gather_taps;
 use crate::kernel::{Axis, Body, BufferKind, Contract, ExprId, ExprKind, Exprs, Kernel, Program, Step};
 use crate::lower::{VectorIsa, along};
 use crate::schedule::layout::is_of_matrices;
+use crate::tile::fragments;
 use kiln_ir::{DType, Dim, Symbol};
 
 /// Arranges all contractions of a program whose elements are half floats, or f32 where `tf32` says that matrix units multiply it too.
@@ -102,17 +103,30 @@ fn order_depth(contract: &mut Contract, exprs: &Exprs, fixed: [bool; 2]) {
     }
 }
 
-/// Packs operands of parameters that go to the neighbour neither along depth nor along their own side, and those that are padded with
-/// zeros: in steps that are given back, where they are no parameters.
+/// How often an element of an operand is usually multiplied: once for each index of the other side.
+fn uses(others: &[Axis], program: &Program) -> i64 {
+    let usual = |symbol: &Symbol| Some(program.usual_sizes.get(symbol).copied().unwrap_or(1));
+    others.iter().map(|axis| axis.extent.evaluate(&usual).unwrap_or(1)).fold(1, i64::saturating_mul)
+}
+
+/// How many uses pay for turning an operand of f32: those that matrix units take at all, and more where it is turned in each run.
+fn least_uses(is_fixed: bool) -> i64 {
+    if is_fixed { fragments::SIDE } else { fragments::WARPGROUP_ROWS }
+}
+
+/// Packs operands of parameters that go to the neighbour neither along depth nor along their own side, those that are padded with zeros, and
+/// those of f32 that run along their own side, as units take it along depth alone: in steps that are given back, where they are no parameters.
 fn pack(kernel: &mut Kernel, packer: &mut Packer, fixed: [bool; 2], padded: [bool; 2]) -> Vec<Step> {
     let mut steps = Vec::new();
     for (side, is_left) in [true, false].into_iter().enumerate() {
         let Body::Contract(contract) = kernel.body.clone() else { return steps };
         let (id, own) = if is_left { (contract.lhs, &contract.rows) } else { (contract.rhs, &contract.columns) };
         let last = |axes: &[Axis]| axes.last().is_none_or(|axis| loads_near(&kernel.exprs, id, &axis.index));
-        // Units take f32 only with neighbours along depth.
-        let turns = kernel.exprs.get(id).dtype != DType::F32 && last(own) && contract.depth.len() == 1;
-        if !padded[side] && (!fixed[side] || last(&contract.depth) || turns) {
+        let near_own = last(own) && contract.depth.len() == 1;
+        let others = if is_left { &contract.columns } else { &contract.rows };
+        let turns = kernel.exprs.get(id).dtype == DType::F32 && near_own && uses(others, packer.program) >= least_uses(fixed[side]);
+        let stays = last(&contract.depth) || (!turns && (near_own || !fixed[side]));
+        if stays && !padded[side] {
             continue;
         }
         let kind = if fixed[side] { BufferKind::Prepared } else { BufferKind::Temporary };
