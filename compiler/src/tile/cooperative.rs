@@ -35,7 +35,8 @@ pub enum Cooperative {
         /// Whether rows become columns.
         transposed: bool,
     },
-    /// `a · b + c` of matrices that the warp holds: 16 × [`MatrixElement::depth`] times as many × 8. Which element lies where is [`super::fragments`].
+    /// `a · b + c` of matrices that the warp holds: 16 × [`MatrixElement::depth`] times as many × 8. Which element lies where is
+    /// [`super::fragments`].
     MultiplyAdd {
         /// Elements of `a` and `b`.
         element: MatrixElement,
@@ -46,9 +47,9 @@ pub enum Cooperative {
         /// `F32x4`.
         c: Reg,
     },
-    /// `a · b + c` of matrices in shared memory by a warpgroup, four warps of which the first one's number is a multiple of four: 64 × [`MatrixElement::depth`]
-    /// times as many × 2 `lanes` of the sums. In the background: the result takes the place of `c`, which is not to be used any more, and is there
-    /// after [`CooperativeStmt::WaitForProducts`]. Which element lies where is [`super::fragments::warpgroup_result`].
+    /// `a · b + c` of matrices in shared memory by a warpgroup, four warps of which the first one's number is a multiple of four: 64 ×
+    /// [`MatrixElement::depth`] times as many × 2 `lanes` of the sums. In the background: the result takes the place of `c`, which is not
+    /// to be used any more, and is there after [`CooperativeStmt::WaitForProducts`]. Which element lies where is [`super::fragments::warpgroup_result`].
     MultiplyAddShared {
         /// Elements of `a` and `b`.
         element: MatrixElement,

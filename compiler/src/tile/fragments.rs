@@ -1,7 +1,8 @@
 //! Which lane of a warp holds which element of the small matrices that it multiplies, written once.
 //!
 //! A product is 16 × 16 times 16 × 8. Registers of `a` and `b` hold two neighbouring halves along depth, or one wider element of half the
-//! depth, and come from shared memory four matrices of 8 lines of 16 bytes at a time ([`Cooperative::LoadMatrices`](super::Cooperative::LoadMatrices)), of which each lane names a row.
+//! depth, and come from shared memory four matrices of 8 lines of 16 bytes at a time
+//! ([`Cooperative::LoadMatrices`](super::Cooperative::LoadMatrices)), of which each lane names a row.
 //! *Source*: PTX ISA 9.0, §9.7.14.5.8 (fragments of m16n8k16), §9.7.14.5.4 (those of m16n8k8, for tf32) and §9.7.14.5.15 (ldmatrix).
 
 /// Rows of a product.

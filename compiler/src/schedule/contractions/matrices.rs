@@ -1,5 +1,5 @@
-//! Contractions of half floats, and f32 on request, as matrix units like them, whose sums have an order of their own anyway: neighbours of depth, and of
-//! results, are neighbours in memory.
+//! Contractions of half floats, and f32 on request, as matrix units like them, whose sums have an order of their own anyway: neighbours
+//! of depth, and of results, are neighbours in memory.
 //!
 //! ```text
 //! batch = images, rows = features, columns = pixels, depth = channels, taps
