@@ -32,7 +32,7 @@ mod tile;
 mod transposed;
 
 pub(crate) use access::along;
-pub(crate) use blocks::in_one_piece;
+pub(crate) use blocks::{in_one_piece, usual};
 pub use contract::{LEAST_ROWS, PACKED_ROW_BLOCK, is_stream};
 pub use isa::VectorIsa;
 

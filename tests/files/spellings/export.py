@@ -639,8 +639,7 @@ def rotated(x, cos, sin):
     return x * cos + torch.cat([-x[..., half:], x[..., :half]], -1) * sin
 
 
-@case((B, L, 16), torch.zeros(B, 1, L, 6 + L), (B, 2, 6, D), (B, 2, 6, D))
-@with_state(
+LLAMA = dict(
     q=nn.Linear(16, 16, bias=False),
     k=nn.Linear(16, 8, bias=False),
     v=nn.Linear(16, 8, bias=False),
@@ -648,6 +647,11 @@ def rotated(x, cos, sin):
     cos=torch.cos(torch.arange(L * D) * 0.1).view(L, D),
     sin=torch.sin(torch.arange(L * D) * 0.1).view(L, D),
 )
+LLAMA_INPUTS = (B, L, 16), torch.zeros(B, 1, L, 6 + L), (B, 2, 6, D), (B, 2, 6, D)
+
+
+@case(*LLAMA_INPUTS)
+@with_state(**LLAMA)
 def attention_llama(self, x, mask, past_k, past_v):
     q, k, v = (w(x).view(B, L, -1, D).transpose(1, 2) for w in (self.q, self.k, self.v))
     q, k = rotated(q, self.cos, self.sin), rotated(k, self.cos, self.sin)
@@ -657,22 +661,10 @@ def attention_llama(self, x, mask, past_k, past_v):
     return self.o((p @ repeated[1]).transpose(1, 2).reshape(B, L, 16)), k, v
 
 
-@case((B, L, 16), torch.zeros(B, 1, L, 6 + L), (B, 2, 6, D), (B, 2, 6, D), ts=True)
-@with_state(
-    q=nn.Linear(16, 16, bias=False),
-    k=nn.Linear(16, 8, bias=False),
-    v=nn.Linear(16, 8, bias=False),
-    o=nn.Linear(16, 16, bias=False),
-    cos=torch.cos(torch.arange(L * D) * 0.1).view(L, D),
-    sin=torch.sin(torch.arange(L * D) * 0.1).view(L, D),
-)
-def attention_llama_ts(self, x, mask, past_k, past_v):
-    q, k, v = (w(x).view(B, L, -1, D).transpose(1, 2) for w in (self.q, self.k, self.v))
-    q, k = rotated(q, self.cos, self.sin), rotated(k, self.cos, self.sin)
-    k, v = torch.cat([past_k, k], 2), torch.cat([past_v, v], 2)
-    repeated = [t[:, :, None].expand(B, 2, 2, 6 + L, D).reshape(B, 4, 6 + L, D) for t in (k, v)]
-    p = torch.softmax(q @ repeated[0].transpose(2, 3) / math.sqrt(D) + mask, -1, dtype=torch.float32).to(q.dtype)
-    return self.o((p @ repeated[1]).transpose(1, 2).reshape(B, L, 16)), k, v
+@case(*LLAMA_INPUTS, ts=True)
+@with_state(**LLAMA)
+def attention_llama_ts(self, *inputs):
+    return attention_llama(self, *inputs)
 
 
 def neox(self, x):
@@ -699,8 +691,7 @@ def attention_neox(self, x, mask):
 @case((B, L, 12), (B, 1, L, L), ts=True)
 @with_state(**NEOX)
 def attention_neox_ts(self, x, mask):
-    q, k, v = neox(self, x)
-    return torch.softmax(q @ k.transpose(2, 3) * (2 * D) ** -0.5 + mask, -1) @ v
+    return attention_neox(self, x, mask)
 
 
 @case((B, L, 12), (B, 1, L, L), ts=True)

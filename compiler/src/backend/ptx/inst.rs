@@ -97,6 +97,11 @@ impl Ty {
             Ty::F64 => Class::F64,
         }
     }
+
+    /// Depth of a product of small matrices of it.
+    pub fn product_depth(self) -> u32 {
+        if self == Ty::Tf32 { 8 } else { 16 }
+    }
 }
 
 /// What an instruction reads.

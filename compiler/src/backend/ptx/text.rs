@@ -102,12 +102,12 @@ impl Display for Inst {
                 write!(f, "ldmatrix.sync.aligned.m8n8.x4{transposed}.shared.b16 {}, {};", List(dst), Address(base, *offset))
             }
             Inst::MultiplyAdd { element, dst, a, b, c } => {
-                let depth = if *element == Ty::Tf32 { 8 } else { 16 };
+                let depth = element.product_depth();
                 write!(f, "mma.sync.aligned.m16n8k{depth}.row.col.f32{element}{element}.f32 ")?;
                 write!(f, "{}, {}, {}, {};", List(dst), List(a), List(b), List(c))
             }
             Inst::MultiplyAddShared { element, sums, a, b, turned } => {
-                let depth = if *element == Ty::Tf32 { 8 } else { 16 };
+                let depth = element.product_depth();
                 write!(f, "wgmma.mma_async.sync.aligned.m64n{}k{depth}.f32{element}{element} {}, ", 2 * sums.len(), List(sums))?;
                 // What comes in registers, or in 32 bits, is never turned, and has no place to say so.
                 let (left, said) = match a[..] {

@@ -21,3 +21,4 @@ pub(super) mod turned;
 pub(super) mod warpgroups;
 
 pub(crate) use strides::in_one_piece;
+pub(crate) use tiles::usual;

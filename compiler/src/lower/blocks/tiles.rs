@@ -108,6 +108,6 @@ pub(super) fn usual_sizes(contract: &Contract, program: &Program) -> [i64; 4] {
 }
 
 /// The value of a size, or what it usually is.
-pub(super) fn usual(extent: &Dim, program: &Program) -> i64 {
+pub(crate) fn usual(extent: &Dim, program: &Program) -> i64 {
     extent.evaluate(&|symbol| Some(program.usual_sizes.get(symbol).copied().unwrap_or(USUAL))).unwrap_or(USUAL).max(1)
 }

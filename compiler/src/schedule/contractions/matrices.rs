@@ -13,7 +13,7 @@
 use super::pack::Packer;
 use super::taps::gather_taps;
 use crate::kernel::{Axis, Body, BufferKind, Contract, ExprId, ExprKind, Exprs, Kernel, Program, Step};
-use crate::lower::{VectorIsa, along};
+use crate::lower::{VectorIsa, along, usual};
 use crate::schedule::layout::is_of_matrices;
 use crate::tile::fragments;
 use kiln_ir::{DType, Dim, Symbol};
@@ -105,8 +105,7 @@ fn order_depth(contract: &mut Contract, exprs: &Exprs, fixed: [bool; 2]) {
 
 /// How often an element of an operand is usually multiplied: once for each index of the other side.
 fn uses(others: &[Axis], program: &Program) -> i64 {
-    let usual = |symbol: &Symbol| Some(program.usual_sizes.get(symbol).copied().unwrap_or(1));
-    others.iter().map(|axis| axis.extent.evaluate(&usual).unwrap_or(1)).fold(1, i64::saturating_mul)
+    others.iter().map(|axis| usual(&axis.extent, program)).fold(1, i64::saturating_mul)
 }
 
 /// How many uses pay for turning an operand of f32: those that matrix units take at all, and more where it is turned in each run.
