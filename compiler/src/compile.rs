@@ -43,6 +43,7 @@ use crate::schedule::rematerialise::Recomputed;
 use crate::schedule::split_depth::split_depth;
 use crate::schedule::split_keys::split_keys;
 use crate::schedule::split_sums::split_sums;
+use crate::tuning;
 use kiln_ir::artifact::{Signature, WeightsDecl, WeightsLocation};
 use kiln_ir::graph::Parameter;
 use kiln_ir::{Diagnostic, Module};
@@ -57,14 +58,19 @@ use std::time::Instant;
 /// Takes a module through passes, kernels and memory planning.
 ///
 /// Errors: what the verifier finds; `no_function`; operators that kernels cannot express; `arena_too_large`;
-/// with a budget of memory `memory_budget` and `memory_open`.
+/// with a budget of memory `memory_budget` and `memory_open`; where ways are to be measured those of [`tuned`](tuning::cpu::tuned).
 pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &Config) -> Result<Compiled, Vec<Diagnostic>> {
+    if let Some(tune) = &config.tune {
+        let tuning = tuning::cpu::tuned(module, &target, &facts, config, tune)?;
+        return compile(module, target, facts, &Config { tune: None, tuning, ..config.clone() });
+    }
     let (module, mut timings) = run_passes(module, &at_usual_sizes(config, &facts))?;
     let nodes = timings.last().map_or(0, |last| last.nodes);
     let cutting = Instant::now();
-    let choices = module.predict().map(|graph| choices(graph, config.winograd, &facts.usual_sizes)).unwrap_or_default();
+    let choices = module.predict().map(|graph| choices(graph, config.winograd, &facts.usual_sizes, &config.tuning)).unwrap_or_default();
     let mut program = cut(&module, "predict", &choices).map_err(|error| vec![error])?;
     program.usual_sizes.clone_from(&facts.usual_sizes);
+    program.tuning = config.tuning.clone();
     timings.push(Timing { pass: "cut", time: cutting.elapsed(), nodes });
     let lowering = Instant::now();
     schedule(&mut program, &target.vector_isa());
@@ -97,6 +103,7 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
     let choices = Choices { layouts, rows_in_registers: config.matrices, widens_freely: config.matrices, ..Choices::default() };
     let mut program = cut(&module, "predict", &choices).map_err(|error| vec![error])?;
     program.usual_sizes.clone_from(&facts.usual_sizes);
+    program.tuning = config.tuning.clone();
     if config.matrices {
         arrange_for_matrices(&mut program, config.tf32);
     }

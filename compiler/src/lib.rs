@@ -15,6 +15,7 @@ pub mod optim;
 pub mod passes;
 pub mod pipeline;
 pub mod training;
+pub mod tuning;
 
 pub mod egraph;
 pub mod explanation;
@@ -23,10 +24,12 @@ pub mod rewrites;
 pub mod cut;
 pub mod kernel;
 pub mod lower;
+pub mod samples;
 pub mod schedule;
 pub mod tile;
 
 pub mod backend;
+pub mod caches;
 pub mod calibration;
 
 pub mod artifact;

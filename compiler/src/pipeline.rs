@@ -7,6 +7,8 @@ use crate::passes::recognise::{self, Recognition};
 use crate::passes::{deduplicate, expand_composites, fold_constants, regions, remove_dead, shrink_products, simplify_movement};
 use crate::schedule::rematerialise::MemoryBudget;
 use crate::schedule::winograd::WinogradUse;
+use crate::tuning::Tuning;
+use crate::tuning::network::Tune;
 use kiln_ir::graph::Parameter;
 use kiln_ir::verify::verify_module;
 use kiln_ir::{Diagnostic, Graph, Module};
@@ -63,6 +65,10 @@ pub struct Config {
     pub generation: Generation,
     /// How much memory the intermediate values of a step of training may take; values that do not fit are computed again.
     pub memory: Option<MemoryBudget>,
+    /// How questions of the compiler are answered.
+    pub tuning: Tuning,
+    /// Answers are measured first, where they are not known; for a CPU, which has to be this one.
+    pub tune: Option<Tune>,
     /// Verify after every pass, not only in builds with assertions.
     pub verify: bool,
 }
@@ -97,6 +103,8 @@ impl Default for Config {
             tf32: false,
             generation: Generation::OLDEST,
             memory: None,
+            tuning: Tuning::default(),
+            tune: None,
             verify: false,
         }
     }

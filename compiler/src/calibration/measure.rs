@@ -15,13 +15,18 @@ const TURNS: usize = 1 << 20;
 /// Where the system does not say how large the last-level cache is.
 const USUAL_CACHE_BYTES: u64 = 8 << 20;
 
-/// The CPU by its name and features.
-pub fn cpu() -> String {
+/// What the CPU is called.
+pub fn cpu_name() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    name.map_or(std::env::consts::ARCH, |(_, name)| name.trim()).to_string()
+}
+
+/// The CPU by its name and features.
+pub fn cpu() -> String {
     let features = crate::backend::cpu::target::CpuTarget::host(crate::backend::cpu::target::CpuLevel::Native);
     let features = features.map(|target| target.features().join(" ")).unwrap_or_default();
-    format!("{}: {features}", name.map_or(std::env::consts::ARCH, |(_, name)| name.trim()))
+    format!("{}: {features}", cpu_name())
 }
 
 /// The least seconds that `work`, done once by every thread, each with a number of its own, takes.

@@ -60,7 +60,7 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let pool = ThreadPool::new(threads(args.threads));
     let begin = Instant::now();
     let loaded = model::read(&args.model)?;
-    let compiled = compile_here(&loaded, &args.rewrites.config())?;
+    let compiled = compile_here(&loaded, &args.rewrites.config_on(pool.workers()))?;
     let predictor = compiled.predictor(&pool)?;
     let compile_ms = begin.elapsed().as_secs_f64() * 1e3;
 

@@ -7,6 +7,7 @@ use super::failure::Failure;
 use super::model::{self, Trainable, predict};
 use super::run::input_options;
 use kiln::backend::ptx::run::KernelTime;
+use kiln::samples::median;
 use kiln::training::TrainingPlan;
 use kiln_ir::Tensor;
 use kiln_runtime::arrays::Array;
@@ -95,11 +96,6 @@ pub fn bench_step(
     let arena_bytes = Some(stepper.arena_bytes()).filter(|bytes| *bytes > 0);
     Answer { measured, backend: args.backend.name(), device_us: None, compile_ms, arena_bytes, loss: Some(loss), kernels: None }
         .print(args.json, "steps", out)
-}
-
-fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
 }
 
 /// The median time of each kernel over several runs.

@@ -77,7 +77,7 @@ pub fn bench_step(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> 
     let target = CpuTarget::host(CpuLevel::Native)?;
     let facts = ModelFacts { usual_sizes: sizes_of(graph, &batch), ..trainable.facts.clone() };
     let compiling = Instant::now();
-    let config = args.memory.within(args.rewrites.config(), pool.workers());
+    let config = args.memory.within(args.rewrites.config_on(pool.workers()), pool.workers());
     let compiled = plan.compile(&target, &facts, &config)?;
     let [step, evaluation, trace] = compiled.load(&pool)?;
     let compile_ms = (imported + compiling.elapsed()).as_secs_f64() * 1e3;

@@ -33,6 +33,9 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if args.memory.memory.is_some() && args.emit != Emit::Trainer && args.function != Some(Function::TrainStep) {
         return Err(Failure::Usage("--memory is for steps of training: --emit trainer, or --function train-step".to_string()));
     }
+    if args.rewrites.tune.is_some() && (args.emit == Emit::Graph || is_for_gpus(args.emit)) {
+        return Err(Failure::Usage("--tune measures kernels where they run: code for this CPU, or kiln run and bench --backend ptx".to_string()));
+    }
     let mut config = args.memory.within(args.rewrites.config(), threads(None));
     config.generation = generation(args).unwrap_or(config.generation);
     let progress = Progress::start();

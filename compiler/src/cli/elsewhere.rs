@@ -24,8 +24,8 @@ pub fn functions(
     config: &Config,
 ) -> Result<Functions<'static>, Vec<Diagnostic>> {
     let of = |module: &Module, states: usize, config: &Config| function(module, states, plan, trainable, backend, config);
-    // Without a backward pass there is nothing to compute again.
-    let forward = Config { memory: None, ..config.clone() };
+    // Without a backward pass there is nothing to compute again, and the step is what takes the time.
+    let forward = Config { memory: None, tune: None, ..config.clone() };
     Ok(Functions {
         step: of(&plan.step, plan.recipe.states.len(), config)?,
         evaluation: of(&plan.evaluation, 0, &forward)?,

@@ -9,6 +9,7 @@ use kiln::backend::ptx::cuda::{Facts, Gpu, devices};
 use kiln::backend::ptx::run::Session;
 use kiln::compile::{Compiled, compile, compile_ptx};
 use kiln::pipeline::Config;
+use kiln::tuning;
 use kiln_ir::artifact::{ABI_VERSION, Extent, Signature, SymbolDecl, TensorDecl, WeightsDecl, WeightsLocation};
 use kiln_ir::eval::evaluate;
 use kiln_ir::{Diagnostic, Dim, Graph, Module, Tensor, Value};
@@ -66,7 +67,12 @@ impl Engine {
 pub fn on_gpu(module: &Module, facts: &ModelFacts, config: &Config) -> Result<Session<Gpu>, Vec<Diagnostic>> {
     let found = devices().map_err(|error| vec![error])?;
     let generation = found.first().map_or(config.generation, Facts::generation);
-    let compiled = compile_ptx(module, facts, &Config { generation, ..config.clone() })?;
+    let mut config = Config { generation, ..config.clone() };
+    if let (Some(tune), Some(found)) = (config.tune.take(), found.first()) {
+        let device = format!("{}; driver {}", found.name, found.driver);
+        config.tuning = tuning::gpu::tuned(module, facts, &config, &tune, &device, |kernels| Gpu::open(0, kernels))?;
+    }
+    let compiled = compile_ptx(module, facts, &config)?;
     let gpu = Gpu::open(0, &compiled.kernels).map_err(|error| vec![error])?;
     Session::new(compiled, gpu).map_err(|error| vec![error])
 }

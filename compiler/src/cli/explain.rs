@@ -57,6 +57,9 @@ impl Accounts {
 
 /// Runs the command.
 pub fn explain(args: &ExplainArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    if args.rewrites.tune.is_some() {
+        return Err(Failure::Usage("--tune measures compiled code, and nothing is run to explain a model".to_string()));
+    }
     let loaded = model::read(&args.model)?;
     let config = at_usual_sizes(&args.rewrites.config(), &loaded.facts);
     let accounts = accounts(&loaded.module, &config)?;
@@ -211,7 +214,7 @@ fn microseconds(seconds: f64) -> String {
 /// The module as passes leave it, and its kernels.
 fn cut_as_compiled(loaded: &Loaded, config: &Config) -> Result<(Module, Program), Failure> {
     let (module, _) = run_passes(&loaded.module, config)?;
-    let choices = choices(predict(&module)?, config.winograd, &loaded.facts.usual_sizes);
+    let choices = choices(predict(&module)?, config.winograd, &loaded.facts.usual_sizes, &config.tuning);
     let program = cut(&module, "predict", &choices)?;
     Ok((module, program))
 }

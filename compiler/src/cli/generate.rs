@@ -35,7 +35,7 @@ pub fn generate(args: &GenerateArgs, out: &mut dyn Write) -> Result<(), Failure>
         }
         Backend::Cpu => {
             let pool = ThreadPool::new(threads(args.threads));
-            let predictor = compile_here(&loaded, &args.rewrites.config())?.predictor(&pool)?;
+            let predictor = compile_here(&loaded, &args.rewrites.config_on(pool.workers()))?.predictor(&pool)?;
             write(&choices, &mut Compiled::new(predictor.model(), &pool), out, &mut err)?;
         }
     }

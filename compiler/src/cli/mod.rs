@@ -33,6 +33,7 @@ mod rewrite_args;
 mod run;
 mod test_cases;
 mod train;
+mod tuning;
 
 use args::{Args, Command};
 use clap::Parser;

@@ -30,7 +30,7 @@ pub fn predict(args: &PredictArgs, out: &mut dyn Write) -> Result<(), Failure> {
         }
         Backend::Cpu => {
             let pool = ThreadPool::new(threads(args.threads));
-            let predictor = compile_here(&loaded, &args.rewrites.config())?.predictor(&pool)?;
+            let predictor = compile_here(&loaded, &args.rewrites.config_on(pool.workers()))?.predictor(&pool)?;
             run(&options, &mut Compiled::new(predictor.model(), &pool), pool.workers() > 1, out)?;
         }
     }

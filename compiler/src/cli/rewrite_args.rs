@@ -1,6 +1,8 @@
 //! How far graphs are rewritten, as the commands are told.
 
 use super::args::positive;
+use super::engine::threads;
+use super::tuning::told;
 use clap::Args as ClapArgs;
 use kiln::egraph::rule::Freedom;
 use kiln::egraph::saturate::Limits;
@@ -9,6 +11,8 @@ use kiln::passes::recognise::Recognition;
 use kiln::pipeline::{Config, OptLevel};
 use kiln::rewrites::all_rules;
 use kiln::schedule::winograd::WinogradUse;
+use kiln::tuning::kept;
+use kiln::tuning::network::Tune;
 use std::time::Duration;
 
 /// How far rewriting may go.
@@ -43,6 +47,10 @@ pub struct RewriteArgs {
     /// Stop rewriting after the round in which this time is over; what comes out then depends on how fast this machine is
     #[arg(long, value_name = "SECONDS", value_parser = positive)]
     pub rewrite_seconds: Option<f64>,
+    /// Measure other ways to compute each kernel, here and for so many seconds at most [60 if none are named], and take the fastest; what
+    /// was measured is kept for the next time, and not used without --tune
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "60", value_parser = positive)]
+    pub tune: Option<f64>,
     /// How the cheapest graph is taken out of all alternatives: by steps that each make it cheaper, or also by integer linear programming,
     /// which may take longer and tells how good a choice can be
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Extract::Steps)]
@@ -64,12 +72,19 @@ pub enum Extract {
 impl RewriteArgs {
     /// The configuration of the compiler.
     pub fn config(&self) -> Config {
+        self.config_on(threads(None))
+    }
+
+    /// The same, for runs on so many threads.
+    pub fn config_on(&self, threads: usize) -> Config {
         let mut config = Config::at(self.level());
         if self.exact || self.no_winograd {
             config.winograd = WinogradUse::Never;
         }
         config.matrices = !self.exact;
         config.tf32 = self.tf32;
+        let limit = |seconds: f64| Duration::from_secs_f64(seconds.min(1e9));
+        config.tune = self.tune.map(|seconds| Tune { limit: limit(seconds), threads, kept: kept::place(), report: told() });
         config.recognise = config.recognise.map(|_| self.recognition());
         config.optimise = config.optimise.map(|how| self.optimisation(how));
         config

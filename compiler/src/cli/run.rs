@@ -34,7 +34,7 @@ pub fn run(args: &RunArgs, out: &mut dyn Write) -> Result<(), Failure> {
         }
         Backend::Cpu => {
             let pool = ThreadPool::new(threads(args.threads));
-            let predictor = compile_here(&loaded, &args.rewrites.config())?.predictor(&pool)?;
+            let predictor = compile_here(&loaded, &args.rewrites.config_on(pool.workers()))?.predictor(&pool)?;
             answer(&options, &mut Compiled::new(predictor.model(), &pool), Some(special), out)?;
         }
     }

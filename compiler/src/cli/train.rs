@@ -25,7 +25,7 @@ pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
     plan.recipe.schedule.batch = args.batch.unwrap_or(plan.recipe.schedule.batch);
     let folder = tempfile::tempdir()?;
     let start = if args.resume && !adapts { None } else { trainable.start(&args.model, folder.path())? };
-    let config = args.memory.within(args.rewrites.config(), pool.workers());
+    let config = args.memory.within(args.rewrites.config_on(pool.workers()), pool.workers());
     let (loaded, recomputed);
     let functions = match args.backend {
         Backend::Cpu => {

@@ -29,6 +29,7 @@ pub mod winograd;
 mod tests;
 
 use crate::kernel::{Buffer, BufferId, BufferKind, Kernel, Program, Step};
+use crate::tuning::Decision;
 use kiln_ir::graph::{NodeKind, Origin};
 use kiln_ir::{Diagnostic, Dim, Graph, Module, NodeId, Ranges, Symbol, TensorType, Value};
 use plan::Plan;
@@ -97,6 +98,8 @@ pub struct Choices {
     pub rows_in_registers: bool,
     /// Elements are widened where they are used, however often: that costs less than to load them wide.
     pub widens_freely: bool,
+    /// What was asked.
+    pub decisions: Vec<Decision>,
     /// The same of the bodies of scans.
     pub bodies: BTreeMap<NodeId, Choices>,
 }
@@ -111,6 +114,7 @@ pub fn cut(module: &Module, function: &str, choices: &Choices) -> Result<Program
         .ok_or_else(|| Diagnostic::new("no_function", format!("no function `{function}` in {}", module.name)))?;
     let mut program = Program {
         name: function.to_string(),
+        decisions: choices.decisions.clone(),
         symbols: graph.symbols.clone(),
         symbol_order: graph.symbols.iter().map(|(s, _)| s.clone()).collect(),
         guards: graph.guards.iter().cloned().collect(),

@@ -29,6 +29,7 @@ pub use expr::{Access, BinaryFn, Bound, CompareFn, Expr, ExprId, ExprKind, Exprs
 pub use prepare_budget::PrepareBudget;
 pub use touch::buffers_touched;
 
+use crate::tuning::{Decision, Tuning};
 use kiln_ir::graph::{Guard, Origin};
 use kiln_ir::{DType, Dim, Ranges, Symbol, Tensor};
 use std::collections::BTreeMap;
@@ -86,6 +87,10 @@ pub struct Program {
     pub symbol_order: Vec<Symbol>,
     /// Sizes that symbols usually have: others are right too, and take more memory than they need.
     pub usual_sizes: BTreeMap<Symbol, i64>,
+    /// How questions of the compiler are answered.
+    pub tuning: Tuning,
+    /// What was asked before kernels were lowered.
+    pub decisions: Vec<Decision>,
     /// Conditions checked before the first step, in order.
     pub guards: Vec<Guard>,
     /// All buffers.

@@ -32,13 +32,18 @@ use super::{Arg, VectorIsa};
 use crate::kernel::cost;
 use crate::kernel::{Access, Axis, Body, Contract, ExprId, ExprKind, Exprs, Kernel, Program, Stage, row_major, sum_dtype, unravelled};
 use crate::tile::{Builder, Reg, Type};
+use crate::tuning::{Asking, Subject};
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 
 /// Rows that one task takes where there are more, or some more: enough to pay for packing, few enough to stay in the second-level
 /// cache. A multiple of every vector unit's tile, where rows are not known.
 const ROW_BLOCK: i64 = 60;
+/// Other numbers of rows that tuning tries.
+const ROW_BLOCKS: [i64; 4] = [30, 120, 240, 480];
 /// As [`ROW_BLOCK`], where each task packs its own panel.
-pub const PACKED_ROW_BLOCK: i64 = 240;
+pub const PACKED_ROW_BLOCK: i64 = PACKED_ROW_BLOCKS * ROW_BLOCK;
+/// How many times as many rows pay for packing.
+const PACKED_ROW_BLOCKS: i64 = 4;
 /// Fewer rows than this along the last index are flattened with the others.
 pub const LEAST_ROWS: i64 = 4;
 /// Panels that one task takes where it packs its rows.
@@ -81,6 +86,8 @@ pub(super) struct Tiles {
     panels_beside: i64,
     /// Rows of the largest tile.
     height: i64,
+    /// Rows of one task, where tasks do not pack.
+    block: i64,
     rhs_in_place: Option<Plain>,
     lhs_in_place: Option<Direct>,
 }
@@ -108,10 +115,10 @@ impl Plain {
 }
 
 /// Chooses the form and brings the kernel into it. The kernel's expressions and ranges are then those to emit with.
-pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, sizes: &Ranges) -> Form {
+pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, sizes: &Ranges, asking: &mut Asking) -> Form {
     let Body::Contract(contract) = kernel.body.clone() else { panic!("lower: not a contraction") };
     if isa.warpgroups
-        && let Some(warpgroups) = blocks::warpgroups::form(kernel, program, isa, sizes)
+        && let Some(warpgroups) = blocks::warpgroups::form(kernel, program, isa, sizes, asking)
     {
         return Form::Warpgroups(Box::new(warpgroups));
     }
@@ -121,12 +128,12 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
         return Form::Stream(Box::new(stream));
     }
     if isa.matrices
-        && let Some(matrices) = blocks::matrices::form(kernel, program, isa.tf32, sizes)
+        && let Some(matrices) = blocks::matrices::form(kernel, program, isa.tf32, sizes, asking)
     {
         return Form::Matrices(Box::new(matrices));
     }
     if isa.is_thread() {
-        return match blocks::contract::form(kernel, program, sizes) {
+        return match blocks::contract::form(kernel, program, sizes, asking) {
             Some(blocks) => Form::Blocks(Box::new(blocks)),
             None => nest_form(kernel, contract, sizes),
         };
@@ -160,11 +167,16 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
         }
     };
     let contract = body_mut(kernel).clone();
-    let height = row.extent.as_const().map_or(isa.tile_rows(), |rows| isa.tile_rows_of(rows));
-    let panels_beside = match rhs_in_place.as_ref().and_then(|plain| plain.panel_elements()).and_then(|n| n.as_const()) {
-        Some(n) if n * dtype.size_bytes() as i64 <= FAR_BYTES => isa.panels_beside(row.extent.as_const().unwrap_or(1)),
-        _ => 1,
-    };
+    let rows = row.extent.as_const();
+    let near = rhs_in_place.as_ref().and_then(Plain::panel_elements).and_then(|n| n.as_const());
+    let near = near.is_some_and(|n| n * dtype.size_bytes() as i64 <= FAR_BYTES);
+    let usual = (rows.map_or(isa.tile_rows(), |rows| isa.tile_rows_of(rows)), if near { isa.panels_beside(rows.unwrap_or(1)) } else { 1 });
+    let tiles = || isa.tiles_of(rows).filter(|(_, beside)| near || *beside == 1).collect();
+    let (height, panels_beside) =
+        asking.choose(Subject::Tile, usual, tiles, |(height, beside)| format!("{height} rows of {beside} panels"));
+    let is_split = rows.is_none_or(|rows| rows > ROW_BLOCKS[0]);
+    let blocks = || if is_split { ROW_BLOCKS.to_vec() } else { vec![] };
+    let block = asking.choose(Subject::TaskRows, ROW_BLOCK, blocks, i64::to_string);
     Form::Tiles(Box::new(Tiles {
         batch: contract.batch,
         outer_rows,
@@ -179,6 +191,7 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
         panel_columns,
         panels_beside,
         height,
+        block,
         rhs_in_place,
         lhs_in_place,
     }))
@@ -338,19 +351,20 @@ impl Tiles {
     fn row_block(&self) -> Option<i64> {
         let known = self.row.extent.as_const();
         if self.rhs_in_place.is_some() {
-            return known.is_none_or(|n| n > ROW_BLOCK).then_some(self.tiles_of(ROW_BLOCK));
+            return known.is_none_or(|n| n > self.block).then_some(self.tiles_of(self.block));
         }
         // Each task packs its panel again: many rows pay for it, but a few tasks are needed to share.
         let others = Dim::product(self.batch.iter().map(|a| &a.extent)) * self.panels();
         if !self.outer_rows.is_empty() {
             return None;
         }
-        let Some(rows) = known else { return Some(self.tiles_of(PACKED_ROW_BLOCK)) };
-        if rows >= 2 * ROW_BLOCK && others.as_const().is_some_and(|others| others < 8) {
-            return Some(self.tiles_of(ROW_BLOCK));
+        let packed = PACKED_ROW_BLOCKS * self.block;
+        let Some(rows) = known else { return Some(self.tiles_of(packed)) };
+        if rows >= 2 * self.block && others.as_const().is_some_and(|others| others < 8) {
+            return Some(self.tiles_of(self.block));
         }
         // Blocks alike: a small one at the end would pack as much as the others.
-        let blocks = (rows + PACKED_ROW_BLOCK / 2) / PACKED_ROW_BLOCK;
+        let blocks = (rows + packed / 2) / packed;
         (blocks > 1).then(|| self.tiles_of((rows + blocks - 1) / blocks))
     }
 
@@ -768,9 +782,9 @@ pub(super) fn operand(cx: &mut Context, b: &mut Builder, id: ExprId, sum: DType)
 }
 
 /// Emits a contraction in any form.
-pub(super) fn lower_contract(form: &Form, cx: &mut Context, b: &mut Builder) -> Tasks {
+pub(super) fn lower_contract(form: &Form, cx: &mut Context, b: &mut Builder, asking: &mut Asking) -> Tasks {
     match form {
-        Form::Nest { parallel, works } => nest::lower_nest(cx, b, parallel, works, false),
+        Form::Nest { parallel, works } => nest::lower_nest(cx, b, parallel, works, false, asking),
         Form::Tiles(tiles) => tiles.lower(cx, b),
         Form::Blocks(blocks) => blocks.lower(cx, b),
         Form::Matrices(matrices) => matrices.lower(cx, b),

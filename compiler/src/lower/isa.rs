@@ -101,6 +101,14 @@ impl VectorIsa {
         if height == 0 { 0 } else { crowded * (8 * height.max(FEWEST_ROWS.min(self.tile_rows())) + 3) }
     }
 
+    /// Every register tile of so many rows, or of any number of them, that registers hold: rows, and panels beside each other.
+    pub fn tiles_of(&self, rows: Option<i64>) -> impl Iterator<Item = (i64, i64)> {
+        let most = self.most_tile_rows();
+        let most = rows.map_or(most, |rows| most.min(rows.max(1)));
+        let fits = move |height: i64, beside: i64| height * beside <= self.most_tile_rows();
+        (1..=most).rev().flat_map(move |height| [1, 2, 4].into_iter().filter(move |beside| fits(height, *beside)).map(move |b| (height, b)))
+    }
+
     /// Rows of a register tile where other numbers of rows share them out better: as many as fit.
     fn most_tile_rows(&self) -> i64 {
         match (self.vector_bits, self.registers) {

@@ -38,9 +38,12 @@ pub use isa::VectorIsa;
 
 use crate::kernel::{Body, BufferId, Kernel, Program, Stage, Step};
 use crate::tile::{Builder, TileProgram};
+use crate::tuning::{Asking, Decision, Tuning};
 use context::Context;
 use kiln_ir::{Dim, Symbol};
+use kiln_runtime::weights::hexadecimal;
 use nest::Work;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 
 /// A kernel as a function `fn(args: *const i64, worker, begin, end)` that computes tasks `begin..end`.
@@ -63,6 +66,8 @@ pub struct LoweredKernel {
     pub optimise: bool,
     /// Threads of the block that computes a task together; none where one thread does.
     pub block_threads: Option<u32>,
+    /// What was asked on the way.
+    pub decisions: Vec<Decision>,
 }
 
 /// One argument of a kernel's function, as an i64.
@@ -78,8 +83,17 @@ pub enum Arg {
     WorkerScratch,
 }
 
-/// Lowers one kernel of `program`.
+/// Lowers one kernel of `program`, whose tuning answers what is asked. Kernels whose code is the same by the model are one question.
 pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKernel {
+    let usual = lower_asking(kernel, program, isa, Asking::about(&Tuning::default(), String::new()));
+    if program.tuning.is_off() {
+        return usual;
+    }
+    let digest = Sha256::digest(format!("{} {} {}", usual.tasks, usual.worker_scratch_bytes, usual.program));
+    lower_asking(kernel, program, isa, Asking::about(&program.tuning, hexadecimal(&digest)))
+}
+
+fn lower_asking(kernel: &Kernel, program: &Program, isa: &VectorIsa, mut asking: Asking) -> LoweredKernel {
     let canonical = rewrite::canonical(kernel, &program.symbol_order);
     let mut sizes = program.symbols.clone();
     let loops = enclosing_loops(program);
@@ -90,7 +104,7 @@ pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKern
     }
     let mut kernel = rewrite::merge_axes(canonical.kernel, &sizes);
     let stored = stored(&kernel);
-    let form = matches!(kernel.body, Body::Contract(_)).then(|| contract::form(&mut kernel, program, isa, &sizes));
+    let form = matches!(kernel.body, Body::Contract(_)).then(|| contract::form(&mut kernel, program, isa, &sizes, &mut asking));
     let rows = if isa.matrices { blocks::rows::form(&mut kernel, program, &sizes) } else { None };
     let teams = if isa.is_thread() && rows.is_none() { blocks::teams::form(&mut kernel, program, &sizes) } else { None };
     let turned = if isa.is_thread() { blocks::turned::form(&mut kernel, program, &sizes) } else { None };
@@ -113,7 +127,7 @@ pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKern
             (teams.lower(&mut cx, &mut b), true, Dim::ZERO)
         }
         (Some(form), _) => {
-            let tasks = contract::lower_contract(form, &mut cx, &mut b);
+            let tasks = contract::lower_contract(form, &mut cx, &mut b, &mut asking);
             match form {
                 contract::Form::Nest { .. } => (tasks, true, Dim::ZERO),
                 contract::Form::Tiles(tiles) => (tasks, false, tiles.scratch_bytes()),
@@ -137,7 +151,7 @@ pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKern
         }
         (None, Body::Nest(nest)) => {
             let works: Vec<Work> = nest.stages.iter().cloned().map(Work::Stage).collect();
-            (nest::lower_nest(&mut cx, &mut b, &nest.parallel, &works, nest.serial), true, Dim::ZERO)
+            (nest::lower_nest(&mut cx, &mut b, &nest.parallel, &works, nest.serial, &mut asking), true, Dim::ZERO)
         }
         (None, Body::Contract(_)) => panic!("lower: a contraction without a form"),
         (None, Body::Attention(_)) => {
@@ -155,6 +169,7 @@ pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKern
         worker_scratch_bytes,
         optimise,
         block_threads,
+        decisions: asking.decisions,
     }
 }
 

@@ -10,6 +10,7 @@ use super::tasks::for_each_task;
 use super::transposed::Transposed;
 use crate::kernel::{Axis, ExprId, Stage, Store};
 use crate::tile::{Builder, Reg};
+use crate::tuning::Asking;
 use kiln_ir::{Dim, Symbol};
 
 /// What happens at one parallel point.
@@ -37,7 +38,14 @@ const TASK_WORK: i64 = 1 << 15;
 const ENOUGH_TASKS: i64 = 16;
 
 /// Emits a nest.
-pub(super) fn lower_nest(cx: &mut Context, b: &mut Builder, parallel: &[Axis], works: &[Work], serial: bool) -> Tasks {
+pub(super) fn lower_nest(
+    cx: &mut Context,
+    b: &mut Builder,
+    parallel: &[Axis],
+    works: &[Work],
+    serial: bool,
+    asking: &mut Asking,
+) -> Tasks {
     let work = Dim::sum(&works.iter().map(|w| work_of(cx, w)).collect::<Vec<_>>());
     if cx.isa.is_thread() && !serial {
         let parallel = neighbours_last(parallel, works);
@@ -53,7 +61,6 @@ pub(super) fn lower_nest(cx: &mut Context, b: &mut Builder, parallel: &[Axis], w
         return Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work: work * Dim::from(lanes) };
     }
     let lanes = lanes(cx, works);
-    let mode = if serial { Mode::Scalar } else { plan::choose(cx, parallel, works, lanes) };
     if serial {
         for_each_task(cx, b, &[], |cx, b| {
             super::stage::over(cx, b, parallel, &[], &mut |cx, b, _| {
@@ -66,8 +73,8 @@ pub(super) fn lower_nest(cx: &mut Context, b: &mut Builder, parallel: &[Axis], w
     if let Some(transposed) = Transposed::of(cx, parallel, works, lanes) {
         return transposed.lower(cx, b, &work);
     }
-    match mode {
-        Mode::Scalar | Mode::Inner => {
+    match plan::choose(cx, parallel, works, lanes, asking) {
+        mode @ (Mode::Scalar | Mode::Inner) => {
             let lanes = (mode == Mode::Inner).then_some(lanes);
             let (digits, inner) = split(parallel, &work);
             for_each_task(cx, b, digits, |cx, b| {

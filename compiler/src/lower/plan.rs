@@ -8,6 +8,7 @@ use super::context::Context;
 use super::nest::Work;
 use crate::kernel::cost;
 use crate::kernel::{Axis, BufferId, ExprId, ExprKind, Stage, Store};
+use crate::tuning::{Asking, Subject};
 use kiln_ir::{Dim, Symbol};
 use std::collections::BTreeSet;
 
@@ -25,10 +26,20 @@ pub(super) enum Mode {
 /// Extents that are not known count as this many.
 const USUAL_EXTENT: i64 = 64;
 
-/// The cheapest mode for these stages.
-pub(super) fn choose(cx: &Context, parallel: &[Axis], works: &[Work], lanes: u32) -> Mode {
+/// Modes that cost so many times what the cheapest does are not tried.
+const HOPELESS: f64 = 3.0;
+
+/// The mode for these stages: the cheapest, or what tuning says.
+pub(super) fn choose(cx: &Context, parallel: &[Axis], works: &[Work], lanes: u32, asking: &mut Asking) -> Mode {
+    let modes = modes(cx, parallel, works, lanes);
+    let cheapest = modes.iter().fold(modes[0], |best, mode| if mode.0 < best.0 { *mode } else { best });
+    let others = || modes.iter().filter(|(cost, _)| *cost < HOPELESS * cheapest.0).map(|(_, mode)| *mode).collect();
+    asking.choose(Subject::Axis, cheapest.1, others, |mode| format!("{mode:?}"))
+}
+
+/// All modes with what they cost; of equals, the first is best.
+fn modes(cx: &Context, parallel: &[Axis], works: &[Work], lanes: u32) -> Vec<(f64, Mode)> {
     let scalar: f64 = works.iter().map(|w| points(w) * scalar_cost(cx, w)).sum();
-    let mut best = (scalar, Mode::Scalar);
     let inner = works
         .iter()
         .map(|work| match inner_axis(cx, work, lanes) {
@@ -36,9 +47,7 @@ pub(super) fn choose(cx: &Context, parallel: &[Axis], works: &[Work], lanes: u32
             None => points(work) * scalar_cost(cx, work),
         })
         .sum();
-    if inner < best.0 {
-        best = (inner, Mode::Inner);
-    }
+    let mut modes = vec![(scalar, Mode::Scalar), (inner, Mode::Inner)];
     // Later axes first: of equals, the one that runs along memory.
     for (place, axis) in parallel.iter().enumerate().rev() {
         let stores_vary = works.iter().all(|w| w.stores().iter().all(|s| varies_along(cx, &s.offset, &axis.index)));
@@ -46,11 +55,9 @@ pub(super) fn choose(cx: &Context, parallel: &[Axis], works: &[Work], lanes: u32
             continue;
         }
         let total = works.iter().map(|w| points(w) * axis_cost(cx, w, axis, lanes, true) + order_cost(w)).sum();
-        if total < best.0 {
-            best = (total, Mode::Parallel(place));
-        }
+        modes.push((total, Mode::Parallel(place)));
     }
-    best.1
+    modes
 }
 
 /// The inner axis along which a stage is best vectorised and its cost per element, if that beats scalar code.

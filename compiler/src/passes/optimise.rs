@@ -29,6 +29,7 @@ use crate::kernel::roofline::{Machine, seconds};
 use crate::pipeline::Context;
 use crate::rewrites::optimising_rules;
 use crate::schedule::choices::choices;
+use crate::tuning::Tuning;
 use kiln_ir::{Graph, Module, Symbol};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -300,7 +301,7 @@ impl Search<'_> {
     }
 
     fn price_of_kernels(&self, graph: &Graph) -> Option<f64> {
-        let choices = choices(graph, self.context.config.winograd, &self.how.usual_sizes);
+        let choices = choices(graph, self.context.config.winograd, &self.how.usual_sizes, &Tuning::default());
         let functions = BTreeMap::from([("predict".to_string(), graph.clone())]);
         let module = Module { name: "candidate".into(), functions, ..Module::default() };
         let mut program = cut(&module, "predict", &choices).ok()?;

@@ -2,6 +2,7 @@
 
 use crate::kernel::BufferId;
 use crate::lower::Arg;
+use crate::tuning::Decision;
 use kiln_ir::{Dim, Symbol};
 use std::collections::BTreeMap;
 
@@ -75,6 +76,8 @@ pub struct Launch {
     pub work_per_task: Dim,
     /// Threads of the block that computes a task together; none where one thread does.
     pub block_threads: Option<u32>,
+    /// What was asked while its function was made.
+    pub decisions: Vec<Decision>,
 }
 
 impl EntryPlan {

@@ -117,10 +117,10 @@ struct Functions {
 
 impl Functions {
     fn launch(&mut self, kernel: &Kernel, lowered: LoweredKernel) -> LoweredLaunch {
-        let LoweredKernel { program, args, tasks, work_per_task, worker_scratch_bytes, optimise, block_threads } = lowered;
+        let LoweredKernel { program, args, tasks, work_per_task, worker_scratch_bytes, optimise, block_threads, decisions } = lowered;
         let function = self.find_or_add(KernelFunction { program, optimise, block_threads, name: kernel.name.clone() });
         LoweredLaunch {
-            launch: Launch { function, args, args_offset: 0, tasks, work_per_task, block_threads },
+            launch: Launch { function, args, args_offset: 0, tasks, work_per_task, block_threads, decisions },
             worker_bytes: (worker_scratch_bytes + Dim::from(63)).floor_div(&Dim::from(64)) * Dim::from(64),
         }
     }

@@ -8,8 +8,9 @@
 
 use super::layout::{SPARE_BYTES, spare_channels};
 use crate::cut::winograd::{Block, Geometry, MOST_POINTS, Winograd, Winograds};
+use crate::tuning::{Asking, Decision, Subject, Tuning};
 use kiln_ir::graph::NodeKind;
-use kiln_ir::{DType, Dim, Graph, NodeId, Op, Symbol};
+use kiln_ir::{DType, Dim, Graph, NodeId, Op, Symbol, Value};
 use std::collections::BTreeMap;
 
 /// When convolutions are computed in tiles.
@@ -38,6 +39,8 @@ const WORK_OF_CLOSE_BYTE: f64 = 1.5;
 const WORK_OF_FAR_BYTE: f64 = 6.5;
 /// How much of the shorter of multiplying and reading what is multiplied is not hidden behind the longer.
 const UNHIDDEN: f64 = 0.3;
+/// Weights of a network that stay in the second-level cache from run to run, transformed ones too.
+const CLOSE_WEIGHT_BYTES: i64 = 512 << 10;
 /// Work is not worth dividing for less than this part of it.
 const LEAST_GAIN: f64 = 0.85;
 /// Bytes of transformed patches and products that are kept close.
@@ -49,9 +52,15 @@ const LEAST_CHANNELS: f64 = 8.0;
 /// What counts as many, where a size is open.
 const MANY: i64 = 32;
 
-/// The convolutions of a graph to compute in tiles; symbols usually have these sizes.
-pub fn winograds(graph: &Graph, when: WinogradUse, usual_sizes: &BTreeMap<Symbol, i64>) -> Winograds {
-    let mut found = Winograds::new();
+/// The convolutions of a graph to compute in tiles, and what was asked about them; symbols usually have these sizes.
+pub fn winograds(
+    graph: &Graph,
+    when: WinogradUse,
+    usual_sizes: &BTreeMap<Symbol, i64>,
+    tuning: &Tuning,
+) -> (Winograds, Vec<Decision>) {
+    let (mut found, mut decisions) = (Winograds::new(), Vec::new());
+    let weights_are_close = weight_bytes(graph) <= CLOSE_WEIGHT_BYTES;
     let mut from_parameters = BTreeMap::new();
     for id in graph.order() {
         let node = graph.node(id);
@@ -63,15 +72,30 @@ pub fn winograds(graph: &Graph, when: WinogradUse, usual_sizes: &BTreeMap<Symbol
         from_parameters.insert(id, known);
         if let NodeKind::Op(Op::Conv(op)) = &node.kind
             && let Some(geometry) = Geometry::of(graph, id, op)
-            && let Some(how) = choose(&geometry, when, &Usual::of(&geometry, from_parameters[&node.inputs[1].node], usual_sizes))
         {
-            found.insert(id, how);
+            let usual = Usual::of(&geometry, from_parameters[&node.inputs[1].node], weights_are_close, usual_sizes);
+            let mut asking = Asking::about(tuning, format!("{geometry:?} {usual:?}"));
+            found.extend(choose(&geometry, when, &usual, &mut asking).map(|how| (id, how)));
+            let origins = node.origin.iter().cloned().collect::<Vec<_>>();
+            decisions.extend(asking.decisions.into_iter().map(|decision| Decision { origins: origins.clone(), ..decision }));
         }
     }
-    found
+    (found, decisions)
 }
 
-fn choose(geometry: &Geometry, when: WinogradUse, usual: &Usual) -> Option<Winograd> {
+/// Bytes of all values that are there before a run.
+fn weight_bytes(graph: &Graph) -> i64 {
+    let bytes = |id: NodeId| match &graph.node(id).kind {
+        NodeKind::Parameter(_) | NodeKind::Constant(_) => {
+            let ty = graph.ty(Value { node: id, result: 0 });
+            Dim::product(&ty.shape).as_const().map_or(i64::MAX, |n| n.saturating_mul(ty.dtype.size_bytes() as i64))
+        }
+        NodeKind::Input(_) | NodeKind::Op(_) => 0,
+    };
+    graph.order().into_iter().map(bytes).fold(0, i64::saturating_add)
+}
+
+fn choose(geometry: &Geometry, when: WinogradUse, usual: &Usual, asking: &mut Asking) -> Option<Winograd> {
     let is_empty = geometry.outputs.iter().chain(&geometry.taps).any(|n| *n <= 0);
     let spare = [&geometry.channels, &geometry.features].map(|n| spare_channels(n, DType::F32));
     let tiles = |(outputs, taps)| Winograd { outputs, taps, block: Block::Whole, spare };
@@ -91,28 +115,38 @@ fn choose(geometry: &Geometry, when: WinogradUse, usual: &Usual) -> Option<Winog
             let work = |how: &Winograd| Costs::of(how, geometry, usual).work();
             let best = TILES.map(tiles).into_iter().min_by(|a, b| work(a).total_cmp(&work(b)))?;
             let pays = usual.fills_vectors() && work(&best) < LEAST_GAIN * direct_work(geometry, usual);
-            pays.then(|| Winograd { block: block(&best, geometry, usual), ..best })
+            let in_blocks = |how: Winograd| Winograd { block: block(&how, geometry, usual), ..how };
+            let others = || TILES.map(tiles).map(in_blocks).map(Some).into_iter().chain([None]).collect();
+            let name = |how: &Option<Winograd>| match how {
+                Some(Winograd { outputs, taps, block, .. }) => format!("F({outputs}, {taps}) {block:?}"),
+                None => "as it is written".to_string(),
+            };
+            asking.choose(Subject::Convolution, pays.then(|| in_blocks(best)), others, name)
         }
     }
 }
 
 /// Sizes that count, also where they are open: one image is usual where a network is used, many where it is trained.
+#[derive(Debug)]
 struct Usual {
     images: f64,
     channels: f64,
     features: f64,
     /// Taps are transformed once for all runs.
     is_prepared: bool,
+    /// Multiply-adds in the time in which a byte of them is read.
+    work_of_tap_byte: f64,
 }
 
 impl Usual {
-    fn of(geometry: &Geometry, is_prepared: bool, sizes: &BTreeMap<Symbol, i64>) -> Usual {
+    fn of(geometry: &Geometry, is_prepared: bool, are_close: bool, sizes: &BTreeMap<Symbol, i64>) -> Usual {
         let size = |dim: &Dim, open: i64| dim.evaluate(&|s| sizes.get(s).copied()).unwrap_or(open) as f64;
         Usual {
             images: size(&geometry.images, if is_prepared { 1 } else { MANY }),
             channels: size(&geometry.channels, MANY),
             features: size(&geometry.features, MANY),
             is_prepared,
+            work_of_tap_byte: if are_close { WORK_OF_CLOSE_BYTE } else { WORK_OF_FAR_BYTE },
         }
     }
 
@@ -132,12 +166,12 @@ fn in_vectors(channels: f64) -> f64 {
 fn direct_work(geometry: &Geometry, usual: &Usual) -> f64 {
     let points = |list: &[i64]| list.iter().map(|n| *n as f64).product::<f64>();
     let taps = points(&geometry.taps) * usual.channels;
-    overlapped(points(&geometry.outputs) * usual.images * taps * in_vectors(usual.features), 4.0 * taps * usual.features)
+    let products = points(&geometry.outputs) * usual.images * taps * in_vectors(usual.features);
+    overlapped(products, usual.work_of_tap_byte * 4.0 * taps * usual.features)
 }
 
 /// The work of products and of reading the taps for them.
-fn overlapped(products: f64, tap_bytes: f64) -> f64 {
-    let reading = WORK_OF_FAR_BYTE * tap_bytes;
+fn overlapped(products: f64, reading: f64) -> f64 {
     products.max(reading) + UNHIDDEN * products.min(reading)
 }
 
@@ -154,6 +188,7 @@ struct Costs {
     images: f64,
     channels: f64,
     is_prepared: bool,
+    work_of_tap_byte: f64,
 }
 
 impl Costs {
@@ -161,7 +196,7 @@ impl Costs {
         let count = |list: Vec<i64>| list.iter().map(|n| *n as f64).product::<f64>();
         let points = ((how.outputs + how.taps - 1) as f64).powi(geometry.outputs.len() as i32);
         let (tiles, tap_tiles) = (count(how.output_tiles(geometry)), count(how.tap_tiles(geometry)));
-        let Usual { images, channels, features, is_prepared } = *usual;
+        let Usual { images, channels, features, is_prepared, work_of_tap_byte } = *usual;
         Costs {
             products: points * images * tiles * tap_tiles * channels * in_vectors(features),
             patch_bytes: 4.0 * points * tiles * tap_tiles * in_vectors(channels),
@@ -170,6 +205,7 @@ impl Costs {
             images,
             channels,
             is_prepared,
+            work_of_tap_byte,
         }
     }
 
@@ -182,7 +218,7 @@ impl Costs {
     fn work(&self) -> f64 {
         let (patches, products) = (2.0 * self.images * self.patch_bytes, 2.0 * self.images * self.product_bytes);
         if self.is_prepared {
-            return overlapped(self.products, self.tap_bytes) + WORK_OF_CLOSE_BYTE * (patches + products);
+            return overlapped(self.products, self.work_of_tap_byte * self.tap_bytes) + WORK_OF_CLOSE_BYTE * (patches + products);
         }
         // What was just transformed is still close; products of blocks of channels are added up.
         let turns =

@@ -30,8 +30,8 @@ impl TrainingPlan {
     pub fn compile(&self, target: &CpuTarget, facts: &ModelFacts, config: &Config) -> Result<CompiledTrainer, Vec<Diagnostic>> {
         let facts = self.with_usual_sizes(facts);
         let step = compile_function(&self.step, self.recipe.states.len(), target, &facts, config)?;
-        // Without a backward pass there is nothing to compute again.
-        let config = Config { memory: None, ..config.clone() };
+        // Without a backward pass there is nothing to compute again, and the step is what takes the time.
+        let config = Config { memory: None, tune: None, ..config.clone() };
         let of = |module: &Module| compile_function(module, 0, target, &facts, &config);
         Ok(CompiledTrainer { step, evaluation: of(&self.evaluation)?, trace: of(&self.trace)? })
     }

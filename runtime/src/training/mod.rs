@@ -24,7 +24,7 @@ pub mod order;
 pub mod parts;
 pub mod predict;
 pub mod program;
-mod progress;
+pub mod progress;
 pub mod rate;
 pub mod recipe;
 pub mod report;

@@ -3,6 +3,7 @@
 use crate::artifact::describe::flops;
 use crate::calibration::Calibration;
 use crate::kernel::{BufferId, Kernel, Step};
+use crate::samples::median;
 use crate::schedule::memory::buffer_bytes;
 use crate::schedule::plan::ProgramPlan;
 use kiln_ir::Symbol;
@@ -50,39 +51,20 @@ pub fn kernel_times<E>(
     sizes: &BTreeMap<Symbol, i64>,
     machine: &Calibration,
     runs: u64,
-    mut run: impl FnMut() -> Result<(), E>,
+    run: impl FnMut() -> Result<(), E>,
 ) -> Result<Vec<KernelTime>, E> {
     let mut kernels: Vec<&Kernel> = vec![];
     for step in &plan.program.steps {
         step.visit_kernels(&mut |kernel| kernels.push(kernel));
     }
-    let places = plan.main.launch_places();
-    let position: BTreeMap<i64, usize> = places.iter().enumerate().map(|(at, place)| (*place, at)).collect();
-    let mut samples: Vec<Vec<f64>> = vec![vec![]; kernels.len()];
-    let mut turns = vec![0usize; kernels.len()];
-    for _ in 0..runs {
-        EVENTS.with_borrow_mut(Vec::clear);
-        run()?;
-        let mut sums = vec![0f64; kernels.len()];
-        turns.fill(0);
-        EVENTS.with_borrow(|events| {
-            for pair in events.windows(2) {
-                if let Some(at) = position.get(&pair[1].0) {
-                    sums[*at] += (pair[1].1 - pair[0].1).as_secs_f64() * 1e6;
-                    turns[*at] += 1;
-                }
-            }
-        });
-        samples.iter_mut().zip(sums).for_each(|(list, sum)| list.push(sum));
-    }
+    let (seconds, turns) = observed(plan, runs, run)?;
     let value = |dim: &kiln_ir::Dim| dim.evaluate(&|s| sizes.get(s).copied()).unwrap_or(0) as f64;
     Ok(kernels
         .iter()
-        .zip(samples)
+        .zip(seconds)
         .zip(turns)
-        .map(|((kernel, mut samples), turns)| {
-            samples.sort_by(f64::total_cmp);
-            let time_us = samples.get(samples.len() / 2).copied().unwrap_or(0.0);
+        .map(|((kernel, seconds), turns)| {
+            let time_us = seconds * 1e6;
             let gflop = value(&flops(&[Step::Run((*kernel).clone())])) * turns as f64 / 1e9;
             let touched = crate::kernel::buffers_touched(&[Step::Run((*kernel).clone())]);
             let sized = touched.iter().filter_map(|id| Some((*id, value(&buffer_bytes(&plan.program, *id).ok()?))));
@@ -99,4 +81,33 @@ pub fn kernel_times<E>(
             }
         })
         .collect())
+}
+
+/// Seconds of each kernel, in the order they run, over `runs` calls of `run`: medians; a kernel inside a loop counts all its turns.
+pub fn kernel_seconds<E>(plan: &ProgramPlan, runs: u64, run: impl FnMut() -> Result<(), E>) -> Result<Vec<f64>, E> {
+    Ok(observed(plan, runs, run)?.0)
+}
+
+/// The same, and how often each ran in the last call.
+fn observed<E>(plan: &ProgramPlan, runs: u64, mut run: impl FnMut() -> Result<(), E>) -> Result<(Vec<f64>, Vec<usize>), E> {
+    let places = plan.main.launch_places();
+    let position: BTreeMap<i64, usize> = places.iter().enumerate().map(|(at, place)| (*place, at)).collect();
+    let mut samples: Vec<Vec<f64>> = vec![vec![]; places.len()];
+    let mut turns = vec![0usize; places.len()];
+    for _ in 0..runs {
+        EVENTS.with_borrow_mut(Vec::clear);
+        run()?;
+        let mut sums = vec![0f64; places.len()];
+        turns.fill(0);
+        EVENTS.with_borrow(|events| {
+            for pair in events.windows(2) {
+                if let Some(at) = position.get(&pair[1].0) {
+                    sums[*at] += (pair[1].1 - pair[0].1).as_secs_f64();
+                    turns[*at] += 1;
+                }
+            }
+        });
+        samples.iter_mut().zip(sums).for_each(|(list, sum)| list.push(sum));
+    }
+    Ok((samples.into_iter().map(median).collect(), turns))
 }

@@ -8,7 +8,9 @@ use super::device::{Device, Grid};
 use super::{BLOCK_THREADS, Compiled};
 use crate::kernel::{Buffer, BufferId, BufferKind};
 use crate::lower::Arg;
-use crate::schedule::launches::{EntryPlan, Launch, LaunchStep, Place};
+use crate::samples::median;
+use crate::schedule::launches::{EntryPlan, Launch, LaunchStep, Place, launches};
+use crate::schedule::plan::ProgramPlan;
 use crate::schedule::weights::value_of;
 use kiln_ir::{DType, Diagnostic, Dim, Symbol, Tensor};
 use std::collections::BTreeMap;
@@ -33,8 +35,8 @@ pub struct Session<D: Device> {
     /// Types and shapes of the states that are on the device: the last inputs.
     states: Vec<(DType, Vec<usize>)>,
     recordings: BTreeMap<Key, Option<D::Recording>>,
-    /// Names of the kernels before which the time is marked on the device, where it is.
-    marked: Option<Vec<String>>,
+    /// The launches before which the time is marked on the device, where it is, by the place of their arguments.
+    marked: Option<Vec<i64>>,
 }
 
 /// What one function of the module took in a run.
@@ -188,16 +190,14 @@ impl<D: Device> Session<D> {
     ///
     /// Errors: as [`Session::run`].
     pub fn profile(&mut self, inputs: &[Tensor]) -> Result<Vec<KernelTime>, Diagnostic> {
-        self.marked = Some(Vec::new());
-        let ran = self.compute(inputs);
-        let entries = self.marked.take().expect("it was set");
-        let seconds = self.device.mark().and_then(|()| self.device.between_marks());
-        let symbols = ran?;
+        let (marks, symbols) = self.marked_run(inputs)?;
+        let functions: BTreeMap<i64, usize> = self.launched().iter().map(|launch| (launch.args_offset, launch.function)).collect();
         let mut found: Vec<KernelTime> = Vec::new();
-        for (entry, seconds) in entries.into_iter().zip(seconds?) {
-            match found.iter_mut().find(|kernel| kernel.entry == entry) {
+        for (place, seconds) in marks {
+            let entry = &self.compiled.kernels.entries[&functions[&place]];
+            match found.iter_mut().find(|kernel| kernel.entry == *entry) {
                 Some(kernel) => (kernel.launches, kernel.seconds) = (kernel.launches + 1, kernel.seconds + seconds),
-                None => found.push(KernelTime { entry, launches: 1, seconds, operations: 0, bytes: 0 }),
+                None => found.push(KernelTime { entry: entry.clone(), launches: 1, seconds, operations: 0, bytes: 0 }),
             }
         }
         for KernelCost { entry, runs, operations, bytes, .. } in costs(&self.compiled, &symbols) {
@@ -207,6 +207,40 @@ impl<D: Device> Session<D> {
             }
         }
         Ok(found)
+    }
+
+    /// Runs the function several times, kernel after kernel, and gives the median seconds of each launch of the plan, all turns of loops
+    /// together.
+    ///
+    /// Errors: as [`Session::run`].
+    pub fn launch_seconds(&mut self, inputs: &[Tensor], runs: usize) -> Result<Vec<f64>, Diagnostic> {
+        let places: BTreeMap<i64, usize> = self.launched().iter().enumerate().map(|(at, launch)| (launch.args_offset, at)).collect();
+        let mut samples = vec![vec![0.0; runs]; places.len()];
+        for run in 0..runs {
+            for (place, seconds) in self.marked_run(inputs)?.0 {
+                samples[places[&place]][run] += seconds;
+            }
+        }
+        Ok(samples.into_iter().map(median).collect())
+    }
+
+    /// The plan that it runs.
+    pub fn plan(&self) -> &ProgramPlan {
+        &self.compiled.plan
+    }
+
+    fn launched(&self) -> Vec<&Launch> {
+        launches(&self.compiled.plan.main.steps)
+    }
+
+    /// One run, kernel after kernel: the place of each launch's arguments with its seconds, in order, and the sizes.
+    fn marked_run(&mut self, inputs: &[Tensor]) -> Result<(Vec<(i64, f64)>, Symbols), Diagnostic> {
+        self.marked = Some(Vec::new());
+        let ran = self.compute(inputs);
+        let places = self.marked.take().expect("it was set");
+        let seconds = self.device.mark().and_then(|()| self.device.between_marks());
+        let symbols = ran?;
+        Ok((places.into_iter().zip(seconds?).collect(), symbols))
     }
 
     /// Runs the function several times on the same inputs, which are copied once, so that the device does not slow down meanwhile. Gives
@@ -363,8 +397,8 @@ impl<D: Device> Session<D> {
             Some(threads) => Grid { blocks: blocks_of(1), threads, shared_bytes, together: true },
             None => Grid { blocks: blocks_of(u64::from(BLOCK_THREADS)), threads: BLOCK_THREADS, shared_bytes, together: false },
         };
-        if let Some(names) = &mut self.marked {
-            names.push(entry.clone());
+        if let Some(places) = &mut self.marked {
+            places.push(launch.args_offset);
             self.device.mark()?;
         }
         self.device.launch(entry, grid, &arguments)

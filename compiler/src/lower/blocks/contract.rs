@@ -24,6 +24,7 @@ use crate::lower::rewrite::merge_axes;
 use crate::lower::stage::has_rest;
 use crate::lower::tasks::{bind_all, for_each_task};
 use crate::tile::{Builder, CooperativeStmt, Lane, Mem, Reg, Type};
+use crate::tuning::Asking;
 use kiln_ir::{DType, Dim, Proof, Ranges, Symbol};
 
 /// A contraction whose results blocks compute in tiles.
@@ -42,13 +43,13 @@ pub(in crate::lower) struct BlockContract {
 }
 
 /// Brings a contraction into the form that blocks compute, if it gains from it. The kernel's expressions are then those to emit with.
-pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, sizes: &Ranges) -> Option<BlockContract> {
+pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, sizes: &Ranges, asking: &mut Asking) -> Option<BlockContract> {
     let Body::Contract(contract) = &kernel.body else { return None };
     let dtype = sum_dtype(kernel.exprs.get(contract.lhs).dtype);
     if lane_of(dtype) == Lane::Mask {
         return None;
     }
-    let tile = choose(contract, program, dtype)?;
+    let tile = choose(contract, program, dtype, asking)?;
     *kernel = merge_axes(kernel.clone(), sizes);
     let row = flattened(kernel, |c| &mut c.rows, "#row", sizes);
     let column = flattened(kernel, |c| &mut c.columns, "#column", sizes);

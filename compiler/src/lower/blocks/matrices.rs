@@ -21,6 +21,7 @@ use crate::lower::context::Context;
 use crate::lower::nest::Tasks;
 use crate::lower::tasks::for_each_task;
 use crate::tile::{Builder, CooperativeStmt, Lane, MatrixElement, Mem, Reg, Type, fragments};
+use crate::tuning::{Asking, Subject};
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 
 /// Steps of depth that lie in shared memory: one is used, two are on their way.
@@ -62,16 +63,23 @@ pub(in crate::lower) struct MatrixContract {
 }
 
 /// Brings a contraction into the form that matrix units compute, if its elements are theirs and its sizes fill them.
-pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, tf32: bool, sizes: &Ranges) -> Option<MatrixContract> {
+pub(in crate::lower) fn form(
+    kernel: &mut Kernel,
+    program: &Program,
+    tf32: bool,
+    sizes: &Ranges,
+    asking: &mut Asking,
+) -> Option<MatrixContract> {
     let (element, [batch, rows, columns, depth]) = kind(kernel, program, tf32)?;
     if rows < fragments::ROWS || columns < fragments::COLUMNS || depth < element.depth() {
         return None;
     }
     let blocks =
         |shape: Shape| batch * (rows as u64).div_ceil(shape.rows as u64) as i64 * (columns as u64).div_ceil(shape.columns as u64) as i64;
-    let shape = if blocks(LARGE) >= ENOUGH_BLOCKS { LARGE } else { SMALL };
+    let usual = if blocks(LARGE) >= ENOUGH_BLOCKS { LARGE } else { SMALL };
     let (contract, joined) = JoinedContract::of(kernel, element, sizes)?;
     *kernel = joined;
+    let shape = asking.choose(Subject::Tile, usual, || vec![LARGE, SMALL], |shape| format!("{}x{}", shape.rows, shape.columns));
     Some(MatrixContract { contract, shape })
 }
 

@@ -4,6 +4,7 @@
 //! threads do many loads, by these.
 
 use crate::kernel::{Axis, Contract, Program};
+use crate::tuning::{Asking, Subject};
 use kiln_ir::{DType, Dim};
 
 /// The part of a contraction's results that a block computes, how far it looks ahead, and how threads share it.
@@ -57,6 +58,8 @@ const SHARED_BYTES: i64 = 48 << 10;
 const USUAL: i64 = 64;
 /// Sums shorter than this gain nothing from shared memory.
 const LEAST_DEPTH: i64 = 8;
+/// What takes so many times the cycles of the best by this model is not tried.
+pub(super) const HOPELESS: f64 = 3.0;
 /// Results fewer than this along both sides share nothing.
 const LEAST_SHARED: i64 = 4;
 
@@ -90,7 +93,7 @@ impl BlockTile {
 }
 
 /// The tile of a contraction; none where a thread for each result does as well.
-pub(super) fn choose(contract: &Contract, program: &Program, dtype: DType) -> Option<BlockTile> {
+pub(super) fn choose(contract: &Contract, program: &Program, dtype: DType, asking: &mut Asking) -> Option<BlockTile> {
     let [batch, rows, columns, depth] = usual_sizes(contract, program);
     if depth < LEAST_DEPTH || (rows < LEAST_SHARED && columns < LEAST_SHARED) {
         return None;
@@ -98,7 +101,11 @@ pub(super) fn choose(contract: &Contract, program: &Program, dtype: DType) -> Op
     let sizes = (batch as f64, rows as f64, columns as f64, depth as f64);
     let bytes = dtype.size_bytes() as i64;
     let fits = |tile: &&BlockTile| 2 * tile.depth * (tile.rows + tile.columns + 8) * bytes <= SHARED_BYTES;
-    TILES.iter().filter(fits).min_by(|a, b| a.cycles(sizes, bytes as f64).total_cmp(&b.cycles(sizes, bytes as f64))).copied()
+    let cycles = |tile: &BlockTile| tile.cycles(sizes, bytes as f64);
+    let usual = *TILES.iter().filter(fits).min_by(|a, b| cycles(a).total_cmp(&cycles(b)))?;
+    let others = || TILES.iter().filter(fits).filter(|tile| cycles(tile) < HOPELESS * cycles(&usual)).copied().collect();
+    let name = |t: &BlockTile| format!("{}x{}x{} by {}x{}", t.rows, t.columns, t.depth, t.thread_rows, t.thread_columns);
+    Some(asking.choose(Subject::Tile, usual, others, name))
 }
 
 /// Usual sizes of a contraction: batch, rows, columns, depth.

@@ -16,6 +16,7 @@ use super::joined::{JoinedContract, kind};
 use super::members::{WARP, as_members, number};
 use super::shared_matrix::{EIGHT_LINES, SharedMatrix};
 use super::staging::Operand;
+use super::tiles::HOPELESS;
 use crate::kernel::{Axis, Kernel, Program};
 use crate::lower::VectorIsa;
 use crate::lower::context::Context;
@@ -24,6 +25,7 @@ use crate::lower::rewrite::ranges_of;
 use crate::lower::stored;
 use crate::lower::tasks::for_each_task;
 use crate::tile::{Builder, CooperativeStmt, Mem, Reg, Type, fragments};
+use crate::tuning::{Asking, Subject};
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 use std::collections::BTreeMap;
 
@@ -108,22 +110,35 @@ pub(in crate::lower) struct WarpgroupContract {
 
 /// Brings a contraction into the form that warpgroups compute, if its elements are theirs, its sizes fill them, and its operands can be
 /// copied in the background.
-pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, sizes: &Ranges) -> Option<WarpgroupContract> {
+pub(in crate::lower) fn form(
+    kernel: &mut Kernel,
+    program: &Program,
+    isa: &VectorIsa,
+    sizes: &Ranges,
+    asking: &mut Asking,
+) -> Option<WarpgroupContract> {
     let (element, sizes_of) = kind(kernel, program, isa.tf32)?;
     let step = PRODUCTS * element.depth();
     let [_, rows, columns, depth] = sizes_of;
     if rows < fragments::WARPGROUP_ROWS || columns < LEAST_COLUMNS || depth < step {
         return None;
     }
-    let shape = SHAPES.into_iter().min_by(|a, b| a.cycles(sizes_of, step).total_cmp(&b.cycles(sizes_of, step)))?;
+    let cycles = |shape: &Shape| shape.cycles(sizes_of, step);
+    let shape = SHAPES.into_iter().min_by(|a, b| cycles(a).total_cmp(&cycles(b)))?;
     let (contract, changed) = JoinedContract::of(kernel, element, sizes)?;
     let tiles = contract.row.extent.ceil_div(&Dim::from(ROWS)).as_const();
     let group = GROUPS.into_iter().find(|group| tiles.is_some_and(|tiles| tiles % group == 0)).unwrap_or(1);
-    let found = WarpgroupContract { contract, shape, group };
+    let mut found = WarpgroupContract { contract, shape, group };
     let probe = Builder::new("probe", 4);
     let cx = Context::new(program, isa, changed.exprs.clone(), ranges_of(&changed, sizes), BTreeMap::new(), &stored(&changed), &probe);
-    if !found.chunks(&cx).iter().all(Chunks::is_copied) {
+    let is_copied = |found: &WarpgroupContract| found.chunks(&cx).iter().all(Chunks::is_copied);
+    if !is_copied(&found) {
         return None;
+    }
+    let others = || SHAPES.into_iter().filter(|other| cycles(other) < HOPELESS * cycles(&shape)).collect();
+    found.shape = asking.choose(Subject::Tile, shape, others, |shape| format!("{ROWS}x{}", shape.columns));
+    if !is_copied(&found) {
+        found.shape = shape;
     }
     *kernel = changed;
     Some(found)

@@ -12,6 +12,7 @@ use super::{VectorIsa, lower};
 use crate::kernel::eval::Memory;
 use crate::kernel::{BufferId, BufferKind, Program, Step};
 use crate::schedule::contractions::schedule;
+use crate::tuning::{Answers, Tuning};
 use kiln_ir::{Symbol, Tensor};
 use machine::Machine;
 use std::collections::BTreeMap;
@@ -32,7 +33,32 @@ fn check(program: &Program, sizes: &BTreeMap<Symbol, i64>, given: &BTreeMap<Buff
         for &(split, native) in splits {
             check_one(program, &scheduled, isa, (split, native), sizes, given, &expected);
         }
+        for tuning in other_ways(&scheduled, isa) {
+            scheduled.tuning = tuning;
+            check_one(program, &scheduled, isa, (2, true), sizes, given, &expected);
+        }
     }
+}
+
+/// Of the ways that tuning tries, one in so many is tested with a program, in turn: there are many programs.
+const OTHER_WAYS: usize = 6;
+
+/// Some of all that tuning tries of a program's kernels.
+fn other_ways(program: &Program, isa: &VectorIsa) -> Vec<Tuning> {
+    let model = Tuning::known(Answers::new());
+    let asking = Program { tuning: model.clone(), ..program.clone() };
+    let mut answers = BTreeMap::new();
+    for step in asking.prepare.iter().chain(&asking.steps) {
+        step.visit_kernels(&mut |kernel| {
+            for decision in lower(kernel, &asking, isa).decisions {
+                let most: &mut usize = answers.entry(decision.subject).or_default();
+                *most = decision.answers.max(*most);
+            }
+        });
+    }
+    let ways = answers.into_iter().flat_map(|(subject, most)| (1..most).map(move |number| (subject, number)));
+    let first = format!("{:?} {isa:?}", program.steps).len() % OTHER_WAYS;
+    ways.skip(first).step_by(OTHER_WAYS).map(|(subject, number)| model.trial(subject, number)).collect()
 }
 
 fn check_one(
