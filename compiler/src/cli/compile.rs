@@ -34,7 +34,9 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
         return Err(Failure::Usage("--memory is for steps of training: --emit trainer, or --function train-step".to_string()));
     }
     if args.rewrites.tune.is_some() && (args.emit == Emit::Graph || is_for_gpus(args.emit)) {
-        return Err(Failure::Usage("--tune measures kernels where they run: code for this CPU, or kiln run and bench --backend ptx".to_string()));
+        return Err(Failure::Usage(
+            "--tune measures kernels where they run: code for this CPU, or kiln run and bench --backend ptx".to_string(),
+        ));
     }
     let mut config = args.memory.within(args.rewrites.config(), threads(None));
     config.generation = generation(args).unwrap_or(config.generation);

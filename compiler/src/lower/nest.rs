@@ -38,14 +38,7 @@ const TASK_WORK: i64 = 1 << 15;
 const ENOUGH_TASKS: i64 = 16;
 
 /// Emits a nest.
-pub(super) fn lower_nest(
-    cx: &mut Context,
-    b: &mut Builder,
-    parallel: &[Axis],
-    works: &[Work],
-    serial: bool,
-    asking: &mut Asking,
-) -> Tasks {
+pub(super) fn lower_nest(cx: &mut Context, b: &mut Builder, parallel: &[Axis], works: &[Work], serial: bool, asking: &mut Asking) -> Tasks {
     let work = Dim::sum(&works.iter().map(|w| work_of(cx, w)).collect::<Vec<_>>());
     if cx.isa.is_thread() && !serial {
         let parallel = neighbours_last(parallel, works);

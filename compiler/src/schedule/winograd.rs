@@ -53,12 +53,7 @@ const LEAST_CHANNELS: f64 = 8.0;
 const MANY: i64 = 32;
 
 /// The convolutions of a graph to compute in tiles, and what was asked about them; symbols usually have these sizes.
-pub fn winograds(
-    graph: &Graph,
-    when: WinogradUse,
-    usual_sizes: &BTreeMap<Symbol, i64>,
-    tuning: &Tuning,
-) -> (Winograds, Vec<Decision>) {
+pub fn winograds(graph: &Graph, when: WinogradUse, usual_sizes: &BTreeMap<Symbol, i64>, tuning: &Tuning) -> (Winograds, Vec<Decision>) {
     let (mut found, mut decisions) = (Winograds::new(), Vec::new());
     let weights_are_close = weight_bytes(graph) <= CLOSE_WEIGHT_BYTES;
     let mut from_parameters = BTreeMap::new();

@@ -93,13 +93,7 @@ impl<'a> Asking<'a> {
     }
 
     /// The way to take: `usual`, or one of the `others`. `name` tells them apart, also when asked in a later process.
-    pub fn choose<T: Clone>(
-        &mut self,
-        subject: Subject,
-        usual: T,
-        others: impl FnOnce() -> Vec<T>,
-        name: impl Fn(&T) -> String,
-    ) -> T {
+    pub fn choose<T: Clone>(&mut self, subject: Subject, usual: T, others: impl FnOnce() -> Vec<T>, name: impl Fn(&T) -> String) -> T {
         let Some(answers) = &self.tuning.answers else { return usual };
         let mut ways = vec![(name(&usual), usual)];
         for way in others() {

@@ -71,7 +71,9 @@ pub(super) fn made_up(signature: &Signature, facts: &ModelFacts) -> Result<Vec<A
 
 /// A failure of a run on inputs that are made up.
 pub(super) fn unmeasured(error: Diagnostic) -> Vec<Diagnostic> {
-    vec![error.help("ways are measured on inputs that are made up, of the sizes that --dim gives: leave --tune out where there are none that fit")]
+    vec![error.help(
+        "ways are measured on inputs that are made up, of the sizes that --dim gives: leave --tune out where there are none that fit",
+    )]
 }
 
 /// What was asked for a program, with the seconds of the kernels that it is about; `seconds` has those of each launch.

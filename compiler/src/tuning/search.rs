@@ -75,7 +75,8 @@ pub fn search<E>(
             tries.add(&measure(&now.trial(subject, number))?, number);
         }
         let found = tries.finished();
-        let mut better: Answers = found.iter().filter(|(_, tried)| tried.gains()).map(|(q, tried)| (q.clone(), tried.best.clone())).collect();
+        let mut better: Answers =
+            found.iter().filter(|(_, tried)| tried.gains()).map(|(q, tried)| (q.clone(), tried.best.clone())).collect();
         if !better.is_empty() {
             better = confirmed(&now, known, subject, better, &mut measure)?;
         }
@@ -130,7 +131,8 @@ impl Tries {
         let open = seconds_of(first, subject).into_iter().filter(|(question, _)| !known.contains_key(question));
         let tried = |(question, (decision, seconds)): (String, (&Decision, f64))| {
             let usual = decision.taken.clone();
-            let tried = Tried { best: usual.clone(), usual, usual_seconds: seconds, best_seconds: seconds, answers: decision.answers, tried: 1 };
+            let tried =
+                Tried { best: usual.clone(), usual, usual_seconds: seconds, best_seconds: seconds, answers: decision.answers, tried: 1 };
             (question, tried)
         };
         Tries { subject, questions: open.map(tried).collect() }

@@ -41,7 +41,7 @@ fn check(program: &Program, sizes: &BTreeMap<Symbol, i64>, given: &BTreeMap<Buff
 }
 
 /// Of the ways that tuning tries, one in so many is tested with a program, in turn: there are many programs.
-const OTHER_WAYS: usize = 6;
+const OTHER_WAYS: usize = 12;
 
 /// Some of all that tuning tries of a program's kernels.
 fn other_ways(program: &Program, isa: &VectorIsa) -> Vec<Tuning> {
