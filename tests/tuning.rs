@@ -31,6 +31,7 @@ layer = [
     { type = 'conv2d', filters = 11, kernel = 3, padding = 'same', activation = 'relu' },
     { type = 'conv2d', filters = 9, kernel = 3, activation = 'tanh' },
     { type = 'max_pool2d', size = 2 },
+    { type = 'conv2d', filters = 8, kernel = 3, activation = 'sigmoid' },
     { type = 'flatten' },
     { type = 'dense', units = 37, activation = 'gelu' },
     { type = 'softmax' },
@@ -109,7 +110,7 @@ fn every_way_computes_what_the_reference_does() {
     }
     subjects.sort();
     subjects.dedup();
-    assert_eq!(subjects, [Subject::Convolution, Subject::Tile, Subject::TaskRows, Subject::Axis], "all subjects are met");
+    assert_eq!(subjects, [Subject::Convolution, Subject::Lines, Subject::Tile, Subject::TaskRows, Subject::Axis], "all subjects are met");
 }
 
 /// Products of these inputs.

@@ -141,6 +141,7 @@ def measure(args, case, scratch):
         file.write(case.text)
     command = [args.kiln, "bench", path, "--threads", "1", "--runs", "2000", "--seconds", str(args.seconds), "--json"]
     command += ["--breakdown"] if case.within else []
+    command += ["--tune"] if args.tune else []
     command += [option for name, value in case.dims for option in ("--dim", f"{name}={value}")]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
@@ -208,6 +209,7 @@ def main():
     parser.add_argument("--only", nargs="+", choices=list(all_families), metavar="FAMILY", help=", ".join(all_families))
     parser.add_argument("--seconds", type=float, default=0.3, help="of each case")
     parser.add_argument("--keep", metavar="FILE.json", help="rates that are measured already, and the new ones")
+    parser.add_argument("--tune", action="store_true", help="measure the ways to compute each kernel first: what the model of costs misses")
     parser.add_argument("--no-measure", action="store_true", help="draw what is kept")
     args = parser.parse_args()
     kept = {}

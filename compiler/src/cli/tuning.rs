@@ -14,6 +14,7 @@ pub fn told() -> Arc<dyn Fn(Progress) + Send + Sync> {
             bar.set_position(done as u64);
             bar.set_message(match subject {
                 Subject::Convolution => "algorithms of convolutions",
+                Subject::Lines => "lines of images",
                 Subject::Tile => "tiles",
                 Subject::TaskRows => "rows of tasks",
                 Subject::Axis => "axes of vectors",

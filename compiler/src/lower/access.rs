@@ -22,6 +22,8 @@ struct Straight {
     conditions: Vec<Reg>,
     /// Whether no lane is inside where they do not.
     alike: bool,
+    /// Whether the lanes that are inside lie beside each other where they do not.
+    neighbours: bool,
 }
 
 /// How `dim` moves along `index`; `None` where it is no sum of multiples of it, whole or split by quotients.
@@ -134,7 +136,7 @@ impl Context<'_> {
             });
             vector.unwrap_or_else(|| panic!("lower: a vector without lanes"))
         };
-        let Some(Straight { step, conditions, alike }) = self.straight(b, &access.offset, &bounds) else {
+        let Some(Straight { step, conditions, alike, neighbours }) = self.straight(b, &access.offset, &bounds) else {
             return lane_by_lane(self, b);
         };
         if self.active.is_some() && !step.is(0) && !step.is(1) {
@@ -157,7 +159,37 @@ impl Context<'_> {
         if let (true, Some(otherwise)) = (alike, otherwise) {
             return self.branch(b, condition, false, |cx, b| vec![straight(cx, b)], |_, _| vec![otherwise])[0];
         }
+        if let (true, Some(otherwise)) = (neighbours && step.is(1) && self.isa.masks(dtype.size_bytes()), otherwise) {
+            let edge = |cx: &mut Self, b: &mut Builder| vec![cx.load_edge(b, base, dtype, access, &bounds, otherwise)];
+            return self.branch(b, condition, true, |cx, b| vec![straight(cx, b)], edge)[0];
+        }
         self.branch(b, condition, true, |cx, b| vec![straight(cx, b)], |cx, b| vec![lane_by_lane(cx, b)])[0]
+    }
+
+    /// Neighbouring elements where they are inside all bounds, whose indices move with them or not at all; `otherwise` elsewhere.
+    fn load_edge(&mut self, b: &mut Builder, base: Base, dtype: DType, access: &Access, bounds: &[Bound], otherwise: Reg) -> Reg {
+        let lanes = otherwise.ty.lanes;
+        let (moving, still): (Vec<&Bound>, Vec<&Bound>) = bounds.iter().partition(|bound| self.dim_varies(&bound.index));
+        let still: Vec<Bound> = still.into_iter().cloned().collect();
+        let is_there = self.at_lane(0, |cx| cx.all_inside(b, &still));
+        let vector = |cx: &mut Self, b: &mut Builder| {
+            let mut inside = cx.active.map(|active| active.mask);
+            for bound in moving {
+                // Those before the first one that is inside, and those up to the last one.
+                let ends = [Dim::ZERO - &bound.index, &bound.extent - &bound.index].map(|end| {
+                    let end = end.maximum(&Dim::ZERO).minimum(&Dim::from(i64::from(lanes)));
+                    let count = cx.at_lane(0, |cx| cx.index(b, &end));
+                    b.first_lanes(count, lanes)
+                });
+                let between = b.xor(ends[0], ends[1]);
+                inside = Some(inside.map_or(between, |so_far| b.and(so_far, between)));
+            }
+            let mask = inside.unwrap_or_else(|| panic!("lower: no bound moves"));
+            let active = Some(Active { mask, count: None });
+            let loaded = cx.with_active(active, |cx| cx.load_vector(b, base, dtype, &access.offset, &Dim::ONE, otherwise.ty));
+            vec![b.select(mask, loaded, otherwise)]
+        };
+        self.branch(b, is_there, true, vector, |_, _| vec![otherwise])[0]
     }
 
     /// Stores the value (of each lane).
@@ -270,10 +302,11 @@ impl Context<'_> {
             if !moves(self, &bound.extent)?.is(0) {
                 return None;
             }
-            varying.push(!moves(self, &bound.index)?.is(0));
+            varying.push(moves(self, &bound.index)?);
         }
         let mut conditions = Vec::new();
-        let alike = splits.is_empty() && !varying.contains(&true);
+        let alike = splits.is_empty() && varying.iter().all(|step| step.is(0));
+        let neighbours = splits.is_empty() && varying.iter().all(|step| step.is(0) || step.is(1));
         for (x, d) in splits {
             match self.split_holds(&x, &d, lanes) {
                 Some(true) => {}
@@ -286,16 +319,16 @@ impl Context<'_> {
                 }
             }
         }
-        for (bound, varies) in bounds.iter().zip(varying) {
+        for (bound, step) in bounds.iter().zip(varying) {
             let extent = self.index(b, &bound.extent);
             let low = self.at_lane(0, |cx| cx.index(b, &bound.index));
             conditions.push(b.lt_u(low, extent));
-            if varies {
+            if !step.is(0) {
                 let high = self.at_lane(last, |cx| cx.index(b, &bound.index));
                 conditions.push(b.lt_u(high, extent));
             }
         }
-        Some(Straight { step, conditions, alike })
+        Some(Straight { step, conditions, alike, neighbours })
     }
 
     /// Whether `⌊x/d⌋` is the same for all lanes, where that is known.

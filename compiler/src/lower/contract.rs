@@ -46,6 +46,12 @@ pub const PACKED_ROW_BLOCK: i64 = PACKED_ROW_BLOCKS * ROW_BLOCK;
 const PACKED_ROW_BLOCKS: i64 = 4;
 /// Fewer rows than this along the last index are flattened with the others.
 pub const LEAST_ROWS: i64 = 4;
+/// Rows of several lines at most that are written out, and the tasks or the multiply-adds of a task for which too few tasks are left.
+const WRITTEN_OUT_ROWS: i64 = 64;
+const ENOUGH_PANELS: i64 = 16;
+const LITTLE_WORK: i64 = 1 << 19;
+/// Bytes of a panel that the first-level cache holds beside everything else.
+const CLOSE_PANEL_BYTES: i64 = 1 << 15;
 /// Panels that one task takes where it packs its rows.
 const PANEL_GROUP: i64 = 8;
 
@@ -86,6 +92,8 @@ pub(super) struct Tiles {
     panels_beside: i64,
     /// Rows of the largest tile.
     height: i64,
+    /// Whether all rows of a task are known and lie anywhere: its tiles are written out one after the other.
+    written_out: bool,
     /// Rows of one task, where tasks do not pack.
     block: i64,
     rhs_in_place: Option<Plain>,
@@ -158,9 +166,16 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
         Some((outer, row, _)) if rhs_in_place.is_some() && parts::cut(kernel, &outer, &row, sizes) => direct_rows(kernel, sizes),
         direct => direct,
     };
-    let (outer_rows, row, lhs_in_place) = match direct {
-        Some((outer, row, direct)) => (outer, row, Some(direct)),
-        None => {
+    let is_cut = body_mut(kernel).batch.len() > contract.batch.len();
+    let joined = match rhs_in_place.is_some() && !is_cut {
+        true => joined_lines(kernel, &column, direct.is_some(), isa, dtype, sizes, asking).filter(|(_, direct)| !is_widened(direct)),
+        false => None,
+    };
+    let written_out = joined.is_some();
+    let (outer_rows, row, lhs_in_place) = match (joined, direct) {
+        (Some((row, direct)), _) => (vec![], row, Some(direct)),
+        (None, Some((outer, row, direct))) => (outer, row, Some(direct)),
+        (None, None) => {
             let row = flattened(kernel, |c| &mut c.rows, "#row", sizes);
             let direct = plain_rows(kernel, &body_mut(&mut kernel.clone()).clone(), sizes).filter(|direct| !is_widened(direct));
             (vec![], row, direct)
@@ -174,7 +189,7 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
     let tiles = || isa.tiles_of(rows).filter(|(_, beside)| near || *beside == 1).collect();
     let (height, panels_beside) =
         asking.choose(Subject::Tile, usual, tiles, |(height, beside)| format!("{height} rows of {beside} panels"));
-    let is_split = rows.is_none_or(|rows| rows > ROW_BLOCKS[0]);
+    let is_split = !written_out && rows.is_none_or(|rows| rows > ROW_BLOCKS[0]);
     let blocks = || if is_split { ROW_BLOCKS.to_vec() } else { vec![] };
     let block = asking.choose(Subject::TaskRows, ROW_BLOCK, blocks, i64::to_string);
     Form::Tiles(Box::new(Tiles {
@@ -191,6 +206,7 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
         panel_columns,
         panels_beside,
         height,
+        written_out,
         block,
         rhs_in_place,
         lhs_in_place,
@@ -269,30 +285,69 @@ fn direct_rows(kernel: &mut Kernel, sizes: &Ranges) -> Option<(Vec<Axis>, Axis, 
     if !outer.is_empty() && row.extent.as_const().is_some_and(|n| n < LEAST_ROWS) {
         return None;
     }
-    let direct = match plain_rows(kernel, &contract, sizes) {
-        Some(direct) => direct,
-        None => {
-            let access = plain_load(&kernel.exprs, contract.lhs)?;
-            let taps = Dim::product(contract.depth[1..].iter().map(|a| &a.extent)).as_const()?;
-            if contract.chunk % taps.max(1) != 0 || taps == 0 {
-                return None;
-            }
-            let (mut steps, mut offset) = (vec![], access.offset.clone());
-            for axis in &contract.depth {
-                let (step, rest) = offset.linear_in(&axis.index)?;
-                steps.push((axis.clone(), step));
-                offset = rest;
-            }
-            let depends = |d: &Dim| contract.depth.iter().any(|a| d.mentions(&a.index));
-            if steps.iter().any(|(_, step)| depends(step)) {
-                return None;
-            }
-            Direct { access, offset, steps }
-        }
-    };
+    let direct = direct_operand(kernel, &contract, sizes)?;
     // Rows of one tile lie a stride apart, so that one address serves them all.
     direct.offset.linear_in(&row.index)?;
     Some((outer.to_vec(), row.clone(), direct))
+}
+
+/// The left operand, if it need not be packed: each index of depth moves by a stride of its own.
+fn direct_operand(kernel: &Kernel, contract: &Contract, sizes: &Ranges) -> Option<Direct> {
+    if let Some(direct) = plain_rows(kernel, contract, sizes) {
+        return Some(direct);
+    }
+    let access = plain_load(&kernel.exprs, contract.lhs)?;
+    let taps = Dim::product(contract.depth[1..].iter().map(|a| &a.extent)).as_const()?;
+    if contract.chunk % taps.max(1) != 0 || taps == 0 {
+        return None;
+    }
+    let (mut steps, mut offset) = (vec![], access.offset.clone());
+    for axis in &contract.depth {
+        let (step, rest) = offset.linear_in(&axis.index)?;
+        steps.push((axis.clone(), step));
+        offset = rest;
+    }
+    let depends = |d: &Dim| contract.depth.iter().any(|a| d.mentions(&a.index));
+    if steps.iter().any(|(_, step)| depends(step)) {
+        return None;
+    }
+    Some(Direct { access, offset, steps })
+}
+
+/// All rows as one index, where there are few in several lines and their places are constants, so that tiles may go on from one line
+/// to the next; none where tiles of single lines, if they are possible, do as well.
+fn joined_lines(
+    kernel: &mut Kernel,
+    column: &Axis,
+    single_lines_do: bool,
+    isa: &VectorIsa,
+    dtype: DType,
+    sizes: &Ranges,
+    asking: &mut Asking,
+) -> Option<(Axis, Direct)> {
+    let contract = body_mut(kernel).clone();
+    let extents: Vec<i64> = contract.rows.iter().map(|axis| axis.extent.as_const()).collect::<Option<_>>()?;
+    let rows = extents.iter().fold(1, |product: i64, n| product.saturating_mul(*n));
+    let [lines @ .., row] = &extents[..] else { return None };
+    let points = Dim::product(contract.depth.iter().map(|a| &a.extent)).as_const()?;
+    let panels = column.extent.as_const()?.div_euclid(isa.panel_columns(dtype)).max(1);
+    let work = points.saturating_mul(rows).saturating_mul(isa.panel_columns(dtype));
+    if lines.is_empty() || !(1..=WRITTEN_OUT_ROWS).contains(&rows) || (panels < ENOUGH_PANELS && work > LITTLE_WORK) {
+        return None;
+    }
+    direct_operand(kernel, &contract, sizes)?;
+    let mut changed = kernel.clone();
+    let joined = flattened(&mut changed, |c| &mut c.rows, "#row", sizes);
+    let of_rows = body_mut(&mut changed).clone();
+    let direct = direct_operand(&changed, &of_rows, sizes)?;
+    let is_far = points.saturating_mul(isa.panel_columns(dtype) * dtype.size_bytes() as i64) > CLOSE_PANEL_BYTES;
+    let alone = lines.iter().product::<i64>() * isa.rows_cost(*row, is_far);
+    let usual = !single_lines_do || isa.rows_cost(rows, is_far) < alone;
+    let name = |joined: &bool| if *joined { "tiles go on in the next line" } else { "lines apart" }.to_string();
+    asking.choose(Subject::Lines, usual, || vec![!usual], name).then(|| {
+        *kernel = changed;
+        (joined, direct)
+    })
 }
 
 /// The right operand, if it lies in a buffer of panels, the last of them padded.
@@ -351,7 +406,7 @@ impl Tiles {
     fn row_block(&self) -> Option<i64> {
         let known = self.row.extent.as_const();
         if self.rhs_in_place.is_some() {
-            return known.is_none_or(|n| n > self.block).then_some(self.tiles_of(self.block));
+            return (!self.written_out && known.is_none_or(|n| n > self.block)).then_some(self.tiles_of(self.block));
         }
         // Each task packs its panel again: many rows pay for it, but a few tasks are needed to share.
         let others = Dim::product(self.batch.iter().map(|a| &a.extent)) * self.panels();
@@ -599,6 +654,7 @@ impl Tiles {
             lanes: sum_lanes,
             points: self.points(),
             height: self.height,
+            written_out: self.written_out,
             chunk: self.chunk,
             left,
             right,

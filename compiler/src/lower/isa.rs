@@ -95,6 +95,13 @@ impl VectorIsa {
         ((most + 1) * 2 / 3..=most).rev().min_by_key(cost).unwrap_or(most)
     }
 
+    /// What tiles of so many rows cost; whether panels come from beyond the first-level cache for each of them.
+    pub fn rows_cost(&self, rows: i64, is_far: bool) -> i64 {
+        let height = self.tile_rows_of(rows);
+        let tile = |rows: i64| self.tile_cost(rows) + if is_far && rows > 0 { 100 * 8 * FAR_ROWS } else { 0 };
+        (rows / height).saturating_mul(tile(height)).saturating_add(tile(rows % height))
+    }
+
     /// Measured, in 1/800 of the time of a row: a tile takes a third of a row to begin and to end, and more where it leaves no register.
     fn tile_cost(&self, height: i64) -> i64 {
         let crowded = if height > self.tile_rows() { 103 } else { 100 };
@@ -120,6 +127,9 @@ impl VectorIsa {
 
 /// Multiply-adds that a core works on at a time: two begin each cycle and take four.
 const SUMS_IN_FLIGHT: i64 = 8;
+
+/// Rows that are computed in the time that a panel from the second-level cache holds a tile up.
+const FAR_ROWS: i64 = 2;
 
 /// Rows from which on multiply-adds need not wait for those before them.
 const FEWEST_ROWS: i64 = 4;

@@ -7,7 +7,7 @@ use super::access::along;
 use super::context::Context;
 use super::nest::Work;
 use crate::kernel::cost;
-use crate::kernel::{Axis, BufferId, ExprId, ExprKind, Stage, Store};
+use crate::kernel::{Axis, Bound, BufferId, ExprId, ExprKind, Stage, Store};
 use crate::tuning::{Asking, Subject};
 use kiln_ir::{Dim, Symbol};
 use std::collections::BTreeSet;
@@ -133,8 +133,11 @@ pub(super) fn masks_rest(cx: &Context, roots: &[ExprId], stores: &[Store], index
     };
     let is_simple = |id: ExprId| match &cx.exprs.get(id).kind {
         ExprKind::Load(access) => {
-            let free = access.bounds.iter().all(|bound| !varies_along(cx, &bound.index, index) && !varies_along(cx, &bound.extent, index));
-            free && is_straight(&access.offset, access.buffer, true)
+            let is_free = |dim: &Dim| !varies_along(cx, dim, index);
+            // Lanes beyond a bound that moves with them are left out as well.
+            let moves = access.bounds.iter().any(|bound| !is_free(&bound.index));
+            let fits = |bound: &Bound| is_free(&bound.extent) && (is_free(&bound.index) || is_straight(&bound.index, access.buffer, false));
+            access.bounds.iter().all(fits) && is_straight(&access.offset, access.buffer, !moves)
         }
         ExprKind::CheckedIndex { .. } => !cx.needs(id).symbols.contains(index),
         _ => true,

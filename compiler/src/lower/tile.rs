@@ -54,6 +54,8 @@ pub(super) struct Tile<'a> {
     pub points: Dim,
     /// Rows of the largest tile.
     pub height: i64,
+    /// Whether all rows are known and lie anywhere: tiles are written out one after the other.
+    pub written_out: bool,
     /// Length of their chunks: a multiple of what the depth axes behind the first have together.
     pub chunk: i64,
     pub left: &'a Left,
@@ -145,6 +147,13 @@ impl Tile<'_> {
         };
         let memory = b.scratch((most * self.columns) as u32 * self.dtype.size_bytes() as u32, 64);
         let level = cx.top();
+        if self.written_out {
+            let end = end.as_const().expect("lower: rows that are written out are known");
+            for start in (0..end).step_by(most as usize) {
+                body(cx, b, &Dim::from(start), most.min(end - start) as usize, Base::Own(memory, level));
+            }
+            return;
+        }
         let mut start = cx.index(b, first);
         let last = cx.index(b, end);
         // Blocks begin at multiples of the largest tile.

@@ -73,7 +73,7 @@ fn last(rank: usize) -> Vec<usize> {
 }
 
 /// What convolutions and windows make, and what is computed from that element by element.
-fn images(graph: &Graph) -> BTreeSet<NodeId> {
+pub(super) fn images(graph: &Graph) -> BTreeSet<NodeId> {
     let mut images: BTreeSet<NodeId> = BTreeSet::new();
     for id in graph.order() {
         let node = graph.node(id);

@@ -6,12 +6,12 @@
 //!
 //! Source: Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks".
 
-use super::layout::{SPARE_BYTES, spare_channels};
+use super::layout::{SPARE_BYTES, images, spare_channels};
 use crate::cut::winograd::{Block, Geometry, MOST_POINTS, Winograd, Winograds};
 use crate::tuning::{Asking, Decision, Subject, Tuning};
 use kiln_ir::graph::NodeKind;
 use kiln_ir::{DType, Dim, Graph, NodeId, Op, Symbol, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// When convolutions are computed in tiles.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -37,6 +37,11 @@ const TILES: [(usize, usize); 4] = [(2, 3), (3, 3), (4, 3), (3, 4)];
 /// Multiply-adds of a register tile in the time in which one core moves a byte through its second-level cache, and from memory.
 const WORK_OF_CLOSE_BYTE: f64 = 1.5;
 const WORK_OF_FAR_BYTE: f64 = 6.5;
+/// The same where the image lies as the caller has it, whose channels are far apart, measured; and where they do not fill a vector.
+const WORK_OF_SCATTERED_BYTE: f64 = 2.75;
+const WORK_OF_LONE_BYTE: f64 = 8.0;
+/// The same of taps that stay in the second-level cache and are read one after the other.
+const WORK_OF_CLOSE_TAP_BYTE: f64 = 1.0;
 /// How much of the shorter of multiplying and reading what is multiplied is not hidden behind the longer.
 const UNHIDDEN: f64 = 0.3;
 /// Weights of a network that stay in the second-level cache from run to run, transformed ones too.
@@ -56,6 +61,7 @@ const MANY: i64 = 32;
 pub fn winograds(graph: &Graph, when: WinogradUse, usual_sizes: &BTreeMap<Symbol, i64>, tuning: &Tuning) -> (Winograds, Vec<Decision>) {
     let (mut found, mut decisions) = (Winograds::new(), Vec::new());
     let weights_are_close = weight_bytes(graph) <= CLOSE_WEIGHT_BYTES;
+    let images = images(graph);
     let mut from_parameters = BTreeMap::new();
     for id in graph.order() {
         let node = graph.node(id);
@@ -68,7 +74,16 @@ pub fn winograds(graph: &Graph, when: WinogradUse, usual_sizes: &BTreeMap<Symbol
         if let NodeKind::Op(Op::Conv(op)) = &node.kind
             && let Some(geometry) = Geometry::of(graph, id, op)
         {
-            let usual = Usual::of(&geometry, from_parameters[&node.inputs[1].node], weights_are_close, usual_sizes);
+            let mut usual = Usual::of(&geometry, from_parameters[&node.inputs[1].node], usual_sizes);
+            if weights_are_close {
+                usual.work_of_tap_byte = WORK_OF_CLOSE_TAP_BYTE;
+            }
+            if !images.contains(&node.inputs[0].node) {
+                usual.work_of_patch_byte = work_of_scattered_byte(usual.channels);
+            }
+            if becomes_an_output(graph, id, &images) {
+                usual.work_of_product_byte = work_of_scattered_byte(usual.features);
+            }
             let mut asking = Asking::about(tuning, format!("{geometry:?} {usual:?}"));
             found.extend(choose(&geometry, when, &usual, &mut asking).map(|how| (id, how)));
             let origins = node.origin.iter().cloned().collect::<Vec<_>>();
@@ -76,6 +91,23 @@ pub fn winograds(graph: &Graph, when: WinogradUse, usual_sizes: &BTreeMap<Symbol
         }
     }
     (found, decisions)
+}
+
+/// Whether what is computed of a convolution alone, or of it and other values, is an output.
+fn becomes_an_output(graph: &Graph, id: NodeId, images: &BTreeSet<NodeId>) -> bool {
+    let mut at = id;
+    loop {
+        if graph.outputs().iter().any(|(_, value)| value.node == at) {
+            return true;
+        }
+        let [(user, _)] = graph.users(at)[..] else { return false };
+        let node = graph.node(user);
+        let is_image = images.contains(&user) && node.types[0].shape == graph.node(id).types[0].shape;
+        if !is_image || matches!(node.kind, NodeKind::Op(Op::Conv(_))) {
+            return false;
+        }
+        at = user;
+    }
 }
 
 /// Bytes of all values that are there before a run.
@@ -131,17 +163,22 @@ struct Usual {
     is_prepared: bool,
     /// Multiply-adds in the time in which a byte of them is read.
     work_of_tap_byte: f64,
+    /// The same of patches, and of products.
+    work_of_patch_byte: f64,
+    work_of_product_byte: f64,
 }
 
 impl Usual {
-    fn of(geometry: &Geometry, is_prepared: bool, are_close: bool, sizes: &BTreeMap<Symbol, i64>) -> Usual {
+    fn of(geometry: &Geometry, is_prepared: bool, sizes: &BTreeMap<Symbol, i64>) -> Usual {
         let size = |dim: &Dim, open: i64| dim.evaluate(&|s| sizes.get(s).copied()).unwrap_or(open) as f64;
         Usual {
             images: size(&geometry.images, if is_prepared { 1 } else { MANY }),
             channels: size(&geometry.channels, MANY),
             features: size(&geometry.features, MANY),
             is_prepared,
-            work_of_tap_byte: if are_close { WORK_OF_CLOSE_BYTE } else { WORK_OF_FAR_BYTE },
+            work_of_tap_byte: WORK_OF_FAR_BYTE,
+            work_of_patch_byte: WORK_OF_CLOSE_BYTE,
+            work_of_product_byte: WORK_OF_CLOSE_BYTE,
         }
     }
 
@@ -149,6 +186,11 @@ impl Usual {
     fn fills_vectors(&self) -> bool {
         self.channels.max(self.images) >= LEAST_CHANNELS && self.features >= LEAST_CHANNELS
     }
+}
+
+/// Of an image of so many channels.
+fn work_of_scattered_byte(channels: f64) -> f64 {
+    if channels < in_vectors(1.0) { WORK_OF_LONE_BYTE } else { WORK_OF_SCATTERED_BYTE }
 }
 
 /// What vectors compute of so many channels.
@@ -161,8 +203,11 @@ fn in_vectors(channels: f64) -> f64 {
 fn direct_work(geometry: &Geometry, usual: &Usual) -> f64 {
     let points = |list: &[i64]| list.iter().map(|n| *n as f64).product::<f64>();
     let taps = points(&geometry.taps) * usual.channels;
-    let products = points(&geometry.outputs) * usual.images * taps * in_vectors(usual.features);
-    overlapped(products, usual.work_of_tap_byte * 4.0 * taps * usual.features)
+    let pixels = points(&geometry.outputs) * usual.images;
+    // An image that lies otherwise is copied with its padding, and results are stored apart.
+    let moved = |work: f64, channels: f64| if work > WORK_OF_CLOSE_BYTE { work * 4.0 * pixels * channels } else { 0.0 };
+    let moving = moved(usual.work_of_patch_byte, usual.channels) + moved(usual.work_of_product_byte, usual.features);
+    overlapped(pixels * taps * in_vectors(usual.features), usual.work_of_tap_byte * 4.0 * taps * usual.features) + moving
 }
 
 /// The work of products and of reading the taps for them.
@@ -184,6 +229,8 @@ struct Costs {
     channels: f64,
     is_prepared: bool,
     work_of_tap_byte: f64,
+    work_of_patch_byte: f64,
+    work_of_product_byte: f64,
 }
 
 impl Costs {
@@ -191,7 +238,7 @@ impl Costs {
         let count = |list: Vec<i64>| list.iter().map(|n| *n as f64).product::<f64>();
         let points = ((how.outputs + how.taps - 1) as f64).powi(geometry.outputs.len() as i32);
         let (tiles, tap_tiles) = (count(how.output_tiles(geometry)), count(how.tap_tiles(geometry)));
-        let Usual { images, channels, features, is_prepared, work_of_tap_byte } = *usual;
+        let Usual { images, channels, features, is_prepared, work_of_tap_byte, work_of_patch_byte, work_of_product_byte } = *usual;
         Costs {
             products: points * images * tiles * tap_tiles * channels * in_vectors(features),
             patch_bytes: 4.0 * points * tiles * tap_tiles * in_vectors(channels),
@@ -201,6 +248,8 @@ impl Costs {
             channels,
             is_prepared,
             work_of_tap_byte,
+            work_of_patch_byte,
+            work_of_product_byte,
         }
     }
 
@@ -211,14 +260,15 @@ impl Costs {
     }
 
     fn work(&self) -> f64 {
-        let (patches, products) = (2.0 * self.images * self.patch_bytes, 2.0 * self.images * self.product_bytes);
+        let patches = self.work_of_patch_byte * 2.0 * self.images * self.patch_bytes;
+        let products = self.work_of_product_byte * 2.0 * self.images * self.product_bytes;
         if self.is_prepared {
-            return overlapped(self.products, self.work_of_tap_byte * self.tap_bytes) + WORK_OF_CLOSE_BYTE * (patches + products);
+            return overlapped(self.products, self.work_of_tap_byte * self.tap_bytes) + patches + products;
         }
         // What was just transformed is still close; products of blocks of channels are added up.
         let turns =
             if self.tap_bytes > self.images * self.product_bytes { (self.channels / self.close_channels() as f64).max(1.0) } else { 1.0 };
-        self.products + WORK_OF_CLOSE_BYTE * (patches + turns * products + 3.0 * self.tap_bytes)
+        self.products + patches + turns * products + WORK_OF_CLOSE_BYTE * 3.0 * self.tap_bytes
     }
 }
 

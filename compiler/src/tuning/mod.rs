@@ -22,6 +22,8 @@ use std::sync::Arc;
 pub enum Subject {
     /// How a convolution is computed: as it is written, or in tiles with fewer multiplications, and in which.
     Convolution,
+    /// Whether a tile's rows go on in the next line of an image.
+    Lines,
     /// The part of a contraction that registers, or a block of a GPU's threads, hold at a time.
     Tile,
     /// How many rows of a contraction one task takes.
@@ -31,7 +33,7 @@ pub enum Subject {
 }
 
 /// All of them, in order.
-pub const SUBJECTS: [Subject; 4] = [Subject::Convolution, Subject::Tile, Subject::TaskRows, Subject::Axis];
+pub const SUBJECTS: [Subject; 5] = [Subject::Convolution, Subject::Lines, Subject::Tile, Subject::TaskRows, Subject::Axis];
 
 /// Answers by question.
 pub type Answers = BTreeMap<String, String>;
