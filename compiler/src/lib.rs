@@ -27,6 +27,7 @@ pub mod schedule;
 pub mod tile;
 
 pub mod backend;
+pub mod caches;
 pub mod calibration;
 
 pub mod artifact;

@@ -5,11 +5,11 @@
 
 mod measure;
 
+use crate::caches;
 use kiln_ir::Diagnostic;
-use kiln_runtime::files::file_error;
 use kiln_runtime::threads::ThreadPool;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Rates of this machine, with a number of threads.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -64,12 +64,7 @@ impl Calibration {
         all.retain(|known| known.cpu != self.cpu || known.threads != self.threads);
         all.push(self.clone());
         let text = serde_json::to_string_pretty(&all).unwrap_or_else(|error| panic!("calibration: {error}"));
-        let directory = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(directory).map_err(|error| file_error("make", directory, &error))?;
-        // Whole or not at all, also where several processes do so.
-        let file = tempfile::NamedTempFile::new_in(directory).map_err(|error| file_error("write to", directory, &error))?;
-        std::fs::write(file.path(), text).map_err(|error| file_error("write", file.path(), &error))?;
-        file.persist(&path).map_err(|error| file_error("write", &path, &error.error))?;
+        caches::keep(&path, text.as_bytes())?;
         Ok(path)
     }
 
@@ -86,11 +81,9 @@ impl Calibration {
     }
 }
 
-/// The file of what was measured. *Source*: XDG Base Directory Specification 0.8.
+/// The file of what was measured.
 fn place() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let caches = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
-    Some(caches.join("kiln/calibration.json"))
+    Some(caches::directory()?.join("calibration.json"))
 }
 
 #[cfg(test)]
