@@ -35,7 +35,7 @@ const SHARED_AT_LAUNCH: &str = ".extern .shared .align 1024 .b8 shared_at_launch
 const KERNELS_AT_ONCE: usize = 200;
 
 fn assembler() -> Option<PathBuf> {
-    let path = std::env::var_os("KILN_PTXAS").map(PathBuf::from);
+    let path = std::env::var_os("KILN_PTXAS").filter(|named| !named.is_empty()).map(PathBuf::from);
     if path.is_none() {
         eprintln!("skipped: KILN_PTXAS names no assembler");
     }

@@ -10,12 +10,19 @@ use std::process::{Command, Output};
 const RELU: &str = "module m {\n  fn predict(%x: f32[n, 3]) {\n    %y = relu %x\n    return %y\n  }\n}\n";
 
 fn kiln(place: &Path, arguments: &[&str], libraries: Option<&Path>) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
-    command.current_dir(place).args(arguments);
+    let mut command = command(place, arguments);
     if let Some(libraries) = libraries {
-        command.env("LD_LIBRARY_PATH", libraries);
+        // The assembler of this machine makes machine code of other devices.
+        command.env("LD_LIBRARY_PATH", libraries).env("KILN_PTXAS", "");
     }
     command.output().expect("kiln starts")
+}
+
+/// The program in a directory, which keeps its caches there.
+fn command(place: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+    command.current_dir(place).args(arguments).env("XDG_CACHE_HOME", place.join("caches"));
+    command
 }
 
 /// The directory of a driver that runs kernels on the interpreter of PTX.
@@ -205,9 +212,8 @@ fn memory_that_a_gpu_lacks_is_told() {
     fs::write(place.path().join("net.toml"), NETWORK).expect("writes");
     let libraries = interpreter(place.path());
     for (bytes, expected) in [("100", "the weights of the model are "), ("1200", "a run of these sizes needs ")] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
-        command.current_dir(place.path()).args(["bench", "net.toml", "--dim", "batch=64", "--backend", "ptx"]);
-        command.env("LD_LIBRARY_PATH", &libraries).env("KILN_CUDA_DRIVER_MEMORY", bytes);
+        let mut command = command(place.path(), &["bench", "net.toml", "--dim", "batch=64", "--backend", "ptx"]);
+        command.env("LD_LIBRARY_PATH", &libraries).env("KILN_PTXAS", "").env("KILN_CUDA_DRIVER_MEMORY", bytes);
         let ran = command.output().expect("kiln starts");
         let said = text(&ran.stderr);
         assert_eq!(ran.status.code(), Some(1), "{said}");
@@ -215,15 +221,188 @@ fn memory_that_a_gpu_lacks_is_told() {
     }
 }
 
+/// Lets a command assemble by what `KILN_PTXAS` names, and where nothing sets it, find no assembler.
+fn assembled_by(command: &mut Command, ptxas: Option<&str>) {
+    command.envs(["PATH", "CUDA_HOME", "CUDA_PATH"].map(|name| (name, "")));
+    match ptxas {
+        Some(ptxas) => command.env("KILN_PTXAS", ptxas),
+        None => command.env_remove("KILN_PTXAS"),
+    };
+}
+
+/// An assembler that makes machine code of the driver of tests, which is the text behind a head, and notes each start in `started`.
+#[cfg(target_os = "linux")]
+fn assembler(place: &Path, name: &str, body: &str) -> String {
+    let path = place.join(name);
+    let text = format!("#!/bin/sh\nPATH=/usr/bin:/bin\necho {name} >> '{}'\n{body}\n", place.join("started").display());
+    // By another process: a file that is open for writing cannot be started, not even by a child that another thread starts meanwhile.
+    let mut writer = Command::new("sh");
+    writer.args(["-c", "printf '%s' \"$1\" > \"$0\" && chmod +x \"$0\""]).arg(&path).arg(text);
+    assert!(writer.status().expect("a shell").success());
+    path.to_str().expect("text").to_string()
+}
+
+/// What such an assembler does with `-arch=ARCH -o OUT TEXT` that is right.
+#[cfg(target_os = "linux")]
+fn assembles() -> String {
+    let head = std::str::from_utf8(&kiln_cuda_driver::CUBIN[1..]).expect("text").trim_end();
+    format!("[ \"$1\" = -arch=sm_80 ] || exit 9\n{{ printf '\\177{head}\\n'; cat \"$4\"; }} > \"$3\"")
+}
+
+/// How often an assembler was started.
+#[cfg(target_os = "linux")]
+fn starts(place: &Path, name: &str) -> usize {
+    fs::read_to_string(place.join("started")).map_or(0, |lines| lines.lines().filter(|line| *line == name).count())
+}
+
+/// Times a model on the driver of tests: what was loaded, and what was said.
+#[cfg(target_os = "linux")]
+fn loaded(place: &Path, libraries: &Path, ptxas: Option<&str>, caches: &Path) -> (String, String) {
+    let mut command = command(place, &["bench", "relu.kiln", "--backend", "ptx", "--runs", "2", "--json"]);
+    assembled_by(&mut command, ptxas);
+    let ran = command.env("LD_LIBRARY_PATH", libraries).env("XDG_CACHE_HOME", caches).output().expect("kiln starts");
+    let said = text(&ran.stderr);
+    assert!(ran.status.success(), "{said}");
+    let timed: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+    (timed["image"].as_str().expect("what was loaded").to_string(), said)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn kernels_are_loaded_as_machine_code_where_it_can_be_made() {
+    let place = tempfile::tempdir().expect("a directory");
+    let place = place.path();
+    fs::write(place.join("relu.kiln"), RELU).expect("writes");
+    let libraries = interpreter(place);
+    let caches = place.join("caches");
+    let right = assembler(place, "right", &assembles());
+    let loaded = |ptxas: Option<&str>, caches: &Path| loaded(place, &libraries, ptxas, caches);
+    let cubin = ("cubin".to_string(), String::new());
+    // Several at once with nothing kept, then once more.
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(|| loaded(Some(&right), &caches))).collect();
+        all.into_iter().for_each(|one| assert_eq!(one.join().expect("loaded"), cubin));
+    });
+    let first = starts(place, "right");
+    assert_eq!(loaded(Some(&right), &caches), cubin);
+    assert_eq!(starts(place, "right"), first);
+    let kept: Vec<_> = fs::read_dir(caches.join("kiln/cubins")).expect("kept").map(|file| file.expect("there").path()).collect();
+    let [kept] = &kept[..] else { panic!("{kept:?}") };
+    let whole = fs::read(kept).expect("readable");
+    fs::write(kept, &whole[..whole.len() / 2]).expect("writes");
+    assert_eq!(loaded(Some(&right), &caches), cubin);
+    assert_eq!((starts(place, "right"), fs::read(kept).expect("readable")), (first + 1, whole));
+    // Where nothing can be kept.
+    assert_eq!(loaded(Some(&right), Path::new("/dev/null")), cubin);
+    let mut check = command(place, &["check", "relu.kiln", "--backend", "ptx"]);
+    assembled_by(&mut check, Some(&right));
+    let checked = check.env("LD_LIBRARY_PATH", &libraries).output().expect("kiln starts");
+    assert!(checked.status.success() && checked.stderr.is_empty(), "{}", text(&checked.stderr));
+
+    assert_eq!(loaded(Some(""), &caches), ("ptx".to_string(), String::new()));
+    let refusing = assembler(place, "refusing", "echo 'line 7: no such instruction' >&2\nexit 255");
+    let foreign = assembler(place, "foreign", "printf '\\177ELF of another device' > \"$3\"");
+    for (ptxas, why) in [
+        (None, "note: there is no `ptxas` here"),
+        (Some(refusing.as_str()), "refusing does not take the kernels for sm_80\n  so the driver assembles"),
+        (Some(refusing.as_str()), "\n  help: line 7: no such instruction\n"),
+        (Some(foreign.as_str()), "note: the NVIDIA driver could not load the machine code of the kernels (CUDA_ERROR_INVALID_IMAGE: "),
+    ] {
+        let (image, said) = loaded(ptxas, &caches);
+        assert!(image == "ptx" && said.contains(why), "{image}: {said}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_functions_of_a_training_say_once_how_they_are_loaded() {
+    let place = tempfile::tempdir().expect("a directory");
+    let place = place.path();
+    fs::write(place.join("net.toml"), NETWORK).expect("writes");
+    fs::create_dir(place.join("data")).expect("makes a directory");
+    ["train.csv", "test.csv"].iter().for_each(|name| fs::write(place.join("data").join(name), table()).expect("writes"));
+    let libraries = interpreter(place);
+    let (right, refusing) = (assembler(place, "right", &assembles()), assembler(place, "refusing", "exit 255"));
+    for (ptxas, name, notes) in [(&refusing, "refusing", 1), (&right, "right", 0)] {
+        let out = format!("by_{name}");
+        let mut command = command(place, &["train", "net.toml", "--data", "data", "--out", &out, "--backend", "ptx", "--epochs", "1"]);
+        assembled_by(&mut command, Some(ptxas));
+        let ran = command.env("LD_LIBRARY_PATH", &libraries).output().expect("kiln starts");
+        let said = text(&ran.stderr);
+        assert!(ran.status.success() && said.matches("note: ").count() == notes, "{said}");
+        // The step, the evaluation and the trace.
+        assert_eq!(starts(place, name), 3);
+    }
+    let parameters = |name: &str| fs::read(place.join(name).join("model.safetensors")).expect("parameters");
+    assert!(parameters("by_refusing") == parameters("by_right"), "parameters differ");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_driver_is_asked_for_before_an_assembler() {
+    let place = tempfile::tempdir().expect("a directory");
+    let place = place.path();
+    fs::write(place.join("relu.kiln"), RELU).expect("writes");
+    let no_device = driver(place, "no_device", "int cuInit(unsigned f) { return 100; }");
+    let interpreter = interpreter(place);
+    let right = assembler(place, "right", &assembles());
+    for (libraries, ptxas, expected) in [
+        (&no_device, right.as_str(), "no GPU that it may use"),
+        (&no_device, "/nowhere/ptxas", "no GPU that it may use"),
+        (&interpreter, "/nowhere/ptxas", "error[ptxas]: KILN_PTXAS is to name NVIDIA's assembler, but /nowhere/ptxas is no file"),
+    ] {
+        let mut command = command(place, &["check", "relu.kiln", "--backend", "ptx"]);
+        assembled_by(&mut command, Some(ptxas));
+        let ran = command.env("LD_LIBRARY_PATH", libraries).output().expect("kiln starts");
+        let said = text(&ran.stderr);
+        assert!(ran.status.code() == Some(1) && said.contains(expected) && !said.contains("note: "), "{said}");
+    }
+    assert_eq!(starts(place, "right"), 0);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn assemblers_are_listed() {
+    let place = tempfile::tempdir().expect("a directory");
+    let place = place.path();
+    let right = assembler(place, "right", "echo 'Cuda compilation tools, release 13.0, V13.0.88'");
+    let silent = assembler(place, "silent", "exit 1");
+    for (ptxas, expected, code) in [
+        (Some(right.as_str()), format!("\nptxas    {right}, release 13.0, V13.0.88\n"), "null"),
+        (Some(silent.as_str()), format!("\nno ptxas {silent} does not say its version\n"), "error[ptxas]"),
+        (Some("/nowhere/ptxas"), "/nowhere/ptxas is no file\n".to_string(), "error[ptxas]"),
+        (Some(""), "\nno ptxas KILN_PTXAS is empty".to_string(), "error[ptxas]"),
+        (None, "\nno ptxas there is no `ptxas` here".to_string(), "error[ptxas]"),
+    ] {
+        let run = |arguments: &[&str]| {
+            let mut command = command(place, arguments);
+            assembled_by(&mut command, ptxas);
+            let ran = command.output().expect("kiln starts");
+            assert!(ran.status.success(), "{}", text(&ran.stderr));
+            text(&ran.stdout)
+        };
+        let listed = run(&["devices"]);
+        assert!(listed.contains(&expected), "{listed}");
+        let told: serde_json::Value = serde_json::from_str(&run(&["devices", "--json"])).expect("JSON");
+        assert!(told["assembler_error"].to_string().contains(code), "{told}");
+        let path = if code == "null" {
+            serde_json::json!({ "path": right, "version": "release 13.0, V13.0.88" })
+        } else {
+            serde_json::Value::Null
+        };
+        assert_eq!(told["assembler"], path);
+    }
+}
+
 #[test]
 fn kernels_are_written_for_generations_of_gpus() {
     let place = tempfile::tempdir().expect("a directory");
     fs::write(place.path().join("relu.kiln"), RELU).expect("writes");
-    let run = |arguments: &[&str], ptxas: Option<&str>| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
-        command.current_dir(place.path()).args(["compile", "relu.kiln"]).args(arguments);
+    let run = |arguments: &[&str], ptxas: Option<Option<&str>>| {
+        let mut command = command(place.path(), &["compile", "relu.kiln"]);
+        command.args(arguments);
         if let Some(ptxas) = ptxas {
-            command.env("KILN_PTXAS", ptxas).envs(["PATH", "CUDA_HOME", "CUDA_PATH"].map(|name| (name, "")));
+            assembled_by(&mut command, ptxas);
         }
         command.output().expect("kiln starts")
     };
@@ -241,13 +420,17 @@ fn kernels_are_written_for_generations_of_gpus() {
         assert!(made.status.code() == Some(2) && text(&made.stderr).contains(said), "{}", text(&made.stderr));
     }
     let cubin = ["--emit", "cubin", "--target", "cuda:sm_90", "-o", "relu.cubin"];
-    for (ptxas, said) in [("", "there is no `ptxas` here"), ("/nowhere/ptxas", "cannot start /nowhere/ptxas")] {
+    for (ptxas, said) in [
+        (None, "there is no `ptxas` here"),
+        (Some(""), "KILN_PTXAS is empty"),
+        (Some("/nowhere/ptxas"), "KILN_PTXAS is to name NVIDIA's assembler, but /nowhere/ptxas is no file"),
+    ] {
         let made = run(&cubin, Some(ptxas));
         assert!(made.status.code() == Some(1) && text(&made.stderr).contains(said), "{}", text(&made.stderr));
         assert!(!place.path().join("relu.cubin").exists());
     }
     // In continuous integration the assembler is there.
-    match std::env::var_os("KILN_PTXAS") {
+    match std::env::var_os("KILN_PTXAS").filter(|named| !named.is_empty()) {
         None => eprintln!("skipped: no assembler in KILN_PTXAS"),
         Some(_) => {
             let made = run(&cubin, None);

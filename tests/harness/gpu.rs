@@ -4,9 +4,12 @@
 use crate::samples::{Random, special_floats};
 use kiln::artifact::describe::ModelFacts;
 use kiln::backend::ptx::Module as Kernels;
-use kiln::backend::ptx::cuda::{Gpu, Recording, devices};
+use kiln::backend::ptx::assemble::Found;
+use kiln::backend::ptx::cubins::Cubins;
+use kiln::backend::ptx::cuda::{Gpu, Recording, device};
 use kiln::backend::ptx::device::{Device, Grid};
 use kiln::backend::ptx::generation::Generation;
+use kiln::backend::ptx::image::Image;
 use kiln::backend::ptx::run::Session;
 use kiln::compile::compile_ptx;
 use kiln::pipeline::Config;
@@ -293,18 +296,23 @@ fn hardware() -> Option<i32> {
 /// The generation of what tests run on: the oldest one's code runs everywhere, a GPU has its own.
 pub fn generation() -> Generation {
     let Some(number) = hardware() else { return Generation::OLDEST };
-    let found = devices().unwrap_or_else(|error| panic!("{error}"));
-    found.iter().find(|device| device.number == number).unwrap_or_else(|| panic!("there is no GPU {number}")).generation()
+    device(number).unwrap_or_else(|error| panic!("{error}")).generation()
 }
 
 /// A module on what tests run on; the interpreter schedules by the seed. Errors: what the compiler reports.
 pub fn on_device(module: &Module, facts: &ModelFacts, config: &Config, seed: u64) -> Result<Session<Tested>, String> {
     let compiled = compile_ptx(module, facts, config).map_err(|errors| format!("{errors:?}"))?;
     let device = match hardware() {
-        Some(number) => Tested::Hardware(Gpu::open(number, &compiled.kernels).map_err(|error| error.to_string())?),
+        Some(number) => Tested::Hardware(open(number, &compiled.kernels).map_err(|error| error.to_string())?),
         None => Tested::Interpreter(Box::new(Interpreted::new(&compiled.kernels, seed))),
     };
     Session::new(compiled, device).map_err(|error| error.to_string())
+}
+
+/// A GPU with kernels, loaded as commands do. Errors: of the device.
+fn open(number: i32, kernels: &Kernels) -> Result<Gpu, Diagnostic> {
+    let capability = device(number)?.compute_capability;
+    Gpu::open(number, &Image::new(kernels, capability, &Found::here()?, &Cubins::of_user()))
 }
 
 /// A module on the interpreter, with something in the text of its kernels changed. Errors: what the compiler reports.

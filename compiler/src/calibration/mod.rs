@@ -66,7 +66,7 @@ impl Calibration {
         all.retain(|known| known.cpu != self.cpu || known.threads != self.threads);
         all.push(self.clone());
         let text = serde_json::to_string_pretty(&all).unwrap_or_else(|error| panic!("calibration: {error}"));
-        caches::write(&path, text.as_bytes())?;
+        caches::keep(&path, text.as_bytes())?;
         Ok(path)
     }
 

@@ -61,12 +61,16 @@ pub struct CalibrateArgs {
     pub json: bool,
 }
 
-/// List what can compute here: the CPU, and NVIDIA GPUs for --backend ptx
+/// List what can compute here: the CPU, NVIDIA GPUs for --backend ptx, and the assembler of their machine code
 ///
 /// Examples:
 ///
 ///   kiln devices
 ///   kiln devices --json
+///
+/// The assembler is NVIDIA's ptxas: the one that KILN_PTXAS names, else that of CUDA_HOME, CUDA_PATH
+/// or PATH. --backend ptx loads the machine code that it makes, and keeps it in the user's directory
+/// of caches. Where there is none, or KILN_PTXAS is empty, the driver assembles the kernels itself.
 #[derive(ClapArgs, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct DevicesArgs {
@@ -206,7 +210,7 @@ pub enum Emit {
     Asm,
     /// The kernels as PTX, for NVIDIA GPUs
     Ptx,
-    /// The kernels as machine code of the GPUs that --target names, by NVIDIA's assembler (ptxas)
+    /// The kernels as machine code of the GPUs that --target names, by NVIDIA's assembler (ptxas; `kiln devices` says which)
     Cubin,
     /// What each of them computes and moves, as tab-separated values
     PtxCosts,
@@ -274,7 +278,7 @@ pub enum Backend {
     Cpu,
     /// The reference interpreter: slow, and what everything else is compared with
     Reference,
-    /// Kernels on the first NVIDIA GPU; `kiln devices` lists them
+    /// Kernels on the first NVIDIA GPU; `kiln devices` lists GPUs, and what makes their machine code
     Ptx,
 }
 

@@ -6,6 +6,7 @@ use super::engine::{Engine, describe, on_gpu, threads, to_tensor};
 use super::failure::Failure;
 use super::model::{self, Trainable, predict};
 use super::run::input_options;
+use kiln::backend::ptx::image::Kind;
 use kiln::backend::ptx::run::KernelTime;
 use kiln::samples::median;
 use kiln::training::TrainingPlan;
@@ -27,6 +28,9 @@ struct Answer {
     #[serde(flatten)]
     measured: Measurement,
     backend: &'static str,
+    /// What the GPU's driver was given: machine code, or text that it assembled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<Kind>,
     /// The median time from the first kernel of a run to the end of the last one, by the device's clock, in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     device_us: Option<f64>,
@@ -61,12 +65,14 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
         let device_us = Some(1e6 * median(session.device_seconds(&given, args.runs.clamp(1, DEVICE_RUNS) as usize)?));
         let kernels = if args.breakdown { Some(breakdown(args.runs, || session.profile(&given))?) } else { None };
         let arena_bytes = Some(session.arena_bytes() as i64);
-        Answer { measured, backend: "ptx", device_us, compile_ms, arena_bytes, loss: None, kernels }
+        let image = Some(session.device().report().kind);
+        Answer { measured, backend: "ptx", image, device_us, compile_ms, arena_bytes, loss: None, kernels }
     } else {
         let engine = Engine::new(&loaded, args.backend, &config, threads(args.threads))?;
         let compile_ms = begin.elapsed().as_secs_f64() * 1e3;
         let measured = measure(limits, || engine.run(&given).map(drop))?;
-        Answer { measured, backend: args.backend.name(), device_us: None, compile_ms, arena_bytes: None, loss: None, kernels: None }
+        let backend = args.backend.name();
+        Answer { measured, backend, image: None, device_us: None, compile_ms, arena_bytes: None, loss: None, kernels: None }
     };
     answer.print(args.json, "runs", out)
 }
@@ -84,7 +90,7 @@ pub fn bench_step(
         return Err(Failure::Usage("--breakdown of steps is for the CPU; kernels of a step: kiln compile --emit ptx-costs".to_string()));
     }
     let config = args.memory.within(args.rewrites.config(), threads(args.threads));
-    let functions = functions(plan, trainable, args.backend, &config)?;
+    let (functions, image) = functions(plan, trainable, args.backend, &config)?;
     let compile_ms = begin.elapsed().as_secs_f64() * 1e3;
     let mut stepper = Stepper::new(&plan.recipe, functions, plan.recipe.seed)?;
     let rate = plan.recipe.schedule.learning_rate;
@@ -94,7 +100,8 @@ pub fn bench_step(
         Ok::<(), kiln_ir::Diagnostic>(())
     })?;
     let arena_bytes = Some(stepper.arena_bytes()).filter(|bytes| *bytes > 0);
-    Answer { measured, backend: args.backend.name(), device_us: None, compile_ms, arena_bytes, loss: Some(loss), kernels: None }
+    let backend = args.backend.name();
+    Answer { measured, backend, image, device_us: None, compile_ms, arena_bytes, loss: Some(loss), kernels: None }
         .print(args.json, "steps", out)
 }
 

@@ -10,7 +10,7 @@ use kiln::artifact::output::write_file;
 use kiln::artifact::write::{ArtifactKind, WeightsChoice};
 use kiln::backend::cpu::emit::Listing;
 use kiln::backend::cpu::target::CpuTarget;
-use kiln::backend::ptx::assemble::cubin;
+use kiln::backend::ptx::assemble::Found;
 use kiln::backend::ptx::costs;
 use kiln::backend::ptx::generation::Generation;
 use kiln::compile::{Compiled, compile as compile_module, compile_ptx};
@@ -62,9 +62,11 @@ pub fn compile(args: &CompileArgs, out: &mut dyn Write) -> Result<(), Failure> {
             if args.output == Path::new("-") {
                 return Err(needs_a_file());
             }
+            let found = Found::here()?;
+            let assembler = found.assembler()?;
             let kernels = compile_ptx(&loaded.module, &loaded.facts, &config)?.kernels;
             progress.say("assembling");
-            let bytes = cubin(&kernels.text, generation)?;
+            let bytes = assembler.cubin(&kernels.text, &generation.to_string())?;
             return Ok(write_file(&args.output, |file| file.write_all(&bytes))?);
         }
         Emit::PtxCosts => {

@@ -5,6 +5,7 @@ use super::engine::{Answering, describe, on_gpu, to_array, to_tensor};
 use super::model::{Loaded, Trainable, predict};
 use kiln::artifact::describe::ModelFacts;
 use kiln::backend::ptx::cuda::Gpu;
+use kiln::backend::ptx::image::Kind;
 use kiln::backend::ptx::run::Session;
 use kiln::pipeline::Config;
 use kiln::training::TrainingPlan;
@@ -14,7 +15,7 @@ use kiln_runtime::arrays::Array;
 use kiln_runtime::program::network::Network;
 use kiln_runtime::training::stepper::{Function, Functions};
 
-/// The functions of a plan on a backend other than compiled code.
+/// The functions of a plan on a backend other than compiled code, and how the kernels of the step were loaded where it has some.
 ///
 /// Errors: what the compiler reports; of the device.
 pub fn functions(
@@ -22,15 +23,12 @@ pub fn functions(
     trainable: &Trainable,
     backend: Backend,
     config: &Config,
-) -> Result<Functions<'static>, Vec<Diagnostic>> {
+) -> Result<(Functions<'static>, Option<Kind>), Vec<Diagnostic>> {
     let of = |module: &Module, states: usize, config: &Config| function(module, states, plan, trainable, backend, config);
     // Without a backward pass there is nothing to compute again, and the step is what takes the time.
     let forward = Config { memory: None, tune: None, ..config.clone() };
-    Ok(Functions {
-        step: of(&plan.step, plan.recipe.states.len(), config)?,
-        evaluation: of(&plan.evaluation, 0, &forward)?,
-        trace: of(&plan.trace, 0, &forward)?,
-    })
+    let (step, image) = of(&plan.step, plan.recipe.states.len(), config)?;
+    Ok((Functions { step, evaluation: of(&plan.evaluation, 0, &forward)?.0, trace: of(&plan.trace, 0, &forward)?.0 }, image))
 }
 
 /// The evaluation alone.
@@ -42,8 +40,11 @@ pub fn evaluation(
     backend: Backend,
     config: &Config,
 ) -> Result<Box<dyn Function>, Vec<Diagnostic>> {
-    function(&plan.evaluation, 0, plan, trainable, backend, config)
+    Ok(function(&plan.evaluation, 0, plan, trainable, backend, config)?.0)
 }
+
+/// A function, and how its kernels were loaded where it has some.
+type Made = (Box<dyn Function>, Option<Kind>);
 
 fn function(
     module: &Module,
@@ -52,15 +53,16 @@ fn function(
     trainable: &Trainable,
     backend: Backend,
     config: &Config,
-) -> Result<Box<dyn Function>, Vec<Diagnostic>> {
+) -> Result<Made, Vec<Diagnostic>> {
     let facts = ModelFacts { name: module.name.clone(), states, ..plan.with_usual_sizes(&trainable.facts) };
     if backend == Backend::Ptx {
         let signature = describe(predict(module).map_err(|error| vec![error])?, &facts);
         let session = on_gpu(module, &facts, config)?;
-        return Ok(Box::new(OnGpu { session, signature, outputs: Vec::new(), has_states: false }));
+        let image = Some(session.device().report().kind);
+        return Ok((Box::new(OnGpu { session, signature, outputs: Vec::new(), has_states: false }), image));
     }
     let loaded = Loaded { module: module.clone(), facts, losses: Vec::new() };
-    Ok(Box::new(Answering::new(&loaded, backend, config)?))
+    Ok((Box::new(Answering::new(&loaded, backend, config)?), None))
 }
 
 fn tensors<'i>(inputs: impl IntoIterator<Item = &'i Array>) -> Vec<Tensor> {

@@ -5,8 +5,11 @@ use super::model::{Loaded, predict};
 use kiln::artifact::describe::ModelFacts;
 use kiln::backend::cpu::jit::Predictor;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
-use kiln::backend::ptx::cuda::{Facts, Gpu, devices};
+use kiln::backend::ptx::cubins::Cubins;
+use kiln::backend::ptx::cuda::{Gpu, device};
+use kiln::backend::ptx::image::Image;
 use kiln::backend::ptx::run::Session;
+use kiln::backend::ptx::{self, assemble::Found};
 use kiln::compile::{Compiled, compile, compile_ptx};
 use kiln::pipeline::Config;
 use kiln::tuning;
@@ -17,6 +20,8 @@ use kiln_runtime::arrays::Array;
 use kiln_runtime::program::network::Network;
 use kiln_runtime::threads::{ThreadPool, default_workers};
 use std::cell::RefCell;
+use std::io::{self, Write};
+use std::sync::Once;
 
 /// A model that runs, compiled or interpreted.
 pub enum Engine {
@@ -61,20 +66,32 @@ impl Engine {
     }
 }
 
-/// A module for the first NVIDIA GPU, where it is opened.
+/// A module for the first NVIDIA GPU, where it is opened. Says so where the driver has to assemble its kernels.
 ///
-/// Errors: what the compiler reports; `cuda_driver`, `cuda`, `memory`.
+/// Errors: what the compiler reports; `cuda_driver`, `cuda`, `memory`; `ptxas` where the assembler that is named is none.
 pub fn on_gpu(module: &Module, facts: &ModelFacts, config: &Config) -> Result<Session<Gpu>, Vec<Diagnostic>> {
-    let found = devices().map_err(|error| vec![error])?;
-    let generation = found.first().map_or(config.generation, Facts::generation);
-    let mut config = Config { generation, ..config.clone() };
-    if let (Some(tune), Some(found)) = (config.tune.take(), found.first()) {
-        let device = format!("{}; driver {}", found.name, found.driver);
-        config.tuning = tuning::gpu::tuned(module, facts, &config, &tune, &device, |kernels| Gpu::open(0, kernels))?;
+    let gpu = device(0).map_err(|error| vec![error])?;
+    let assembler = Found::here().map_err(|error| vec![error])?;
+    let cubins = Cubins::of_user();
+    let open = |kernels: &ptx::Module| Gpu::open(gpu.number, &Image::new(kernels, gpu.compute_capability, &assembler, &cubins));
+    let mut config = Config { generation: gpu.generation(), ..config.clone() };
+    if let Some(tune) = config.tune.take() {
+        let device = format!("{}; driver {}", gpu.name, gpu.driver);
+        config.tuning = tuning::gpu::tuned(module, facts, &config, &tune, &device, open)?;
     }
     let compiled = compile_ptx(module, facts, &config)?;
-    let gpu = Gpu::open(0, &compiled.kernels).map_err(|error| vec![error])?;
+    let gpu = open(&compiled.kernels).map_err(|error| vec![error])?;
+    tell(gpu.report().note.as_deref());
     Session::new(compiled, gpu).map_err(|error| vec![error])
+}
+
+/// Prints the first note on how kernels were loaded: others of the same command say much the same.
+fn tell(note: Option<&str>) {
+    static TOLD: Once = Once::new();
+    if let Some(note) = note {
+        // Where nobody can read it, nothing is lost but the reason.
+        TOLD.call_once(|| drop(writeln!(io::stderr(), "{note}")));
+    }
 }
 
 /// Compiles for this machine.

@@ -36,7 +36,7 @@ pub fn train(args: &TrainArgs, out: &mut dyn Write) -> Result<(), Failure> {
         }
         Backend::Ptx | Backend::Reference => {
             recomputed = None;
-            functions(&plan, &trainable, args.backend, &config)?
+            functions(&plan, &trainable, args.backend, &config)?.0
         }
     };
     if !args.json {

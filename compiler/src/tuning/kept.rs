@@ -32,7 +32,7 @@ pub fn save(path: &Path, device: &str, answers: &Answers) -> Result<(), Diagnost
         None => all.push(Kept { device: device.to_string(), answers: answers.clone() }),
     }
     let text = serde_json::to_string_pretty(&all).unwrap_or_else(|error| panic!("tuning: {error}"));
-    caches::write(path, text.as_bytes())
+    caches::keep(path, text.as_bytes())
 }
 
 fn load_all(path: &Path) -> Vec<Kept> {

@@ -1,6 +1,8 @@
 //! A CUDA driver without a GPU: the functions of `libcuda` that Kiln calls, over the interpreter of PTX. Programs that load it from
 //! `LD_LIBRARY_PATH` run on one device of sm_80, from the command line to the last copy, and faults are errors of the next call.
 //!
+//! What it takes for machine code is the same text behind the head [`CUBIN`], which assemblers of tests write.
+//!
 //! *Source*: CUDA Driver API 12.8: names, arguments and numbers of errors.
 
 #![allow(non_snake_case, reason = "the driver's names")]
@@ -18,6 +20,7 @@ type Handle = usize;
 const SUCCESS: Status = 0;
 const INVALID_VALUE: Status = 1;
 const OUT_OF_MEMORY: Status = 2;
+const INVALID_IMAGE: Status = 200;
 const INVALID_PTX: Status = 218;
 const INVALID_HANDLE: Status = 400;
 const NOT_FOUND: Status = 500;
@@ -27,6 +30,9 @@ const LAUNCH_FAILED: Status = 719;
 const MEMORY: u64 = 1 << 30;
 /// The version of CUDA: 12.8.
 pub const VERSION: c_int = 12_080;
+
+/// How machine code of this device begins: as an ELF file. A text ends in a zero here, too.
+pub const CUBIN: &[u8] = b"\x7fELF of the interpreter\n";
 
 /// A launch: module, kernel, grid, block, dynamic shared memory, arguments.
 #[derive(Clone)]
@@ -192,9 +198,11 @@ unsafe extern "C" fn cuModuleLoadDataEx(
 ) -> Status {
     /// `CU_JIT_ERROR_LOG_BUFFER`, `CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES`.
     const LOG: [c_uint; 2] = [5, 6];
-    // SAFETY: PTX ends in a zero.
-    let text = unsafe { CStr::from_ptr(image) };
-    let parsed = text.to_str().map_err(|error| error.to_string()).and_then(|text| Module::parse(text).map_err(|error| error.to_string()));
+    // SAFETY: PTX ends in a zero, and an ELF file has one in its head.
+    let image = unsafe { CStr::from_ptr(image) };
+    let is_text = !image.to_bytes().starts_with(b"\x7fELF");
+    let text = std::str::from_utf8(image.to_bytes().strip_prefix(CUBIN).unwrap_or(image.to_bytes()));
+    let parsed = text.map_err(|error| error.to_string()).and_then(|text| Module::parse(text).map_err(|error| error.to_string()));
     match parsed {
         Ok(parsed) => with(|driver| {
             driver.modules.push(Some(parsed));
@@ -209,7 +217,7 @@ unsafe extern "C" fn cuModuleLoadDataEx(
                 // SAFETY: the caller says how long the log is.
                 unsafe { said.as_ptr().copy_to(log.cast(), length) };
             }
-            INVALID_PTX
+            if is_text { INVALID_PTX } else { INVALID_IMAGE }
         }
     }
 }
@@ -447,6 +455,7 @@ fn told(error: Status) -> (&'static CStr, &'static CStr) {
     match error {
         SUCCESS => (c"CUDA_SUCCESS", c"no error"),
         OUT_OF_MEMORY => (c"CUDA_ERROR_OUT_OF_MEMORY", c"out of memory"),
+        INVALID_IMAGE => (c"CUDA_ERROR_INVALID_IMAGE", c"device kernel image is invalid"),
         INVALID_PTX => (c"CUDA_ERROR_INVALID_PTX", c"a PTX JIT compilation failed"),
         INVALID_HANDLE => (c"CUDA_ERROR_INVALID_HANDLE", c"invalid resource handle"),
         NOT_FOUND => (c"CUDA_ERROR_NOT_FOUND", c"named symbol not found"),

@@ -2,9 +2,10 @@
 //!
 //! *Source*: CUDA Driver API 12.8.
 
+use super::LANGUAGE;
 use super::device::{Device, Grid};
 use super::generation::Generation;
-use super::{LANGUAGE, Module};
+use super::image::{Image, Loader, Report};
 use cudarc::driver::{DriverError, result, sys};
 use kiln_ir::Diagnostic;
 use std::collections::HashMap;
@@ -57,6 +58,13 @@ pub fn devices() -> Result<Vec<Facts>, Diagnostic> {
     })
 }
 
+/// The GPU of that number.
+///
+/// Errors: as [`devices`]; `cuda` where there is no such GPU.
+pub fn device(number: i32) -> Result<Facts, Diagnostic> {
+    guarded(|| facts(number, start()?))
+}
+
 fn facts(number: i32, driver: i32) -> Result<Facts, Diagnostic> {
     use sys::CUdevice_attribute::{
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
@@ -78,7 +86,7 @@ fn facts(number: i32, driver: i32) -> Result<Facts, Diagnostic> {
             driver,
         })
     };
-    ask().map_err(|error| told("ask what the device is", error))
+    ask().map_err(|error| told(&format!("say what device {number} is"), error))
 }
 
 /// Looks for the driver and starts it; gives its version. Errors: `cuda_driver`.
@@ -134,6 +142,7 @@ pub struct Gpu {
     module: sys::CUmodule,
     entries: HashMap<String, sys::CUfunction>,
     stream: sys::CUstream,
+    report: Report,
     /// Whether kernels are launched while those before them end: they wait inside.
     begins_early: bool,
     marks: Vec<sys::CUevent>,
@@ -150,10 +159,11 @@ impl Drop for Recording {
 }
 
 impl Gpu {
-    /// Opens the device of that number and loads the module.
+    /// Opens the device of that number, of which the image is, and loads it.
     ///
     /// Errors: `cuda_driver`; `cuda` with what the driver says of the module.
-    pub fn open(number: i32, module: &Module) -> Result<Gpu, Diagnostic> {
+    pub fn open(number: i32, image: &Image<'_>) -> Result<Gpu, Diagnostic> {
+        let module = image.module();
         guarded(|| {
             let driver = start()?;
             let device = result::device::get(number).map_err(|error| told(&format!("open device {number}"), error))?;
@@ -161,7 +171,7 @@ impl Gpu {
             let context = unsafe { result::primary_ctx::retain(device) }.map_err(|error| told("open the device", error))?;
             // SAFETY: the context was just made.
             unsafe { result::ctx::set_current(context) }.map_err(|error| told("open the device", error))?;
-            let loaded = load(&module.text)?;
+            let (loaded, report) = image.load(&mut Driver)?;
             let mut entries = HashMap::new();
             for entry in module.entries.values() {
                 let name = CString::new(entry.as_str()).expect("names of entries have no zeros");
@@ -177,25 +187,46 @@ impl Gpu {
             }
             let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(|error| told("make a stream", error))?;
             let begins_early = module.generation.begins_early() && driver >= OLDEST_EARLY;
-            Ok(Gpu { module: loaded, entries, stream, begins_early, marks: Vec::new() })
+            Ok(Gpu { module: loaded, entries, stream, report, begins_early, marks: Vec::new() })
         })
+    }
+
+    /// How the module was loaded.
+    pub fn report(&self) -> &Report {
+        &self.report
     }
 }
 
-/// Loads PTX, with the driver's own words where it refuses it.
-fn load(text: &str) -> Result<sys::CUmodule, Diagnostic> {
+/// The driver, with the context of a device.
+struct Driver;
+
+impl Loader for Driver {
+    type Loaded = sys::CUmodule;
+
+    fn load_cubin(&mut self, cubin: &[u8]) -> Result<sys::CUmodule, Diagnostic> {
+        load(cubin, "load the machine code of the kernels")
+    }
+
+    fn load_text(&mut self, text: &str) -> Result<sys::CUmodule, Diagnostic> {
+        load(text.as_bytes(), "load the kernels")
+    }
+}
+
+/// Loads machine code as an assembler wrote it, or text; with the driver's own words where it refuses that.
+fn load(image: &[u8], what: &str) -> Result<sys::CUmodule, Diagnostic> {
     use sys::CUjit_option_enum::{CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
-    let image = CString::new(text).expect("PTX has no zeros");
+    // The end of a text; machine code says itself how long it is.
+    let image = [image, &[0]].concat();
     let mut log = vec![0u8; LOG_BYTES];
     let mut options = [CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
     // The size is passed as if it were a pointer.
     let mut values = [log.as_mut_ptr().cast::<c_void>(), LOG_BYTES as *mut c_void];
     let mut module = null_mut();
-    // SAFETY: the image ends in a zero, the log has the size that is said, and both options have values.
+    // SAFETY: the image ends in a zero, or where its own head says; the log has the size that is said, and both options have values.
     let status = unsafe { sys::cuModuleLoadDataEx(&raw mut module, image.as_ptr().cast(), 2, options.as_mut_ptr(), values.as_mut_ptr()) };
     status.result().map_err(|error| {
         let said = String::from_utf8_lossy(&log).trim_end_matches('\0').trim().to_string();
-        let error = told("load the kernels", error);
+        let error = told(what, error);
         if said.is_empty() { error } else { error.help(said) }
     })?;
     Ok(module)

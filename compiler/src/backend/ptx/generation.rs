@@ -51,6 +51,21 @@ impl Generation {
         if capability == (9, 0) && driver >= 12000 { Generation::HOPPER } else { Generation::OLDEST }
     }
 
+    /// The machine code, as an assembler names it, that text for this generation becomes on a device of that compute capability; none
+    /// where it is not for such a device.
+    ///
+    /// *Source*: PTX ISA 9.0, `.target`: code for a number alone goes with every newer device, with `f` with those of its family, with
+    /// `a` with that device alone.
+    pub fn machine(self, capability: (i32, i32)) -> Option<String> {
+        let device = u32::try_from(10 * capability.0 + capability.1).ok()?;
+        let is_newer = device >= self.number;
+        match self.letter {
+            None => is_newer.then(|| format!("sm_{device}")),
+            Some('f') => (is_newer && device / 10 == self.number / 10).then(|| format!("sm_{device}")),
+            Some(_) => (device == self.number).then(|| self.to_string()),
+        }
+    }
+
     /// The version of PTX for code of this generation: not older than what kernels are written in.
     pub fn version(self) -> Version {
         let known = KNOWN.iter().find(|(number, ..)| *number == self.number).expect("it was parsed");
@@ -93,6 +108,28 @@ mod tests {
         }
         for name in ["sm_70", "sm_80a", "90", "sm_90A", ""] {
             assert!(name.parse::<Generation>().is_err_and(|error| error.contains("sm_90a, sm_100")), "{name}");
+        }
+    }
+
+    #[test]
+    fn machine_code_is_for_the_device_itself() {
+        for (generation, capability, machine) in [
+            ("sm_80", (8, 0), Some("sm_80")),
+            ("sm_80", (8, 9), Some("sm_89")),
+            ("sm_80", (12, 1), Some("sm_121")),
+            // One that came later than this table.
+            ("sm_80", (13, 0), Some("sm_130")),
+            ("sm_80", (7, 5), None),
+            ("sm_90a", (9, 0), Some("sm_90a")),
+            ("sm_90a", (8, 9), None),
+            ("sm_90a", (10, 0), None),
+            ("sm_100f", (10, 3), Some("sm_103")),
+            ("sm_100f", (12, 0), None),
+            ("sm_103f", (10, 0), None),
+            ("sm_80", (-1, 0), None),
+        ] {
+            let found = generation.parse::<Generation>().expect("known").machine(capability);
+            assert_eq!(found.as_deref(), machine, "{generation} on {capability:?}");
         }
     }
 }

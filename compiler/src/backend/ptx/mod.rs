@@ -9,12 +9,14 @@
 pub mod assemble;
 mod block;
 pub mod costs;
+pub mod cubins;
 pub mod cuda;
 pub mod device;
 mod divide;
 mod facts;
 pub mod function;
 pub mod generation;
+pub mod image;
 pub mod inst;
 mod memory;
 pub mod roofline;
