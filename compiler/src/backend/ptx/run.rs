@@ -215,11 +215,13 @@ impl<D: Device> Session<D> {
     /// Errors: as [`Session::run`].
     pub fn launch_seconds(&mut self, inputs: &[Tensor], runs: usize) -> Result<Vec<f64>, Diagnostic> {
         let places: BTreeMap<i64, usize> = self.launched().iter().enumerate().map(|(at, launch)| (launch.args_offset, at)).collect();
-        let mut samples = vec![vec![0.0; runs]; places.len()];
-        for run in 0..runs {
+        let mut samples = vec![Vec::with_capacity(runs); places.len()];
+        for _ in 0..runs {
+            let mut sums = vec![0.0; places.len()];
             for (place, seconds) in self.marked_run(inputs)?.0 {
-                samples[places[&place]][run] += seconds;
+                sums[places[&place]] += seconds;
             }
+            samples.iter_mut().zip(sums).for_each(|(list, sum)| list.push(sum));
         }
         Ok(samples.into_iter().map(median).collect())
     }
