@@ -4,7 +4,7 @@
 //! tiles and panels are chosen here and never change a bit of the results.
 //!
 //! Read in this order: [`context`] (scopes and hoisting), [`offsets`] (index arithmetic), [`expr`] and [`access`] (values and
-//! memory), [`nest`] with [`plan`], [`stage`], [`reduce`], [`fold`], [`columns`], [`transposed`] (nests), [`contract`] with [`tile`] (contractions), [`blocks`] (threads of a GPU that work together).
+//! memory), [`nest`] with [`plan`], [`stage`], [`reduce`], [`fold`], [`columns`], [`transposed`] (nests), [`contract`] with [`operands`] and [`tile`] (contractions), [`blocks`] (threads of a GPU that work together).
 
 mod access;
 mod ahead;
@@ -18,6 +18,7 @@ mod fold;
 mod isa;
 mod nest;
 mod offsets;
+mod operands;
 mod ops;
 mod parts;
 mod plan;
@@ -33,8 +34,9 @@ mod transposed;
 
 pub(crate) use access::along;
 pub(crate) use blocks::{in_one_piece, usual};
-pub use contract::{LEAST_ROWS, PACKED_ROW_BLOCK, is_stream};
+pub use contract::{PACKED_ROW_BLOCK, is_stream};
 pub use isa::VectorIsa;
+pub use operands::LEAST_ROWS;
 
 use crate::kernel::{Body, BufferId, Kernel, Program, Stage, Step};
 use crate::tile::{Builder, TileProgram};

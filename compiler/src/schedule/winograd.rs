@@ -75,7 +75,8 @@ pub fn winograds(graph: &Graph, when: WinogradUse, usual_sizes: &BTreeMap<Symbol
             && let Some(geometry) = Geometry::of(graph, id, op)
         {
             let mut usual = Usual::of(&geometry, from_parameters[&node.inputs[1].node], usual_sizes);
-            if weights_are_close {
+            // Transformed weights are larger: without knowing of how many images, a program stays as small as it can be.
+            if weights_are_close && geometry.images.as_const().is_some() {
                 usual.work_of_tap_byte = WORK_OF_CLOSE_TAP_BYTE;
             }
             if !images.contains(&node.inputs[0].node) {
