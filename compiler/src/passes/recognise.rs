@@ -78,14 +78,16 @@ pub fn recognised(graph: &Graph, context: &Context, how: &Recognition) -> Recogn
         OptLevel::Unchanged | OptLevel::Saturated => saturated(graph, context, &rules, limits),
         OptLevel::Directed => directed(graph, context, &rules, limits),
     };
+    let start = Instant::now();
     let may = how.freedom >= Freedom::Reassociation && how.limits.applications > 0 && !how.without.contains(recurrent::NAME);
     let Some((layers, mut found)) = may.then(|| recurrent::layers(graph)).flatten() else { return run(graph, &how.limits) };
+    let time = start.elapsed();
     // All layers together count as one use of a rule.
     let mut all = run(&layers, &Limits { applications: how.limits.applications - 1, ..how.limits });
     let place = found.first().map_or(String::new(), |replacement| replacement.origin.clone());
     all.log.insert(0, Applied { rule: recurrent::NAME, round: 1, origin: place });
     found.append(&mut all.replacements);
-    Recognised { replacements: found, ..all }
+    Recognised { replacements: found, time: time + all.time, ..all }
 }
 
 /// The cheapest graph of all that the rules know; the one given if none is cheaper.

@@ -36,7 +36,7 @@ impl Importer<'_> {
     /// A `scan`. `body` imports one step: from the carried values and the slices it makes the carried values of the next step, then
     /// slices of the results. All results, carried values first.
     ///
-    /// Errors: those of `body`; `onnx_unsupported` when a carried value changes its type.
+    /// Errors: those of `body`; `onnx_rank` of what has no axis; `onnx_unsupported` when a carried value changes its type.
     pub(super) fn scan(
         &mut self,
         turns: &Turns,
@@ -50,6 +50,9 @@ impl Importer<'_> {
         for (position, (name, value)) in turns.carried.iter().chain(&turns.scanned).enumerate() {
             let mut ty = self.graph.ty(*value).clone();
             if position >= turns.carried.len() {
+                if ty.shape.is_empty() {
+                    return Err(Diagnostic::new("onnx_rank", format!("{ty} has no axis to scan")));
+                }
                 ty.shape.remove(0);
             }
             operands.push(*value);

@@ -23,11 +23,9 @@ pub struct Parts<'a> {
     pub origin: Option<Arc<Origin>>,
 }
 
-/// Adds a layer: outputs of all steps `[time, batch, hidden]`, the last state, the last memory cell. `None` where it does not type
-/// without a condition that the graph does not state.
+/// Adds a layer: outputs of all steps `[time, batch, hidden]`, the last state, the last memory cell. `None` where it does not type.
 pub fn layer(graph: &mut Graph, parts: &Parts) -> Option<Vec<Value>> {
     let cell = parts.cell;
-    let guards = graph.guards.clone();
     let mut b = Builder::from_origin(graph, parts.origin.clone());
     let w = stacked(&mut b, &cell.weights[1 - parts.state]);
     let r = stacked(&mut b, &cell.weights[parts.state]);
@@ -49,8 +47,7 @@ pub fn layer(graph: &mut Graph, parts: &Parts) -> Option<Vec<Value>> {
     }
     let bias = b.concat(&biases, 0);
     let operands = [&[parts.input, w, r, bias][..], &parts.initial].concat();
-    let results = b.try_op(operator(cell, parts.reverse), &operands).ok()?;
-    (graph.guards == guards).then_some(results)
+    b.try_op(operator(cell, parts.reverse), &operands).ok()
 }
 
 fn operator(cell: &Cell, reverse: bool) -> Op {

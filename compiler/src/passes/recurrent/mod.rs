@@ -20,7 +20,7 @@ use crate::egraph::provenance::Replacement;
 use crate::passes::deduplicate::deduplicated;
 use crate::passes::regions::{keep, rebuild};
 use cell::Cell;
-use kiln_ir::ops::{Concat, Op};
+use kiln_ir::ops::{Concat, Op, Slice};
 use kiln_ir::{Builder, Dim, Graph, NodeId, NodeKind, Value};
 use layer::{Parts, layer};
 use std::collections::BTreeMap;
@@ -47,20 +47,47 @@ fn replaced(graph: &Graph, told: &mut Vec<Replacement>) -> Option<Graph> {
     let mut out = deduplicated(graph);
     let mut same = BTreeMap::new();
     let mut outputs = BTreeMap::new();
+    let mut found = Vec::new();
     for chain in chain::chains(&out) {
-        unrolled(&mut out, &chain, &mut same, &mut outputs, told);
+        found.extend(unconditional(&mut out, |graph| unrolled(graph, &chain)));
+    }
+    for id in out.order() {
+        found.extend(unconditional(&mut out, |graph| scans::scan(graph, id)));
+    }
+    for layer in found {
+        same.extend(layer.same);
+        outputs.extend(layer.outputs);
+        told.push(layer.told);
     }
     for id in out.order() {
         joined(&mut out, id, &outputs, &mut same);
-    }
-    for id in out.order() {
-        scans::scan(&mut out, id, &mut same, told);
     }
     if same.is_empty() {
         return None;
     }
     // What is no longer needed goes, with what only helped to look.
-    Some(rebuild(&out.substitute(&same), |out, node, op, x| keep(out, node, op, x)))
+    Some(rebuild(&out.substitute(&same), keep))
+}
+
+/// A layer that was added.
+struct Found {
+    /// What is there, and what may take its place.
+    same: Vec<(Value, Value)>,
+    /// Of states that are there, the outputs of the layer and which step of them.
+    outputs: Vec<(Value, (Value, usize))>,
+    /// What to tell of it.
+    told: Replacement,
+}
+
+/// What `f` adds, if it holds without a condition that the graph does not state.
+fn unconditional(graph: &mut Graph, f: impl FnOnce(&mut Graph) -> Option<Found>) -> Option<Found> {
+    let guards = graph.guards.clone();
+    let found = f(graph);
+    if graph.guards == guards {
+        return found;
+    }
+    graph.guards = guards;
+    None
 }
 
 /// A cheap look, so that graphs without recurrent layers lose no time.
@@ -71,14 +98,8 @@ fn may_be_step(graph: &Graph, id: NodeId) -> bool {
     }
 }
 
-/// Puts a layer in the place of a chain, and notes of which step of its outputs each state is.
-fn unrolled(
-    graph: &mut Graph,
-    chain: &chain::Chain,
-    same: &mut BTreeMap<Value, Value>,
-    outputs: &mut BTreeMap<Value, (Value, usize)>,
-    told: &mut Vec<Replacement>,
-) -> Option<()> {
+/// Adds a layer for a chain.
+fn unrolled(graph: &mut Graph, chain: &chain::Chain) -> Option<Found> {
     let (first, last) = (chain.cells.first()?, chain.cells.last()?);
     let sequence = chain.sequence()?;
     let steps = chain.cells.len();
@@ -86,22 +107,21 @@ fn unrolled(
     let initial = initial_state(graph, first, state)?;
     let origin = graph.node(last.next[0].node).origin.clone();
     let mut b = Builder::from_origin(graph, origin.clone());
-    let input = b.slice_axis(sequence.value, sequence.axis, &sequence.start, &Dim::from(steps));
-    let input = time_first(&mut b, input, sequence.axis)?;
+    let input = time_first(&mut b, sequence.value, sequence.axis, &sequence.start, &Dim::from(steps))?;
     let initial = [initial].into_iter().chain(first.memory).collect();
     let results = layer(graph, &Parts { cell: first, state, input, initial, reverse: chain.reverse, origin: origin.clone() })?;
     let mut b = Builder::from_origin(graph, origin);
+    let (mut same, mut outputs) = (Vec::new(), Vec::new());
     for (at, cell) in chain.cells.iter().enumerate() {
         let step = if chain.reverse { steps - 1 - at } else { at };
         let shape = b.shape(cell.next[0]);
         let slice = b.slice_axis(results[0], 0, &Dim::from(step), &Dim::ONE);
-        same.insert(cell.next[0], b.reshape(slice, &shape));
-        outputs.insert(cell.next[0], (results[0], step));
+        same.push((cell.next[0], b.reshape(slice, &shape)));
+        outputs.push((cell.next[0], (results[0], step)));
     }
     // The last state is a step of the outputs too, so that a layer above sees all of its steps alike.
     same.extend(last.next[1..].iter().copied().zip(results[2..].iter().copied()));
-    told.push(replacement(graph, first, chain.cells.iter().flat_map(|cell| &cell.next)));
-    Some(())
+    Some(Found { same, outputs, told: replacement(graph, first, chain.cells.iter().flat_map(|cell| &cell.next)) })
 }
 
 /// States of consecutive steps that are stacked are a part of the outputs as they are.
@@ -130,13 +150,20 @@ fn joined(graph: &mut Graph, id: NodeId, outputs: &BTreeMap<Value, (Value, usize
     Some(())
 }
 
-/// `[time, batch, features]` of a tensor with its axis of time at `axis` and features last.
-fn time_first(b: &mut Builder, value: Value, axis: usize) -> Option<Value> {
-    match (b.shape(value).len(), axis) {
-        (3, 0) => Some(value),
-        (3, 1) => Some(b.transpose(value, &[1, 0, 2])),
-        _ => None,
+/// `[steps, batch, features]`: some steps of a tensor with features last.
+fn time_first(b: &mut Builder, value: Value, axis: usize, start: &Dim, steps: &Dim) -> Option<Value> {
+    let mut sizes = b.shape(value);
+    if sizes.len() != 3 || axis > 1 {
+        return None;
     }
+    let mut starts = vec![Dim::ZERO; 3];
+    (starts[axis], sizes[axis]) = (start.clone(), steps.clone());
+    let part = if start.is(0) && b.shape(value) == sizes {
+        value
+    } else {
+        b.try_op(Slice { starts, sizes, steps: vec![1; 3] }, &[value]).ok()?[0]
+    };
+    Some(if axis == 0 { part } else { b.transpose(part, &[1, 0, 2]) })
 }
 
 /// The state before the first step, as a value of its own.

@@ -5,14 +5,13 @@
 
 use super::cell::{Cell, cell};
 use super::layer::{Parts, layer};
-use super::{replacement, time_first};
-use crate::egraph::provenance::Replacement;
+use super::{Found, replacement, time_first};
 use kiln_ir::ops::{Op, Reshape, Scan, Slice};
 use kiln_ir::{Builder, Dim, Graph, NodeId, NodeKind, Symbol, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-/// Puts a layer in the place of a loop, if it is one.
-pub fn scan(graph: &mut Graph, id: NodeId, same: &mut BTreeMap<Value, Value>, told: &mut Vec<Replacement>) -> Option<()> {
+/// Adds a layer for a loop, if it is one.
+pub fn scan(graph: &mut Graph, id: NodeId) -> Option<Found> {
     let NodeKind::Op(Op::Scan(op)) = graph.node(id).kind.clone() else { return None };
     let step = Step::of(graph, id, &op)?;
     let (cell, order) = step.cell(graph)?;
@@ -36,19 +35,13 @@ pub fn scan(graph: &mut Graph, id: NodeId, same: &mut BTreeMap<Value, Value>, to
     let steps = graph.ty(inputs[op.carried]).shape[0].clone();
     let origin = graph.node(id).origin.clone();
     let mut b = Builder::from_origin(graph, origin.clone());
-    let input = b.slice_axis(row.value, axis, &start, &steps);
-    let input = time_first(&mut b, input, axis)?;
+    let input = time_first(&mut b, row.value, axis, &start, &steps)?;
     let initial = order.iter().map(|at| inputs[*at]).collect();
     let results = layer(graph, &Parts { cell: &cell, state, input, initial, reverse: op.reverse, origin })?;
     let result = |at: usize| Value { node: id, result: at as u32 };
-    for (position, at) in order.iter().enumerate() {
-        same.insert(result(*at), results[1 + position]);
-    }
-    for at in op.carried..step.results.len() {
-        same.insert(result(at), results[0]);
-    }
-    told.push(replacement(graph, &cell, [&result(0)].into_iter()));
-    Some(())
+    let finals = order.iter().zip(&results[1..]).map(|(at, value)| (result(*at), *value));
+    let same = finals.chain((op.carried..step.results.len()).map(|at| (result(at), results[0]))).collect();
+    Some(Found { same, outputs: Vec::new(), told: replacement(graph, &cell, [&result(0)].into_iter()) })
 }
 
 /// A body as a step of its own, among the nodes of the graph around it.
@@ -88,7 +81,8 @@ impl Step {
                 p if p < op.carried + op.scanned => {
                     let (mut starts, mut sizes) = (vec![Dim::ZERO; shape.len()], shape.clone());
                     (starts[0], sizes[0]) = (Dim::from(symbol.clone()), Dim::ONE);
-                    let slice = b.op(Slice { starts, sizes, steps: vec![1; shape.len()] }, &[*operand]);
+                    // A loop without steps has none to look at.
+                    let slice = b.try_op(Slice { starts, sizes, steps: vec![1; shape.len()] }, &[*operand]).ok()?[0];
                     b.op(Reshape { shape: shape[1..].to_vec() }, &[slice])
                 }
                 _ => *operand,
