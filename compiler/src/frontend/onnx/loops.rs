@@ -129,7 +129,7 @@ impl Importer<'_> {
         let steps = match given(self, count, "the number of steps")? {
             _ if !begins => Dim::ZERO,
             Some(steps) => steps.maximum(&Dim::ZERO).simplify(&self.graph.symbols),
-            None => return Err(depends("the number of steps")),
+            None => return Err(depends("the end")),
         };
 
         let origin = self.origin(node);

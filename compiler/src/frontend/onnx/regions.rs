@@ -151,7 +151,7 @@ fn may_be_equal(a: &TensorType, b: &TensorType, ranges: &Ranges) -> bool {
     a.dtype == b.dtype && a.rank() == b.rank() && a.shape.iter().zip(&b.shape).all(equal)
 }
 
-/// `name`, or with as many dashes as make it differ from all inputs.
+/// `name`, with as many apostrophes behind it as make it differ from all inputs.
 fn input_name(graph: &Graph, name: &str) -> String {
     let mut name = name.to_string();
     while graph.inputs().iter().any(|(other, _)| *other == name) {

@@ -3,7 +3,7 @@
 use super::cell::{Cell, Kind, cell};
 use super::terms::Row;
 use kiln_ir::{Dim, Graph, NodeId, Value};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 /// Steps of a layer, in the order in which they are computed.
 pub struct Chain {
@@ -102,10 +102,10 @@ fn goes_on(chain: &Chain, cell: &Cell, at: usize) -> Option<(usize, bool)> {
 
 /// Layers give the memory cell of the last step alone, so no other step's may be read elsewhere.
 fn memory_stays_inside(graph: &Graph, chain: &Chain) -> bool {
-    let outputs: BTreeMap<NodeId, ()> = graph.outputs().iter().map(|(_, v)| (v.node, ())).collect();
+    let outputs: BTreeSet<NodeId> = graph.outputs().iter().map(|(_, v)| v.node).collect();
     chain.cells[..chain.cells.len() - 1].iter().all(|cell| match cell.next.get(1) {
         // One node bounds it for the state, one carries it on.
-        Some(memory) => graph.users(memory.node).len() == 2 && !outputs.contains_key(&memory.node),
+        Some(memory) => graph.users(memory.node).len() == 2 && !outputs.contains(&memory.node),
         None => true,
     })
 }

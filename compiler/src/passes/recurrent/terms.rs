@@ -176,7 +176,9 @@ impl Spot {
     fn row(self, graph: &Graph) -> Row {
         let mut best = self.clone();
         let mut at = self;
-        while let Some((next, 0)) = at.step(graph) {
+        while let Some((next, 0)) = at.step(graph)
+            && last(graph, next.value) == last(graph, at.value)
+        {
             if matches!(next.time, Time::Step(..)) {
                 best = next.clone();
             }

@@ -151,7 +151,7 @@ fn loops_that_cannot_be_expressed_are_told_by_name() {
       help: make the number of steps a constant or a size, and the condition true throughout
     "#);
     check!(x().node(loop_of("- - x", &[still.clone(), next.clone()])), @r#"
-    error[onnx_data_dependent]: the number of steps of Loop depends on data that only the run has
+    error[onnx_data_dependent]: the end of Loop depends on data that only the run has
       at node Loop "n5": applied to (-, -, f32[2])
       help: make the number of steps a constant or a size, and the condition true throughout
     "#);
