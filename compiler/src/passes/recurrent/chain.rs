@@ -92,7 +92,11 @@ fn goes_on(chain: &Chain, cell: &Cell, at: usize) -> Option<(usize, bool)> {
             && previous.weights[1 - state] == cell.weights[1 - at]
             && (!matches!(cell.kind, Kind::Gru(_)) || state == 1)
     };
-    let state = if last > 0 { Some(chain.states[last]).filter(|s| same(*s)) } else { [1, 0].into_iter().find(|s| same(*s)) }?;
+    let state = if last > 0 {
+        Some(chain.states[last]).filter(|s| same(*s))
+    } else {
+        [1, 0].into_iter().find(|s| same(*s) && step_of(&previous.rows[1 - s]).is_some())
+    }?;
     let (value, axis, index) = step_of(&cell.rows[1 - at])?;
     let (before, axis_before, index_before) = step_of(&previous.rows[1 - state])?;
     let distance = (index - index_before).as_const().filter(|d| value == before && axis == axis_before && d.abs() == 1)?;
