@@ -4,6 +4,7 @@
 //! is left with. The name of a model says what it must contain.
 
 use kiln::artifact::describe::ModelFacts;
+use kiln::autodiff::{Variable, differentiate};
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
 use kiln::compile::compile;
 use kiln::egraph::rule::Freedom;
@@ -226,4 +227,25 @@ fn the_same_model_gives_the_same_graph() {
     for spelling in spellings() {
         assert_eq!(spelling.result().to_string(), spelling.result().to_string(), "{}", spelling.name);
     }
+}
+
+/// Gradients of all outputs by all floating inputs and parameters, taken before recognising and after it.
+#[test]
+fn gradients_of_recurrent_layers_are_those_of_their_steps() {
+    let mut random = Random::new(37);
+    let mut compared = 0;
+    for spelling in spellings().iter().filter(|s| matches!(s.expected(), Some("rnn" | "gru" | "lstm"))) {
+        let module = &spelling.module;
+        let gradient = |graph: &Graph| {
+            let names: Vec<&str> = graph.outputs().iter().map(|(name, _)| name.as_str()).collect();
+            let inputs = graph.inputs().iter().map(|(name, _)| Variable::Input(name.clone()));
+            let by: Vec<Variable> = inputs.chain(module.parameters.keys().cloned().map(Variable::Parameter)).collect();
+            differentiate(graph, &names, &by).unwrap_or_else(|e| panic!("{}: {}", spelling.name, e[0]))
+        };
+        let inputs = spelling.inputs(&mut random);
+        let run = |graph: &Graph| evaluate(module, graph, &inputs).unwrap_or_else(|e| panic!("{}: {}", spelling.name, e.message));
+        spelling.compare(&run(&gradient(&module.functions["predict"])), &run(&gradient(&spelling.result())));
+        compared += 1;
+    }
+    assert!(compared >= 20, "{compared} recurrent layers");
 }

@@ -5,7 +5,7 @@ use crate::random::Random;
 use kiln::frontend::onnx::proto::*;
 
 /// Deep and wide models are slow, so they are made once each; the rest comes with random sizes.
-pub const DEEP: [fn() -> ModelProto; 10] = [
+pub const DEEP: [fn() -> ModelProto; 11] = [
     || chain(5000, |i, x, y| vec![node(["Relu", "Abs", "Neg"][i % 3], &[x], &[y])]),
     || chain(5000, |_, x, y| vec![node("Add", &[x, x], &[y])]),
     || chain(5000, |i, x, y| vec![if i % 2 == 0 { node("Transpose", &[x], &[y]) } else { node("Softmax", &[x], &[y]) }]),
@@ -16,6 +16,7 @@ pub const DEEP: [fn() -> ModelProto; 10] = [
     || chain(700, |_, x, y| vec![node("Shape", &[x], &[&format!("{y}s")]), node("Expand", &[x, &format!("{y}s")], &[y])]),
     || chain(300, |_, x, y| vec![node("MatMul", &[x, "c"], &[y])]),
     wide,
+    steps,
 ];
 
 const GIANT: [i64; 12] =
@@ -41,7 +42,7 @@ pub fn hostile_model(random: &mut Random) -> ModelProto {
     let x = || input("x", F32, &[2, 3, 4, 4], true);
     let one = |tensors: Vec<TensorProto>, nodes: Vec<NodeProto>| model(17, graph(vec![x()], tensors, nodes, &["y"]));
     let small = random.below(6) as i64;
-    match random.below(26) {
+    match random.below(28) {
         0 => one(vec![ints("n", &[big, 1 + small])], vec![node("ConstantOfShape", &["n"], &["y"])]),
         1 => one(
             vec![ints("n", &[big])],
@@ -140,6 +141,8 @@ pub fn hostile_model(random: &mut Random) -> ModelProto {
             let inputs = vec![input("t0", F32, &[-1, -2], true), input("b", F32, &[-3, -2], true)];
             model(17, graph(inputs, vec![ints("n", &[-1, 1 + small])], nodes.collect(), &[&format!("t{steps}")]))
         }
+        25 => loops(1 + random.below(70), random.pick(&[big, other, 3])),
+        26 => scan(random, big),
         _ => {
             let lstm = node(random.pick(&["LSTM", "GRU", "RNN"]), &["s", "w", "r"], &["y"]).with(int("hidden_size", big));
             let fill = |n: &str, y: &str| node("ConstantOfShape", &[n], &[y]);
@@ -147,6 +150,62 @@ pub fn hostile_model(random: &mut Random) -> ModelProto {
             model(17, graph(vec![input("s", F32, &[5, 1, 3], false)], sizes, vec![fill("nw", "w"), fill("nr", "r"), lstm], &["y"]))
         }
     }
+}
+
+/// A recurrent layer, step by step.
+fn steps() -> ModelProto {
+    let step = |t: usize| {
+        let [i, x, p, h, r, s, n] = ["i", "x", "p", "h", "r", "s", "h"].map(|n| format!("{n}{t}"));
+        let next = format!("{n}_");
+        let before = if t == 0 { "first".to_string() } else { format!("h{}_", t - 1) };
+        let value = AttributeProto { name: "value_int".to_string(), kind: 2, i: t as i64, ..Default::default() };
+        vec![
+            node("Constant", &[], &[&i]).with(value),
+            node("Gather", &["rows", &i], &[&x]),
+            node("MatMul", &[&x, "w"], &[&p]),
+            node("Identity", &[&before], &[&h]),
+            node("MatMul", &[&h, "w"], &[&r]),
+            node("Add", &[&p, &r], &[&s]),
+            node("Tanh", &[&s], &[&next]),
+        ]
+    };
+    let count = 1500;
+    let inputs = vec![input("rows", F32, &[count as i64, 2, 3], false), input("first", F32, &[2, 3], false)];
+    model(17, graph(inputs, vec![floats("w", &[3, 3])], (0..count).flat_map(step).collect(), &[&format!("h{}_", count - 1)]))
+}
+
+/// Loops inside loops, each as often as the other.
+fn loops(depth: usize, count: i64) -> ModelProto {
+    let mut inner = node("Relu", &["h"], &["n"]);
+    for _ in 0..depth {
+        let inputs = vec![input("i", 7, &[], false), input("c", 9, &[], false), input("h", F32, &[2], false)];
+        let nodes = vec![node("Identity", &["c"], &["d"]), inner];
+        inner = node("Loop", &["count", "", "h"], &["n"]).with(body("body", graph(inputs, vec![], nodes, &["d", "n"])));
+    }
+    model(17, graph(vec![input("h", F32, &[2], false)], vec![scalar("count", count)], vec![inner], &["n"]))
+}
+
+/// A scan whose attributes, ranks and types may or may not fit.
+fn scan(random: &mut Random, big: i64) -> ModelProto {
+    let opset = random.pick(&[7, 8, 9, 17]);
+    let size = random.pick(&[1, 2, 3, big]);
+    let shapes: [&[i64]; 4] = [&[], &[2], &[2, 3], &[size, 2, 3]];
+    let (state, rows) = (random.pick(&shapes), random.pick(&shapes));
+    let nodes = vec![node(random.pick(&["Add", "Mul", "MatMul", "Concat", "Gather"]), &["a", "b"], &["n"]), node("Neg", &["n"], &["s"])];
+    let inside =
+        graph(vec![input("a", F32, &[], false), input("b", F32, &[], false)], vec![], nodes, &["n", random.pick(&["s", "n", "b", "x"])]);
+    let mut scan = node("Scan", if opset == 8 { &["", "h", "x"] } else { &["h", "x"] }, &["y", "z"]).with(body("body", inside));
+    scan = scan.with(int("num_scan_inputs", random.pick(&[1, 1, 1, 2, 0, -1, big])));
+    let mut list = |name: &str, values: &[i64]| {
+        if random.below(3) == 0 {
+            scan.attribute.push(int_list(name, &vec![random.pick(values); 1 + random.below(5) / 4]));
+        }
+    };
+    list("scan_input_axes", &[0, 1, -1, 2, big]);
+    list("scan_input_directions", &[0, 1, 1, 2]);
+    list("scan_output_axes", &[0, 1, -1, 2, i64::MIN]);
+    list("scan_output_directions", &[0, 1, -1]);
+    model(opset, graph(vec![input("h", F32, state, false), input("x", F32, rows, false)], vec![], vec![scan], &["y", "z"]))
 }
 
 /// Functions that call the next one several times; the last calls the first when they are recursive.

@@ -8,6 +8,7 @@ use kiln::egraph::rule::Freedom;
 use kiln::egraph::saturate::Limits;
 use kiln::passes::optimise::Optimisation;
 use kiln::passes::recognise::Recognition;
+use kiln::passes::recurrent;
 use kiln::pipeline::{Config, OptLevel};
 use kiln::rewrites::all_rules;
 use kiln::schedule::winograd::WinogradUse;
@@ -122,7 +123,7 @@ impl RewriteArgs {
 }
 
 fn rule(text: &str) -> Result<String, String> {
-    let names: Vec<&str> = all_rules().into_iter().map(|rule| rule.name).collect();
+    let names: Vec<&str> = all_rules().into_iter().map(|rule| rule.name).chain([recurrent::NAME]).collect();
     match kiln_ir::diagnostic::nearest(text, names.iter().copied()) {
         _ if names.contains(&text) => Ok(text.to_string()),
         Some(near) => Err(format!("there is no such rule; did you mean `{near}`?")),

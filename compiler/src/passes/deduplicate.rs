@@ -13,9 +13,11 @@ use std::collections::HashMap;
 
 /// See the head of this file.
 pub fn deduplicate(graph: &Graph, context: &Context) -> Graph {
-    if !context.config.rewrites() {
-        return graph.clone();
-    }
+    if context.config.rewrites() { deduplicated(graph) } else { graph.clone() }
+}
+
+/// The graph in which equal things are one node.
+pub fn deduplicated(graph: &Graph) -> Graph {
     // Looked up only, never walked, so that their order cannot show.
     let mut operators: HashMap<(Op, Vec<Value>), Vec<Value>> = HashMap::new();
     let mut leaves: HashMap<NodeKind, Value> = HashMap::new();

@@ -5,6 +5,7 @@ pub mod expand_composites;
 pub mod fold_constants;
 pub mod optimise;
 pub mod recognise;
+pub mod recurrent;
 pub mod regions;
 pub mod remove_dead;
 pub mod shrink_products;

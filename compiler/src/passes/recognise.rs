@@ -5,7 +5,7 @@
 //! Needs: nothing; values of parameters help.  Keeps: what the rules' exactness says; interface, guards, origins.
 //! Skips: rules beyond the freedom of the configuration; what something else needs, when computing it twice would cost more.
 //!
-//! The graph becomes an e-graph, [`crate::rewrites`] add what they know, and the cheapest graph is taken out. With `--opt 1` nothing
+//! Recurrent layers that are written step by step become layers first ([`recurrent`]), so that what follows is small. Then the graph becomes an e-graph, [`crate::rewrites`] add what they know, and the cheapest graph is taken out. With `--opt 1` nothing
 //! is kept beside the graph: each round takes those matches that make it cheaper by themselves, and forgets the others.
 
 use crate::egraph::convert::Embedded;
@@ -14,6 +14,7 @@ use crate::egraph::extract::{Extraction, extract};
 use crate::egraph::provenance::{Applied, Replacement, applied, replacements};
 use crate::egraph::rule::{Freedom, Rule};
 use crate::egraph::saturate::{Limits, Outcome, saturate};
+use crate::passes::recurrent;
 use crate::pipeline::{Context, OptLevel};
 use crate::rewrites::rules;
 use kiln_ir::Graph;
@@ -73,10 +74,20 @@ pub fn recognise(graph: &Graph, context: &Context) -> Graph {
 pub fn recognised(graph: &Graph, context: &Context, how: &Recognition) -> Recognised {
     let mut rules = (how.rules)(how.freedom);
     rules.retain(|rule| !how.without.contains(rule.name));
-    match context.config.level {
-        OptLevel::Unchanged | OptLevel::Saturated => saturated(graph, context, &rules, &how.limits),
-        OptLevel::Directed => directed(graph, context, &rules, &how.limits),
-    }
+    let run = |graph: &Graph, limits: &Limits| match context.config.level {
+        OptLevel::Unchanged | OptLevel::Saturated => saturated(graph, context, &rules, limits),
+        OptLevel::Directed => directed(graph, context, &rules, limits),
+    };
+    let start = Instant::now();
+    let may = how.freedom >= Freedom::Reassociation && how.limits.applications > 0 && !how.without.contains(recurrent::NAME);
+    let Some((layers, mut found)) = may.then(|| recurrent::layers(graph)).flatten() else { return run(graph, &how.limits) };
+    let time = start.elapsed();
+    // All layers together count as one use of a rule.
+    let mut all = run(&layers, &Limits { applications: how.limits.applications - 1, ..how.limits });
+    let place = found.first().map_or(String::new(), |replacement| replacement.origin.clone());
+    all.log.insert(0, Applied { rule: recurrent::NAME, round: 1, origin: place });
+    found.append(&mut all.replacements);
+    Recognised { replacements: found, time: time + all.time, ..all }
 }
 
 /// The cheapest graph of all that the rules know; the one given if none is cheaper.

@@ -801,6 +801,20 @@ def no_gelu_of_doubled(self, x):
     return x * 0.5 * (1.0 + torch.erf(x * math.sqrt(2.0)))
 
 
+def strip(graph):
+    """Leaves out what is no part of a graph's meaning, in the bodies of loops too."""
+    del graph.value_info[:]
+    del graph.metadata_props[:]
+    for node in graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                strip(attribute.g)
+    for value in [*graph.input, *graph.output, *graph.initializer]:
+        del value.metadata_props[:]
+
+
 def main():
     warnings.filterwarnings("ignore")
     for name in sys.argv[1:] or CASES:
@@ -816,15 +830,10 @@ def main():
         # What differs from machine to machine, or is long, is no part of a spelling.
         del stripped.metadata_props[:]
         stripped.doc_string = ""
-        del stripped.graph.value_info[:]
-        del stripped.graph.metadata_props[:]
-        for node in stripped.graph.node:
-            node.doc_string = ""
-            del node.metadata_props[:]
-        for value in [*stripped.graph.input, *stripped.graph.output, *stripped.graph.initializer]:
-            del value.metadata_props[:]
+        strip(stripped.graph)
         onnx.save(stripped, str(path))
         (HERE / f"{name}.onnx.data").unlink(missing_ok=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -219,6 +219,29 @@ def near_sigmoid_for_softmax(q, k, v):
     return tf.sigmoid(tf.matmul(q, k, transpose_b=True) / 2.0) @ v
 
 
+# --- recurrent layers --------------------------------------------------------------------------------------------------
+
+
+@case((4, 3))
+def lstm_keras_unrolled(x):
+    return layers.LSTM(4, unroll=True, return_sequences=True)(x)
+
+
+@case((4, 3))
+def gru_keras_unrolled(x):
+    return layers.GRU(4, unroll=True)(x)
+
+
+@case((4, 3))
+def gru_keras_unrolled_reset_before(x):
+    return layers.GRU(4, unroll=True, reset_after=False, go_backwards=True)(x)
+
+
+@case((4, 3))
+def rnn_keras_unrolled(x):
+    return layers.SimpleRNN(4, unroll=True, activation="relu")(x)
+
+
 def main():
     for name in sys.argv[1:] or CASES:
         f, shapes, batches = CASES[name]

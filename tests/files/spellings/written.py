@@ -450,6 +450,24 @@ spelling("no_softmax_of_other_sum", "(float[2,3,8] x, float[2,3,8] z) => (float[
          "e = Exp(x) f = Exp(z) t = ReduceSum<keepdims=1>(f, last) y = Div(e, t)", last=LAST)
 
 
+# --- recurrent layers --------------------------------------------------------------------------------------------------
+
+MATRICES = dict(w=vector(*[0.1 * i - 0.5 for i in range(12)]).replace("float[12]", "float[3,4]"),
+                r=vector(*[0.4 - 0.05 * i for i in range(16)]).replace("float[16]", "float[4,4]"), b=vector(0.1, -0.2, 0.3, -0.4))
+CELL = "a = MatMul(row, w) c = MatMul(h, r) s = Add(a, c) t = Add(s, b) next = Tanh(t)"
+
+spelling("rnn_scan_open_sizes", "(float[t,b,3] x, float[b,4] h0) => (float[b,4] last, float[t,b,4] all)",
+         f"last, all = Scan<num_scan_inputs=1, body=step (float[b,4] h, float[b,3] row) => (float[b,4] next, float[b,4] slice) "
+         f"{{ {CELL} slice = Identity(next) }}>(h0, x)", **MATRICES)
+spelling("rnn_scan_backwards", "(float[b,t,3] x, float[b,4] h0) => (float[b,4] last, float[b,t,4] all)",
+         f"last, all = Scan<num_scan_inputs=1, scan_input_axes=[1], scan_input_directions=[1], scan_output_axes=[1], "
+         f"scan_output_directions=[1], body=step (float[b,4] h, float[b,3] row) => (float[b,4] next, float[b,4] slice) "
+         f"{{ {CELL} slice = Identity(next) }}>(h0, x)", **MATRICES)
+spelling("no_rnn_scan_weights_by_step", "(float[t,2,3] x, float[2,4] h0, float[t,4,4] r) => (float[2,4] last)",
+         f"last = Scan<num_scan_inputs=2, body=step (float[2,4] h, float[2,3] row, float[4,4] r) => (float[2,4] next) "
+         f"{{ {CELL} }}>(h0, x, r)", w=MATRICES["w"], b=MATRICES["b"])
+
+
 def main():
     for name in sys.argv[1:] or TEXTS:
         model = onnx.parser.parse_model(TEXTS[name])

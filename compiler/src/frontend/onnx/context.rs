@@ -5,7 +5,7 @@ use super::import::{Importer, Mode};
 use super::operand::{KnownInts, OperandId};
 use super::order::describe;
 use super::proto::NodeProto;
-use kiln_ir::graph::{Guard, NodeKind, Origin, Relation};
+use kiln_ir::graph::{Guard, Origin, Relation};
 use kiln_ir::ops::{self, Op, TypeError};
 use kiln_ir::random::stream_number;
 use kiln_ir::{Builder, DType, Diagnostic, Dim, Proof, Tensor, TensorType, Value};
@@ -36,6 +36,7 @@ impl Context<'_, '_> {
     /// In a step of training, numbers in 0..1 for each element of `x`, in f32, that no other node draws.
     pub fn random_like(&mut self, x: Value) -> Result<Option<Value>, Diagnostic> {
         let Some(key) = self.importer.training.key else { return Ok(None) };
+        self.outside_loops()?;
         self.importer.training.draws += 1;
         // Streams are numbered with 63 bits, which attributes hold.
         let stream = stream_number(&format!("dropout#{}", self.importer.training.draws)) >> 1;
@@ -45,17 +46,23 @@ impl Context<'_, '_> {
 
     /// Notes that a value is a running statistic, if it is a parameter, and gives its name.
     pub fn running_statistic(&mut self, value: Value) -> Option<String> {
-        let NodeKind::Parameter(name) = &self.importer.graph.node(value.node).kind else { return None };
-        let name = name.to_string();
+        let name = self.importer.parameter_name(value)?;
         self.importer.training.statistics.insert(name.clone());
         Some(name)
     }
 
     /// In a step of training, says what a running statistic is after it.
-    pub fn update_statistic(&mut self, name: String, value: Value) {
+    pub fn update_statistic(&mut self, name: String, value: Value) -> Result<(), Diagnostic> {
         if self.mode() == Mode::Train {
+            self.outside_loops()?;
             self.importer.training.updates.insert(name, value);
         }
+        Ok(())
+    }
+
+    /// What a step of training draws and counts happens once a step. Errors: `onnx_unsupported` in the body of a loop.
+    fn outside_loops(&self) -> Result<(), Diagnostic> {
+        if self.importer.regions.is_empty() { Ok(()) } else { Err(self.unsupported("in the body of a loop that is trained")) }
     }
 
     /// Number of operands, counting those left out before the last one.

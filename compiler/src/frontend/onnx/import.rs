@@ -9,6 +9,7 @@ use super::load::{Model, canonical_domain, load};
 use super::operand::{KnownInts, Operand, OperandId};
 use super::order::{describe, needed_nodes};
 use super::proto::{GraphProto, NodeProto, TensorProto};
+use super::regions::OpenRegion;
 use super::registry;
 use super::symbolic::ShapeNode;
 use super::tensor::TensorData;
@@ -102,6 +103,7 @@ pub fn import_all(model: Model, options: &Options) -> Result<Imported, Vec<Diagn
     }
     let mut importer = Importer {
         graph: Graph::new(),
+        regions: Vec::new(),
         operands: Vec::new(),
         scopes: Vec::new(),
         parameters: BTreeMap::new(),
@@ -128,8 +130,9 @@ const MAX_NESTING: usize = 64;
 
 /// Builds one function of the module.
 pub struct Importer<'f> {
-    /// The graph under construction.
+    /// The graph under construction: of the function, or of the innermost open region.
     pub graph: Graph,
+    pub(super) regions: Vec<OpenRegion>,
     operands: Vec<Operand>,
     scopes: Vec<Scope>,
     parameters: BTreeMap<String, Parameter>,
@@ -142,8 +145,8 @@ pub struct Importer<'f> {
 }
 
 /// Names visible to nodes: of a graph, a branch or a function body.
-struct Scope {
-    names: HashMap<String, OperandId>,
+pub(super) struct Scope {
+    pub(super) names: HashMap<String, OperandId>,
     /// Those of its graph; decoded when first read.
     initializers: HashMap<String, TensorProto>,
     /// Initialisers that are inputs too: the user may replace them, so they stay parameters.
@@ -157,7 +160,7 @@ struct Scope {
     trail: Rc<str>,
 }
 
-impl Importer<'_> {
+impl<'f> Importer<'f> {
     fn main_graph(&mut self, graph: &GraphProto, opsets: Rc<BTreeMap<String, i64>>, options: &Options) -> Result<(), Diagnostic> {
         let mut scope = Scope::of_graph(graph, opsets, "".into())?;
         let sizes = InputSizes::new(graph, options)?;
@@ -235,6 +238,8 @@ impl Importer<'_> {
                 ("", "Constant") => vec![self.constant(&attributes)?],
                 ("", "Identity") => operands.first().copied().flatten().into_iter().collect(),
                 ("", "If") => self.branch(node, &attributes, &operands)?,
+                ("", "Scan") => self.scan_node(node, &attributes, opset, &operands)?,
+                ("", "Loop") => self.loop_node(node, &attributes, &operands)?,
                 _ => match self.shape_arithmetic(node, &attributes, opset, domain, &operands)? {
                     Some(results) => results,
                     None => self.operator(node, &attributes, opset, domain, operands)?,
@@ -300,13 +305,23 @@ impl Importer<'_> {
             let expected = if least == most { least.to_string() } else { format!("{least} to {most}") };
             return Err(Diagnostic::new("onnx_arity", format!("{} takes {expected} operands, got {}", node.op_type, operands.len())));
         }
-        let origin = Arc::new(Origin { text: format!("{}{}", self.scope().trail, describe(node)) });
+        let origin = self.origin(node);
         let mut context = Context { node, attributes, opset, importer: self, operands, origin };
         let results = (row.import)(&mut context)?;
         attributes.finish()?;
         let operand = |value: Value| Operand::computed(value, self.graph.ty(value).clone());
         let results: Vec<Operand> = results.into_iter().map(operand).collect();
         Ok(results.into_iter().map(|o| self.add(o)).collect())
+    }
+
+    /// Where what a node makes comes from.
+    pub(super) fn origin(&self, node: &NodeProto) -> Arc<Origin> {
+        Arc::new(Origin { text: format!("{}{}", self.scope().trail, describe(node)) })
+    }
+
+    /// A context for what the importer itself makes of a node.
+    pub(super) fn context<'a>(&'a mut self, node: &'a NodeProto, attributes: &'a Attributes<'a>, origin: &Arc<Origin>) -> Context<'a, 'f> {
+        Context { node, attributes, opset: 0, importer: self, operands: Vec::new(), origin: origin.clone() }
     }
 
     fn constant(&mut self, attributes: &Attributes) -> Result<OperandId, Diagnostic> {
@@ -350,11 +365,11 @@ impl Importer<'_> {
             return Err(Diagnostic::new("onnx_arity", "the branches of If have different numbers of results"));
         }
         let condition = self.materialise(condition)?;
-        let origin = Arc::new(Origin { text: format!("{}{}", self.scope().trail, describe(node)) });
+        let origin = self.origin(node);
         let mut results = Vec::new();
         for (then, other) in then.into_iter().zip(other) {
             let (a, b) = (self.materialise(then)?, self.materialise(other)?);
-            let mut context = Context { node, attributes, opset: 0, importer: self, operands: Vec::new(), origin: origin.clone() };
+            let mut context = self.context(node, attributes, &origin);
             let shape = context.shape(a);
             let condition = context.reshape(condition, &[])?;
             let condition = context.broadcast_to(condition, &shape)?;
@@ -369,9 +384,19 @@ impl Importer<'_> {
 
     /// Imports a branch's body in a scope of its own that sees the names outside.
     fn body(&mut self, node: &NodeProto, graph: &GraphProto) -> Result<Vec<OperandId>, Diagnostic> {
+        let scope = self.scope_of(node, graph)?;
+        self.import_body(scope, graph)
+    }
+
+    /// A scope for a graph inside a node, which sees the names outside.
+    pub(super) fn scope_of(&self, node: &NodeProto, graph: &GraphProto) -> Result<Scope, Diagnostic> {
         let trail = format!("{}{} / ", self.scope().trail, describe(node));
         let opsets = self.scope().opsets.clone();
-        let scope = Scope::of_graph(graph, opsets, trail.into())?;
+        Scope::of_graph(graph, opsets, trail.into())
+    }
+
+    /// Imports a graph inside a node; what its outputs are.
+    pub(super) fn import_body(&mut self, scope: Scope, graph: &GraphProto) -> Result<Vec<OperandId>, Diagnostic> {
         let outputs: Vec<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
         self.within(scope, &graph.node, &outputs)
     }
@@ -464,7 +489,7 @@ impl Importer<'_> {
         check_size(&ty.shape).map_err(|d| d.at(format!("tensor \"{name}\""), ty.to_string()))?;
         let weight = tensor.dtype().is_float() && tensor.elements() > 1;
         if !weight && !replaceable {
-            return Ok(self.add(Operand::constant(tensor)));
+            return Ok(self.add_outermost(Operand::constant(tensor)));
         }
         // Branches may repeat a name; parameters are one list.
         let mut unique = name.to_string();
@@ -473,19 +498,22 @@ impl Importer<'_> {
         }
         if let Some(shape) = self.shapes.get(&unique) {
             let ty = TensorType::fixed(ty.dtype, shape);
-            let value = self.graph.add_parameter(&unique, ty.clone());
+            let value = self.outermost().add_parameter(&unique, ty.clone());
             self.parameters.insert(unique, Parameter { ty: ty.clone(), value: None });
-            return Ok(self.add(Operand::computed(value, ty)));
+            return Ok(self.add_outermost(Operand::computed(value, ty)));
         }
-        let value = self.graph.add_parameter(&unique, ty.clone());
+        let value = self.outermost().add_parameter(&unique, ty.clone());
         let constant = (!weight).then(|| tensor.clone());
         self.parameters.insert(unique, Parameter { ty: ty.clone(), value: Some(tensor) });
-        Ok(self.add(Operand { constant, ..Operand::computed(value, ty) }))
+        Ok(self.add_outermost(Operand { constant, ..Operand::computed(value, ty) }))
     }
 
     /// The value of an operand in the graph, which is put there if it was not yet.
     pub fn materialise(&mut self, id: OperandId) -> Result<Value, Diagnostic> {
         let operand = &self.operands[id];
+        if operand.depth < self.regions.len() {
+            return self.captured(id);
+        }
         if let Some(value) = operand.value {
             return Ok(value);
         }
@@ -518,7 +546,14 @@ impl Importer<'_> {
         &self.operands[id]
     }
 
-    fn add(&mut self, operand: Operand) -> OperandId {
+    /// An operand of the innermost open region, or of the function.
+    pub(super) fn add(&mut self, operand: Operand) -> OperandId {
+        self.operands.push(Operand { depth: self.regions.len(), ..operand });
+        self.operands.len() - 1
+    }
+
+    /// An operand that is the same in all regions.
+    fn add_outermost(&mut self, operand: Operand) -> OperandId {
         self.operands.push(operand);
         self.operands.len() - 1
     }

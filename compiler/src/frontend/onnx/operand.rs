@@ -22,23 +22,25 @@ pub struct Operand {
     pub constant: Option<Tensor>,
     /// Its contents as dims, if it is a small integer tensor that depends on sizes alone.
     pub known: Option<KnownInts>,
+    /// How many regions are around the graph that it belongs to.
+    pub depth: usize,
 }
 
 impl Operand {
     /// A value computed by the graph.
     pub fn computed(value: Value, ty: TensorType) -> Operand {
-        Operand { ty, value: Some(value), constant: None, known: None }
+        Operand { ty, value: Some(value), constant: None, known: None, depth: 0 }
     }
 
     /// A constant that is not in the graph yet.
     pub fn constant(tensor: Tensor) -> Operand {
-        Operand { ty: tensor.ty(), value: None, constant: Some(tensor), known: None }
+        Operand { ty: tensor.ty(), value: None, constant: Some(tensor), known: None, depth: 0 }
     }
 
     /// Sizes that are not in the graph yet.
     pub fn known(known: KnownInts) -> Operand {
         let constant = known.to_tensor();
-        Operand { ty: known.ty(), value: None, constant, known: Some(known) }
+        Operand { ty: known.ty(), value: None, constant, known: Some(known), depth: 0 }
     }
 
     /// The contents as dims: those that shape arithmetic found, or a small integer constant.

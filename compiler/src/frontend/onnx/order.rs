@@ -4,7 +4,7 @@
 
 use super::proto::{GraphProto, NodeProto};
 use kiln_ir::Diagnostic;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A short name for a node in messages: `Conv "/layer1/conv1"`.
 pub fn describe(node: &NodeProto) -> String {
@@ -77,7 +77,7 @@ fn enter(index: usize, nodes: &[NodeProto], producer: &HashMap<&str, usize>, sta
     stack.push((index, operands));
 }
 
-/// Every name a node reads, subgraphs included (their own values are among them; they shadow nothing outside).
+/// Every name that a node reads, and that its subgraphs read of what is around them.
 fn visit_reads<'a>(node: &'a NodeProto, f: &mut dyn FnMut(&'a str)) {
     node.input.iter().filter(|n| !n.is_empty()).for_each(|n| f(n));
     for graph in node.attribute.iter().filter_map(|a| a.g.as_deref()) {
@@ -86,8 +86,15 @@ fn visit_reads<'a>(node: &'a NodeProto, f: &mut dyn FnMut(&'a str)) {
 }
 
 fn visit_graph_reads<'a>(graph: &'a GraphProto, f: &mut dyn FnMut(&'a str)) {
-    graph.node.iter().for_each(|n| visit_reads(n, f));
-    graph.output.iter().for_each(|o| f(&o.name));
+    let made = graph.node.iter().flat_map(|n| &n.output);
+    let own: HashSet<&str> = graph.input.iter().map(|i| &i.name).chain(made).map(String::as_str).collect();
+    let mut from_outside = |name: &'a str| {
+        if !own.contains(name) {
+            f(name);
+        }
+    };
+    graph.node.iter().for_each(|n| visit_reads(n, &mut from_outside));
+    graph.output.iter().for_each(|o| from_outside(&o.name));
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ const STANDARD: &[&[Row]] = &[
 const MICROSOFT: &[&[Row]] = &[ops::microsoft::ROWS];
 
 /// Operators that the importer itself resolves.
-const BUILT_IN: [&str; 3] = ["Constant", "Identity", "If"];
+const BUILT_IN: [&str; 5] = ["Constant", "Identity", "If", "Loop", "Scan"];
 
 fn rows(domain: &str) -> impl Iterator<Item = &'static Row> {
     let tables: &[&[Row]] = match domain {

@@ -116,6 +116,8 @@ macro_rules! check {
     ($sketch:expr, $options:expr, @$expected:literal) => { insta::assert_snapshot!(imported($sketch, &$options), @$expected) };
 }
 
+mod loops;
+
 fn dims(list: &[(&str, i64)]) -> Options {
     Options { dims: list.iter().map(|(n, v)| (n.to_string(), *v)).collect(), ..Options::default() }
 }

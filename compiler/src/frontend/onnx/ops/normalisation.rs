@@ -61,7 +61,7 @@ fn batch_norm(cx: &mut Context) -> Results {
         let taken = cx.op(ops::Mul {}, &[current, take])?;
         let after = cx.op(ops::Add {}, &[kept, taken])?;
         if let Some(name) = name {
-            cx.update_statistic(name, after);
+            cx.update_statistic(name, after)?;
         }
         results.push(after);
     }
