@@ -61,10 +61,10 @@ pub fn search<E>(
     let begin = Instant::now();
     let model = Tuning::known(known.clone());
     let (mut answered, mut otherwise, mut in_time) = (BTreeSet::new(), BTreeMap::new(), true);
+    let mut current = measure(&model)?;
     for subject in SUBJECTS {
         let now = Tuning::known(known.clone());
-        let first = measure(&now)?;
-        let mut tries = Tries::of(subject, &first, known);
+        let mut tries = Tries::of(subject, &current, known);
         let most = tries.most_answers();
         for number in 1..most {
             report(Progress::Rounds { subject, done: number - 1, of: most - 1 });
@@ -90,6 +90,10 @@ pub fn search<E>(
         }
         if !in_time {
             break;
+        }
+        if !better.is_empty() {
+            // Other ways ask other questions.
+            current = measure(&Tuning::known(known.clone()))?;
         }
     }
     let seconds = match answered.is_empty() {
@@ -245,10 +249,10 @@ mod tests {
     fn what_was_luck_is_not_kept() {
         let mut known = Answers::new();
         let mut rounds = 0;
-        // The second way is fast in the round that tries it, and never again.
+        // The second way is fast in the round that tries it, after that of the model, and never again.
         let measure = |tuning: &Tuning| {
             rounds += 1;
-            network(tuning, [3.0, if rounds == 3 { 1.0 } else { 3.0 }, 4.0], [1.0, 1.0])
+            network(tuning, [3.0, if rounds == 2 { 1.0 } else { 3.0 }, 4.0], [1.0, 1.0])
         };
         let Ok(outcome) = search(&mut known, LONG, measure, |_| ());
         assert_eq!((known["Tile first"].as_str(), outcome.otherwise), ("way 0", 0));
@@ -264,7 +268,7 @@ mod tests {
             network(tuning, [1.0, 2.0, 3.0], [1.0, 2.0])
         };
         let Ok(outcome) = search(&mut known, LONG, measure, |_| ());
-        assert_eq!((known, rounds), (before, SUBJECTS.len()));
+        assert_eq!((known, rounds), (before, 1));
         assert_eq!(outcome, Outcome { seconds: None, answered: 0, otherwise: 0, in_time: true });
     }
 
