@@ -2,7 +2,7 @@
 
 use super::{Answers, Decision, SUBJECTS, Subject, Tuning};
 use crate::samples::median;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// What a way has to gain to be kept: less may be noise.
@@ -60,7 +60,7 @@ pub fn search<E>(
 ) -> Result<Outcome, E> {
     let begin = Instant::now();
     let model = Tuning::known(known.clone());
-    let (mut answered, mut otherwise, mut in_time) = (BTreeSet::new(), BTreeMap::new(), true);
+    let (mut answered, mut otherwise, mut in_time) = (0, 0, true);
     let mut current = measure(&model)?;
     for subject in SUBJECTS {
         let now = Tuning::known(known.clone());
@@ -82,11 +82,9 @@ pub fn search<E>(
         }
         for (question, tried) in found {
             let answer = better.get(&question).unwrap_or(&tried.usual);
-            if *answer != tried.usual {
-                otherwise.insert(question.clone(), answer.clone());
-            }
-            known.insert(question.clone(), answer.clone());
-            answered.insert(question);
+            answered += 1;
+            otherwise += usize::from(*answer != tried.usual);
+            known.insert(question, answer.clone());
         }
         if !in_time {
             break;
@@ -96,14 +94,14 @@ pub fn search<E>(
             current = measure(&Tuning::known(known.clone()))?;
         }
     }
-    let seconds = match answered.is_empty() {
-        true => None,
-        false => {
+    let seconds = match answered {
+        0 => None,
+        _ => {
             let rounds = compared([&model, &Tuning::known(known.clone())], &mut measure)?;
             Some(rounds.map(|rounds| median(rounds.iter().map(|round| round.seconds).collect())))
         }
     };
-    let outcome = Outcome { seconds, answered: answered.len(), otherwise: otherwise.len(), in_time };
+    let outcome = Outcome { seconds, answered, otherwise, in_time };
     report(Progress::Done(outcome));
     Ok(outcome)
 }
