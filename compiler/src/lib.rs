@@ -32,6 +32,7 @@ pub mod backend;
 pub mod caches;
 pub mod calibration;
 
+pub mod arrays;
 pub mod artifact;
 pub mod compile;
 pub mod conformance;

@@ -1,5 +1,6 @@
 //! Networks that are trained here: compiled, driven over data, written as programs.
 
+use kiln::arrays::to_tensor;
 use kiln::artifact::describe::ModelFacts;
 use kiln::artifact::write::WeightsChoice;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
@@ -29,7 +30,7 @@ pub fn planned(model: &Model) -> TrainingPlan {
 pub fn first_step(plan: &TrainingPlan, model: &Model, data: Vec<Tensor>) -> Vec<Tensor> {
     let numbers = [Tensor::from_ints(DType::U64, vec![], [7]), Tensor::from_floats(DType::F64, vec![], [0.01]), Tensor::i64(&[], &[1])];
     let values = plan.first_values(model).unwrap_or_else(|error| panic!("{error}"));
-    let values = values.iter().map(|array| Tensor::from_vec(array.dtype(), array.shape().to_vec(), array.bytes().to_vec()));
+    let values = values.iter().map(to_tensor);
     data.into_iter().chain(numbers).chain(values).collect()
 }
 

@@ -2,10 +2,11 @@
 
 use super::args::{Backend, BenchArgs};
 use super::elsewhere::functions;
-use super::engine::{Engine, describe, on_gpu, threads, to_tensor};
+use super::engine::{Engine, describe, on_gpu, threads};
 use super::failure::Failure;
 use super::model::{self, Trainable, predict};
 use super::run::input_options;
+use kiln::arrays::to_tensor;
 use kiln::backend::ptx::image::Kind;
 use kiln::backend::ptx::run::KernelTime;
 use kiln::samples::median;

@@ -1,10 +1,11 @@
 //! `kiln check`: compiled code against the reference interpreter or given outputs, down to the first node that differs.
 
 use super::args::{Backend, CheckArgs};
-use super::engine::{Engine, describe, threads, to_array, to_tensor};
+use super::engine::{Engine, describe, threads};
 use super::failure::Failure;
 use super::model::{self, Loaded, predict};
 use super::run::input_options;
+use kiln::arrays::{to_array, to_tensor};
 use kiln::bisect::{Culprit, Verdict, bisect_rules};
 use kiln::compile::at_usual_sizes;
 use kiln::conformance::agreement::{Agreement, Tolerance, compare};

@@ -1,8 +1,9 @@
 //! Functions of training that are not compiled for this CPU: on an NVIDIA GPU, or in the reference interpreter.
 
 use super::args::Backend;
-use super::engine::{Answering, describe, on_gpu, to_array, to_tensor};
+use super::engine::{Answering, describe, on_gpu};
 use super::model::{Loaded, Trainable, predict};
+use kiln::arrays::{to_array, to_tensor};
 use kiln::artifact::describe::ModelFacts;
 use kiln::backend::ptx::cuda::Gpu;
 use kiln::backend::ptx::image::Kind;

@@ -2,6 +2,7 @@
 
 use super::args::Backend;
 use super::model::{Loaded, predict};
+use kiln::arrays::{to_array, to_tensor};
 use kiln::artifact::describe::ModelFacts;
 use kiln::backend::cpu::jit::Predictor;
 use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
@@ -163,16 +164,6 @@ impl Network for Answering {
     fn outputs(&self) -> &[Array] {
         &self.outputs
     }
-}
-
-/// The array as a tensor of the interpreter.
-pub fn to_tensor(array: &Array) -> Tensor {
-    Tensor::from_vec(array.dtype(), array.shape().to_vec(), array.bytes().to_vec())
-}
-
-/// The tensor as an array of the runtime. Errors: `memory`.
-pub fn to_array(tensor: &Tensor) -> Result<Array, Diagnostic> {
-    Array::from_bytes(tensor.dtype(), tensor.shape().to_vec(), tensor.bytes())
 }
 
 /// What a graph takes and gives, in the words of artefacts.

@@ -139,7 +139,7 @@ pub(super) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, size
     };
     let is_cut = body_mut(kernel).batch.len() > contract.batch.len();
     let joined = match rhs_in_place.is_some() && !is_cut {
-        true => joined_lines(kernel, &column, direct.is_some(), isa, dtype, sizes, asking).filter(|(_, direct)| !is_widened(direct)),
+        true => joined_lines(kernel, &column, direct.is_some(), &|direct| !is_widened(direct), isa, dtype, sizes, asking),
         false => None,
     };
     let written_out = joined.is_some();

@@ -102,11 +102,13 @@ fn direct_operand(kernel: &Kernel, contract: &Contract, sizes: &Ranges) -> Optio
 }
 
 /// All rows as one index, where there are few in several lines and their places are constants, so that tiles may go on from one line
-/// to the next; none where tiles of single lines, if they are possible, do as well.
+/// to the next; none where tiles of single lines, if they are possible, do as well, or where the operand may not be read in place.
+#[allow(clippy::too_many_arguments)] // what the choice depends on
 pub(super) fn joined_lines(
     kernel: &mut Kernel,
     column: &Axis,
     single_lines_do: bool,
+    may_be_read: &dyn Fn(&Direct) -> bool,
     isa: &VectorIsa,
     dtype: DType,
     sizes: &Ranges,
@@ -126,7 +128,7 @@ pub(super) fn joined_lines(
     let mut changed = kernel.clone();
     let joined = flattened(&mut changed, |c| &mut c.rows, "#row", sizes);
     let of_rows = body_mut(&mut changed).clone();
-    let direct = direct_operand(&changed, &of_rows, sizes)?;
+    let direct = direct_operand(&changed, &of_rows, sizes).filter(may_be_read)?;
     let is_far = points.saturating_mul(isa.panel_columns(dtype) * dtype.size_bytes() as i64) > CLOSE_PANEL_BYTES;
     let alone = lines.iter().product::<i64>() * isa.rows_cost(*row, is_far);
     let usual = !single_lines_do || isa.rows_cost(rows, is_far) < alone;

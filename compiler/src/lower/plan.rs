@@ -8,7 +8,7 @@ use super::context::Context;
 use super::nest::Work;
 use crate::kernel::cost;
 use crate::kernel::{Axis, Bound, BufferId, ExprId, ExprKind, Stage, Store};
-use crate::tuning::{Asking, Subject};
+use crate::tuning::{Asking, HOPELESS, Subject};
 use kiln_ir::{Dim, Symbol};
 use std::collections::BTreeSet;
 
@@ -25,9 +25,6 @@ pub(super) enum Mode {
 
 /// Extents that are not known count as this many.
 const USUAL_EXTENT: i64 = 64;
-
-/// Modes that cost so many times what the cheapest does are not tried.
-const HOPELESS: f64 = 3.0;
 
 /// The mode for these stages: the cheapest, or what tuning says.
 pub(super) fn choose(cx: &Context, parallel: &[Axis], works: &[Work], lanes: u32, asking: &mut Asking) -> Mode {

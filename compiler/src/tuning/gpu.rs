@@ -3,6 +3,7 @@
 use super::Tuning;
 use super::network::{Tune, answered, asked, made_up, runs, unmeasured};
 use super::search::Round;
+use crate::arrays::to_tensor;
 use crate::artifact::describe::{ModelFacts, describe};
 use crate::backend::ptx::device::Device;
 use crate::backend::ptx::run::Session;
@@ -34,10 +35,7 @@ pub fn tuned<D: Device>(
 fn round(compiled: Compiled, facts: &ModelFacts, device: impl Device) -> Result<Round, Diagnostic> {
     let weights = WeightsDecl { bytes: compiled.plan.weights.bytes, sha256: String::new(), location: WeightsLocation::Embedded };
     let signature = describe(&compiled.plan.program, facts, &[], weights);
-    let given: Vec<Tensor> = made_up(&signature, facts)?
-        .iter()
-        .map(|array| Tensor::from_vec(array.dtype(), array.shape().to_vec(), array.bytes().to_vec()))
-        .collect();
+    let given: Vec<Tensor> = made_up(&signature, facts)?.iter().map(to_tensor).collect();
     let mut session = Session::new(compiled, device)?;
     session.run(&given)?;
     let one: f64 = session.device_seconds(&given, 1)?.iter().sum();

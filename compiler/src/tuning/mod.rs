@@ -35,6 +35,9 @@ pub enum Subject {
 /// All of them, in order.
 pub const SUBJECTS: [Subject; 5] = [Subject::Convolution, Subject::Lines, Subject::Tile, Subject::TaskRows, Subject::Axis];
 
+/// What costs so many times what the best does, by the model, is not tried.
+pub const HOPELESS: f64 = 3.0;
+
 /// Answers by question.
 pub type Answers = BTreeMap<String, String>;
 

@@ -4,6 +4,7 @@ use super::emit::{Isas, emit_main};
 use super::entry::{Exports, WeightsSource};
 use super::loaded::{LoadedCode, OBSERVER_SYMBOL, WEIGHTS_SYMBOL};
 use super::target::{CpuTarget, Placement};
+use crate::arrays::{to_array, to_tensor};
 use crate::schedule::plan::ProgramPlan;
 use cranelift_codegen::ir::{AbiParam, types};
 use cranelift_module::{Linkage, Module as _};
@@ -78,12 +79,9 @@ impl Predictor {
     ///
     /// Errors: inputs that do not fit the signature; what generated code reports.
     pub fn run(&self, inputs: &[Tensor], pool: &ThreadPool) -> Result<Vec<Tensor>, Diagnostic> {
-        let arrays: Vec<Array> = (inputs.iter())
-            .map(|tensor| Array::from_bytes(tensor.dtype(), tensor.shape().to_vec(), tensor.bytes()))
-            .collect::<Result<_, _>>()?;
+        let arrays: Vec<Array> = inputs.iter().map(to_array).collect::<Result<_, _>>()?;
         let mut session = self.model.session(&self.model.solve_symbols(&arrays)?, pool)?;
         session.run(&arrays)?;
-        let to_tensor = |array: &Array| Tensor::from_vec(array.dtype(), array.shape().to_vec(), array.bytes().to_vec());
         Ok(session.outputs().iter().map(to_tensor).collect())
     }
 }

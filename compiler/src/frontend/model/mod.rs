@@ -44,6 +44,7 @@ pub mod tuning;
 
 pub use network::{ACTIVITY, STATISTIC};
 
+use crate::arrays::to_tensor;
 use crate::training::config::TrainingConfig;
 use context::ParameterInfo;
 use generation::Writer;
@@ -158,8 +159,7 @@ impl Model {
         let mut module = self.module.clone();
         add_learnt(&mut module, Learnt::of_text(&learnt));
         for ((name, info), array) in self.parameters.iter().zip(arrays) {
-            let value = Tensor::from_vec(array.dtype(), array.shape().to_vec(), array.bytes().to_vec());
-            module.parameters.insert(name.clone(), Parameter { ty: info.ty.clone(), value: Some(value) });
+            module.parameters.insert(name.clone(), Parameter { ty: info.ty.clone(), value: Some(to_tensor(&array)) });
         }
         Ok(module)
     }

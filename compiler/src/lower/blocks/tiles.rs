@@ -4,7 +4,7 @@
 //! threads do many loads, by these.
 
 use crate::kernel::{Axis, Contract, Program};
-use crate::tuning::{Asking, Subject};
+use crate::tuning::{Asking, HOPELESS, Subject};
 use kiln_ir::{DType, Dim};
 
 /// The part of a contraction's results that a block computes, how far it looks ahead, and how threads share it.
@@ -58,8 +58,6 @@ const SHARED_BYTES: i64 = 48 << 10;
 const USUAL: i64 = 64;
 /// Sums shorter than this gain nothing from shared memory.
 const LEAST_DEPTH: i64 = 8;
-/// What takes so many times the cycles of the best by this model is not tried.
-pub(super) const HOPELESS: f64 = 3.0;
 /// Results fewer than this along both sides share nothing.
 const LEAST_SHARED: i64 = 4;
 

@@ -16,7 +16,6 @@ use super::joined::{JoinedContract, kind};
 use super::members::{WARP, as_members, number};
 use super::shared_matrix::{EIGHT_LINES, SharedMatrix};
 use super::staging::Operand;
-use super::tiles::HOPELESS;
 use crate::kernel::{Axis, Kernel, Program};
 use crate::lower::VectorIsa;
 use crate::lower::context::Context;
@@ -25,7 +24,7 @@ use crate::lower::rewrite::ranges_of;
 use crate::lower::stored;
 use crate::lower::tasks::for_each_task;
 use crate::tile::{Builder, CooperativeStmt, Mem, Reg, Type, fragments};
-use crate::tuning::{Asking, Subject};
+use crate::tuning::{Asking, HOPELESS, Subject};
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 use std::collections::BTreeMap;
 
