@@ -5,7 +5,9 @@ use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
 use kiln::backend::ptx::generation::Generation;
 use kiln::compile::{compile, compile_ptx};
 use kiln::pipeline::Config;
+use kiln::schedule::launches::launches;
 use kiln::schedule::winograd::WinogradUse;
+use kiln::tuning::{Answers, Subject, Tuning};
 use kiln_ir::{DType, Module, Tensor};
 use kiln_runtime::threads::ThreadPool;
 use kiln_tests::agreement::{check_all, guarded};
@@ -16,6 +18,7 @@ use kiln_tests::gpu::{interpreted_after, on_device};
 use kiln_tests::row_cases::ROW_CASES;
 use kiln_tests::samples::{Fill, Random, tensor};
 use kiln_tests::warpgroup_cases::{TF32_WARPGROUP_CASES, WARPGROUP_CASES};
+use std::sync::Mutex;
 
 fn config() -> Config {
     Config { winograd: WinogradUse::Never, ..Config::default() }
@@ -131,6 +134,39 @@ fn warpgroups_are_as_close_as_their_type() {
         || (),
         |at, ()| guarded(WARPGROUP_CASES[at].name, || wrong(&WARPGROUP_CASES[at], &hopper(), &apart_beyond_type, &[Fill::Ordinary])),
     );
+}
+
+/// Tilings of a case that the tensor copy engine brings operands for, as tuning would try them.
+fn brought_by_the_engine(case: &Case, config: &Config) -> Vec<Config> {
+    let (module, facts) = (module(case), facts(case));
+    let tuning = Tuning::known(Answers::new());
+    let config = |tuning: Tuning| Config { tuning, ..config.clone() };
+    let compiled = |config: &Config| compile_ptx(&module, &facts, config).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name));
+    let plan = compiled(&config(tuning.clone())).plan;
+    let most = launches(&plan.main.steps).iter().flat_map(|launch| &launch.decisions).map(|decision| decision.answers).max().unwrap_or(1);
+    let ways = (1..most).map(|number| config(tuning.trial(Subject::Tile, number)));
+    ways.filter(|config| compiled(config).kernels.text.contains("cp.async.bulk.tensor")).collect()
+}
+
+#[test]
+fn the_copy_engine_brings_what_warpgroups_multiply() {
+    let has = &["mbarrier.try_wait.parity", "mbarrier.arrive.expect_tx", "setmaxnreg.inc", "setmaxnreg.dec", "wgmma.mma_async"];
+    let brought = Mutex::new(0);
+    check_all(
+        WARPGROUP_CASES.len(),
+        || (),
+        |at, ()| {
+            let case = Case { has, ..WARPGROUP_CASES[at] };
+            guarded(case.name, || {
+                let ways = brought_by_the_engine(&case, &hopper());
+                *brought.lock().expect("no panic") += usize::from(!ways.is_empty());
+                ways.iter().flat_map(|config| wrong(&case, config, &apart_beyond_type, &[Fill::Ordinary])).collect()
+            })
+        },
+    );
+    // Images and what lines do not let begin at multiples of 16 bytes are copied by threads alone.
+    let brought = brought.into_inner().expect("no panic");
+    assert!(brought >= 9 && brought < WARPGROUP_CASES.len(), "{brought} of {}", WARPGROUP_CASES.len());
 }
 
 /// The same inputs with 10 bits behind the point of the first two, the factors: rounded to nearest, halves away from zero, or cut.

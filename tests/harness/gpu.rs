@@ -7,14 +7,13 @@ use kiln::backend::ptx::Module as Kernels;
 use kiln::backend::ptx::assemble::Found;
 use kiln::backend::ptx::cubins::Cubins;
 use kiln::backend::ptx::cuda::{Gpu, Recording, device};
-use kiln::backend::ptx::device::{Device, Grid};
+use kiln::backend::ptx::device::{Argument, Device, Grid};
 use kiln::backend::ptx::generation::Generation;
 use kiln::backend::ptx::image::Image;
 use kiln::backend::ptx::run::Session;
 use kiln::compile::compile_ptx;
 use kiln::pipeline::Config;
 use kiln_ir::{DType, Diagnostic, Module};
-use kiln_ptx::Argument;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -52,7 +51,7 @@ pub struct Variant {
 }
 
 /// A launch: entry, threads, arguments.
-pub type Launch = (String, Grid, Vec<u64>);
+pub type Launch = (String, Grid, Vec<Argument>);
 
 impl Interpreted {
     /// The interpreter with these kernels, whose launches are scheduled by seeds from this one on. Panics when it cannot read them.
@@ -114,6 +113,21 @@ fn disturb(device: &mut kiln_ptx::Device, random: &mut Random) {
     });
 }
 
+/// An argument as the interpreter takes it.
+fn taken(argument: &Argument) -> kiln_ptx::Argument {
+    match argument {
+        Argument::Word(word) => kiln_ptx::Argument::U64(*word),
+        Argument::TensorMap(map) => kiln_ptx::Argument::TensorMap(kiln_ptx::TensorMap {
+            address: map.address,
+            element_bytes: map.dtype.size_bytes() as u64,
+            dims: map.extents.clone(),
+            strides: map.strides.clone(),
+            box_dims: map.boxes.iter().map(|length| u64::from(*length)).collect(),
+            swizzle: kiln_ptx::Swizzle::B128,
+        }),
+    }
+}
+
 fn fault(fault: &kiln_ptx::Fault) -> Diagnostic {
     Diagnostic::new("ptx", fault.to_string())
 }
@@ -142,12 +156,12 @@ impl Device for Interpreted {
         Ok(())
     }
 
-    fn launch(&mut self, entry: &str, wanted: Grid, arguments: &[u64]) -> Result<(), Diagnostic> {
+    fn launch(&mut self, entry: &str, wanted: Grid, arguments: &[Argument]) -> Result<(), Diagnostic> {
         if let Some(recording) = &mut self.recording {
             recording.push((entry.to_string(), wanted, arguments.to_vec()));
             return Ok(());
         }
-        let arguments: Vec<Argument> = arguments.iter().map(|argument| Argument::U64(*argument)).collect();
+        let arguments: Vec<kiln_ptx::Argument> = arguments.iter().map(taken).collect();
         self.seed += 1;
         // Each kernel of a program meets all of them, however many it has.
         let (most, threads) = GRIDS[Random::new(self.seed).below(GRIDS.len())];
@@ -255,7 +269,7 @@ impl Device for Tested {
         either!(self, device => device.download(address, bytes))
     }
 
-    fn launch(&mut self, entry: &str, grid: Grid, arguments: &[u64]) -> Result<(), Diagnostic> {
+    fn launch(&mut self, entry: &str, grid: Grid, arguments: &[Argument]) -> Result<(), Diagnostic> {
         either!(self, device => device.launch(entry, grid, arguments))
     }
 

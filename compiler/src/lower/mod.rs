@@ -27,6 +27,7 @@ mod remainder;
 mod rewrite;
 mod stage;
 mod tasks;
+mod tensor_map;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -37,6 +38,7 @@ pub(crate) use blocks::{in_one_piece, usual};
 pub use contract::{PACKED_ROW_BLOCK, is_stream};
 pub use isa::VectorIsa;
 pub use operands::LEAST_ROWS;
+pub use tensor_map::TensorMap;
 
 use crate::kernel::{Body, BufferId, Kernel, Program, Stage, Step};
 use crate::tile::{Builder, TileProgram};
@@ -72,7 +74,7 @@ pub struct LoweredKernel {
     pub decisions: Vec<Decision>,
 }
 
-/// One argument of a kernel's function, as an i64.
+/// One argument of a kernel's function, as an i64 or as the address of what is said.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Arg {
     /// Address of a buffer's first element.
@@ -81,6 +83,8 @@ pub enum Arg {
     Symbol(Symbol),
     /// Address of the i64 that a failed [`CheckedIndex`](crate::kernel::ExprKind::CheckedIndex) sets to its node + 1.
     ErrorCell,
+    /// A tensor whose boxes the tensor copy engine of a GPU brings.
+    TensorMap(TensorMap),
     /// Address of all workers' scratch, 64-byte aligned; each worker's part is `worker_scratch_bytes` rounded up to 64.
     WorkerScratch,
 }

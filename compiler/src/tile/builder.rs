@@ -53,6 +53,7 @@ impl Builder {
                 scratch: vec![],
                 shared: vec![],
                 blocks_beside: 1,
+                persistent: false,
                 body: vec![],
             },
             open: vec![vec![]],
@@ -523,6 +524,11 @@ impl Builder {
     /// Says how many blocks a multiprocessor should have room for.
     pub fn set_blocks_beside(&mut self, blocks: u32) {
         self.program.blocks_beside = blocks;
+    }
+
+    /// Says that a block is called once, for all of its tasks.
+    pub fn set_persistent(&mut self) {
+        self.program.persistent = true;
     }
 
     /// Adds a piece of shared memory.

@@ -7,6 +7,7 @@
 
 use super::builder::Builder;
 use super::ir::{Inst, Reg, Scratch, Stmt};
+use super::pipeline::PipelineStmt;
 use super::types::{Lane, Type};
 use std::fmt::{Display, Formatter, Result};
 
@@ -18,6 +19,8 @@ pub const EXCHANGE_LANES: u32 = 16;
 pub enum Cooperative {
     /// The address of a piece of the block's shared memory: `I64`.
     Shared(u32),
+    /// How many blocks run the kernel: `I64`.
+    Blocks,
     /// The value that the thread holds whose number differs by these bits, below [`EXCHANGE_LANES`]. All threads of the half-warp take part.
     FromLane {
         /// The own value.
@@ -140,13 +143,15 @@ pub enum CooperativeStmt {
     EndProducts,
     /// The warpgroup's products are done but for so many groups, the newest.
     WaitForProducts(u32),
+    /// A step of a pipeline.
+    Pipeline(PipelineStmt),
 }
 
 impl Cooperative {
     /// The registers it reads.
     pub fn operands(&self) -> Vec<Reg> {
         match *self {
-            Cooperative::Shared(_) => vec![],
+            Cooperative::Shared(_) | Cooperative::Blocks => vec![],
             Cooperative::FromLane { value, .. } => vec![value],
             Cooperative::LoadMatrices { address, .. } => vec![address],
             Cooperative::MultiplyAdd { a, b, c, .. } | Cooperative::MultiplyAddShared { a, b, c, .. } => vec![a, b, c],
@@ -159,7 +164,7 @@ impl Cooperative {
     pub fn accepts(&self, result: Type) -> bool {
         let (i32, f32) = (Type::I32, Type::F32.times(4));
         match *self {
-            Cooperative::Shared(_) => result == Type::I64,
+            Cooperative::Shared(_) | Cooperative::Blocks => result == Type::I64,
             Cooperative::FromLane { value, flip } => result == value.ty && flip < EXCHANGE_LANES,
             Cooperative::LoadMatrices { address, .. } => result == i32.times(4) && address.ty == Type::I64,
             Cooperative::MultiplyAdd { a, b, c, .. } => a.ty == i32.times(4) && b.ty == i32.times(2) && c.ty == f32 && result == f32,
@@ -182,6 +187,7 @@ impl CooperativeStmt {
     pub fn operands(&self) -> Vec<Reg> {
         match *self {
             CooperativeStmt::Copy { to, from, bytes, .. } => [to, from].into_iter().chain(bytes).collect(),
+            CooperativeStmt::Pipeline(stmt) => stmt.operands(),
             CooperativeStmt::Barrier
             | CooperativeStmt::HalfWarpBarrier
             | CooperativeStmt::EndCopies
@@ -199,6 +205,7 @@ impl CooperativeStmt {
             CooperativeStmt::Copy { to, from, bytes, .. } => {
                 to.ty == Type::I64 && from.ty == Type::I64 && bytes.is_none_or(|bytes| bytes.ty == Type::I32)
             }
+            CooperativeStmt::Pipeline(stmt) => stmt.accepts(),
             _ => true,
         }
     }
@@ -209,6 +216,11 @@ impl Builder {
     pub fn shared(&mut self, size_bytes: u32, align_bytes: u32) -> Reg {
         let piece = self.add_shared(Scratch { size_bytes, align_bytes });
         self.emit(Type::I64, Inst::Cooperative(Cooperative::Shared(piece)))
+    }
+
+    /// How many blocks run the kernel: [`Cooperative::Blocks`].
+    pub fn blocks(&mut self) -> Reg {
+        self.emit(Type::I64, Inst::Cooperative(Cooperative::Blocks))
     }
 
     /// The value of the thread whose number differs by these bits: [`Cooperative::FromLane`].
@@ -280,6 +292,7 @@ impl Display for Cooperative {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
             Cooperative::Shared(piece) => write!(f, "shared {piece}"),
+            Cooperative::Blocks => f.write_str("blocks"),
             Cooperative::FromLane { value, flip } => write!(f, "from_lane {value} ^ {flip}"),
             Cooperative::LoadMatrices { address, offset, transposed } => {
                 let transposed = if *transposed { ".transposed" } else { "" };
@@ -312,6 +325,7 @@ impl Display for CooperativeStmt {
             CooperativeStmt::BeginProducts => f.write_str("begin_products"),
             CooperativeStmt::EndProducts => f.write_str("end_products"),
             CooperativeStmt::WaitForProducts(left) => write!(f, "wait_for_products {left}"),
+            CooperativeStmt::Pipeline(stmt) => write!(f, "{stmt}"),
         }
     }
 }

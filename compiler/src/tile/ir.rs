@@ -28,6 +28,8 @@ pub struct TileProgram {
     pub shared: Vec<Scratch>,
     /// Blocks that a multiprocessor should have room for at a time, where blocks of threads run the program: fewer registers for each.
     pub blocks_beside: u32,
+    /// Whether a block of threads is called once, for all of its tasks: from `begin` on, as many apart as there are blocks, below `end`.
+    pub persistent: bool,
     /// The body.
     pub body: Block,
     /// How many register numbers are in use.

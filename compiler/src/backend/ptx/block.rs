@@ -3,6 +3,7 @@
 use super::function::Function;
 use super::inst::{Class, Cmp, Inst, Op, Operand, Plain, Reg, Ty};
 use super::tile::{self, Translation, class_of};
+use super::{inst::Round, pipeline};
 use crate::tile::{Cooperative, CooperativeStmt, EXCHANGE_LANES, MatrixElement, Type};
 use std::collections::BTreeSet;
 
@@ -23,6 +24,10 @@ pub(super) fn inst(t: &mut Translation, f: &mut Function, inst: &Cooperative, re
             vec![if before == 0 { all } else { f.op(Op::Add, Ty::U64, [all.into(), Operand::Int(before.into())]) }]
         }
         Cooperative::Shared(piece) => vec![f.op(Op::Mov, Ty::U64, [Operand::Variable(tile::SHARED, piece)])],
+        Cooperative::Blocks => {
+            let blocks = f.op(Op::Mov, Ty::U32, [Operand::Name("%nctaid.x")]);
+            vec![f.cvt(Round::None, Ty::U64, Ty::U32, blocks)]
+        }
         Cooperative::FromLane { value, flip } => {
             let values = t.lanes(value).to_vec();
             values.into_iter().map(|value| from_lane(t, f, value, flip)).collect()
@@ -134,5 +139,6 @@ pub(super) fn stmt(t: &mut Translation, f: &mut Function, stmt: &CooperativeStmt
         CooperativeStmt::BeginProducts => f.push(Inst::Plain(Plain::BeginProducts)),
         CooperativeStmt::EndProducts => f.push(Inst::Plain(Plain::EndProducts)),
         CooperativeStmt::WaitForProducts(left) => f.push(Inst::Plain(Plain::WaitForProducts(left))),
+        CooperativeStmt::Pipeline(stmt) => pipeline::stmt(t, f, &stmt),
     }
 }

@@ -3,11 +3,11 @@
 //! *Source*: CUDA Driver API 12.8.
 
 use super::LANGUAGE;
-use super::device::{Device, Grid};
+use super::device::{Argument, Device, Grid, TensorMap};
 use super::generation::Generation;
 use super::image::{Image, Loader, Report};
 use cudarc::driver::{DriverError, result, sys};
-use kiln_ir::Diagnostic;
+use kiln_ir::{DType, Diagnostic};
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::panic::{UnwindSafe, catch_unwind, set_hook, take_hook};
@@ -145,6 +145,7 @@ pub struct Gpu {
     report: Report,
     /// Whether kernels are launched while those before them end: they wait inside.
     begins_early: bool,
+    multiprocessors: u32,
     marks: Vec<sys::CUevent>,
 }
 
@@ -187,7 +188,8 @@ impl Gpu {
             }
             let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(|error| told("make a stream", error))?;
             let begins_early = module.generation.begins_early() && driver >= OLDEST_EARLY;
-            Ok(Gpu { module: loaded, entries, stream, report, begins_early, marks: Vec::new() })
+            let multiprocessors = facts(number, driver)?.multiprocessors.max(1) as u32;
+            Ok(Gpu { module: loaded, entries, stream, report, begins_early, multiprocessors, marks: Vec::new() })
         })
     }
 
@@ -232,6 +234,65 @@ fn load(image: &[u8], what: &str) -> Result<sys::CUmodule, Diagnostic> {
     Ok(module)
 }
 
+/// An argument as the driver takes it: by its address.
+enum Value {
+    Word(u64),
+    TensorMap(sys::CUtensorMap),
+}
+
+impl Value {
+    fn of(argument: &Argument) -> Result<Value, Diagnostic> {
+        match argument {
+            Argument::Word(word) => Ok(Value::Word(*word)),
+            Argument::TensorMap(map) => encoded(map).map(Value::TensorMap),
+        }
+    }
+
+    fn place(&mut self) -> *mut c_void {
+        match self {
+            Value::Word(word) => (&raw mut *word).cast(),
+            Value::TensorMap(map) => (&raw mut *map).cast(),
+        }
+    }
+}
+
+/// A tensor map as kernels take it. Errors: what the driver says.
+fn encoded(map: &TensorMap) -> Result<sys::CUtensorMap, Diagnostic> {
+    use sys::{
+        CUtensorMapDataType_enum as Element, CUtensorMapFloatOOBfill_enum as Outside, CUtensorMapInterleave_enum as Interleave,
+        CUtensorMapL2promotion_enum as Promotion, CUtensorMapSwizzle_enum as Swizzle,
+    };
+    let element = match map.dtype {
+        DType::F16 => Element::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+        DType::BF16 => Element::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+        DType::F32 => Element::CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
+        other => panic!("cuda: no tensor of {other} is copied in boxes"),
+    };
+    let rank = map.extents.len();
+    assert!((1..=5).contains(&rank) && map.strides.len() == rank - 1 && map.boxes.len() == rank, "cuda: {map:?}");
+    let mut encoded = sys::CUtensorMap { opaque: [0; 16] };
+    let steps = vec![1u32; rank];
+    // SAFETY: all lists have as many elements as the rank says, strides one less; the driver reads them before it returns, and writes one map.
+    let status = unsafe {
+        sys::cuTensorMapEncodeTiled(
+            &raw mut encoded,
+            element,
+            rank as u32,
+            map.address as *mut c_void,
+            map.extents.as_ptr(),
+            map.strides.as_ptr(),
+            map.boxes.as_ptr(),
+            steps.as_ptr(),
+            Interleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
+            Swizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+            Promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+            Outside::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+        )
+    };
+    status.result().map_err(|error| told(&format!("describe the tensor {map:?}"), error))?;
+    Ok(encoded)
+}
+
 impl Gpu {
     /// Waits until all that was launched is done. Errors: what failed meanwhile.
     fn wait(&self) -> Result<(), Diagnostic> {
@@ -273,13 +334,15 @@ impl Device for Gpu {
         unsafe { result::memcpy_dtoh_sync(bytes, address) }.map_err(|error| told("copy from the GPU", error))
     }
 
-    fn launch(&mut self, entry: &str, grid: Grid, arguments: &[u64]) -> Result<(), Diagnostic> {
-        let mut arguments = arguments.to_vec();
-        let mut places: Vec<*mut c_void> = arguments.iter_mut().map(|argument| (&raw mut *argument).cast()).collect();
+    fn launch(&mut self, entry: &str, grid: Grid, arguments: &[Argument]) -> Result<(), Diagnostic> {
+        let mut values = arguments.iter().map(Value::of).collect::<Result<Vec<Value>, Diagnostic>>()?;
+        let mut places: Vec<*mut c_void> = values.iter_mut().map(Value::place).collect();
         let failed = |error| told(&format!("launch {entry}"), error);
+        // One of them fills a multiprocessor.
+        let blocks = if grid.persistent { grid.blocks.min(self.multiprocessors) } else { grid.blocks };
         if !self.begins_early {
-            let (shared_bytes, grid, block) = (grid.shared_bytes, (grid.blocks, 1, 1), (grid.threads, 1, 1));
-            // SAFETY: the entry takes as many 64-bit parameters, which the driver copies before it returns.
+            let (shared_bytes, grid, block) = (grid.shared_bytes, (blocks, 1, 1), (grid.threads, 1, 1));
+            // SAFETY: the entry takes as many parameters of these sizes, which the driver copies before it returns.
             let status = unsafe { result::launch_kernel(self.entries[entry], grid, block, shared_bytes, self.stream, &mut places) };
             return status.map_err(failed);
         }
@@ -289,7 +352,7 @@ impl Device for Gpu {
             value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
         };
         let config = sys::CUlaunchConfig {
-            gridDimX: grid.blocks,
+            gridDimX: blocks,
             gridDimY: 1,
             gridDimZ: 1,
             blockDimX: grid.threads,

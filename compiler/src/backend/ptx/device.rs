@@ -1,6 +1,6 @@
 //! What a GPU does for a session: a driver in earnest, an interpreter in tests.
 
-use kiln_ir::Diagnostic;
+use kiln_ir::{DType, Diagnostic};
 
 /// Memory and kernels of a GPU, one after the other.
 pub trait Device {
@@ -18,7 +18,7 @@ pub trait Device {
     /// Copies from the device, when all that was launched is done. Errors: of the device, or of a kernel.
     fn download(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), Diagnostic>;
     /// Runs an entry. Errors: of the device.
-    fn launch(&mut self, entry: &str, grid: Grid, arguments: &[u64]) -> Result<(), Diagnostic>;
+    fn launch(&mut self, entry: &str, grid: Grid, arguments: &[Argument]) -> Result<(), Diagnostic>;
 
     /// Makes what is launched from now on part of a recording, in place of running it. Errors: of the device.
     fn record(&mut self) -> Result<(), Diagnostic>;
@@ -44,4 +44,33 @@ pub struct Grid {
     pub shared_bytes: u32,
     /// Whether the threads of a block compute tasks together: then there have to be as many.
     pub together: bool,
+    /// Whether blocks take tasks until none is left: then as many as run at the same time do best.
+    pub persistent: bool,
+}
+
+/// What an entry is given.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Argument {
+    /// 64 bits: an address, or a size.
+    Word(u64),
+    /// A tensor whose boxes the tensor copy engine brings to shared memory.
+    TensorMap(TensorMap),
+}
+
+/// A tensor in the device's memory and its boxes, which become lines of 128 bytes with their chunks of 16 bytes exchanged by the number of
+/// the line; axes go from the innermost, along which elements are neighbours, outwards. Elements that do not exist are zeros.
+///
+/// *Source*: CUDA Driver API 12.8, `cuTensorMapEncodeTiled`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct TensorMap {
+    /// Of the first element, a multiple of 16.
+    pub address: u64,
+    /// Of elements.
+    pub dtype: DType,
+    /// Elements along each axis: 1 to 2³².
+    pub extents: Vec<u64>,
+    /// Bytes from neighbour to neighbour along each axis but the innermost: multiples of 16 below 2⁴⁰.
+    pub strides: Vec<u64>,
+    /// Elements of a box along each axis: 1 to 256.
+    pub boxes: Vec<u32>,
 }

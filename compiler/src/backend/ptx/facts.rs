@@ -77,7 +77,7 @@ impl Facts {
             }
             Inst::Load { address, offset, .. } if address == program.params[0] => match arguments[offset as usize / 8] {
                 Arg::Buffer(_) | Arg::WorkerScratch => BUFFER_ALIGNMENT,
-                Arg::Symbol(_) | Arg::ErrorCell => 1,
+                Arg::Symbol(_) | Arg::ErrorCell | Arg::TensorMap(_) => 1,
             },
             Inst::Binary(op, a, b) => {
                 if matches!(op, Binary::Add | Binary::Sub)

@@ -123,6 +123,14 @@ impl Function {
         self.push(Inst::Label(after));
     }
 
+    /// `do { body } while !done`: the body sets the predicate.
+    pub fn repeat_until(&mut self, done: Reg, body: impl FnOnce(&mut Function)) {
+        let again = self.label();
+        self.push(Inst::Label(again));
+        body(self);
+        self.push(Inst::Bra { to: again, when: Some((done, false)) });
+    }
+
     /// `if condition { then } else { otherwise }`; nothing is jumped over where there is nothing else.
     pub fn if_else<S>(
         &mut self,

@@ -3,6 +3,7 @@
 //! Every register belongs to a class, and every instruction says the type it works on, so that a mix-up is a panic here: `ptxas` takes
 //! a `.b32` register in `add.f32` without a word.   *Source*: PTX ISA 9.0, chapters 5 and 9.
 
+use super::pipeline::Pipeline;
 use std::collections::BTreeSet;
 
 /// A class of registers: what is declared.
@@ -170,6 +171,8 @@ pub enum Op {
     Selp,
     /// From a local address to a generic one.
     CvtaLocal,
+    /// From the address of a parameter to a generic one.
+    CvtaParam,
     /// Of `f32`: a power of two, to about two units in the last place.
     Ex2Approx,
 }
@@ -204,6 +207,7 @@ impl Op {
             Op::Shr => "shr",
             Op::Selp => "selp",
             Op::CvtaLocal => "cvta.local",
+            Op::CvtaParam => "cvta.param",
             Op::Ex2Approx => "ex2.approx",
         }
     }
@@ -516,6 +520,8 @@ pub enum Inst {
         /// A predicate, and what it has to be.
         when: Option<(Reg, bool)>,
     },
+    /// One of a pipeline inside the block.
+    Pipeline(Pipeline),
     /// One without registers.
     Plain(Plain),
 }
@@ -558,6 +564,7 @@ impl Inst {
             Inst::Split { dst, .. } => dst.to_vec(),
             Inst::Join { dst, .. } | Inst::Pack { dst, .. } | Inst::RoundToTf32 { dst, .. } => vec![*dst],
             Inst::LoadMatrices { dst, .. } | Inst::MultiplyAdd { dst, .. } => dst.to_vec(),
+            Inst::Pipeline(inst) => inst.results(),
             // Lanes that want nothing still give.
             Inst::Shuffle { .. }
             | Inst::St { .. }
@@ -591,6 +598,7 @@ impl Inst {
             Inst::MultiplyAddShared { sums, a, b, .. } => [&sums[..], a, &[*b]].concat(),
             Inst::Pack { low, high, .. } => vec![*low, *high],
             Inst::Bra { when, .. } => when.iter().map(|(reg, _)| *reg).collect(),
+            Inst::Pipeline(inst) => inst.reads(),
             Inst::Plain(_) | Inst::Label(_) => vec![],
         }
     }
@@ -647,6 +655,7 @@ impl Inst {
             Inst::RoundToTf32 { dst, src } => dst.class == Class::B32 && src.class == Class::F32,
             Inst::Prefetch { base, .. } => base.class == Class::B64,
             Inst::Bra { when, .. } => when.is_none_or(|(reg, _)| reg.class == Class::Pred),
+            Inst::Pipeline(inst) => inst.is_right(),
             Inst::Plain(_) | Inst::Label(_) => true,
         };
         assert!(right, "ptx: wrong class of register in `{self}`");

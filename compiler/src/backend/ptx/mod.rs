@@ -19,6 +19,7 @@ pub mod generation;
 pub mod image;
 pub mod inst;
 mod memory;
+pub mod pipeline;
 pub mod roofline;
 pub mod run;
 mod select;
@@ -63,7 +64,7 @@ pub struct Compiled {
 
 /// The PTX of a planned program, which was lowered for [`VectorIsa::THREAD`](crate::lower::VectorIsa::THREAD).
 ///
-/// An entry takes what [`Launch::args`](crate::schedule::launches::Launch::args) says, 64 bits each, then the number of tasks; blocks have as
+/// An entry takes what [`Launch::args`](crate::schedule::launches::Launch::args) says, 64 bits each but for tensor maps, then the number of tasks; blocks have as
 /// many threads as [`Launch::block_threads`](crate::schedule::launches::Launch::block_threads) says, or up to [`BLOCK_THREADS`], along x, and any
 /// number of blocks computes all tasks.
 pub fn module(plan: &ProgramPlan, generation: Generation) -> Module {
@@ -94,6 +95,9 @@ pub fn module(plan: &ProgramPlan, generation: Generation) -> Module {
 
 /// The alignment of shared memory whose size is said at launch: eight swizzled lines of 128 bytes.
 const SHARED_ALIGNMENT: u32 = 1024;
+
+/// Bytes of a tensor map, which is a parameter by value.
+const TENSOR_MAP_BYTES: u32 = 128;
 
 /// The version of the language, major and minor: what is used needs no newer one.
 pub const LANGUAGE: (u32, u32) = (7, 8);
@@ -138,8 +142,12 @@ fn write_kernel(text: &mut String, name: &str, kernel: &KernelFunction, program:
     let function = tile::kernel(program, arguments, kernel.block_threads.is_some(), begins_early);
     let line = |text: &mut String, line: std::fmt::Arguments<'_>| text.write_fmt(line).expect("a string takes anything");
     line(text, format_args!("\n// {}\n.visible .entry {name}(\n", kernel.name.escape_debug()));
-    for at in 0..arguments.len() {
-        line(text, format_args!("    .param .u64 {}{at},\n", tile::PARAMETER));
+    for (at, argument) in arguments.iter().enumerate() {
+        let name = tile::PARAMETER;
+        match argument {
+            Arg::TensorMap(_) => line(text, format_args!("    .param .align 64 .b8 {name}{at}[{TENSOR_MAP_BYTES}],\n")),
+            _ => line(text, format_args!("    .param .u64 {name}{at},\n")),
+        }
     }
     line(text, format_args!("    .param .u64 {}\n)\n.maxntid {}\n", tile::TASKS, kernel.block_threads.unwrap_or(BLOCK_THREADS)));
     if kernel.block_threads.is_some() {

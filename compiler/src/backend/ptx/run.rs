@@ -4,10 +4,10 @@
 //! of all kernels. States stay on the device, where a run leaves them for the next one.
 
 use super::costs::{KernelCost, costs};
-use super::device::{Device, Grid};
+use super::device::{Argument, Device, Grid, TensorMap};
 use super::{BLOCK_THREADS, Compiled};
 use crate::kernel::{Buffer, BufferId, BufferKind};
-use crate::lower::Arg;
+use crate::lower::{self, Arg};
 use crate::samples::median;
 use crate::schedule::launches::{EntryPlan, Launch, LaunchStep, Place, launches};
 use crate::schedule::plan::ProgramPlan;
@@ -18,6 +18,9 @@ use std::sync::Arc;
 
 /// Blocks that are launched at most: these take several tasks each.
 const MOST_BLOCKS: i64 = 1 << 16;
+
+/// Bytes that strides of tensor maps are multiples of.
+const STRIDE_UNIT: u64 = 16;
 
 /// Recordings that are kept; data of more sizes (sentences of any length) make them anew.
 const MOST_RECORDINGS: usize = 16;
@@ -385,19 +388,24 @@ impl<D: Device> Session<D> {
             return Ok(());
         }
         let argument = |arg: &Arg| match arg {
-            Arg::Buffer(id) => base.address(&places[id], symbols),
-            Arg::Symbol(symbol) => symbols[symbol] as u64,
-            Arg::ErrorCell => self.error_cell,
+            Arg::Buffer(id) => Argument::Word(base.address(&places[id], symbols)),
+            Arg::Symbol(symbol) => Argument::Word(symbols[symbol] as u64),
+            Arg::ErrorCell => Argument::Word(self.error_cell),
+            Arg::TensorMap(map) => Argument::TensorMap(tensor_map(map, base.address(&places[&map.buffer], symbols), symbols)),
             Arg::WorkerScratch => panic!("ptx: threads have no scratch of workers"),
         };
-        let mut arguments: Vec<u64> = launch.args.iter().map(argument).collect();
-        arguments.push(tasks as u64);
+        let mut arguments: Vec<Argument> = launch.args.iter().map(argument).collect();
+        arguments.push(Argument::Word(tasks as u64));
         let blocks_of = |threads: u64| (tasks as u64).div_ceil(threads).min(MOST_BLOCKS as u64) as u32;
         let entry = &self.compiled.kernels.entries[&launch.function];
         let shared_bytes = self.compiled.kernels.shared_bytes.get(entry).copied().unwrap_or(0);
+        let persistent = self.compiled.plan.functions[launch.function].program.persistent;
         let grid = match launch.block_threads {
-            Some(threads) => Grid { blocks: blocks_of(1), threads, shared_bytes, together: true },
-            None => Grid { blocks: blocks_of(u64::from(BLOCK_THREADS)), threads: BLOCK_THREADS, shared_bytes, together: false },
+            Some(threads) => Grid { blocks: blocks_of(1), threads, shared_bytes, together: true, persistent },
+            None => {
+                let blocks = blocks_of(u64::from(BLOCK_THREADS));
+                Grid { blocks, threads: BLOCK_THREADS, shared_bytes, together: false, persistent }
+            }
         };
         if let Some(places) = &mut self.marked {
             places.push(launch.args_offset);
@@ -453,6 +461,19 @@ impl Bases<'_> {
             Place::Temporary(offset) => self.temporaries + value(offset, symbols) as u64,
             Place::Worker(_) => panic!("ptx: threads of a GPU take no turns of loops"),
         }
+    }
+}
+
+/// A tensor map of a buffer at an address. An axis without elements counts as one, which no task asks for.
+fn tensor_map(map: &lower::TensorMap, buffer: u64, symbols: &Symbols) -> TensorMap {
+    let size = map.dtype.size_bytes() as u64;
+    let bytes = |dim: &Dim| value(dim, symbols) as u64 * size;
+    TensorMap {
+        address: buffer + bytes(&map.first),
+        dtype: map.dtype,
+        extents: map.extents.iter().map(|extent| value(extent, symbols).max(1) as u64).collect(),
+        strides: map.strides.iter().map(|stride| bytes(stride).max(STRIDE_UNIT)).collect(),
+        boxes: map.boxes.iter().map(|length| *length as u32).collect(),
     }
 }
 

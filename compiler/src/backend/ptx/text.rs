@@ -125,6 +125,7 @@ impl Display for Inst {
             Inst::Label(label) => write!(f, "L{}:", label.0),
             Inst::Bra { to, when: None } => write!(f, "bra L{};", to.0),
             Inst::Bra { to, when: Some((reg, wanted)) } => write!(f, "@{}{reg} bra L{};", if *wanted { "" } else { "!" }, to.0),
+            Inst::Pipeline(inst) => Display::fmt(inst, f),
             Inst::Plain(plain) => Display::fmt(plain, f),
         }
     }

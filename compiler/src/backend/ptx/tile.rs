@@ -91,25 +91,31 @@ pub(super) fn kernel(program: &TileProgram, arguments: &[Arg], is_block: bool, b
             (f.op(Op::Add, Ty::U64, [start.into(), thread.into()]), f.op(Op::MulLo, Ty::U64, [size.into(), blocks.into()]))
         }
     };
-    let task = f.reg(Class::B64);
-    f.set(task, start);
-    let [_, worker, begin, end] = [0, 1, 2, 3].map(|at| program.params[at].index);
-    f.repeat_while(
-        &mut t,
-        false,
-        |f, _| f.setp(Cmp::Lt, Ty::U64, task, tasks),
-        |f, t| {
-            let next = f.op(Op::Add, Ty::U64, [task.into(), Operand::Int(1)]);
-            t.registers.insert(begin, vec![task]);
-            t.registers.insert(end, vec![next]);
-            // Where threads share nothing, none has a number.
-            let number = if is_block { thread } else { f.op(Op::Mov, Ty::U64, [Operand::Int(0)]) };
-            t.registers.insert(worker, vec![number]);
-            t.block(f, &t.program.body);
-            let later = f.op(Op::Add, Ty::U64, [task.into(), stride.into()]);
-            f.set(task, later);
-        },
-    );
+    let [_, worker, first, end] = [0, 1, 2, 3].map(|at| program.params[at].index);
+    // Where threads share nothing, none has a number.
+    let number = if is_block { thread } else { f.op(Op::Mov, Ty::U64, [Operand::Int(0)]) };
+    t.registers.insert(worker, vec![number]);
+    if program.persistent {
+        t.registers.insert(first, vec![start]);
+        t.registers.insert(end, vec![tasks]);
+        t.block(&mut f, &program.body);
+    } else {
+        let task = f.reg(Class::B64);
+        f.set(task, start);
+        f.repeat_while(
+            &mut t,
+            false,
+            |f, _| f.setp(Cmp::Lt, Ty::U64, task, tasks),
+            |f, t| {
+                let next = f.op(Op::Add, Ty::U64, [task.into(), Operand::Int(1)]);
+                t.registers.insert(first, vec![task]);
+                t.registers.insert(end, vec![next]);
+                t.block(f, &t.program.body);
+                let later = f.op(Op::Add, Ty::U64, [task.into(), stride.into()]);
+                f.set(task, later);
+            },
+        );
+    }
     if begins_early {
         // Not before, as blocks of the next kernel would gather on the first multiprocessors that have room.
         f.push(Inst::Plain(Plain::LaunchNext));
@@ -299,8 +305,13 @@ impl Translation<'_> {
     fn argument(&mut self, f: &mut Function, mem: Mem, offset: i32, result: tile::Reg) -> Reg {
         assert!(mem == Mem::I64 && offset % 8 == 0, "ptx: an argument is an i64");
         let at = (offset / 8) as usize;
-        if self.arguments[at] == Arg::ErrorCell {
-            self.error_cells.push(result.index);
+        match self.arguments[at] {
+            Arg::ErrorCell => self.error_cells.push(result.index),
+            Arg::TensorMap(_) => {
+                let place = f.op(Op::Mov, Ty::B64, [Operand::Variable(PARAMETER, at as u32)]);
+                return f.op(Op::CvtaParam, Ty::U64, [place.into()]);
+            }
+            Arg::Buffer(_) | Arg::Symbol(_) | Arg::WorkerScratch => {}
         }
         f.ld(Space::Param, Ty::B64, Operand::Variable(PARAMETER, at as u32), 0)
     }

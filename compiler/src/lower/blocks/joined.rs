@@ -8,6 +8,7 @@ use crate::tile::MatrixElement;
 use kiln_ir::{DType, Ranges};
 
 /// A contraction of such elements.
+#[derive(Clone)]
 pub(super) struct JoinedContract {
     pub batch: Vec<Axis>,
     pub row: Axis,

@@ -2,6 +2,7 @@
 //! row needs is spread over the lanes of a warp. Values, addresses and stores are lowered as everywhere; bits do not depend on it.
 
 pub(super) mod attention;
+mod boxes;
 mod chunks;
 pub(super) mod contract;
 mod copied_rows;

@@ -145,6 +145,7 @@ impl Machine {
                             Arg::Symbol(s) => *symbols.get(s).unwrap_or_else(|| panic!("no value of {s:?}")),
                             Arg::ErrorCell => *error,
                             Arg::WorkerScratch => scratch,
+                            Arg::TensorMap(_) => panic!("tensor maps are for GPUs"),
                         }
                         .to_le_bytes()
                     })
@@ -168,6 +169,7 @@ impl Machine {
                         Arg::Symbol(s) => *symbols.get(s).unwrap_or_else(|| panic!("no value of {s:?}")),
                         Arg::ErrorCell => error.as_mut_ptr() as i64,
                         Arg::WorkerScratch => aligned,
+                        Arg::TensorMap(_) => panic!("tensor maps are for GPUs"),
                     })
                     .collect();
                 let wide = wide.and_then(|vectors| x86::compile(&kernel.program, vectors));

@@ -190,6 +190,7 @@ impl<M: Module> Body<'_, '_, M> {
         match arg {
             Arg::Symbol(symbol) => sizes.order.contains(symbol).then(|| sizes.symbol(&mut self.f, symbol)),
             Arg::ErrorCell => Some(arena),
+            Arg::TensorMap(_) => panic!("entry: tensor maps are for GPUs"),
             Arg::WorkerScratch => {
                 let offset = sizes.value(&mut self.f, &plan.scratch_at());
                 Some(self.f.ins().iadd(arena, offset))

@@ -1,0 +1,153 @@
+//! Instructions of a pipeline inside a block: `mbarrier` objects, copies by the tensor engine, registers that change hands.
+//!
+//! *Source*: PTX ISA 9.0, §9.7.13.15 (mbarrier), §9.7.9.27.1.2 (cp.async.bulk.tensor), §9.7.19.5 (setmaxnreg), §9.7.13.1 (bar.sync).
+
+use super::function::Function;
+use super::inst::{Class, Inst, Reg};
+use super::tile::Translation;
+use crate::tile::PipelineStmt;
+use std::fmt::{self, Display, Formatter};
+
+/// Threads that meet at a warpgroup's barrier.
+const WARPGROUP: u32 = 128;
+
+/// An instruction. Barriers are addresses in shared memory.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Pipeline {
+    /// `mbarrier.init.shared::cta.b64 [barrier], arrivals`
+    Init {
+        /// Where.
+        barrier: Reg,
+        /// How many end a phase.
+        arrivals: u32,
+    },
+    /// `mbarrier.arrive.expect_tx.shared::cta.b64 _, [barrier], bytes`
+    ArriveExpecting {
+        /// Which one.
+        barrier: Reg,
+        /// How many are to come.
+        bytes: u32,
+    },
+    /// `@when mbarrier.arrive.shared::cta.b64 _, [barrier]`
+    Arrive {
+        /// Which one.
+        barrier: Reg,
+        /// Whether.
+        when: Reg,
+    },
+    /// `mbarrier.try_wait.parity.shared::cta.b64 done, [barrier], parity`
+    TryWait {
+        /// Whether the phase has ended.
+        done: Reg,
+        /// Which one.
+        barrier: Reg,
+        /// The phase's.
+        parity: Reg,
+    },
+    /// `cp.async.bulk.tensor.Nd.shared::cluster.global.tile.mbarrier::complete_tx::bytes [to], [map, {first…}], [barrier]`
+    CopyBox {
+        /// An address in shared memory.
+        to: Reg,
+        /// The generic address of a tensor map.
+        map: Reg,
+        /// The box's first element, innermost first.
+        first: Vec<Reg>,
+        /// What is told.
+        barrier: Reg,
+    },
+    /// `setmaxnreg.inc|dec.sync.aligned.u32 count`
+    Registers {
+        /// Of a thread.
+        count: u32,
+        /// Whether they become more.
+        more: bool,
+    },
+    /// `bar.sync number, 128`
+    WarpgroupBarrier {
+        /// Of the barrier, below 16.
+        number: Reg,
+    },
+}
+
+impl Pipeline {
+    /// The registers it writes, where that is all it does.
+    pub(super) fn results(&self) -> Vec<Reg> {
+        if let Pipeline::TryWait { done, .. } = self { vec![*done] } else { vec![] }
+    }
+
+    /// The registers it reads.
+    pub(super) fn reads(&self) -> Vec<Reg> {
+        match self {
+            Pipeline::Init { barrier, .. } | Pipeline::ArriveExpecting { barrier, .. } => vec![*barrier],
+            Pipeline::Arrive { barrier, when } => vec![*barrier, *when],
+            Pipeline::TryWait { barrier, parity, .. } => vec![*barrier, *parity],
+            Pipeline::CopyBox { to, map, first, barrier } => [&[*to, *map, *barrier], &first[..]].concat(),
+            Pipeline::Registers { .. } => vec![],
+            Pipeline::WarpgroupBarrier { number } => vec![*number],
+        }
+    }
+
+    /// Whether all registers are of their class.
+    pub(super) fn is_right(&self) -> bool {
+        let are = |regs: &[Reg], class: Class| regs.iter().all(|reg| reg.class == class);
+        match self {
+            Pipeline::Init { barrier, .. } | Pipeline::ArriveExpecting { barrier, .. } => barrier.class == Class::B64,
+            Pipeline::Arrive { barrier, when } => barrier.class == Class::B64 && when.class == Class::Pred,
+            Pipeline::TryWait { done, barrier, parity } => {
+                done.class == Class::Pred && barrier.class == Class::B64 && parity.class == Class::B32
+            }
+            Pipeline::CopyBox { to, map, first, barrier } => {
+                are(&[*to, *map, *barrier], Class::B64) && are(first, Class::B32) && (1..=5).contains(&first.len())
+            }
+            Pipeline::Registers { count, .. } => (24..=256).contains(count) && count % 8 == 0,
+            Pipeline::WarpgroupBarrier { number } => number.class == Class::B32,
+        }
+    }
+}
+
+impl Display for Pipeline {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Pipeline::Init { barrier, arrivals } => write!(f, "mbarrier.init.shared::cta.b64 [{barrier}], {arrivals};"),
+            Pipeline::ArriveExpecting { barrier, bytes } => {
+                write!(f, "mbarrier.arrive.expect_tx.shared::cta.b64 _, [{barrier}], {bytes};")
+            }
+            Pipeline::Arrive { barrier, when } => write!(f, "@{when} mbarrier.arrive.shared::cta.b64 _, [{barrier}];"),
+            Pipeline::TryWait { done, barrier, parity } => {
+                write!(f, "mbarrier.try_wait.parity.shared::cta.b64 {done}, [{barrier}], {parity};")
+            }
+            Pipeline::CopyBox { to, map, first, barrier } => {
+                let at: Vec<String> = first.iter().map(Reg::to_string).collect();
+                write!(f, "cp.async.bulk.tensor.{}d.shared::cluster.global.tile.mbarrier::complete_tx::bytes ", first.len())?;
+                write!(f, "[{to}], [{map}, {{{}}}], [{barrier}];", at.join(", "))
+            }
+            Pipeline::Registers { count, more } => {
+                write!(f, "setmaxnreg.{}.sync.aligned.u32 {count};", if *more { "inc" } else { "dec" })
+            }
+            Pipeline::WarpgroupBarrier { number } => write!(f, "bar.sync {number}, {WARPGROUP};"),
+        }
+    }
+}
+
+/// A step of a pipeline.
+pub(super) fn stmt(t: &mut Translation, f: &mut Function, stmt: &PipelineStmt) {
+    let inst = match *stmt {
+        PipelineStmt::Make { barrier, arrivals } => Pipeline::Init { barrier: t.get(barrier), arrivals },
+        PipelineStmt::ArriveExpecting { barrier, bytes } => Pipeline::ArriveExpecting { barrier: t.get(barrier), bytes },
+        PipelineStmt::Arrive { barrier, when } => Pipeline::Arrive { barrier: t.get(barrier), when: t.get(when) },
+        PipelineStmt::Wait { barrier, parity } => {
+            let (barrier, parity) = (t.get(barrier), t.get(parity));
+            // It sleeps, but not for ever: it may say that the phase has not ended yet.
+            let done = f.reg(Class::Pred);
+            f.repeat_until(done, |f| f.push(Inst::Pipeline(Pipeline::TryWait { done, barrier, parity })));
+            return;
+        }
+        PipelineStmt::CopyBox { to, map, first, barrier } => {
+            let first = first.into_iter().flatten().map(|at| t.get(at)).collect();
+            Pipeline::CopyBox { to: t.get(to), map: t.get(map), first, barrier: t.get(barrier) }
+        }
+        PipelineStmt::Registers { count, more } => Pipeline::Registers { count, more },
+        PipelineStmt::WarpgroupBarrier { number } => Pipeline::WarpgroupBarrier { number: t.get(number) },
+    };
+    f.push(Inst::Pipeline(inst));
+}

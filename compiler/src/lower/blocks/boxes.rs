@@ -1,0 +1,59 @@
+//! An operand on its way to shared memory by the tensor copy engine of Hopper: a thread asks for boxes, which are panels.
+//!
+//! It lies there as [`Chunks`](super::chunks::Chunks) in panels do: the engine exchanges chunks of lines of 128 bytes alike.
+//! *Source*: PTX ISA 9.0, §5.5.3 to §5.5.6 (tensors, bounding boxes, swizzling).
+
+use super::strides::is_multiple;
+use crate::kernel::Axis;
+use crate::lower::context::Context;
+use crate::lower::{Arg, TensorMap};
+use crate::tile::{Builder, Lane, MOST_TENSOR_AXES, PipelineStmt, Reg};
+use kiln_ir::Dim;
+
+/// Boxes of one operand.
+pub(super) struct Boxes {
+    /// What they are of.
+    pub map: TensorMap,
+    /// Where a box begins along the first two axes: the one that lines run along, and the other.
+    pub first: [Dim; 2],
+    /// Axes of the map behind these.
+    pub others: Vec<Axis>,
+    /// Boxes of a step, which follow each other along the first axis.
+    pub count: i64,
+    /// Elements from one to the next.
+    pub length: i64,
+    /// Bytes of shared memory of each.
+    pub bytes: i64,
+}
+
+impl Boxes {
+    /// Whether the engine takes them: strides and the first element are multiples of 16 bytes, or of `chunk` elements, and not negative;
+    /// boxes are not longer than it knows.
+    pub(super) fn are_known(&self, cx: &Context, chunk: i64) -> bool {
+        let TensorMap { first, strides, boxes, .. } = &self.map;
+        let aligned = strides.iter().chain([first]).all(|dim| is_multiple(dim, chunk) && cx.ranges.range(dim).min >= 0);
+        aligned && boxes.len() <= MOST_TENSOR_AXES && boxes.iter().all(|length| (1..=256).contains(length))
+    }
+
+    /// Bytes of a step.
+    pub(super) fn total(&self) -> i64 {
+        self.count * self.bytes
+    }
+
+    /// Asks for all boxes of a step, which come to `to` and tell `barrier`.
+    pub(super) fn ask(&self, cx: &mut Context, b: &mut Builder, to: Reg, barrier: Reg) {
+        let map = cx.argument(b, Arg::TensorMap(self.map.clone()));
+        for number in 0..self.count {
+            let [along, across] = &self.first;
+            let along = along + Dim::from(number * self.length);
+            let places = [along, across.clone()].into_iter().chain(self.others.iter().map(|axis| Dim::from(axis.index.clone())));
+            let mut first = [None; MOST_TENSOR_AXES];
+            for (at, place) in places.enumerate() {
+                let place = cx.index(b, &place);
+                first[at] = Some(b.wrap(place, Lane::I32));
+            }
+            let to = b.add_int(to, number * self.bytes);
+            b.pipeline(PipelineStmt::CopyBox { to, map, first, barrier });
+        }
+    }
+}
