@@ -11,6 +11,7 @@ use kiln::frontend::model::{Language, parse};
 use kiln::frontend::onnx::{Options, import};
 use kiln::pipeline::Config;
 use kiln::training::plan;
+use kiln::tuning::{Answers, Subject, Tuning};
 use kiln_ir::ops::Example;
 use kiln_ir::{DType, Dim, Graph, Module, Op};
 use kiln_tests::attention_cases;
@@ -20,7 +21,7 @@ use kiln_tests::instances;
 use kiln_tests::random_graphs;
 use kiln_tests::row_cases::ROW_CASES;
 use kiln_tests::samples::Random;
-use kiln_tests::warpgroup_cases::{TF32_WARPGROUP_CASES, WARPGROUP_CASES};
+use kiln_tests::warpgroup_cases::{TF32_WARPGROUP_CASES, WARPGROUP_CASES, brought_by_the_engine};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,13 +50,13 @@ struct Kernels(BTreeSet<String>);
 impl Kernels {
     /// Adds those of a module. Errors: why there is no PTX.
     fn add(&mut self, module: &Module, facts: &ModelFacts) -> Result<(), String> {
-        self.add_at(module, facts, false)
+        self.add_as(module, facts, &Config::default())
     }
 
-    /// The same, where f32 may become tf32 as said.
-    fn add_at(&mut self, module: &Module, facts: &ModelFacts, tf32: bool) -> Result<(), String> {
+    /// The same as this says, for each generation.
+    fn add_as(&mut self, module: &Module, facts: &ModelFacts, config: &Config) -> Result<(), String> {
         for generation in [Generation::OLDEST, Generation::HOPPER] {
-            let config = Config { generation, tf32, ..Config::default() };
+            let config = Config { generation, ..config.clone() };
             let compiled = compile_ptx(module, facts, &config).map_err(|errors| format!("{errors:?}"))?;
             // Each follows a comment, as does the head.
             for kernel in compiled.kernels.text.split("\n// ").skip(1) {
@@ -155,9 +156,20 @@ fn kernels_of_blocks_assemble() {
         kernels.add(&block_cases::module(case), &block_cases::facts(case)).unwrap_or_else(|error| panic!("{}: {error}", case.name));
     }
     for case in TF32_CASES.iter().chain(TF32_WARPGROUP_CASES) {
-        let added = kernels.add_at(&block_cases::module(case), &block_cases::facts(case), true);
+        let tf32 = Config { tf32: true, ..Config::default() };
+        let added = kernels.add_as(&block_cases::module(case), &block_cases::facts(case), &tf32);
         added.unwrap_or_else(|error| panic!("{}: {error}", case.name));
     }
+    for (tf32, cases) in [(false, WARPGROUP_CASES), (true, TF32_WARPGROUP_CASES)] {
+        let config = Config { tf32, generation: Generation::HOPPER, ..Config::default() };
+        for case in cases {
+            for way in brought_by_the_engine(case, &config) {
+                let added = kernels.add_as(&block_cases::module(case), &block_cases::facts(case), &way);
+                added.unwrap_or_else(|error| panic!("{}: {error}", case.name));
+            }
+        }
+    }
+    assert!(kernels.0.iter().any(|body| body.contains("cp.async.bulk.tensor")));
     kernels.assemble(&ptxas);
 }
 
@@ -168,7 +180,10 @@ fn kernels_of_attention_assemble() {
     for case in attention_cases::CASES.iter().chain(attention_cases::MATRIX_CASES) {
         let (module, facts) = (attention_cases::module(case), attention_cases::facts(case));
         kernels.add(&module, &facts).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        let overlapped = Config { tuning: Tuning::known(Answers::new()).trial(Subject::Tile, 1), ..Config::default() };
+        kernels.add_as(&module, &facts, &overlapped).unwrap_or_else(|error| panic!("{}: {error}", case.name));
     }
+    assert!(kernels.0.iter().any(|body| body.contains("wgmma.wait_group.sync.aligned 1;")));
     kernels.assemble(&ptxas);
 }
 

@@ -5,6 +5,7 @@ use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
 use kiln::backend::ptx::generation::Generation;
 use kiln::compile::{compile, compile_ptx};
 use kiln::pipeline::Config;
+use kiln::tuning::{Answers, Subject, Tuning};
 use kiln_ir::eval::evaluate;
 use kiln_ir::{DType, Tensor};
 use kiln_runtime::threads::ThreadPool;
@@ -89,6 +90,16 @@ fn attention_by_warpgroups_agrees_with_the_reference() {
         || (),
         |at, ()| guarded(MATRIX_CASES[at].name, || wrong(&MATRIX_CASES[at], &hopper, has(&MATRIX_CASES[at]))),
     );
+}
+
+#[test]
+fn attention_whose_products_overlap_agrees_with_the_reference() {
+    let overlapped = Tuning::known(Answers::new()).trial(Subject::Tile, 1);
+    let hopper = Config { generation: Generation::HOPPER, tuning: overlapped, ..Config::default() };
+    let cases: Vec<&Case> = MATRIX_CASES.iter().filter(|case| BY_WARPGROUPS.contains(&case.name)).collect();
+    // The next tile's products are begun before this one's exponentials.
+    let has = &["wgmma.mma_async", "wgmma.wait_group.sync.aligned 1;"];
+    check_all(cases.len(), || (), |at, ()| guarded(cases[at].name, || wrong(cases[at], &hopper, has)));
 }
 
 const FAULTS: &[Fault] = &[

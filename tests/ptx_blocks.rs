@@ -5,9 +5,7 @@ use kiln::backend::cpu::target::{CpuLevel, CpuTarget};
 use kiln::backend::ptx::generation::Generation;
 use kiln::compile::{compile, compile_ptx};
 use kiln::pipeline::Config;
-use kiln::schedule::launches::launches;
 use kiln::schedule::winograd::WinogradUse;
-use kiln::tuning::{Answers, Subject, Tuning};
 use kiln_ir::{DType, Module, Tensor};
 use kiln_runtime::threads::ThreadPool;
 use kiln_tests::agreement::{check_all, guarded};
@@ -17,7 +15,7 @@ use kiln_tests::faults::Fault;
 use kiln_tests::gpu::{interpreted_after, on_device};
 use kiln_tests::row_cases::ROW_CASES;
 use kiln_tests::samples::{Fill, Random, tensor};
-use kiln_tests::warpgroup_cases::{TF32_WARPGROUP_CASES, WARPGROUP_CASES};
+use kiln_tests::warpgroup_cases::{TF32_WARPGROUP_CASES, WARPGROUP_CASES, brought_by_the_engine};
 use std::sync::Mutex;
 
 fn config() -> Config {
@@ -134,18 +132,6 @@ fn warpgroups_are_as_close_as_their_type() {
         || (),
         |at, ()| guarded(WARPGROUP_CASES[at].name, || wrong(&WARPGROUP_CASES[at], &hopper(), &apart_beyond_type, &[Fill::Ordinary])),
     );
-}
-
-/// Tilings of a case that the tensor copy engine brings operands for, as tuning would try them.
-fn brought_by_the_engine(case: &Case, config: &Config) -> Vec<Config> {
-    let (module, facts) = (module(case), facts(case));
-    let tuning = Tuning::known(Answers::new());
-    let config = |tuning: Tuning| Config { tuning, ..config.clone() };
-    let compiled = |config: &Config| compile_ptx(&module, &facts, config).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name));
-    let plan = compiled(&config(tuning.clone())).plan;
-    let most = launches(&plan.main.steps).iter().flat_map(|launch| &launch.decisions).map(|decision| decision.answers).max().unwrap_or(1);
-    let ways = (1..most).map(|number| config(tuning.trial(Subject::Tile, number)));
-    ways.filter(|config| compiled(config).kernels.text.contains("cp.async.bulk.tensor")).collect()
 }
 
 #[test]

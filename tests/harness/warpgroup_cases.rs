@@ -1,6 +1,10 @@
 //! Graphs whose kernels four warps together compute on a GPU of the generation sm_90a.
 
-use crate::block_cases::Case;
+use crate::block_cases::{Case, facts, module};
+use kiln::compile::compile_ptx;
+use kiln::pipeline::Config;
+use kiln::schedule::launches::launches;
+use kiln::tuning::{Answers, Subject, Tuning};
 
 const SHARED: &[&str] = &["wgmma.mma_async", "cp.async.cg", "shared_at_launch"];
 
@@ -197,3 +201,15 @@ pub const TF32_WARPGROUP_CASES: &[Case] = &[
 
 /// What they multiply it by.
 const TF32: &[&str] = &["k8.f32.tf32.tf32", "wgmma.mma_async", "cp.async.cg"];
+
+/// Tilings of a case that the tensor copy engine brings operands for, as tuning would try them.
+pub fn brought_by_the_engine(case: &Case, config: &Config) -> Vec<Config> {
+    let (module, facts) = (module(case), facts(case));
+    let tuning = Tuning::known(Answers::new());
+    let config = |tuning: Tuning| Config { tuning, ..config.clone() };
+    let compiled = |config: &Config| compile_ptx(&module, &facts, config).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name));
+    let plan = compiled(&config(tuning.clone())).plan;
+    let most = launches(&plan.main.steps).iter().flat_map(|launch| &launch.decisions).map(|decision| decision.answers).max().unwrap_or(1);
+    let ways = (1..most).map(|number| config(tuning.trial(Subject::Tile, number)));
+    ways.filter(|config| compiled(config).kernels.text.contains("cp.async.bulk.tensor")).collect()
+}

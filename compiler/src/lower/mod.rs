@@ -114,7 +114,7 @@ fn lower_asking(kernel: &Kernel, program: &Program, isa: &VectorIsa, mut asking:
     let rows = if isa.matrices { blocks::rows::form(&mut kernel, program, &sizes) } else { None };
     let teams = if isa.is_thread() && rows.is_none() { blocks::teams::form(&mut kernel, program, &sizes) } else { None };
     let turned = if isa.is_thread() { blocks::turned::form(&mut kernel, program, &sizes) } else { None };
-    let attention = if isa.is_thread() { blocks::attention::form(&mut kernel, program, isa, &sizes) } else { None };
+    let attention = if isa.is_thread() { blocks::attention::form(&mut kernel, program, isa, &sizes, &mut asking) } else { None };
     let ranges = rewrite::ranges_of(&kernel, &sizes);
     let mut b = Builder::new("kernel", 4);
     let mut cx = Context::new(program, isa, kernel.exprs.clone(), ranges, canonical.loop_indices, &stored, &b);

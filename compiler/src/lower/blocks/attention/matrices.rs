@@ -15,6 +15,7 @@ use crate::lower::context::Context;
 use crate::lower::nest::Tasks;
 use crate::lower::tasks::for_each_task;
 use crate::tile::{Builder, CooperativeStmt, Lane, MatrixElement, Mem, Reg, Type, fragments};
+use crate::tuning::{Asking, Subject};
 use kiln_ir::{DType, Dim, Symbol};
 use std::f64::consts::LOG2_E;
 
@@ -36,10 +37,12 @@ const SIZE: i64 = 2;
 
 /// An attention, and how it is computed.
 pub(in crate::lower) struct Matrices {
-    flat: Flat,
+    pub(super) flat: Flat,
     half: MatrixElement,
     /// Whether four warps multiply together, with keys and values where they lie in shared memory.
     together: bool,
+    /// Whether they compute exponentials of one tile while the products of another are under way.
+    pub(super) overlaps: bool,
     /// Warps with the same rows and keys of their own.
     streams: i64,
     /// Products of a warp, down its rows.
@@ -53,7 +56,7 @@ pub(in crate::lower) struct Matrices {
 }
 
 /// Where a warp finds its matrices of a factor: bytes from the beginning of the tile to the row that the thread names of the first.
-struct Source {
+pub(super) struct Source {
     at: Reg,
     pitch: i64,
     /// Whether lines of the tile run across the depth of the product.
@@ -71,8 +74,11 @@ impl Source {
     }
 }
 
+/// A matrix in shared memory, and what describes it.
+pub(super) type Described<'a> = (&'a SharedMatrix, Reg);
+
 /// Where warps find what they multiply.
-enum Factors {
+pub(super) enum Factors {
     /// A warp by itself: queries, by product down and sixteen of depth, in registers.
     Warp { queries: Vec<Vec<Reg>>, keys: Source, values: Source },
     /// Four together: queries, keys and values, each with what describes it.
@@ -80,19 +86,19 @@ enum Factors {
 }
 
 /// A task: what threads bring, where it lies, and where warps find it.
-struct Task<'a> {
-    keys: &'a Chunks,
-    values: &'a Chunks,
-    keys_at: Reg,
-    values_at: Reg,
-    factors: Factors,
+pub(super) struct Task<'a> {
+    pub(super) keys: &'a Chunks,
+    pub(super) values: &'a Chunks,
+    pub(super) keys_at: Reg,
+    pub(super) values_at: Reg,
+    pub(super) factors: Factors,
     /// The keys that the thread's rows see.
     seen: Vec<[Reg; 2]>,
     sight: Sight,
 }
 
 /// All lanes of a power of two of registers.
-fn joined(b: &mut Builder, parts: &[Reg]) -> Reg {
+pub(super) fn joined(b: &mut Builder, parts: &[Reg]) -> Reg {
     match parts {
         [one] => *one,
         _ => {
@@ -104,7 +110,7 @@ fn joined(b: &mut Builder, parts: &[Reg]) -> Reg {
 }
 
 /// The lanes of a register four by four.
-fn fours(b: &mut Builder, all: Reg) -> Vec<Reg> {
+pub(super) fn fours(b: &mut Builder, all: Reg) -> Vec<Reg> {
     if all.ty.lanes == 4 {
         return vec![all];
     }
@@ -124,7 +130,7 @@ fn sixteens(number: i64) -> i64 {
 
 impl Matrices {
     /// How an attention of half floats is computed.
-    pub(super) fn new(flat: Flat, half: MatrixElement, usual: Usual, has_warpgroups: bool) -> Matrices {
+    pub(super) fn new(flat: Flat, half: MatrixElement, usual: Usual, has_warpgroups: bool, asking: &mut Asking) -> Matrices {
         let known = |axis: &Axis| axis.extent.as_const().unwrap_or(1);
         let depth = power(sixteens(known(&flat.depth)));
         let all = sixteens(known(&flat.column).min(MOST_COLUMNS));
@@ -137,9 +143,11 @@ impl Matrices {
         let keys = if has_few { 64 / streams } else { 64 / down };
         let fits = |size: i64| TOGETHER.contains(&size);
         if has_warpgroups && !has_few && fits(depth) && fits(columns.0) && columns.0 == columns.1 {
-            return Matrices { flat, half, together: true, streams: 1, down: 1, keys: KEYS_TOGETHER, depth, columns };
+            let name = |overlaps: &bool| if *overlaps { "overlapped" } else { "one after the other" }.to_string();
+            let overlaps = asking.choose(Subject::Tile, false, || vec![true], name);
+            return Matrices { flat, half, together: true, overlaps, streams: 1, down: 1, keys: KEYS_TOGETHER, depth, columns };
         }
-        let mut matrices = Matrices { flat, half, together: false, streams, down, keys, depth, columns };
+        let mut matrices = Matrices { flat, half, together: false, overlaps: false, streams, down, keys, depth, columns };
         while matrices.shared_bytes() > SHARED_BYTES && matrices.keys > 16 {
             matrices.keys /= 2;
         }
@@ -157,17 +165,17 @@ impl Matrices {
     }
 
     /// Keys of a tile.
-    fn tile_keys(&self) -> i64 {
+    pub(super) fn tile_keys(&self) -> i64 {
         self.streams * self.keys
     }
 
     /// Products of a warp across its columns.
-    fn across(&self) -> i64 {
+    pub(super) fn across(&self) -> i64 {
         self.columns.1 / fragments::COLUMNS
     }
 
     /// Bytes of keys, of values, and of queries, which lie in the place of values where they go to registers before these come.
-    fn areas(&self) -> [i64; 3] {
+    pub(super) fn areas(&self) -> [i64; 3] {
         let (keys, values) = (self.tile_keys() * self.depth * SIZE, self.tile_keys() * self.columns.0 * SIZE);
         let queries = self.rows() * self.depth * SIZE;
         if self.together { [keys, values, queries] } else { [keys, values.max(queries), 0] }
@@ -178,8 +186,20 @@ impl Matrices {
         Found { streams: self.streams, threads: WARP, rows: 2 * self.down, vectors: blocks, pairs: true, dtype: DType::F32, lanes: 4 }
     }
 
+    /// Where queries lie behind keys and values, of which two tiles each are there at a time where products overlap.
+    fn queries_behind(&self) -> i64 {
+        let [keys, values, _] = self.areas();
+        match (self.together, self.overlaps) {
+            (true, true) => 2 * (keys + values),
+            (true, false) => keys + values,
+            (false, _) => keys,
+        }
+    }
+
     fn shared_bytes(&self) -> i64 {
-        self.areas().iter().sum::<i64>().max(self.found().bytes())
+        let [keys, values, queries] = self.areas();
+        let all = if self.together { self.queries_behind() + queries } else { keys + values };
+        all.max(self.found().bytes())
     }
 
     /// How queries, keys and values go to shared memory.
@@ -281,9 +301,9 @@ impl Matrices {
         let from = Dim::from(step.clone()) * Dim::from(self.tile_keys());
         let attend = |cx: &mut Context, b: &mut Builder| {
             let last = b.add_int(end, -1);
-            let [key_bytes, value_bytes, _] = self.areas();
-            let (keys_at, values_at) = (shared, b.add_int(shared, key_bytes));
-            let queries_at = if self.together { b.add_int(values_at, value_bytes) } else { values_at };
+            let tiles = if self.overlaps { 2 } else { 1 };
+            let (keys_at, values_at) = (shared, b.add_int(shared, tiles * self.areas()[0]));
+            let queries_at = b.add_int(shared, self.queries_behind());
             let begun = queries.begin(cx, b, &Dim::ZERO, queries_at);
             queries.finish(cx, b, queries_at, &begun);
             let after = b.add_int(begin, 1);
@@ -298,7 +318,10 @@ impl Matrices {
             let factors = self.factors(cx, b, [(queries, queries_at), (keys, keys_at), (values, values_at)]);
             let seen = (0..rows as i64).map(|at| cx.replaced(&self.flat.row.index, self.row(at), |cx| self.flat.seen(cx, b))).collect();
             let task = Task { keys, values, keys_at, values_at, factors, seen, sight };
-            let results = cx.counted(b, &step, begin, end, 1, &start, |cx, b, carried| self.tile(cx, b, &task, (&step, last), carried));
+            let results = match self.overlaps {
+                true => self.overlapped(cx, b, &task, [begin, last], &start),
+                false => cx.counted(b, &step, begin, end, 1, &start, |cx, b, carried| self.tile(cx, b, &task, (&step, last), carried)),
+            };
             // The next task's copies come to the same memory.
             b.together(CooperativeStmt::WaitForCopies(0));
             b.together(CooperativeStmt::Barrier);
@@ -308,7 +331,7 @@ impl Matrices {
     }
 
     /// The thread's copies are done, and so are all others'.
-    fn meet(&self, b: &mut Builder) {
+    pub(super) fn meet(&self, b: &mut Builder) {
         b.together(CooperativeStmt::WaitForCopies(0));
         if self.together {
             b.together(CooperativeStmt::ShareWithProducts);
@@ -354,9 +377,11 @@ impl Matrices {
         self.meet(b);
         let begun = task.values.begin(cx, b, &from, task.values_at);
         b.together(CooperativeStmt::EndCopies);
-        let scores = self.scores(cx, b, task, &from);
+        let sums = self.products(b, task);
+        let scores = self.scores(cx, b, task, &from, &sums);
         let mut state = carried.to_vec();
-        let powers = self.weigh(b, &mut state, &scores, rows);
+        let (powers, factors) = self.weigh(b, &mut state, &scores, rows);
+        self.rescale(b, &mut state, &factors, rows);
         task.values.finish(cx, b, task.values_at, &begun);
         self.meet(b);
         // The last step asks for itself once more.
@@ -373,13 +398,9 @@ impl Matrices {
     fn add_values(&self, b: &mut Builder, task: &Task, powers: &[Vec<Reg>], sums: &mut [Reg]) {
         match &task.factors {
             Factors::Warpgroup([_, _, (values, described)]) => {
-                let mut all = joined(b, sums);
+                let all = joined(b, sums);
                 b.together(CooperativeStmt::BeginProducts);
-                for (deep, powers) in powers.iter().enumerate() {
-                    let right = values.sixteen(b, *described, deep as i64);
-                    all = b.multiply_add_shared(self.half, [powers[0], right], all, [true, values.along_depth]);
-                }
-                b.together(CooperativeStmt::EndProducts);
+                let all = self.begin_values(b, (values, *described), powers, all);
                 b.together(CooperativeStmt::WaitForProducts(0));
                 sums.copy_from_slice(&fours(b, all));
             }
@@ -399,18 +420,35 @@ impl Matrices {
         }
     }
 
+    /// Begins to add a warpgroup's values by weight to all of its sums.
+    pub(super) fn begin_values(&self, b: &mut Builder, (values, described): Described, powers: &[Vec<Reg>], sums: Reg) -> Reg {
+        let mut sums = sums;
+        for (deep, powers) in powers.iter().enumerate() {
+            let right = values.sixteen(b, described, deep as i64);
+            sums = b.multiply_add_shared(self.half, [powers[0], right], sums, [true, values.along_depth]);
+        }
+        b.together(CooperativeStmt::EndProducts);
+        sums
+    }
+
+    /// Begins a warpgroup's products of queries and keys of a tile.
+    pub(super) fn begin_products(&self, b: &mut Builder, (queries, rows): Described, (keys, columns): Described) -> Reg {
+        let mut sums = b.float(Type::F32.times(4 * (self.keys / fragments::COLUMNS) as u32), 0.0);
+        for deep in 0..self.deep() {
+            let factors = [queries.sixteen(b, rows, deep), keys.sixteen(b, columns, deep)];
+            sums = b.multiply_add_shared(self.half, factors, sums, [queries.along_depth, keys.along_depth]);
+        }
+        b.together(CooperativeStmt::EndProducts);
+        sums
+    }
+
     /// Queries times keys of a tile: of each product down, by eights of keys.
     fn products(&self, b: &mut Builder, task: &Task) -> Vec<Vec<Reg>> {
         let eights = (self.keys / fragments::COLUMNS) as usize;
         match &task.factors {
             Factors::Warpgroup([(queries, rows), (keys, columns), _]) => {
-                let mut all = b.float(Type::F32.times(4 * eights as u32), 0.0);
                 b.together(CooperativeStmt::BeginProducts);
-                for deep in 0..self.deep() {
-                    let factors = [queries.sixteen(b, *rows, deep), keys.sixteen(b, *columns, deep)];
-                    all = b.multiply_add_shared(self.half, factors, all, [queries.along_depth, keys.along_depth]);
-                }
-                b.together(CooperativeStmt::EndProducts);
+                let all = self.begin_products(b, (queries, *rows), (keys, *columns));
                 b.together(CooperativeStmt::WaitForProducts(0));
                 vec![fours(b, all)]
             }
@@ -433,10 +471,9 @@ impl Matrices {
         }
     }
 
-    /// The thread's scores of a tile: of each product down, by eights of keys, four.
-    fn scores(&self, cx: &mut Context, b: &mut Builder, task: &Task, from: &Dim) -> Vec<Vec<[Reg; 4]>> {
+    /// The thread's scores of a tile whose products these are: of each product down, by eights of keys, four.
+    pub(super) fn scores(&self, cx: &mut Context, b: &mut Builder, task: &Task, from: &Dim, sums: &[Vec<Reg>]) -> Vec<Vec<[Reg; 4]>> {
         let eights = (self.keys / fragments::COLUMNS) as usize;
-        let sums = self.products(b, task);
         let first = from + Dim::symbol("#stream") * Dim::from(self.keys) + Dim::symbol("#lane").modulo(&Dim::from(4)) * Dim::from(2);
         let keys: Vec<Dim> = (0..eights as i64 * 2).map(|at| &first + Dim::from(at / 2 * fragments::COLUMNS + at % 2)).collect();
         let mut scored = Vec::new();
@@ -469,8 +506,9 @@ impl Matrices {
         fours.chunks(eights).map(<[[Reg; 4]]>::to_vec).collect()
     }
 
-    /// Exponentials as left factors, by sixteens of keys and products down; what is known so far is taken to the largest score now.
-    fn weigh(&self, b: &mut Builder, state: &mut [Reg], scores: &[Vec<[Reg; 4]>], rows: usize) -> Vec<Vec<Reg>> {
+    /// Exponentials as left factors, by sixteens of keys and products down. Largest scores and sums of exponentials are those with the tile
+    /// then; means are to be taken to the largest score now by the factors, which are given as well.
+    pub(super) fn weigh(&self, b: &mut Builder, state: &mut [Reg], scores: &[Vec<[Reg; 4]>], rows: usize) -> (Vec<Vec<Reg>>, Vec<Reg>) {
         let eights = (self.keys / fragments::COLUMNS) as usize;
         let log2 = b.float(Type::F32, LOG2_E);
         let power = |b: &mut Builder, score: Reg, taken: Reg| {
@@ -501,11 +539,6 @@ impl Matrices {
             }
             all.extend(factors);
         }
-        let found = self.found();
-        for vector in 0..found.vectors as usize {
-            let factor = found.of_vector(b, vector, &all);
-            state[2 * rows + vector] = b.mul(state[2 * rows + vector], factor);
-        }
         let left = |b: &mut Builder, powers: &[[Reg; 4]]| {
             let [early, late] = [powers[0], powers[1]].map(|four| {
                 let (upper, lower) = (b.pack(self.half, four[0], four[1]), b.pack(self.half, four[2], four[3]));
@@ -513,7 +546,17 @@ impl Matrices {
             });
             b.concat(early, late)
         };
-        (0..eights / 2).map(|deep| powers.iter().map(|powers| left(b, &powers[2 * deep..2 * deep + 2])).collect()).collect()
+        let left = (0..eights / 2).map(|deep| powers.iter().map(|powers| left(b, &powers[2 * deep..2 * deep + 2])).collect()).collect();
+        (left, all)
+    }
+
+    /// Takes means so far to the largest score now.
+    pub(super) fn rescale(&self, b: &mut Builder, state: &mut [Reg], factors: &[Reg], rows: usize) {
+        let found = self.found();
+        for vector in 0..found.vectors as usize {
+            let factor = found.of_vector(b, vector, factors);
+            state[2 * rows + vector] = b.mul(state[2 * rows + vector], factor);
+        }
     }
 
     /// Stores what the first stream's warps know, whose sums are of all keys now.

@@ -16,6 +16,7 @@
 mod lanes;
 mod matrices;
 mod merge;
+mod overlapped;
 mod shapes;
 
 use super::tiles::usual;
@@ -26,6 +27,7 @@ use crate::lower::nest::{Tasks, Work};
 use crate::lower::rewrite::{flatten, merge_axes};
 use crate::lower::stage;
 use crate::tile::{Builder, MatrixElement, Reg, math};
+use crate::tuning::Asking;
 use kiln_ir::{DType, Dim, Ranges, Symbol};
 use lanes::Lanes;
 use matrices::Matrices;
@@ -74,7 +76,13 @@ pub(in crate::lower) enum BlockAttention {
 }
 
 /// Brings an attention into the form that blocks compute. The kernel's expressions are then those to emit with.
-pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, isa: &VectorIsa, sizes: &Ranges) -> Option<BlockAttention> {
+pub(in crate::lower) fn form(
+    kernel: &mut Kernel,
+    program: &Program,
+    isa: &VectorIsa,
+    sizes: &Ranges,
+    asking: &mut Asking,
+) -> Option<BlockAttention> {
     let Body::Attention(attention) = &kernel.body else { return None };
     let size = |axes: &[Axis]| axes.iter().map(|axis| usual(&axis.extent, program)).product::<i64>();
     if size(&attention.rows) < FEW_ROWS {
@@ -90,7 +98,7 @@ pub(in crate::lower) fn form(kernel: &mut Kernel, program: &Program, isa: &Vecto
     };
     let flat = flat(kernel, sizes)?;
     Some(match half {
-        Some(half) => BlockAttention::Matrices(Matrices::new(flat, half, usual, isa.warpgroups)),
+        Some(half) => BlockAttention::Matrices(Matrices::new(flat, half, usual, isa.warpgroups, asking)),
         None => BlockAttention::Lanes(Lanes::new(flat, usual)),
     })
 }
