@@ -77,6 +77,9 @@ impl Source {
 /// A matrix in shared memory, and what describes it.
 pub(super) type Described<'a> = (&'a SharedMatrix, Reg);
 
+/// The thread's exponentials of a tile, or its scores: by products down and eights of keys, four.
+pub(super) type Exponentials = Vec<Vec<[Reg; 4]>>;
+
 /// Where warps find what they multiply.
 pub(super) enum Factors {
     /// A warp by itself: queries, by product down and sixteen of depth, in registers.
@@ -381,6 +384,7 @@ impl Matrices {
         let scores = self.scores(cx, b, task, &from, &sums);
         let mut state = carried.to_vec();
         let (powers, factors) = self.weigh(b, &mut state, &scores, rows);
+        let powers = self.packed(b, &powers);
         self.rescale(b, &mut state, &factors, rows);
         task.values.finish(cx, b, task.values_at, &begun);
         self.meet(b);
@@ -471,8 +475,8 @@ impl Matrices {
         }
     }
 
-    /// The thread's scores of a tile whose products these are: of each product down, by eights of keys, four.
-    pub(super) fn scores(&self, cx: &mut Context, b: &mut Builder, task: &Task, from: &Dim, sums: &[Vec<Reg>]) -> Vec<Vec<[Reg; 4]>> {
+    /// The thread's scores of a tile whose products these are.
+    pub(super) fn scores(&self, cx: &mut Context, b: &mut Builder, task: &Task, from: &Dim, sums: &[Vec<Reg>]) -> Exponentials {
         let eights = (self.keys / fragments::COLUMNS) as usize;
         let first = from + Dim::symbol("#stream") * Dim::from(self.keys) + Dim::symbol("#lane").modulo(&Dim::from(4)) * Dim::from(2);
         let keys: Vec<Dim> = (0..eights as i64 * 2).map(|at| &first + Dim::from(at / 2 * fragments::COLUMNS + at % 2)).collect();
@@ -506,10 +510,9 @@ impl Matrices {
         fours.chunks(eights).map(<[[Reg; 4]]>::to_vec).collect()
     }
 
-    /// Exponentials as left factors, by sixteens of keys and products down. Largest scores and sums of exponentials are those with the tile
-    /// then; means are to be taken to the largest score now by the factors, which are given as well.
-    pub(super) fn weigh(&self, b: &mut Builder, state: &mut [Reg], scores: &[Vec<[Reg; 4]>], rows: usize) -> (Vec<Vec<Reg>>, Vec<Reg>) {
-        let eights = (self.keys / fragments::COLUMNS) as usize;
+    /// Exponentials of scores, by products down and eights of keys. Largest scores and sums of exponentials are those with the tile then;
+    /// means are to be taken to the largest score now by the factors, which are given as well.
+    pub(super) fn weigh(&self, b: &mut Builder, state: &mut [Reg], scores: &[Vec<[Reg; 4]>], rows: usize) -> (Exponentials, Vec<Reg>) {
         let log2 = b.float(Type::F32, LOG2_E);
         let power = |b: &mut Builder, score: Reg, taken: Reg| {
             let difference = b.sub(score, taken);
@@ -539,6 +542,12 @@ impl Matrices {
             }
             all.extend(factors);
         }
+        (powers, all)
+    }
+
+    /// Exponentials as left factors, by sixteens of keys and products down.
+    pub(super) fn packed(&self, b: &mut Builder, powers: &Exponentials) -> Vec<Vec<Reg>> {
+        let eights = (self.keys / fragments::COLUMNS) as usize;
         let left = |b: &mut Builder, powers: &[[Reg; 4]]| {
             let [early, late] = [powers[0], powers[1]].map(|four| {
                 let (upper, lower) = (b.pack(self.half, four[0], four[1]), b.pack(self.half, four[2], four[3]));
@@ -546,8 +555,7 @@ impl Matrices {
             });
             b.concat(early, late)
         };
-        let left = (0..eights / 2).map(|deep| powers.iter().map(|powers| left(b, &powers[2 * deep..2 * deep + 2])).collect()).collect();
-        (left, all)
+        (0..eights / 2).map(|deep| powers.iter().map(|powers| left(b, &powers[2 * deep..2 * deep + 2])).collect()).collect()
     }
 
     /// Takes means so far to the largest score now.

@@ -65,7 +65,8 @@ impl Matrices {
                     b.together(CooperativeStmt::WaitForProducts(0));
                     let sums = vec![fours(b, sums)];
                     let scores = self.scores(cx, b, task, &from_next, &sums);
-                    self.weigh(b, &mut state, &scores, rows).0
+                    let (powers, _) = self.weigh(b, &mut state, &scores, rows);
+                    self.packed(b, &powers)
                 })
             })
         });
@@ -100,7 +101,8 @@ impl Matrices {
                     b.together(CooperativeStmt::WaitForProducts(0));
                     state[2 * rows..].copy_from_slice(&fours(b, means));
                     self.rescale(b, &mut state, &factors, rows);
-                    powers
+                    // Factors of products that are under way, and of those to come, may not be written meanwhile.
+                    self.packed(b, &powers)
                 })
             });
             [&state[..], &powers.concat(), &[keys_free, values_free]].concat()
