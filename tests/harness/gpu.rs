@@ -165,7 +165,7 @@ impl Device for Interpreted {
         self.seed += 1;
         // Each kernel of a program meets all of them, however many it has.
         let (most, threads) = GRIDS[Random::new(self.seed).below(GRIDS.len())];
-        let grid = [most.min(wanted.blocks), 1, 1];
+        let grid = [wanted.most(most * wanted.cluster), 1, 1];
         let threads = if wanted.together { wanted.threads } else { threads };
         let before = self.variants.iter().any(|variant| variant.entry == entry).then(|| {
             let disturbed = |number| {

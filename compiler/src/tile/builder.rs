@@ -54,6 +54,7 @@ impl Builder {
                 shared: vec![],
                 blocks_beside: 1,
                 persistent: false,
+                cluster: 1,
                 body: vec![],
             },
             open: vec![vec![]],
@@ -524,6 +525,11 @@ impl Builder {
     /// Says how many blocks a multiprocessor should have room for.
     pub fn set_blocks_beside(&mut self, blocks: u32) {
         self.program.blocks_beside = blocks;
+    }
+
+    /// Says how many blocks are a cluster.
+    pub fn set_cluster(&mut self, blocks: u32) {
+        self.program.cluster = blocks;
     }
 
     /// Says that a block is called once, for all of its tasks.

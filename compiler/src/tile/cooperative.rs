@@ -21,6 +21,8 @@ pub enum Cooperative {
     Shared(u32),
     /// How many blocks run the kernel: `I64`.
     Blocks,
+    /// The number of the block in its cluster: `I64`.
+    ClusterRank,
     /// The value that the thread holds whose number differs by these bits, below [`EXCHANGE_LANES`]. All threads of the half-warp take part.
     FromLane {
         /// The own value.
@@ -151,7 +153,7 @@ impl Cooperative {
     /// The registers it reads.
     pub fn operands(&self) -> Vec<Reg> {
         match *self {
-            Cooperative::Shared(_) | Cooperative::Blocks => vec![],
+            Cooperative::Shared(_) | Cooperative::Blocks | Cooperative::ClusterRank => vec![],
             Cooperative::FromLane { value, .. } => vec![value],
             Cooperative::LoadMatrices { address, .. } => vec![address],
             Cooperative::MultiplyAdd { a, b, c, .. } | Cooperative::MultiplyAddShared { a, b, c, .. } => vec![a, b, c],
@@ -164,7 +166,7 @@ impl Cooperative {
     pub fn accepts(&self, result: Type) -> bool {
         let (i32, f32) = (Type::I32, Type::F32.times(4));
         match *self {
-            Cooperative::Shared(_) | Cooperative::Blocks => result == Type::I64,
+            Cooperative::Shared(_) | Cooperative::Blocks | Cooperative::ClusterRank => result == Type::I64,
             Cooperative::FromLane { value, flip } => result == value.ty && flip < EXCHANGE_LANES,
             Cooperative::LoadMatrices { address, .. } => result == i32.times(4) && address.ty == Type::I64,
             Cooperative::MultiplyAdd { a, b, c, .. } => a.ty == i32.times(4) && b.ty == i32.times(2) && c.ty == f32 && result == f32,
@@ -221,6 +223,11 @@ impl Builder {
     /// How many blocks run the kernel: [`Cooperative::Blocks`].
     pub fn blocks(&mut self) -> Reg {
         self.emit(Type::I64, Inst::Cooperative(Cooperative::Blocks))
+    }
+
+    /// The number of the block in its cluster: [`Cooperative::ClusterRank`].
+    pub fn cluster_rank(&mut self) -> Reg {
+        self.emit(Type::I64, Inst::Cooperative(Cooperative::ClusterRank))
     }
 
     /// The value of the thread whose number differs by these bits: [`Cooperative::FromLane`].
@@ -293,6 +300,7 @@ impl Display for Cooperative {
         match self {
             Cooperative::Shared(piece) => write!(f, "shared {piece}"),
             Cooperative::Blocks => f.write_str("blocks"),
+            Cooperative::ClusterRank => f.write_str("cluster_rank"),
             Cooperative::FromLane { value, flip } => write!(f, "from_lane {value} ^ {flip}"),
             Cooperative::LoadMatrices { address, offset, transposed } => {
                 let transposed = if *transposed { ".transposed" } else { "" };

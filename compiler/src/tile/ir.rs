@@ -30,6 +30,8 @@ pub struct TileProgram {
     pub blocks_beside: u32,
     /// Whether a block of threads is called once, for all of its tasks: from `begin` on, as many apart as there are blocks, below `end`.
     pub persistent: bool,
+    /// Blocks of a cluster, which run at the same time; 1 where blocks know nothing of each other.
+    pub cluster: u32,
     /// The body.
     pub body: Block,
     /// How many register numbers are in use.

@@ -4,7 +4,10 @@
 //! A barrier's phases follow each other; the first is phase 0. One ends when all arrivals of it have come and all bytes that were expected
 //! are there, and the next begins at once. Who waits says the parity of the phase: waiting for parity 1 at the beginning returns at once, as
 //! if phase −1 had ended, so that the side which brings data finds all of its room free.
-//! *Source*: PTX ISA 9.0, §9.7.13.15 (mbarrier), §9.7.9.27 (tensor copies), §9.7.19.5 (setmaxnreg).
+//!
+//! Blocks of a cluster run at the same time, on neighbouring multiprocessors. A box may come to all of them at once, at the same place of each
+//! one's shared memory and telling the same barrier; who uses it tells all of them when it is done.
+//! *Source*: PTX ISA 9.0, §2.2.1.2 (clusters), §9.7.13.15 (mbarrier), §9.7.9.27 (tensor copies), §9.7.19.5 (setmaxnreg).
 
 use super::builder::Builder;
 use super::cooperative::CooperativeStmt;
@@ -38,6 +41,8 @@ pub enum PipelineStmt {
         barrier: Reg,
         /// Scalar `Mask`.
         when: Reg,
+        /// Of which block of the cluster, where not of the own.
+        rank: Option<u32>,
     },
     /// Until the phase of that parity has ended.
     Wait {
@@ -57,7 +62,13 @@ pub enum PipelineStmt {
         first: [Option<Reg>; MOST_TENSOR_AXES],
         /// Which one.
         barrier: Reg,
+        /// To how many blocks, all of the cluster, or 1: the own.
+        blocks: u32,
     },
+    /// Barriers that the thread has made are there for copies, and after the next meeting for other threads.
+    ShowBarriers,
+    /// All threads of the cluster have come here.
+    MeetCluster,
     /// Each thread of the warpgroup gets more registers, or gives some back, and has so many from now on.
     Registers {
         /// How many, a multiple of 8.
@@ -77,9 +88,9 @@ impl PipelineStmt {
     pub fn operands(&self) -> Vec<Reg> {
         match *self {
             PipelineStmt::Make { barrier, .. } | PipelineStmt::ArriveExpecting { barrier, .. } => vec![barrier],
-            PipelineStmt::Arrive { barrier, when: other } | PipelineStmt::Wait { barrier, parity: other } => vec![barrier, other],
-            PipelineStmt::CopyBox { to, map, first, barrier } => [to, map, barrier].into_iter().chain(first.into_iter().flatten()).collect(),
-            PipelineStmt::Registers { .. } => vec![],
+            PipelineStmt::Arrive { barrier, when: other, .. } | PipelineStmt::Wait { barrier, parity: other } => vec![barrier, other],
+            PipelineStmt::CopyBox { to, map, first, barrier, .. } => [to, map, barrier].into_iter().chain(first.into_iter().flatten()).collect(),
+            PipelineStmt::Registers { .. } | PipelineStmt::ShowBarriers | PipelineStmt::MeetCluster => vec![],
             PipelineStmt::WarpgroupBarrier { number } => vec![number],
         }
     }
@@ -88,14 +99,15 @@ impl PipelineStmt {
     pub fn accepts(&self) -> bool {
         match *self {
             PipelineStmt::Make { barrier, .. } | PipelineStmt::ArriveExpecting { barrier, .. } => barrier.ty == Type::I64,
-            PipelineStmt::Arrive { barrier, when } => barrier.ty == Type::I64 && when.ty == Type::MASK,
+            PipelineStmt::Arrive { barrier, when, .. } => barrier.ty == Type::I64 && when.ty == Type::MASK,
             PipelineStmt::Wait { barrier, parity } => barrier.ty == Type::I64 && parity.ty == Type::I32,
-            PipelineStmt::CopyBox { to, map, first, barrier } => {
+            PipelineStmt::CopyBox { to, map, first, barrier, .. } => {
                 [to, map, barrier].iter().all(|reg| reg.ty == Type::I64)
                     && first[0].is_some()
                     && first.iter().flatten().all(|reg| reg.ty == Type::I32)
             }
             PipelineStmt::Registers { count, .. } => count % 8 == 0,
+            PipelineStmt::ShowBarriers | PipelineStmt::MeetCluster => true,
             PipelineStmt::WarpgroupBarrier { number } => number.ty == Type::I32,
         }
     }
@@ -114,12 +126,15 @@ impl Display for PipelineStmt {
         match self {
             PipelineStmt::Make { barrier, arrivals } => write!(f, "make_barrier [{barrier}] of {arrivals} arrivals"),
             PipelineStmt::ArriveExpecting { barrier, bytes } => write!(f, "arrive [{barrier}] expecting {bytes} bytes"),
-            PipelineStmt::Arrive { barrier, when } => write!(f, "arrive [{barrier}] where {when}"),
+            PipelineStmt::Arrive { barrier, when, rank: None } => write!(f, "arrive [{barrier}] where {when}"),
+            PipelineStmt::Arrive { barrier, when, rank: Some(rank) } => write!(f, "arrive [{barrier}] of block {rank} where {when}"),
             PipelineStmt::Wait { barrier, parity } => write!(f, "wait [{barrier}] of parity {parity}"),
-            PipelineStmt::CopyBox { to, map, first, barrier } => {
+            PipelineStmt::CopyBox { to, map, first, barrier, blocks } => {
                 let first: Vec<String> = first.iter().flatten().map(Reg::to_string).collect();
-                write!(f, "copy_box [{map} at {}] -> [{to}] telling [{barrier}]", first.join(", "))
+                write!(f, "copy_box [{map} at {}] -> [{to}] of {blocks} telling [{barrier}]", first.join(", "))
             }
+            PipelineStmt::ShowBarriers => f.write_str("show_barriers"),
+            PipelineStmt::MeetCluster => f.write_str("barrier.cluster"),
             PipelineStmt::Registers { count, more } => write!(f, "registers.{} {count}", if *more { "more" } else { "fewer" }),
             PipelineStmt::WarpgroupBarrier { number } => write!(f, "barrier.warpgroup {number}"),
         }

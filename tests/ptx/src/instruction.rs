@@ -22,6 +22,11 @@ pub(crate) enum Special {
     Lane,
     Warp,
     WarpCount,
+    /// Number of the cluster, and of clusters, along an axis.
+    Cluster(usize),
+    ClusterCount(usize),
+    ClusterRank,
+    ClusterSize,
     Clock,
     DynamicShared,
     TotalShared,
@@ -151,6 +156,8 @@ pub(crate) struct BulkCopy {
     /// Bytes of a plain copy.
     pub size: Option<Source>,
     pub barrier: Option<Address>,
+    /// The blocks of the cluster that it comes to, one bit each.
+    pub blocks: Option<Source>,
     pub to_shared: bool,
 }
 
@@ -351,6 +358,12 @@ pub(crate) enum Op {
     BulkCommit,
     BulkWait {
         pending: u32,
+    },
+    ClusterArrive {
+        aligned: bool,
+    },
+    ClusterWait {
+        aligned: bool,
     },
     WarpgroupFence,
     WarpgroupCommit,

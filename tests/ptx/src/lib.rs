@@ -12,8 +12,8 @@
 //! What instructions compute is compared with a Hopper GPU, whose results `goldens/` keeps (`tests/goldens.rs`); sums on tensor cores are
 //! rounded as it rounds them, on other generations the last bits differ.
 //!
-//! What it does not model: proxies of memory, the order of strong accesses between blocks beyond fences and atomics, clusters of more than
-//! one block, textures, and the errors of approximate functions. Compare those with tolerances.
+//! What it does not model: proxies of memory, the order of strong accesses between blocks beyond fences and atomics, loads and stores to
+//! shared memory of other blocks of a cluster, textures, and the errors of approximate functions. Compare those with tolerances.
 
 mod decode;
 mod descriptor;

@@ -26,6 +26,8 @@ pub(crate) struct Kernel {
     pub local_bytes: u64,
     pub max_threads: Option<[u32; 3]>,
     pub required_threads: Option<[u32; 3]>,
+    /// Blocks of a cluster, along x.
+    pub cluster: u32,
 }
 
 /// A module of PTX, parsed, checked and decoded.

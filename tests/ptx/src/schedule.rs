@@ -36,26 +36,34 @@ pub(crate) struct Stop {
 }
 
 impl<'m> Machine<'m> {
-    /// Runs every block, `resident` of them at a time.
+    /// Runs every block, `resident` of them at a time, and those of a cluster together.
     pub(crate) fn run_grid(&mut self, resident: usize, limit: u64) -> Result<(), Stop> {
         let total: u64 = self.grid.iter().map(|g| u64::from(*g)).product();
-        let mut order: Vec<u32> = (0..total as u32).collect();
+        let cluster = self.kernel.cluster;
+        let resident = resident.max(cluster as usize);
+        let mut order: Vec<u32> = (0..total as u32 / cluster).collect();
         for i in (1..order.len()).rev() {
             order.swap(i, self.random.below(i as u32 + 1) as usize);
         }
         let mut waiting = order.into_iter();
         let mut blocks: Vec<Block<'m>> = Vec::new();
         loop {
-            while blocks.len() < resident {
-                let Some(number) = waiting.next() else { break };
-                let index = crate::exec::unravel(number, self.grid);
-                blocks.push(Block::new(index, u64::from(number), self.dims, self.kernel, self.dynamic));
+            while blocks.len() + cluster as usize <= resident {
+                let Some(first) = waiting.next() else { break };
+                for number in first * cluster..(first + 1) * cluster {
+                    let index = crate::exec::unravel(number, self.grid);
+                    blocks.push(Block::new(index, u64::from(number), self.dims, self.kernel, self.dynamic));
+                }
             }
             if blocks.is_empty() {
-                return Ok(());
+                // What is still under way comes to nobody.
+                return if self.messages.is_empty() { Ok(()) } else { self.deliver(&mut blocks) };
             }
             let chosen = self.random.below(blocks.len() as u32) as usize;
-            if !self.turn(&mut blocks[chosen])? && !self.any_turn(&mut blocks)? {
+            let went_on = self.turn(&mut blocks[chosen])? || self.any_turn(&mut blocks)?;
+            if !self.messages.is_empty() && (!went_on || self.random.below(2) == 0) {
+                self.deliver(&mut blocks)?;
+            } else if !went_on {
                 return Err(self.deadlock(&blocks));
             }
             if self.steps > limit {

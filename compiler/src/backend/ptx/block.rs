@@ -24,10 +24,8 @@ pub(super) fn inst(t: &mut Translation, f: &mut Function, inst: &Cooperative, re
             vec![if before == 0 { all } else { f.op(Op::Add, Ty::U64, [all.into(), Operand::Int(before.into())]) }]
         }
         Cooperative::Shared(piece) => vec![f.op(Op::Mov, Ty::U64, [Operand::Variable(tile::SHARED, piece)])],
-        Cooperative::Blocks => {
-            let blocks = f.op(Op::Mov, Ty::U32, [Operand::Name("%nctaid.x")]);
-            vec![f.cvt(Round::None, Ty::U64, Ty::U32, blocks)]
-        }
+        Cooperative::Blocks => vec![special(f, "%nctaid.x")],
+        Cooperative::ClusterRank => vec![special(f, "%cluster_ctarank")],
         Cooperative::FromLane { value, flip } => {
             let values = t.lanes(value).to_vec();
             values.into_iter().map(|value| from_lane(t, f, value, flip)).collect()
@@ -68,6 +66,12 @@ pub(super) fn inst(t: &mut Translation, f: &mut Function, inst: &Cooperative, re
         // §9.7.3.20: an error of at most two units; subnormal numbers are kept.
         Cooperative::PowerOfTwo(x) => t.lanes(x).to_vec().into_iter().map(|x| f.op(Op::Ex2Approx, Ty::F32, [x.into()])).collect(),
     }
+}
+
+/// A special register as 64 bits.
+fn special(f: &mut Function, name: &'static str) -> Reg {
+    let value = f.op(Op::Mov, Ty::U32, [Operand::Name(name)]);
+    f.cvt(Round::None, Ty::U64, Ty::U32, value)
 }
 
 fn type_of(element: MatrixElement) -> Ty {

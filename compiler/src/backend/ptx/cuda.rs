@@ -339,7 +339,7 @@ impl Device for Gpu {
         let mut places: Vec<*mut c_void> = values.iter_mut().map(Value::place).collect();
         let failed = |error| told(&format!("launch {entry}"), error);
         // One of them fills a multiprocessor.
-        let blocks = if grid.persistent { grid.blocks.min(self.multiprocessors) } else { grid.blocks };
+        let blocks = if grid.persistent { grid.most(self.multiprocessors) } else { grid.blocks };
         if !self.begins_early {
             let (shared_bytes, grid, block) = (grid.shared_bytes, (blocks, 1, 1), (grid.threads, 1, 1));
             // SAFETY: the entry takes as many parameters of these sizes, which the driver copies before it returns.

@@ -46,6 +46,15 @@ pub struct Grid {
     pub together: bool,
     /// Whether blocks take tasks until none is left: then as many as run at the same time do best.
     pub persistent: bool,
+    /// Blocks are a multiple of it.
+    pub cluster: u32,
+}
+
+impl Grid {
+    /// As many blocks as wanted, but no more than `most` where that is a whole cluster.
+    pub fn most(&self, most: u32) -> u32 {
+        self.blocks.min(most / self.cluster * self.cluster).max(self.cluster)
+    }
 }
 
 /// What an entry is given.

@@ -154,6 +154,9 @@ fn write_kernel(text: &mut String, name: &str, kernel: &KernelFunction, program:
         // Else `ptxas` makes room for more blocks beside each other than pays, and spills a register or two for it.
         line(text, format_args!(".minnctapersm {}\n", program.blocks_beside));
     }
+    if program.cluster > 1 {
+        line(text, format_args!(".explicitcluster\n.reqnctapercluster {}\n", program.cluster));
+    }
     text.push_str("{\n");
     for (class, count) in function.registers() {
         line(text, format_args!("    .reg {} {}<{count}>;\n", class.ty(), class.prefix()));

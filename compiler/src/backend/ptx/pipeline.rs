@@ -3,7 +3,7 @@
 //! *Source*: PTX ISA 9.0, §9.7.13.15 (mbarrier), §9.7.9.27.1.2 (cp.async.bulk.tensor), §9.7.19.5 (setmaxnreg), §9.7.13.1 (bar.sync).
 
 use super::function::Function;
-use super::inst::{Class, Inst, Reg};
+use super::inst::{Class, Inst, Op, Operand, Reg, Ty};
 use super::tile::Translation;
 use crate::tile::PipelineStmt;
 use std::fmt::{self, Display, Formatter};
@@ -35,7 +35,23 @@ pub enum Pipeline {
         /// Whether.
         when: Reg,
     },
-    /// `mbarrier.try_wait.parity.shared::cta.b64 done, [barrier], parity`
+    /// `mapa.shared::cluster.u64 dst, barrier, rank`
+    Map {
+        /// The result.
+        dst: Reg,
+        /// An address in shared memory.
+        address: Reg,
+        /// Of which block of the cluster.
+        rank: u32,
+    },
+    /// `@when mbarrier.arrive.release.cluster.shared::cluster.b64 _, [barrier]`
+    ArriveElsewhere {
+        /// An address that [`Pipeline::Map`] gave.
+        barrier: Reg,
+        /// Whether.
+        when: Reg,
+    },
+    /// `mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [barrier], parity`
     TryWait {
         /// Whether the phase has ended.
         done: Reg,
@@ -44,7 +60,8 @@ pub enum Pipeline {
         /// The phase's.
         parity: Reg,
     },
-    /// `cp.async.bulk.tensor.Nd.shared::cluster.global.tile.mbarrier::complete_tx::bytes [to], [map, {first…}], [barrier]`
+    /// `cp.async.bulk.tensor.Nd.shared::cluster.global.tile.mbarrier::complete_tx::bytes [to], [map, {first…}], [barrier]`, or the same
+    /// with `.multicast::cluster` and the blocks of the cluster that it comes to.
     CopyBox {
         /// An address in shared memory.
         to: Reg,
@@ -54,7 +71,15 @@ pub enum Pipeline {
         first: Vec<Reg>,
         /// What is told.
         barrier: Reg,
+        /// One bit for each block.
+        blocks: Option<Reg>,
     },
+    /// `fence.mbarrier_init.release.cluster`
+    ShowBarriers,
+    /// `barrier.cluster.arrive.release`
+    ArriveCluster,
+    /// `barrier.cluster.wait.acquire`
+    WaitCluster,
     /// `setmaxnreg.inc|dec.sync.aligned.u32 count`
     Registers {
         /// Of a thread.
@@ -72,17 +97,24 @@ pub enum Pipeline {
 impl Pipeline {
     /// The registers it writes, where that is all it does.
     pub(super) fn results(&self) -> Vec<Reg> {
-        if let Pipeline::TryWait { done, .. } = self { vec![*done] } else { vec![] }
+        match self {
+            Pipeline::TryWait { done, .. } => vec![*done],
+            Pipeline::Map { dst, .. } => vec![*dst],
+            _ => vec![],
+        }
     }
 
     /// The registers it reads.
     pub(super) fn reads(&self) -> Vec<Reg> {
         match self {
             Pipeline::Init { barrier, .. } | Pipeline::ArriveExpecting { barrier, .. } => vec![*barrier],
-            Pipeline::Arrive { barrier, when } => vec![*barrier, *when],
+            Pipeline::Arrive { barrier, when } | Pipeline::ArriveElsewhere { barrier, when } => vec![*barrier, *when],
+            Pipeline::Map { address, .. } => vec![*address],
             Pipeline::TryWait { barrier, parity, .. } => vec![*barrier, *parity],
-            Pipeline::CopyBox { to, map, first, barrier } => [&[*to, *map, *barrier], &first[..]].concat(),
-            Pipeline::Registers { .. } => vec![],
+            Pipeline::CopyBox { to, map, first, barrier, blocks } => {
+                [*to, *map, *barrier].iter().chain(first).chain(blocks).copied().collect()
+            }
+            Pipeline::ShowBarriers | Pipeline::ArriveCluster | Pipeline::WaitCluster | Pipeline::Registers { .. } => vec![],
             Pipeline::WarpgroupBarrier { number } => vec![*number],
         }
     }
@@ -92,13 +124,18 @@ impl Pipeline {
         let are = |regs: &[Reg], class: Class| regs.iter().all(|reg| reg.class == class);
         match self {
             Pipeline::Init { barrier, .. } | Pipeline::ArriveExpecting { barrier, .. } => barrier.class == Class::B64,
-            Pipeline::Arrive { barrier, when } => barrier.class == Class::B64 && when.class == Class::Pred,
+            Pipeline::Arrive { barrier, when } | Pipeline::ArriveElsewhere { barrier, when } => {
+                barrier.class == Class::B64 && when.class == Class::Pred
+            }
+            Pipeline::Map { dst, address, .. } => are(&[*dst, *address], Class::B64),
             Pipeline::TryWait { done, barrier, parity } => {
                 done.class == Class::Pred && barrier.class == Class::B64 && parity.class == Class::B32
             }
-            Pipeline::CopyBox { to, map, first, barrier } => {
-                are(&[*to, *map, *barrier], Class::B64) && are(first, Class::B32) && (1..=5).contains(&first.len())
+            Pipeline::CopyBox { to, map, first, barrier, blocks } => {
+                let known = blocks.is_none_or(|blocks| blocks.class == Class::B16);
+                known && are(&[*to, *map, *barrier], Class::B64) && are(first, Class::B32) && (1..=5).contains(&first.len())
             }
+            Pipeline::ShowBarriers | Pipeline::ArriveCluster | Pipeline::WaitCluster => true,
             Pipeline::Registers { count, .. } => (24..=256).contains(count) && count % 8 == 0,
             Pipeline::WarpgroupBarrier { number } => number.class == Class::B32,
         }
@@ -113,14 +150,24 @@ impl Display for Pipeline {
                 write!(f, "mbarrier.arrive.expect_tx.shared::cta.b64 _, [{barrier}], {bytes};")
             }
             Pipeline::Arrive { barrier, when } => write!(f, "@{when} mbarrier.arrive.shared::cta.b64 _, [{barrier}];"),
+            Pipeline::Map { dst, address, rank } => write!(f, "mapa.shared::cluster.u64 {dst}, {address}, {rank};"),
+            Pipeline::ArriveElsewhere { barrier, when } => {
+                write!(f, "@{when} mbarrier.arrive.release.cluster.shared::cluster.b64 _, [{barrier}];")
+            }
             Pipeline::TryWait { done, barrier, parity } => {
-                write!(f, "mbarrier.try_wait.parity.shared::cta.b64 {done}, [{barrier}], {parity};")
+                write!(f, "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 {done}, [{barrier}], {parity};")
             }
-            Pipeline::CopyBox { to, map, first, barrier } => {
+            Pipeline::CopyBox { to, map, first, barrier, blocks } => {
                 let at: Vec<String> = first.iter().map(Reg::to_string).collect();
-                write!(f, "cp.async.bulk.tensor.{}d.shared::cluster.global.tile.mbarrier::complete_tx::bytes ", first.len())?;
-                write!(f, "[{to}], [{map}, {{{}}}], [{barrier}];", at.join(", "))
+                write!(f, "cp.async.bulk.tensor.{}d.shared::cluster.global.tile.mbarrier::complete_tx::bytes", first.len())?;
+                let several = if blocks.is_some() { ".multicast::cluster" } else { "" };
+                write!(f, "{several} [{to}], [{map}, {{{}}}], [{barrier}]", at.join(", "))?;
+                blocks.map_or(Ok(()), |blocks| write!(f, ", {blocks}"))?;
+                f.write_str(";")
             }
+            Pipeline::ShowBarriers => f.write_str("fence.mbarrier_init.release.cluster;"),
+            Pipeline::ArriveCluster => f.write_str("barrier.cluster.arrive.release;"),
+            Pipeline::WaitCluster => f.write_str("barrier.cluster.wait.acquire;"),
             Pipeline::Registers { count, more } => {
                 write!(f, "setmaxnreg.{}.sync.aligned.u32 {count};", if *more { "inc" } else { "dec" })
             }
@@ -134,7 +181,12 @@ pub(super) fn stmt(t: &mut Translation, f: &mut Function, stmt: &PipelineStmt) {
     let inst = match *stmt {
         PipelineStmt::Make { barrier, arrivals } => Pipeline::Init { barrier: t.get(barrier), arrivals },
         PipelineStmt::ArriveExpecting { barrier, bytes } => Pipeline::ArriveExpecting { barrier: t.get(barrier), bytes },
-        PipelineStmt::Arrive { barrier, when } => Pipeline::Arrive { barrier: t.get(barrier), when: t.get(when) },
+        PipelineStmt::Arrive { barrier, when, rank: None } => Pipeline::Arrive { barrier: t.get(barrier), when: t.get(when) },
+        PipelineStmt::Arrive { barrier, when, rank: Some(rank) } => {
+            let (address, dst) = (t.get(barrier), f.reg(Class::B64));
+            f.push(Inst::Pipeline(Pipeline::Map { dst, address, rank }));
+            Pipeline::ArriveElsewhere { barrier: dst, when: t.get(when) }
+        }
         PipelineStmt::Wait { barrier, parity } => {
             let (barrier, parity) = (t.get(barrier), t.get(parity));
             // It sleeps, but not for ever: it may say that the phase has not ended yet.
@@ -142,9 +194,15 @@ pub(super) fn stmt(t: &mut Translation, f: &mut Function, stmt: &PipelineStmt) {
             f.repeat_until(done, |f| f.push(Inst::Pipeline(Pipeline::TryWait { done, barrier, parity })));
             return;
         }
-        PipelineStmt::CopyBox { to, map, first, barrier } => {
+        PipelineStmt::CopyBox { to, map, first, barrier, blocks } => {
             let first = first.into_iter().flatten().map(|at| t.get(at)).collect();
-            Pipeline::CopyBox { to: t.get(to), map: t.get(map), first, barrier: t.get(barrier) }
+            let blocks = (blocks > 1).then(|| f.op(Op::Mov, Ty::B16, [Operand::Int((1 << blocks) - 1)]));
+            Pipeline::CopyBox { to: t.get(to), map: t.get(map), first, barrier: t.get(barrier), blocks }
+        }
+        PipelineStmt::ShowBarriers => Pipeline::ShowBarriers,
+        PipelineStmt::MeetCluster => {
+            f.push(Inst::Pipeline(Pipeline::ArriveCluster));
+            Pipeline::WaitCluster
         }
         PipelineStmt::Registers { count, more } => Pipeline::Registers { count, more },
         PipelineStmt::WarpgroupBarrier { number } => Pipeline::WarpgroupBarrier { number: t.get(number) },

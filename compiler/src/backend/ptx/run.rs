@@ -12,6 +12,7 @@ use crate::samples::median;
 use crate::schedule::launches::{EntryPlan, Launch, LaunchStep, Place, launches};
 use crate::schedule::plan::ProgramPlan;
 use crate::schedule::weights::value_of;
+use crate::tile::TileProgram;
 use kiln_ir::{DType, Diagnostic, Dim, Symbol, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -399,12 +400,12 @@ impl<D: Device> Session<D> {
         let blocks_of = |threads: u64| (tasks as u64).div_ceil(threads).min(MOST_BLOCKS as u64) as u32;
         let entry = &self.compiled.kernels.entries[&launch.function];
         let shared_bytes = self.compiled.kernels.shared_bytes.get(entry).copied().unwrap_or(0);
-        let persistent = self.compiled.plan.functions[launch.function].program.persistent;
+        let TileProgram { persistent, cluster, .. } = self.compiled.plan.functions[launch.function].program;
         let grid = match launch.block_threads {
-            Some(threads) => Grid { blocks: blocks_of(1), threads, shared_bytes, together: true, persistent },
+            Some(threads) => Grid { blocks: blocks_of(1), threads, shared_bytes, together: true, persistent, cluster },
             None => {
                 let blocks = blocks_of(u64::from(BLOCK_THREADS));
-                Grid { blocks, threads: BLOCK_THREADS, shared_bytes, together: false, persistent }
+                Grid { blocks, threads: BLOCK_THREADS, shared_bytes, together: false, persistent, cluster }
             }
         };
         if let Some(places) = &mut self.marked {

@@ -3,6 +3,7 @@
 //! It lies there as [`Chunks`](super::chunks::Chunks) in panels do: the engine exchanges chunks of lines of 128 bytes alike.
 //! *Source*: PTX ISA 9.0, §5.5.3 to §5.5.6 (tensors, bounding boxes, swizzling).
 
+use super::chunks::PANEL_BYTES;
 use super::strides::is_multiple;
 use crate::kernel::Axis;
 use crate::lower::context::Context;
@@ -24,6 +25,8 @@ pub(super) struct Boxes {
     pub length: i64,
     /// Bytes of shared memory of each.
     pub bytes: i64,
+    /// Blocks of a cluster that want the same: each asks for a part of the lines of every box, for all of them.
+    pub blocks: i64,
 }
 
 impl Boxes {
@@ -35,13 +38,31 @@ impl Boxes {
         aligned && boxes.len() <= MOST_TENSOR_AXES && boxes.iter().all(|length| (1..=256).contains(length))
     }
 
+    /// The same for all blocks of a cluster.
+    pub(super) fn for_all(mut self, blocks: i64) -> Boxes {
+        self.blocks = blocks;
+        self.map.boxes[1] /= blocks;
+        self
+    }
+
     /// Bytes of a step.
     pub(super) fn total(&self) -> i64 {
         self.count * self.bytes
     }
 
-    /// Asks for all boxes of a step, which come to `to` and tell `barrier`.
-    pub(super) fn ask(&self, cx: &mut Context, b: &mut Builder, to: Reg, barrier: Reg) {
+    /// Asks for all boxes of a step, which come to `to` and tell `barrier`; `rank` is the number of the block in its cluster.
+    pub(super) fn ask(&self, cx: &mut Context, b: &mut Builder, (to, barrier): (Reg, Reg), rank: Reg) {
+        let lines = self.map.boxes[1];
+        let (skipped_lines, skipped) = match self.blocks {
+            1 => (None, 0),
+            _ => (Some(b.mul_int(rank, lines)), lines * PANEL_BYTES),
+        };
+        let to = if skipped == 0 {
+            to
+        } else {
+            let skipped = b.mul_int(rank, skipped);
+            b.add(to, skipped)
+        };
         let map = cx.argument(b, Arg::TensorMap(self.map.clone()));
         for number in 0..self.count {
             let [along, across] = &self.first;
@@ -50,10 +71,11 @@ impl Boxes {
             let mut first = [None; MOST_TENSOR_AXES];
             for (at, place) in places.enumerate() {
                 let place = cx.index(b, &place);
+                let place = skipped_lines.filter(|_| at == 1).map_or(place, |skipped| b.add(place, skipped));
                 first[at] = Some(b.wrap(place, Lane::I32));
             }
             let to = b.add_int(to, number * self.bytes);
-            b.pipeline(PipelineStmt::CopyBox { to, map, first, barrier });
+            b.pipeline(PipelineStmt::CopyBox { to, map, first, barrier, blocks: self.blocks as u32 });
         }
     }
 }

@@ -119,7 +119,7 @@ impl Chunks {
         let (map, kept) = TensorMap::of(cx.program, access, self.dtype, &axes, [length, lines])?;
         let others = kept[2..].iter().map(|at| axes[*at].clone()).collect();
         let bytes = self.panel_bytes();
-        let boxes = Boxes { map, first, others, count: self.bytes() / bytes, length, bytes };
+        let boxes = Boxes { map, first, others, count: self.bytes() / bytes, length, bytes, blocks: 1 };
         boxes.are_known(cx, self.chunk()).then_some(boxes)
     }
 

@@ -90,8 +90,8 @@ fn bulk(line: &Line) -> Decoded<Op> {
         line.finish(1)?;
         return Ok(Op::BulkWait { pending: constant(line, 0)? as u32 });
     }
-    if line.has("multicast::cluster") || line.has("im2col") || line.has("prefetch") || line.has("L2::cache_hint") {
-        return line.error("multicast, im2col, prefetch and cache hints of bulk copies are not supported");
+    if line.has("im2col") || line.has("prefetch") || line.has("L2::cache_hint") {
+        return line.error("im2col, prefetch and cache hints of bulk copies are not supported");
     }
     let rank = if line.flag("tensor") {
         match line.one_of(&["1d", "2d", "3d", "4d", "5d"]) {
@@ -101,7 +101,7 @@ fn bulk(line: &Line) -> Decoded<Op> {
     } else {
         None
     };
-    let tiled = line.flag("tile");
+    let (tiled, to_several) = (line.flag("tile"), line.flag("multicast::cluster"));
     let spaces = line.all(|m| match m {
         "global" => Some(Space::Global),
         "shared::cta" | "shared::cluster" => Some(Space::Shared),
@@ -113,6 +113,9 @@ fn bulk(line: &Line) -> Decoded<Op> {
         _ => return line.error("a copy between `.global` and `.shared` is expected"),
     };
     let completion = if to_shared { "mbarrier::complete_tx::bytes" } else { "bulk_group" };
+    if to_several && !(to_shared && rank.is_some()) {
+        return line.error("only tensor copies to shared memory may come to several blocks");
+    }
     if !line.flag(completion) || tiled && rank.is_none() {
         return line.error(format!("`.{completion}` is expected"));
     }
@@ -128,26 +131,27 @@ fn bulk(line: &Line) -> Decoded<Op> {
     };
     let copy = match (rank.is_some(), to_shared) {
         (true, true) => {
-            line.finish(3)?;
+            line.finish(if to_several { 4 } else { 3 })?;
             let (source, coordinates) = tensor(1)?;
+            let blocks = if to_several { Some(line.source(3, Type::B16)?) } else { None };
             let barrier = Some(line.address(2, Space::Shared)?);
-            BulkCopy { destination: line.address(0, Space::Shared)?, source, coordinates, size: None, barrier, to_shared }
+            BulkCopy { destination: line.address(0, Space::Shared)?, source, coordinates, size: None, barrier, blocks, to_shared }
         }
         (true, false) => {
             line.finish(2)?;
             let (destination, coordinates) = tensor(0)?;
-            BulkCopy { destination, source: line.address(1, Space::Shared)?, coordinates, size: None, barrier: None, to_shared }
+            BulkCopy { destination, source: line.address(1, Space::Shared)?, coordinates, size: None, barrier: None, blocks: None, to_shared }
         }
         (false, true) => {
             line.finish(4)?;
             let (destination, source) = (line.address(0, Space::Shared)?, line.address(1, Space::Global)?);
             let barrier = Some(line.address(3, Space::Shared)?);
-            BulkCopy { destination, source, coordinates: Vec::new(), size: Some(line.source(2, Type::U32)?), barrier, to_shared }
+            BulkCopy { destination, source, coordinates: Vec::new(), size: Some(line.source(2, Type::U32)?), barrier, blocks: None, to_shared }
         }
         (false, false) => {
             line.finish(3)?;
             let (destination, source) = (line.address(0, Space::Global)?, line.address(1, Space::Shared)?);
-            BulkCopy { destination, source, coordinates: Vec::new(), size: Some(line.source(2, Type::U32)?), barrier: None, to_shared }
+            BulkCopy { destination, source, coordinates: Vec::new(), size: Some(line.source(2, Type::U32)?), barrier: None, blocks: None, to_shared }
         }
     };
     Ok(Op::Bulk(Box::new(copy)))

@@ -1,13 +1,11 @@
 //! Branches, barriers, fences, moves of addresses, and hints that have no meaning here.
 
 use super::line::{Decoded, Line};
+use crate::exec::cluster::mapped;
 use crate::instruction::{BarrierKind, Logic, Op, PredicateSource, Source, WARP, map1, map2, relation};
 use crate::memory::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW_BYTES};
 use crate::parse::{Operand, Space};
 use crate::types::{Kind, Type};
-
-/// The barrier that stands for `barrier.cluster` of a cluster of one block.
-pub(crate) const CLUSTER_BARRIER: u64 = 16;
 
 pub(crate) fn decode(line: &Line) -> Decoded<Option<Op>> {
     Ok(Some(match line.base {
@@ -42,11 +40,10 @@ pub(crate) fn decode(line: &Line) -> Decoded<Option<Op>> {
         "membar" | "fence" => fence(line)?,
         "cvta" => convert_address(line)?,
         "mapa" => {
-            // A cluster has one block: every shared address maps to itself.
             line.one_of(&["shared::cluster"]);
             let ty = line.ty()?;
             line.finish(3)?;
-            Op::Map2 { f: map2(|a, _| a), d: line.d(ty)?, a: line.source(1, ty)?, b: line.source(2, Type::U32)? }
+            Op::Map2 { f: map2(mapped), d: line.d(ty)?, a: line.source(1, ty)?, b: line.source(2, Type::U32)? }
         }
         "isspacep" => {
             let Some(space) = line.one_of(&["global", "shared", "shared::cta", "local"]) else { return line.error("the space is missing") };
@@ -152,11 +149,10 @@ fn barrier(line: &Line) -> Decoded<Op> {
             Some(which) => which == "wait",
             None => return line.error("`.arrive` or `.wait` is expected"),
         };
-        line.all(|m| matches!(m, "release" | "acquire" | "relaxed" | "aligned").then_some(()));
+        let aligned = line.flag("aligned");
+        line.all(|m| matches!(m, "release" | "acquire" | "relaxed").then_some(()));
         line.finish(0)?;
-        let id = Source::Immediate(Box::new([CLUSTER_BARRIER; WARP]));
-        let vote = PredicateSource::Constant(true);
-        return Ok(if wait { Op::Barrier { id, count: None, kind: BarrierKind::Sync, aligned: true, vote } } else { Op::Nothing });
+        return Ok(if wait { Op::ClusterWait { aligned } } else { Op::ClusterArrive { aligned } });
     }
     line.flag("cta");
     let aligned = line.base == "bar" || line.flag("aligned") || line.has("aligned");

@@ -105,6 +105,7 @@ fn kernel(source: &str, tree: &Tree, routine: &Routine) -> Decoded<Kernel> {
         local_bytes: scope.local_end,
         max_threads: routine.max_threads,
         required_threads: routine.required_threads,
+        cluster: routine.cluster,
     })
 }
 

@@ -41,6 +41,9 @@ impl<'m> Machine<'m> {
         if at.offset != 0 {
             out.iter_mut().for_each(|a| *a = a.wrapping_add(at.offset as u64));
         }
+        if self.kernel.cluster > 1 || at.space == Space::Shared {
+            self.own_addresses(block, at.space, &mut out);
+        }
         Ok(out)
     }
 

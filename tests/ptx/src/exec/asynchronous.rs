@@ -105,6 +105,10 @@ impl<'m> Machine<'m> {
         for source in &copy.coordinates {
             coordinates.push(self.values(block, w, source, active)?);
         }
+        let blocks = match &copy.blocks {
+            Some(source) => Some(self.values(block, w, source, active)?),
+            None => None,
+        };
         let sizes = match &copy.size {
             Some(source) => Some(self.values(block, w, source, active)?),
             None => None,
@@ -143,7 +147,22 @@ impl<'m> Machine<'m> {
                     map.pieces(&at, shared, copy.to_shared)
                 }
             };
-            for (s, g, n) in &pieces {
+            let warp = &block.warps[w];
+            let pending = PendingBulk {
+                pieces,
+                to_shared: copy.to_shared,
+                barrier: barriers.as_ref().map(|barriers| place(Space::Shared, barriers[lane]).address),
+                warp: w,
+                lane: l,
+                group: warp.bulk_groups[lane],
+                knowledge: warp.knowledge.clone(),
+                line,
+            };
+            let here = match &blocks {
+                Some(masks) => self.copies_elsewhere(block, w, l, masks[lane] & 0xffff, &pending)?,
+                None => true,
+            };
+            for (s, g, n) in &pending.pieces {
                 let (read, write) = (Touch::Read, Touch::Write { same: false });
                 if let Some(address) = g {
                     let place = Place { space: Space::Global, address: *address };
@@ -154,27 +173,21 @@ impl<'m> Machine<'m> {
                 } else if !copy.to_shared {
                     continue;
                 }
-                let place = Place { space: Space::Shared, address: *s };
-                let (region, offset) = self.touch(block, w, l, place, *n, if copy.to_shared { write } else { read }, None)?;
-                if copy.to_shared {
-                    region.mark(offset, *n, false);
+                if here {
+                    let place = Place { space: Space::Shared, address: *s };
+                    let (region, offset) = self.touch(block, w, l, place, *n, if copy.to_shared { write } else { read }, None)?;
+                    if copy.to_shared {
+                        region.mark(offset, *n, false);
+                    }
                 }
             }
-            let barrier = match &barriers {
-                Some(b) => Some(self.mbarrier_at(block, w, l, place(Space::Shared, b[lane]))?),
-                None => None,
-            };
+            if here {
+                if let Some(address) = pending.barrier {
+                    self.mbarrier_at(block, w, l, Place { space: Space::Shared, address })?;
+                }
+                block.bulk.push(pending);
+            }
             let warp = &mut block.warps[w];
-            block.bulk.push(PendingBulk {
-                pieces,
-                to_shared: copy.to_shared,
-                barrier,
-                warp: w,
-                lane: l,
-                group: warp.bulk_groups[lane],
-                knowledge: warp.knowledge.clone(),
-                line,
-            });
             warp.tick();
         }
         Ok(())

@@ -28,7 +28,7 @@ impl<'m> Machine<'m> {
             block.warps[w].split(active, true);
         }
         let uniform = |values: &[u64; WARP]| lanes(mask).all(|l| values[l] == values[lane as usize]).then_some(values[lane as usize]);
-        let Some(number) = uniform(&self.values(block, w, id, mask)?).filter(|n| *n <= 16) else {
+        let Some(number) = uniform(&self.values(block, w, id, mask)?).filter(|n| *n < 16) else {
             return Err(Trouble::new(FaultKind::BadOperand, lane, "the number of the barrier differs between lanes or is above 15"));
         };
         let expected = match count {

@@ -47,6 +47,7 @@ pub(crate) struct MbarrierState {
 }
 
 /// A bulk copy under way.
+#[derive(Clone)]
 pub(crate) struct PendingBulk {
     /// Pieces: shared address, global address (none: zero fill), bytes.
     pub pieces: Vec<(u64, Option<u64>, u64)>,
@@ -94,6 +95,8 @@ pub(crate) struct WarpgroupMember {
 /// A block.
 pub(crate) struct Block<'m> {
     pub index: [u32; 3],
+    /// In the grid.
+    pub number: u64,
     pub warps: Vec<Warp>,
     pub shared: Region,
     pub local: Vec<Option<Region>>,
@@ -111,10 +114,11 @@ impl<'m> Block<'m> {
         let warps = threads.div_ceil(WARP);
         Block {
             index,
+            number,
             warps: (0..warps).map(|w| Warp::new(w, number, warps, dims, kernel.registers, kernel.predicates)).collect(),
             shared: Region::new(SHARED_START, kernel.shared_end - SHARED_START + dynamic),
             local: (0..if kernel.local_bytes > LOCAL_START { threads } else { 0 }).map(|_| None).collect(),
-            barriers: (0..17).map(|_| Barrier { all: true, ..Barrier::default() }).collect(),
+            barriers: (0..16).map(|_| Barrier { all: true, ..Barrier::default() }).collect(),
             mbarriers: BTreeMap::new(),
             bulk: Vec::new(),
             groups: (0..warps.div_ceil(4)).map(|_| Warpgroup::default()).collect(),

@@ -72,6 +72,13 @@ impl<'m> Machine<'m> {
                 };
                 let mut out = [0; WARP];
                 for lane in lanes(active) {
+                    if bytes.is_none()
+                        && state.is_none()
+                        && !*drop
+                        && self.arrives_elsewhere(block, w, lane as u32, places[lane].address, counts[lane], *release)?
+                    {
+                        continue;
+                    }
                     let address = self.mbarrier_at(block, w, lane as u32, places[lane])?;
                     if let Some(bytes) = &bytes {
                         self.expect(block, address, bytes[lane]);
@@ -80,7 +87,8 @@ impl<'m> Machine<'m> {
                         out[lane] = state.phase;
                         state.expected = state.expected.saturating_sub(u32::from(*drop));
                     }
-                    self.arrive(block, w, lane as u32, address, counts[lane], *release)?;
+                    let knowledge = block.warps[w].published(*release).clone();
+                    self.arrive(block, lane as u32, address, counts[lane], &knowledge)?;
                 }
                 let warp = &mut block.warps[w];
                 warp.tick();
@@ -95,7 +103,8 @@ impl<'m> Machine<'m> {
                     if *increment && let Some(state) = block.mbarriers.get_mut(&address) {
                         state.pending += 1;
                     }
-                    self.arrive(block, w, lane as u32, address, 1, true)?;
+                    let knowledge = block.warps[w].published(true).clone();
+                    self.arrive(block, lane as u32, address, 1, &knowledge)?;
                 }
                 block.warps[w].tick();
             }
@@ -152,16 +161,16 @@ impl<'m> Machine<'m> {
         }
     }
 
-    fn arrive(&mut self, block: &mut Block<'m>, w: usize, lane: u32, address: u64, count: u64, release: bool) -> Outcome {
-        let Block { mbarriers, warps, .. } = block;
-        let (Some(state), warp) = (mbarriers.get_mut(&address), &warps[w]) else { return Ok(()) };
+    /// Counts arrivals of who knows this.
+    pub(crate) fn arrive(&mut self, block: &mut Block<'m>, lane: u32, address: u64, count: u64, knowledge: &Knowledge) -> Outcome {
+        let Some(state) = block.mbarriers.get_mut(&address) else { return Ok(()) };
         if count == 0 || count > u64::from(state.pending) {
             let message =
                 format!("{count} arrivals at the mbarrier at {address:#x}, which waits for {} in phase {}", state.pending, state.phase);
             return Err(Trouble::new(FaultKind::BadOperand, lane, message));
         }
         state.pending -= count as u32;
-        state.gathering.join(if release { &warp.knowledge } else { &warp.fenced });
+        state.gathering.join(knowledge);
         self.check_phase(block, address);
         Ok(())
     }

@@ -7,6 +7,7 @@ mod asynchronous;
 mod atomic;
 mod barrier;
 pub(crate) mod block;
+pub(crate) mod cluster;
 mod collective;
 mod matrix;
 mod mbarrier;
@@ -38,6 +39,9 @@ pub(crate) struct Machine<'m> {
     pub lane_steps: u64,
     /// What atomics on global locations have published.
     pub published: HashMap<u64, Knowledge>,
+    /// What is under way between blocks of a cluster, and the barriers of clusters by their number.
+    pub messages: Vec<cluster::Message>,
+    pub clusters: HashMap<u64, cluster::ClusterBarrier>,
     /// Whether a lane has executed an instruction of the kernel.
     pub executed: Vec<bool>,
 }
@@ -145,6 +149,12 @@ impl<'m> Machine<'m> {
                     Special::BlockCount(axis) => [u64::from(self.grid[*axis]); WARP],
                     Special::Warp => [warp.number as u64; WARP],
                     Special::WarpCount => [u64::from(self.dims.iter().product::<u32>().div_ceil(32)); WARP],
+                    Special::Cluster(0) => [u64::from(block_index[0] / self.kernel.cluster); WARP],
+                    Special::ClusterCount(0) => [u64::from(self.grid[0] / self.kernel.cluster); WARP],
+                    Special::Cluster(axis) => [u64::from(block_index[*axis]); WARP],
+                    Special::ClusterCount(axis) => [u64::from(self.grid[*axis]); WARP],
+                    Special::ClusterRank => [u64::from(block_index[0] % self.kernel.cluster); WARP],
+                    Special::ClusterSize => [u64::from(self.kernel.cluster); WARP],
                     Special::Clock => [self.steps & 0xffff_ffff; WARP],
                     Special::DynamicShared => [self.dynamic; WARP],
                     Special::TotalShared => [self.kernel.shared_end - crate::decode::SHARED_START + self.dynamic; WARP],
@@ -304,6 +314,8 @@ impl<'m> Machine<'m> {
             Op::Barrier { id, count, kind, aligned, vote } => {
                 return self.barrier(block, w, active, (id, count.as_ref()), *kind, *aligned, *vote);
             }
+            Op::ClusterArrive { aligned } => return self.cluster_arrive(block, w, active, *aligned),
+            Op::ClusterWait { aligned } => return self.cluster_wait(block, w, active, *aligned),
             Op::WarpgroupFence => {}
             Op::WarpgroupCommit => self.warpgroup_commit(block, w),
             Op::WarpgroupWait { pending } => self.warpgroup_wait(block, w, *pending)?,

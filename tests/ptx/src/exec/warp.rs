@@ -57,6 +57,8 @@ pub(crate) struct Warp {
     pub copies: Vec<PendingCopy>,
     pub copy_groups: [u32; WARP],
     pub bulk_groups: [u32; WARP],
+    /// How often each lane has arrived at the barrier of its cluster.
+    pub cluster_arrivals: [u64; WARP],
     pub steps: u64,
     pub thread: [Lanes; 3],
 }
@@ -98,6 +100,7 @@ impl Warp {
             copies: Vec::new(),
             copy_groups: [0; WARP],
             bulk_groups: [0; WARP],
+            cluster_arrivals: [0; WARP],
             steps: 0,
             thread,
         }
@@ -223,6 +226,11 @@ impl Warp {
     /// Later accesses are no longer covered by what was released so far.
     pub(crate) fn tick(&mut self) {
         self.knowledge.own[self.number] += 1;
+    }
+
+    /// What an operation tells others: all that the warp knows where it releases, else what it knew at its last fence.
+    pub(crate) fn published(&self, release: bool) -> &Knowledge {
+        if release { &self.knowledge } else { &self.fenced }
     }
 
     /// Orders the lanes of the warp among themselves.

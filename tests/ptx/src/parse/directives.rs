@@ -1,5 +1,6 @@
 //! Directives: of the module, of kernels, and declarations of variables.
 
+use crate::exec::cluster::MOST_BLOCKS;
 use super::lexer::Token;
 use super::{Parsed, Parser, Routine, Space, Tree, Variable};
 use crate::types::{Kind, Type};
@@ -93,7 +94,7 @@ impl Parser<'_> {
         let returns = if !entry && *self.peek() == Token::Sign('(') { self.parameters()? } else { Vec::new() };
         let name = self.word()?;
         let params = if *self.peek() == Token::Sign('(') { self.parameters()? } else { Vec::new() };
-        let (mut max_threads, mut required_threads) = (None, None);
+        let (mut max_threads, mut required_threads, mut cluster) = (None, None, 1);
         loop {
             match self.peek_word() {
                 Some(".maxntid") => {
@@ -116,8 +117,16 @@ impl Parser<'_> {
                     self.next();
                     self.expect(';')?;
                 }
-                Some(".reqnctapercluster" | ".explicitcluster") => {
-                    return self.error(format!("clusters are not supported: {}", self.shown()));
+                Some(".explicitcluster") => {
+                    self.next();
+                }
+                Some(".reqnctapercluster") => {
+                    self.next();
+                    let [x, y, z] = self.extents()?;
+                    if !(1..=MOST_BLOCKS).contains(&x) || y * z != 1 {
+                        return self.error(format!("clusters of {x} x {y} x {z} blocks are not supported: 1 to {MOST_BLOCKS} along x are"));
+                    }
+                    cluster = x;
                 }
                 _ => break,
             }
@@ -126,7 +135,7 @@ impl Parser<'_> {
             return Ok(None); // a declaration; its definition follows or a call of it is an error
         }
         let body = self.body()?;
-        Ok(Some(Routine { name, line, entry, returns, params, max_threads, required_threads, body }))
+        Ok(Some(Routine { name, line, entry, returns, params, max_threads, required_threads, cluster, body }))
     }
 
     fn extents(&mut self) -> Parsed<[u32; 3]> {

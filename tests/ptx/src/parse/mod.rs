@@ -106,6 +106,7 @@ pub(crate) struct Routine {
     pub params: Vec<Variable>,
     pub max_threads: Option<[u32; 3]>,
     pub required_threads: Option<[u32; 3]>,
+    pub cluster: u32,
     pub body: Vec<Item>,
 }
 

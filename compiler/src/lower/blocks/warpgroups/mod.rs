@@ -104,8 +104,9 @@ fn pitch(columns: i64) -> i64 {
 enum Brought {
     /// The threads that multiply them.
     ByThreads,
-    /// The tensor copy engine, for which another warpgroup asks.
-    ByEngine,
+    /// The tensor copy engine, for which another warpgroup asks. Blocks of a cluster, of so many, have the same columns, which come to all of
+    /// them at once.
+    ByEngine { cluster: i64 },
 }
 
 /// A contraction that warpgroups compute.
@@ -145,14 +146,16 @@ pub(in crate::lower) fn form(
     }
     let worth_trying = || SHAPES.into_iter().filter(|other| cycles(other) < HOPELESS * cycles(&shape));
     let others = || {
-        let engine = [shape].into_iter().chain(worth_trying()).map(|shape| (shape, Brought::ByEngine));
-        let mut ways: Vec<(Shape, Brought)> = worth_trying().map(|shape| (shape, Brought::ByThreads)).chain(engine).collect();
+        let all = [Brought::ByThreads, Brought::ByEngine { cluster: 1 }, Brought::ByEngine { cluster: 2 }];
+        let of = |brought| [shape].into_iter().chain(worth_trying()).map(move |shape| (shape, brought));
+        let mut ways: Vec<(Shape, Brought)> = all.into_iter().flat_map(of).collect();
         ways.retain(|(shape, brought)| found.with(*shape, *brought).can_be_brought(&cx));
         ways
     };
     let name = |(shape, brought): &(Shape, Brought)| match brought {
         Brought::ByThreads => format!("{ROWS}x{}", shape.columns),
-        Brought::ByEngine => format!("{ROWS}x{} by the copy engine", shape.columns),
+        Brought::ByEngine { cluster: 1 } => format!("{ROWS}x{} by the copy engine", shape.columns),
+        Brought::ByEngine { cluster } => format!("{ROWS}x{} by the copy engine for {cluster}", shape.columns),
     };
     let (shape, brought) = asking.choose(Subject::Tile, (shape, Brought::ByThreads), others, name);
     (found.shape, found.brought) = (shape, brought);
@@ -171,13 +174,15 @@ impl WarpgroupContract {
         let chunks = self.chunks(cx);
         match self.brought {
             Brought::ByThreads => chunks.iter().all(Chunks::is_copied),
-            Brought::ByEngine => chunks.iter().all(|chunks| chunks.boxes(cx, &self.contract.batch).is_some()),
+            Brought::ByEngine { cluster } => {
+                self.group % cluster == 0 && chunks.iter().all(|chunks| chunks.boxes(cx, &self.contract.batch).is_some())
+            }
         }
     }
 
     /// Threads of a block.
     pub(in crate::lower) fn threads(&self) -> u32 {
-        let more = if self.brought == Brought::ByEngine { WARPGROUP } else { 0 };
+        let more = if self.brought == Brought::ByThreads { 0 } else { WARPGROUP };
         (THREADS + more) as u32
     }
 
@@ -191,7 +196,7 @@ impl WarpgroupContract {
         cx.approximates = cx.stores_halves;
         match self.brought {
             Brought::ByThreads => self.lower_together(cx, b, &digits),
-            Brought::ByEngine => self.lower_pipelined(cx, b, &digits),
+            Brought::ByEngine { cluster } => self.lower_pipelined(cx, b, &digits, cluster),
         }
         let work = Dim::from(ROWS * self.shape.columns) * self.contract.depth.extent.maximum(&Dim::ONE);
         Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work }

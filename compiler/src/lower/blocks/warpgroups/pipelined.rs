@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The ring of rooms goes round through all tasks of a block, so that the first steps of a task are brought while the one before it is
-//! stored; blocks are as many as run at a time. The thread that asks needs few registers, and its warpgroup leaves most of its own to the others.
+//! stored; blocks are as many as run at a time. Two blocks of a cluster take neighbouring tiles of rows and the same tile of columns, of which
+//! each asks for half, for both: a room is free when both have used it. The thread that asks needs few registers, and its warpgroup leaves most of its own to the others.
 //! *Source*: the pipeline is that of CUTLASS's sm90_mma_tma_gmma_ss_warpspecialized, kernel sm90_gemm_tma_warpspecialized_cooperative.
 
 use super::{NEIGHBOURS, THREADS, WARPGROUP, WarpgroupContract, pitch};
@@ -44,6 +45,9 @@ struct Ring {
     free: Reg,
     /// Steps of a task.
     steps: Reg,
+    /// Blocks that bring to each other's, and the number of this one.
+    cluster: i64,
+    rank: Reg,
 }
 
 /// The room that comes next, and the parity of its phase.
@@ -69,6 +73,13 @@ impl Ring {
         let wraps = b.eq(next, end);
         let other = opposite(b, turn.parity);
         Turn { room: b.select(wraps, none, next), parity: b.select(wraps, other, turn.parity) }
+    }
+
+    /// Tells all blocks that bring to it that a room has been used, where the thread is to.
+    fn leave(&self, b: &mut Builder, barrier: Reg, when: Reg) {
+        for rank in 0..self.cluster as u32 {
+            b.pipeline(PipelineStmt::Arrive { barrier, when, rank: (self.cluster > 1).then_some(rank) });
+        }
     }
 
     /// Where the room lies, its barrier that says it is full, and the one that says it is free.
@@ -97,19 +108,22 @@ impl WarpgroupContract {
     }
 
     /// Emits the kernel.
-    pub(super) fn lower_pipelined(&self, cx: &mut Context, b: &mut Builder, digits: &[Axis]) {
+    pub(super) fn lower_pipelined(&self, cx: &mut Context, b: &mut Builder, digits: &[Axis], cluster: i64) {
         let [_, thread, begin, end] = b.params();
         b.set_persistent();
+        b.set_cluster(cluster as u32);
         let chunks = self.chunks(cx);
         let matrices = chunks.each_ref().map(|chunks| SharedMatrix::of(chunks, chunks.along_depth));
-        let boxes = chunks.each_ref().map(|chunks| chunks.boxes(cx, &self.contract.batch).expect("the form was chosen for it"));
+        let [left, right] = chunks.each_ref().map(|chunks| chunks.boxes(cx, &self.contract.batch).expect("the form was chosen for it"));
+        let boxes = [left, right.for_all(cluster)];
         let bytes = boxes.iter().map(Boxes::total).sum::<i64>();
         let all_sums = THREADS / WARPGROUP * self.sum_bytes();
         let count = ((SHARED_BYTES - all_sums) / (bytes + 2 * BARRIER_BYTES)).min(MOST_ROOMS);
         let rooms = b.shared((count * bytes) as u32, EIGHT_LINES as u32);
         let sums = b.shared(all_sums as u32, 16);
         let [full, free] = [(); 2].map(|()| b.shared((count * BARRIER_BYTES) as u32, BARRIER_BYTES as u32));
-        let ring = Ring { rooms, bytes, count, full, free, steps: cx.index(b, &self.steps()) };
+        let rank = if cluster > 1 { b.cluster_rank() } else { b.index(0) };
+        let ring = Ring { rooms, bytes, count, full, free, steps: cx.index(b, &self.steps()), cluster, rank };
         cx.ranges.set_index(Symbol::new("#step"), self.steps());
         let none = b.index(0);
         let is_first = b.eq(thread, none);
@@ -118,11 +132,12 @@ impl WarpgroupContract {
                 let room = b.index(room);
                 let [_, full, free] = ring.places(b, room);
                 b.pipeline(PipelineStmt::Make { barrier: full, arrivals: 1 });
-                b.pipeline(PipelineStmt::Make { barrier: free, arrivals: (THREADS / WARP) as u32 });
+                b.pipeline(PipelineStmt::Make { barrier: free, arrivals: (cluster * THREADS / WARP) as u32 });
             }
         });
-        b.together(CooperativeStmt::ShareWithProducts);
-        b.together(CooperativeStmt::Barrier);
+        b.pipeline(PipelineStmt::ShowBarriers);
+        let meet = if cluster > 1 { CooperativeStmt::Pipeline(PipelineStmt::MeetCluster) } else { CooperativeStmt::Barrier };
+        b.together(meet);
         let blocks = b.blocks();
         let left = b.sub(end, begin);
         let last = b.add_int(blocks, -1);
@@ -162,6 +177,10 @@ impl WarpgroupContract {
             vec![]
         };
         cx.branch(b, asks, false, ask, multiply);
+        if cluster > 1 {
+            // Others may still bring to this block, or tell it that they are done.
+            b.together(meet);
+        }
     }
 
     /// Has all steps of a task brought.
@@ -175,7 +194,7 @@ impl WarpgroupContract {
             b.pipeline(PipelineStmt::Wait { barrier: free, parity });
             b.pipeline(PipelineStmt::ArriveExpecting { barrier: full, bytes: ring.bytes as u32 });
             let other = b.add_int(room, boxes[0].total());
-            boxes.iter().zip([room, other]).for_each(|(boxes, to)| boxes.ask(cx, b, to, full));
+            boxes.iter().zip([room, other]).for_each(|(boxes, to)| boxes.ask(cx, b, (to, full), ring.rank));
             let next = ring.next(b, turn);
             vec![next.room, next.parity]
         });
@@ -207,14 +226,14 @@ impl WarpgroupContract {
             let step = cx.index(b, &Dim::symbol("#step"));
             let is_later = b.gt(step, none);
             let when = b.and(tells, is_later);
-            b.pipeline(PipelineStmt::Arrive { barrier: before, when });
+            ring.leave(b, before, when);
             let next = ring.next(b, turn);
             vec![next.room, next.parity, free, sums]
         });
         b.together(CooperativeStmt::WaitForProducts(0));
         let is_any = b.gt(ring.steps, none);
         let when = b.and(tells, is_any);
-        b.pipeline(PipelineStmt::Arrive { barrier: results[2], when });
+        ring.leave(b, results[2], when);
         results[3]
     }
 
