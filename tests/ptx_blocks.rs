@@ -336,6 +336,54 @@ const FAULTS: &[Fault] = &[
     Fault { case: "a map of bf16", what: "a neighbour keeps bits of another", from: "and.b32", nth: -1, to: "or.b32" },
 ];
 
+/// Faults of kernels whose operands the copy engine brings to two blocks of a cluster.
+const PIPELINE_FAULTS: &[Fault] = &[
+    Fault { case: "bf16 by warpgroups", what: "rooms are waited for of the wrong parity", from: "xor.b32", nth: 0, to: "or.b32" },
+    Fault { case: "bf16 by warpgroups", what: "bytes are not expected", from: ", 24576;", nth: 0, to: ", 24560;" },
+    Fault { case: "bf16 by warpgroups", what: "a room is free when one block has used it", from: "], 16;", nth: 0, to: "], 8;" },
+    Fault {
+        case: "bf16 by warpgroups",
+        what: "barriers are used before they are made",
+        from: "barrier.cluster.wait",
+        nth: 0,
+        to: "// barrier.cluster.wait",
+    },
+    Fault {
+        case: "bf16 by warpgroups",
+        what: "a block ends before the other is done",
+        from: "barrier.cluster.wait",
+        nth: 1,
+        to: "// barrier.cluster.wait",
+    },
+    Fault { case: "bf16 by warpgroups", what: "columns come to one block", from: "mov.b16 %h0, 3;", nth: 0, to: "mov.b16 %h0, 1;" },
+    Fault { case: "bf16 by warpgroups", what: "sums lie where others are read", from: "bar.sync %r", nth: 0, to: "// bar.sync %r" },
+    Fault { case: "bf16 by warpgroups", what: "sums are read before they are there", from: "bar.sync %r", nth: 1, to: "// bar.sync %r" },
+    Fault {
+        case: "bf16 by warpgroups",
+        what: "a room is left before its products are done",
+        from: "wgmma.wait_group.sync.aligned 1;",
+        nth: 0,
+        to: "wgmma.wait_group.sync.aligned 2;",
+    },
+    Fault { case: "bf16 by warpgroups", what: "the last room is never left", from: "mapa.shared::cluster", nth: -2, to: "// mapa.shared::cluster" },
+    Fault { case: "bf16 by warpgroups", what: "each block asks for the same half", from: "%cluster_ctarank", nth: 0, to: "%cluster_nctarank" },
+    Fault { case: "bf16 by warpgroups", what: "boxes are of the step before", from: "shl.b64", nth: 6, to: "shr.u64" },
+];
+
+/// Whether results of a case with a fault differ from those without it, or are none, under one of three schedules.
+fn is_noticed(case: &Case, config: &Config, fault: &Fault) -> bool {
+    let (module, facts) = (module(case), facts(case));
+    let inputs = inputs(&module, &case.usual, Fill::Ordinary);
+    let run = |seed, change: &dyn Fn(&str) -> String| {
+        interpreted_after(&module, &facts, config, seed, change).and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string()))
+    };
+    let right = run(1, &str::to_string).expect("it runs");
+    (0..3).any(|seed| {
+        let found = run(seed, &|text| fault.planted(text));
+        found.map_or(true, |found| found.iter().zip(&right).any(|(f, r)| apart(f, r).is_some()))
+    })
+}
+
 #[test]
 fn faults_in_kernels_of_blocks_are_noticed() {
     for fault in FAULTS {
@@ -349,17 +397,23 @@ fn faults_in_kernels_of_blocks_are_noticed() {
             .chain(WARPGROUP_CASES)
             .find(|case| case.name == fault.case)
             .expect("it is among the cases");
-        let (module, facts) = (module(case), facts(case));
-        let sizes = case.usual;
-        let inputs = inputs(&module, &sizes, Fill::Ordinary);
-        let right = interpreted_after(&module, &facts, &config, 1, &str::to_string)
-            .and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string()))
-            .expect("it runs");
-        let noticed = (0..3).any(|seed| {
-            let found = interpreted_after(&module, &facts, &config, seed, &|text| fault.planted(text))
-                .and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string()));
-            found.map_or(true, |found| found.iter().zip(&right).any(|(f, r)| apart(f, r).is_some()))
-        });
-        assert!(noticed, "{}: {} goes unnoticed", fault.case, fault.what);
+        assert!(is_noticed(case, &config, fault), "{}: {} goes unnoticed", fault.case, fault.what);
     }
+}
+
+#[test]
+fn faults_in_pipelines_are_noticed() {
+    let mut unnoticed = Vec::new();
+    for fault in PIPELINE_FAULTS {
+        let case = WARPGROUP_CASES.iter().find(|case| case.name == fault.case).expect("it is among the cases");
+        let ways = brought_by_the_engine(case, &hopper());
+        let in_pairs = ways.iter().find(|config| {
+            let compiled = compile_ptx(&module(case), &facts(case), config).unwrap_or_else(|errors| panic!("{errors:?}"));
+            compiled.kernels.text.contains(".multicast::cluster") && compiled.kernels.text.contains("m64n64k16")
+        });
+        if !is_noticed(case, in_pairs.expect("two blocks share columns"), fault) {
+            unnoticed.push(fault.what);
+        }
+    }
+    assert!(unnoticed.is_empty(), "{unnoticed:?}");
 }
