@@ -137,7 +137,7 @@ fn warpgroups_are_as_close_as_their_type() {
 #[test]
 fn the_copy_engine_brings_what_warpgroups_multiply() {
     let has = &["mbarrier.try_wait.parity", "mbarrier.arrive.expect_tx", "setmaxnreg.inc", "setmaxnreg.dec", "wgmma.mma_async"];
-    let brought = Mutex::new(0);
+    let (brought, texts) = (Mutex::new(0), Mutex::new(String::new()));
     check_all(
         WARPGROUP_CASES.len(),
         || (),
@@ -146,6 +146,10 @@ fn the_copy_engine_brings_what_warpgroups_multiply() {
             guarded(case.name, || {
                 let ways = brought_by_the_engine(&case, &hopper());
                 *brought.lock().expect("no panic") += usize::from(!ways.is_empty());
+                for config in &ways {
+                    let compiled = compile_ptx(&module(&case), &facts(&case), config).unwrap_or_else(|errors| panic!("{errors:?}"));
+                    texts.lock().expect("no panic").push_str(&compiled.kernels.text);
+                }
                 ways.iter().flat_map(|config| wrong(&case, config, &apart_beyond_type, &[Fill::Ordinary])).collect()
             })
         },
@@ -153,6 +157,11 @@ fn the_copy_engine_brings_what_warpgroups_multiply() {
     // Images and what lines do not let begin at multiples of 16 bytes are copied by threads alone.
     let brought = brought.into_inner().expect("no panic");
     assert!(brought >= 9 && brought < WARPGROUP_CASES.len(), "{brought} of {}", WARPGROUP_CASES.len());
+    // Columns come to two blocks at once; results are stored in boxes, and where these do not do, by threads.
+    let texts = texts.into_inner().expect("no panic");
+    for instruction in [".multicast::cluster", "barrier.cluster.wait", ".tile.bulk_group", "cp.async.bulk.wait_group.read"] {
+        assert!(texts.contains(instruction), "no kernel has {instruction}");
+    }
 }
 
 /// The same inputs with 10 bits behind the point of the first two, the factors: rounded to nearest, halves away from zero, or cut.
@@ -356,8 +365,8 @@ const PIPELINE_FAULTS: &[Fault] = &[
         to: "// barrier.cluster.wait",
     },
     Fault { case: "bf16 by warpgroups", what: "columns come to one block", from: "mov.b16 %h0, 3;", nth: 0, to: "mov.b16 %h0, 1;" },
-    Fault { case: "bf16 by warpgroups", what: "sums lie where others are read", from: "bar.sync %r", nth: 0, to: "// bar.sync %r" },
-    Fault { case: "bf16 by warpgroups", what: "sums are read before they are there", from: "bar.sync %r", nth: 1, to: "// bar.sync %r" },
+    Fault { case: "bf16 by warpgroups", what: "sums are read before they are there", from: "bar.sync %r", nth: 0, to: "// bar.sync %r" },
+    Fault { case: "bf16 by warpgroups", what: "results are stored before they are there", from: "bar.sync %r", nth: 1, to: "// bar.sync %r" },
     Fault {
         case: "bf16 by warpgroups",
         what: "a room is left before its products are done",
@@ -365,20 +374,27 @@ const PIPELINE_FAULTS: &[Fault] = &[
         nth: 0,
         to: "wgmma.wait_group.sync.aligned 2;",
     },
+    Fault {
+        case: "bf16 by warpgroups",
+        what: "results are left where others are stored from",
+        from: "cp.async.bulk.wait_group.read 0;",
+        nth: 0,
+        to: "",
+    },
     Fault { case: "bf16 by warpgroups", what: "the last room is never left", from: "mapa.shared::cluster", nth: -2, to: "// mapa.shared::cluster" },
     Fault { case: "bf16 by warpgroups", what: "each block asks for the same half", from: "%cluster_ctarank", nth: 0, to: "%cluster_nctarank" },
     Fault { case: "bf16 by warpgroups", what: "boxes are of the step before", from: "shl.b64", nth: 6, to: "shr.u64" },
 ];
 
-/// Whether results of a case with a fault differ from those without it, or are none, under one of three schedules.
-fn is_noticed(case: &Case, config: &Config, fault: &Fault) -> bool {
+/// Whether results of a case with a fault differ from those without it, or are none, under one of so many schedules.
+fn is_noticed(case: &Case, config: &Config, fault: &Fault, schedules: u64) -> bool {
     let (module, facts) = (module(case), facts(case));
     let inputs = inputs(&module, &case.usual, Fill::Ordinary);
     let run = |seed, change: &dyn Fn(&str) -> String| {
         interpreted_after(&module, &facts, config, seed, change).and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string()))
     };
     let right = run(1, &str::to_string).expect("it runs");
-    (0..3).any(|seed| {
+    (0..schedules).any(|seed| {
         let found = run(seed, &|text| fault.planted(text));
         found.map_or(true, |found| found.iter().zip(&right).any(|(f, r)| apart(f, r).is_some()))
     })
@@ -397,7 +413,7 @@ fn faults_in_kernels_of_blocks_are_noticed() {
             .chain(WARPGROUP_CASES)
             .find(|case| case.name == fault.case)
             .expect("it is among the cases");
-        assert!(is_noticed(case, &config, fault), "{}: {} goes unnoticed", fault.case, fault.what);
+        assert!(is_noticed(case, &config, fault, 3), "{}: {} goes unnoticed", fault.case, fault.what);
     }
 }
 
@@ -411,7 +427,7 @@ fn faults_in_pipelines_are_noticed() {
             let compiled = compile_ptx(&module(case), &facts(case), config).unwrap_or_else(|errors| panic!("{errors:?}"));
             compiled.kernels.text.contains(".multicast::cluster") && compiled.kernels.text.contains("m64n64k16")
         });
-        if !is_noticed(case, in_pairs.expect("two blocks share columns"), fault) {
+        if !is_noticed(case, in_pairs.expect("two blocks share columns"), fault, 24) {
             unnoticed.push(fault.what);
         }
     }

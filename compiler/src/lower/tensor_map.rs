@@ -1,6 +1,6 @@
 //! Tensors as the tensor copy engine of a GPU sees them: which loads it can do, and where their boxes begin.
 
-use crate::kernel::{Access, Axis, BufferId, Program};
+use crate::kernel::{Axis, BufferId, Program};
 use kiln_ir::{DType, Dim, Symbol};
 
 /// A part of a buffer whose elements lie equally far apart along each of its axes, innermost first.
@@ -21,17 +21,20 @@ pub struct TensorMap {
 }
 
 impl TensorMap {
-    /// What an access names, with boxes of `boxes` elements along the first two of `axes`; along the others a box has one element, and
+    /// What an offset in a buffer names, with boxes of `boxes` elements along the first two of `axes`; along the others a box has one element, and
     /// those along which the access does not move are left out. Gives the numbers of the axes that stay too.
     ///
-    /// None where elements are not equally far apart, may not exist inside the axes, or depend on more than sizes and these axes.
-    pub(super) fn of(program: &Program, access: &Access, dtype: DType, axes: &[&Axis], boxes: [i64; 2]) -> Option<(TensorMap, Vec<usize>)> {
-        if !access.bounds.is_empty() {
-            return None;
-        }
+    /// None where elements are not equally far apart, or where they lie depends on more than sizes and these axes.
+    pub(super) fn of(
+        program: &Program,
+        (buffer, offset): (BufferId, &Dim),
+        dtype: DType,
+        axes: &[&Axis],
+        boxes: [i64; 2],
+    ) -> Option<(TensorMap, Vec<usize>)> {
         let is_size = |symbol: &Symbol| program.symbol_order.contains(symbol);
         let are_sizes = |dim: &Dim| dim.symbols().iter().all(is_size);
-        let mut first = access.offset.clone();
+        let mut first = offset.clone();
         let (mut extents, mut strides, mut lengths, mut kept) = (vec![], vec![], vec![], vec![]);
         for (at, axis) in axes.iter().enumerate() {
             let (stride, rest) = first.linear_in(&axis.index)?;
@@ -50,6 +53,6 @@ impl TensorMap {
                 strides.push(stride);
             }
         }
-        are_sizes(&first).then_some((TensorMap { buffer: access.buffer, dtype, first, extents, strides, boxes: lengths }, kept))
+        are_sizes(&first).then_some((TensorMap { buffer, dtype, first, extents, strides, boxes: lengths }, kept))
     }
 }

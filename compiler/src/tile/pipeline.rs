@@ -65,6 +65,23 @@ pub enum PipelineStmt {
         /// To how many blocks, all of the cluster, or 1: the own.
         blocks: u32,
     },
+    /// A box of a tensor from shared memory in the background, where it lies as [`PipelineStmt::CopyBox`] would leave it. What lies beyond
+    /// the tensor is not stored.
+    StoreBox {
+        /// Where from, a multiple of 1024.
+        from: Reg,
+        /// Address of the tensor map.
+        map: Reg,
+        /// Scalar `I32`: the box's first element along each axis, innermost first.
+        first: [Option<Reg>; MOST_TENSOR_AXES],
+    },
+    /// The thread's boxes since the last of these are one group.
+    EndStores,
+    /// The thread's boxes are stored, or read at least: shared memory is free then.
+    WaitForStores {
+        /// Whether they are only read.
+        read: bool,
+    },
     /// Barriers that the thread has made are there for copies, and after the next meeting for other threads.
     ShowBarriers,
     /// All threads of the cluster have come here.
@@ -90,7 +107,12 @@ impl PipelineStmt {
             PipelineStmt::Make { barrier, .. } | PipelineStmt::ArriveExpecting { barrier, .. } => vec![barrier],
             PipelineStmt::Arrive { barrier, when: other, .. } | PipelineStmt::Wait { barrier, parity: other } => vec![barrier, other],
             PipelineStmt::CopyBox { to, map, first, barrier, .. } => [to, map, barrier].into_iter().chain(first.into_iter().flatten()).collect(),
-            PipelineStmt::Registers { .. } | PipelineStmt::ShowBarriers | PipelineStmt::MeetCluster => vec![],
+            PipelineStmt::StoreBox { from, map, first } => [from, map].into_iter().chain(first.into_iter().flatten()).collect(),
+            PipelineStmt::EndStores
+            | PipelineStmt::WaitForStores { .. }
+            | PipelineStmt::Registers { .. }
+            | PipelineStmt::ShowBarriers
+            | PipelineStmt::MeetCluster => vec![],
             PipelineStmt::WarpgroupBarrier { number } => vec![number],
         }
     }
@@ -102,15 +124,22 @@ impl PipelineStmt {
             PipelineStmt::Arrive { barrier, when, .. } => barrier.ty == Type::I64 && when.ty == Type::MASK,
             PipelineStmt::Wait { barrier, parity } => barrier.ty == Type::I64 && parity.ty == Type::I32,
             PipelineStmt::CopyBox { to, map, first, barrier, .. } => {
-                [to, map, barrier].iter().all(|reg| reg.ty == Type::I64)
-                    && first[0].is_some()
-                    && first.iter().flatten().all(|reg| reg.ty == Type::I32)
+                [to, map, barrier].iter().all(|reg| reg.ty == Type::I64) && are_places(&first)
             }
+            PipelineStmt::StoreBox { from, map, first } => [from, map].iter().all(|reg| reg.ty == Type::I64) && are_places(&first),
             PipelineStmt::Registers { count, .. } => count % 8 == 0,
-            PipelineStmt::ShowBarriers | PipelineStmt::MeetCluster => true,
+            PipelineStmt::EndStores
+            | PipelineStmt::WaitForStores { .. }
+            | PipelineStmt::ShowBarriers
+            | PipelineStmt::MeetCluster => true,
             PipelineStmt::WarpgroupBarrier { number } => number.ty == Type::I32,
         }
     }
+}
+
+/// Whether these can be a box's first element.
+fn are_places(first: &[Option<Reg>]) -> bool {
+    first[0].is_some() && first.iter().flatten().all(|reg| reg.ty == Type::I32)
 }
 
 impl Builder {
@@ -130,13 +159,19 @@ impl Display for PipelineStmt {
             PipelineStmt::Arrive { barrier, when, rank: Some(rank) } => write!(f, "arrive [{barrier}] of block {rank} where {when}"),
             PipelineStmt::Wait { barrier, parity } => write!(f, "wait [{barrier}] of parity {parity}"),
             PipelineStmt::CopyBox { to, map, first, barrier, blocks } => {
-                let first: Vec<String> = first.iter().flatten().map(Reg::to_string).collect();
-                write!(f, "copy_box [{map} at {}] -> [{to}] of {blocks} telling [{barrier}]", first.join(", "))
+                write!(f, "copy_box [{map} at {}] -> [{to}] of {blocks} telling [{barrier}]", listed(first))
             }
+            PipelineStmt::StoreBox { from, map, first } => write!(f, "store_box [{from}] -> [{map} at {}]", listed(first)),
+            PipelineStmt::EndStores => f.write_str("end_stores"),
+            PipelineStmt::WaitForStores { read } => write!(f, "wait_for_stores{}", if *read { ".read" } else { "" }),
             PipelineStmt::ShowBarriers => f.write_str("show_barriers"),
             PipelineStmt::MeetCluster => f.write_str("barrier.cluster"),
             PipelineStmt::Registers { count, more } => write!(f, "registers.{} {count}", if *more { "more" } else { "fewer" }),
             PipelineStmt::WarpgroupBarrier { number } => write!(f, "barrier.warpgroup {number}"),
         }
     }
+}
+
+fn listed(first: &[Option<Reg>]) -> String {
+    first.iter().flatten().map(Reg::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -4,6 +4,7 @@
 
 use super::function::Function;
 use super::inst::{Class, Inst, Op, Operand, Reg, Ty};
+use super::text::List;
 use super::tile::Translation;
 use crate::tile::PipelineStmt;
 use std::fmt::{self, Display, Formatter};
@@ -74,6 +75,22 @@ pub enum Pipeline {
         /// One bit for each block.
         blocks: Option<Reg>,
     },
+    /// `cp.async.bulk.tensor.Nd.global.shared::cta.tile.bulk_group [map, {first…}], [from]`
+    StoreBox {
+        /// An address in shared memory.
+        from: Reg,
+        /// The generic address of a tensor map.
+        map: Reg,
+        /// The box's first element, innermost first.
+        first: Vec<Reg>,
+    },
+    /// `cp.async.bulk.commit_group`
+    CommitStores,
+    /// `cp.async.bulk.wait_group 0`, or `.read`
+    WaitForStores {
+        /// Whether shared memory is only to be read.
+        read: bool,
+    },
     /// `fence.mbarrier_init.release.cluster`
     ShowBarriers,
     /// `barrier.cluster.arrive.release`
@@ -114,7 +131,13 @@ impl Pipeline {
             Pipeline::CopyBox { to, map, first, barrier, blocks } => {
                 [*to, *map, *barrier].iter().chain(first).chain(blocks).copied().collect()
             }
-            Pipeline::ShowBarriers | Pipeline::ArriveCluster | Pipeline::WaitCluster | Pipeline::Registers { .. } => vec![],
+            Pipeline::StoreBox { from, map, first } => [&[*from, *map], &first[..]].concat(),
+            Pipeline::CommitStores
+            | Pipeline::WaitForStores { .. }
+            | Pipeline::ShowBarriers
+            | Pipeline::ArriveCluster
+            | Pipeline::WaitCluster
+            | Pipeline::Registers { .. } => vec![],
             Pipeline::WarpgroupBarrier { number } => vec![*number],
         }
     }
@@ -135,7 +158,14 @@ impl Pipeline {
                 let known = blocks.is_none_or(|blocks| blocks.class == Class::B16);
                 known && are(&[*to, *map, *barrier], Class::B64) && are(first, Class::B32) && (1..=5).contains(&first.len())
             }
-            Pipeline::ShowBarriers | Pipeline::ArriveCluster | Pipeline::WaitCluster => true,
+            Pipeline::StoreBox { from, map, first } => {
+                are(&[*from, *map], Class::B64) && are(first, Class::B32) && (1..=5).contains(&first.len())
+            }
+            Pipeline::CommitStores
+            | Pipeline::WaitForStores { .. }
+            | Pipeline::ShowBarriers
+            | Pipeline::ArriveCluster
+            | Pipeline::WaitCluster => true,
             Pipeline::Registers { count, .. } => (24..=256).contains(count) && count % 8 == 0,
             Pipeline::WarpgroupBarrier { number } => number.class == Class::B32,
         }
@@ -158,13 +188,17 @@ impl Display for Pipeline {
                 write!(f, "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 {done}, [{barrier}], {parity};")
             }
             Pipeline::CopyBox { to, map, first, barrier, blocks } => {
-                let at: Vec<String> = first.iter().map(Reg::to_string).collect();
                 write!(f, "cp.async.bulk.tensor.{}d.shared::cluster.global.tile.mbarrier::complete_tx::bytes", first.len())?;
                 let several = if blocks.is_some() { ".multicast::cluster" } else { "" };
-                write!(f, "{several} [{to}], [{map}, {{{}}}], [{barrier}]", at.join(", "))?;
+                write!(f, "{several} [{to}], [{map}, {}], [{barrier}]", List(first))?;
                 blocks.map_or(Ok(()), |blocks| write!(f, ", {blocks}"))?;
                 f.write_str(";")
             }
+            Pipeline::StoreBox { from, map, first } => {
+                write!(f, "cp.async.bulk.tensor.{}d.global.shared::cta.tile.bulk_group [{map}, {}], [{from}];", first.len(), List(first))
+            }
+            Pipeline::CommitStores => f.write_str("cp.async.bulk.commit_group;"),
+            Pipeline::WaitForStores { read } => write!(f, "cp.async.bulk.wait_group{} 0;", if *read { ".read" } else { "" }),
             Pipeline::ShowBarriers => f.write_str("fence.mbarrier_init.release.cluster;"),
             Pipeline::ArriveCluster => f.write_str("barrier.cluster.arrive.release;"),
             Pipeline::WaitCluster => f.write_str("barrier.cluster.wait.acquire;"),
@@ -199,6 +233,12 @@ pub(super) fn stmt(t: &mut Translation, f: &mut Function, stmt: &PipelineStmt) {
             let blocks = (blocks > 1).then(|| f.op(Op::Mov, Ty::B16, [Operand::Int((1 << blocks) - 1)]));
             Pipeline::CopyBox { to: t.get(to), map: t.get(map), first, barrier: t.get(barrier), blocks }
         }
+        PipelineStmt::StoreBox { from, map, first } => {
+            let first = first.into_iter().flatten().map(|at| t.get(at)).collect();
+            Pipeline::StoreBox { from: t.get(from), map: t.get(map), first }
+        }
+        PipelineStmt::EndStores => Pipeline::CommitStores,
+        PipelineStmt::WaitForStores { read } => Pipeline::WaitForStores { read },
         PipelineStmt::ShowBarriers => Pipeline::ShowBarriers,
         PipelineStmt::MeetCluster => {
             f.push(Inst::Pipeline(Pipeline::ArriveCluster));

@@ -59,7 +59,7 @@ impl Display for Address<'_> {
 }
 
 /// `{%f0, %f1}`.
-struct List<'a>(&'a [Reg]);
+pub(super) struct List<'a>(pub &'a [Reg]);
 
 impl Display for List<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

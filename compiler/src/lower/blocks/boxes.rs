@@ -1,9 +1,10 @@
-//! An operand on its way to shared memory by the tensor copy engine of Hopper: a thread asks for boxes, which are panels.
+//! An operand on its way to shared memory, or results on their way from there, by the tensor copy engine of Hopper: a thread asks for boxes,
+//! which are panels.
 //!
-//! It lies there as [`Chunks`](super::chunks::Chunks) in panels do: the engine exchanges chunks of lines of 128 bytes alike.
+//! They lie there as [`Chunks`](super::chunks::Chunks) in panels do: the engine exchanges chunks of lines of 128 bytes alike.
 //! *Source*: PTX ISA 9.0, §5.5.3 to §5.5.6 (tensors, bounding boxes, swizzling).
 
-use super::chunks::PANEL_BYTES;
+use super::chunks::{CHUNK_BYTES, PANEL_BYTES};
 use super::strides::is_multiple;
 use crate::kernel::Axis;
 use crate::lower::context::Context;
@@ -11,7 +12,8 @@ use crate::lower::{Arg, TensorMap};
 use crate::tile::{Builder, Lane, MOST_TENSOR_AXES, PipelineStmt, Reg};
 use kiln_ir::Dim;
 
-/// Boxes of one operand.
+/// Boxes of one operand, or of results.
+#[derive(Clone)]
 pub(super) struct Boxes {
     /// What they are of.
     pub map: TensorMap,
@@ -52,30 +54,54 @@ impl Boxes {
 
     /// Asks for all boxes of a step, which come to `to` and tell `barrier`; `rank` is the number of the block in its cluster.
     pub(super) fn ask(&self, cx: &mut Context, b: &mut Builder, (to, barrier): (Reg, Reg), rank: Reg) {
-        let lines = self.map.boxes[1];
-        let (skipped_lines, skipped) = match self.blocks {
-            1 => (None, 0),
-            _ => (Some(b.mul_int(rank, lines)), lines * PANEL_BYTES),
-        };
-        let to = if skipped == 0 {
-            to
-        } else {
-            let skipped = b.mul_int(rank, skipped);
-            b.add(to, skipped)
-        };
+        let blocks = self.blocks as u32;
+        if blocks == 1 {
+            return self.each(cx, b, to, None, |b, to, map, first| b.pipeline(PipelineStmt::CopyBox { to, map, first, barrier, blocks }));
+        }
+        let lines = b.mul_int(rank, self.map.boxes[1]);
+        let skipped = b.mul_int(lines, PANEL_BYTES);
+        let to = b.add(to, skipped);
+        self.each(cx, b, to, Some(lines), |b, to, map, first| b.pipeline(PipelineStmt::CopyBox { to, map, first, barrier, blocks }));
+    }
+
+    /// Begins to store all boxes, which lie at `from` and have been shown to the engine.
+    pub(super) fn store(&self, cx: &mut Context, b: &mut Builder, from: Reg) {
+        self.each(cx, b, from, None, |b, from, map, first| b.pipeline(PipelineStmt::StoreBox { from, map, first }));
+        b.pipeline(PipelineStmt::EndStores);
+    }
+
+    /// Each box by its place in shared memory, the map, and its first element, which lies so many lines further.
+    fn each(
+        &self,
+        cx: &mut Context,
+        b: &mut Builder,
+        place: Reg,
+        lines: Option<Reg>,
+        mut emit: impl FnMut(&mut Builder, Reg, Reg, [Option<Reg>; MOST_TENSOR_AXES]),
+    ) {
         let map = cx.argument(b, Arg::TensorMap(self.map.clone()));
         for number in 0..self.count {
             let [along, across] = &self.first;
             let along = along + Dim::from(number * self.length);
-            let places = [along, across.clone()].into_iter().chain(self.others.iter().map(|axis| Dim::from(axis.index.clone())));
+            let indices = [along, across.clone()].into_iter().chain(self.others.iter().map(|axis| Dim::from(axis.index.clone())));
             let mut first = [None; MOST_TENSOR_AXES];
-            for (at, place) in places.enumerate() {
-                let place = cx.index(b, &place);
-                let place = skipped_lines.filter(|_| at == 1).map_or(place, |skipped| b.add(place, skipped));
-                first[at] = Some(b.wrap(place, Lane::I32));
+            for (at, index) in indices.enumerate() {
+                let index = cx.index(b, &index);
+                let index = lines.filter(|_| at == 1).map_or(index, |lines| b.add(index, lines));
+                first[at] = Some(b.wrap(index, Lane::I32));
             }
-            let to = b.add_int(to, number * self.bytes);
-            b.pipeline(PipelineStmt::CopyBox { to, map, first, barrier, blocks: self.blocks as u32 });
+            let place = b.add_int(place, number * self.bytes);
+            emit(b, place, map, first);
         }
     }
+}
+
+/// Bytes from the beginning of panels of so many bytes to a chunk, which counts through all panels of a line.
+pub(super) fn chunk_of_panels(cx: &mut Context, b: &mut Builder, [line, chunk]: &[Dim; 2], panel_bytes: i64) -> Reg {
+    let of_panel = Dim::from(PANEL_BYTES / CHUNK_BYTES);
+    let begin = chunk.floor_div(&of_panel) * Dim::from(panel_bytes) + line * Dim::from(PANEL_BYTES);
+    let [begin, inside, exchange] = [begin, chunk.modulo(&of_panel), line.modulo(&of_panel)].map(|dim| cx.index(b, &dim));
+    let inside = b.xor(inside, exchange);
+    let skipped = b.mul_int(inside, CHUNK_BYTES);
+    b.add(begin, skipped)
 }

@@ -108,7 +108,7 @@ impl Chunks {
 
     /// The same as boxes, whose steps are named `#step` too, where the tensor copy engine can bring them; `batch` are the axes beside rows and depth.
     pub(super) fn boxes(&self, cx: &Context, batch: &[Axis]) -> Option<Boxes> {
-        let access = self.copied.as_ref()?;
+        let access = self.copied.as_ref().filter(|access| access.bounds.is_empty())?;
         let length = PANEL_BYTES / self.dtype.size_bytes() as i64;
         let step = Dim::symbol("#step") * Dim::from(self.tile.1);
         let ((along, across), first, lines) = match self.along_depth {
@@ -116,7 +116,7 @@ impl Chunks {
             false => ((&self.axis, &self.depth), [self.first.clone(), step], self.tile.1),
         };
         let axes: Vec<&Axis> = [along, across].into_iter().chain(batch).collect();
-        let (map, kept) = TensorMap::of(cx.program, access, self.dtype, &axes, [length, lines])?;
+        let (map, kept) = TensorMap::of(cx.program, (access.buffer, &access.offset), self.dtype, &axes, [length, lines])?;
         let others = kept[2..].iter().map(|at| axes[*at].clone()).collect();
         let bytes = self.panel_bytes();
         let boxes = Boxes { map, first, others, count: self.bytes() / bytes, length, bytes, blocks: 1 };

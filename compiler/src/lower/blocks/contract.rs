@@ -327,6 +327,7 @@ impl BlockContract {
             dtype: self.dtype,
             sums: task.sums,
             count: tile.thread_rows * tile.thread_columns,
+            staged: None,
         };
         let lanes = if tile.thread_columns >= NEIGHBOURS { results.lanes(cx, NEIGHBOURS) } else { 1 };
         // The n-th of a thread's rows or columns, which come in groups of neighbours.

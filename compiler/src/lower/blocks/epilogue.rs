@@ -1,6 +1,7 @@
 //! What is stored of the sums that lie in memory: one loop over a few of them at a time, so that an epilogue is not code for each, and
 //! what it reads is asked for before the first of it is used.
 
+use super::boxes::chunk_of_panels;
 use super::teams::store_all;
 use crate::kernel::{Axis, ExprId, Store};
 use crate::lower::access::along;
@@ -24,6 +25,8 @@ pub(super) struct Results<'a> {
     pub sums: Reg,
     /// How many of them the thread stores.
     pub count: i64,
+    /// Where results of the only store are left, if not in its buffer.
+    pub staged: Option<Staged>,
 }
 
 /// Where sums are that are stored at once.
@@ -34,6 +37,17 @@ pub(super) struct SumPlace {
     pub row: Dim,
     /// The first one's column.
     pub column: Dim,
+    /// Bytes from the beginning of [`Results::staged`] to where they go, by line and chunk of panels, where there is such memory.
+    pub chunk: Option<[Dim; 2]>,
+}
+
+/// Shared memory that results are left in, to be stored from there: panels.
+#[derive(Clone, Copy)]
+pub(super) struct Staged {
+    /// Where the first one lies.
+    pub at: Reg,
+    /// Bytes of each.
+    pub panel_bytes: i64,
 }
 
 /// Sums on their way, and the results that they are of.
@@ -62,7 +76,7 @@ impl Results<'_> {
     pub(super) fn store(&self, cx: &mut Context, b: &mut Builder, lanes: i64, place: impl Fn(&Dim) -> (Dim, Dim)) {
         self.store_from(cx, b, lanes, |number| {
             let (row, column) = place(number);
-            SumPlace { address: number * Dim::from(self.dtype.size_bytes() as i64), row, column }
+            SumPlace { address: number * Dim::from(self.dtype.size_bytes() as i64), row, column, chunk: None }
         });
     }
 
@@ -92,6 +106,20 @@ impl Results<'_> {
                     cx.eval(b, store.value);
                 });
             });
+        }
+        if let (Some(staged), [store]) = (self.staged, self.stores) {
+            let memory = memory_of(cx.program.buffer(store.buffer).dtype);
+            for (sums, place) in loaded.iter().zip(places) {
+                let chunk = place.chunk.as_ref().expect("results that are staged have a place");
+                let skipped = chunk_of_panels(cx, b, chunk, staged.panel_bytes);
+                let to = b.add(staged.at, skipped);
+                self.at(cx, lanes, sums, |cx| {
+                    let value = cx.eval(b, store.value);
+                    let value = cx.widened(b, value, lanes as u32);
+                    b.store(memory, value, to, 0);
+                });
+            }
+            return;
         }
         for sums in &loaded {
             self.at(cx, lanes, sums, |cx| {

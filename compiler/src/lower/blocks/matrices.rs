@@ -287,6 +287,7 @@ impl MatrixContract {
             dtype: DType::F32,
             sums,
             count,
+            staged: None,
         };
         // Neighbours are two by two.
         let lanes = results.lanes(cx, 2);

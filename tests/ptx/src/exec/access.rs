@@ -136,6 +136,13 @@ impl<'m> Machine<'m> {
         let grid = self.grid;
         let dims = self.dims;
         let aligned = place.address & (bytes - 1) == 0;
+        if write && place.space == Space::Shared && !block.bulk_reads.is_empty() {
+            let meets = |(address, length): &(u64, u64)| *address < place.address + bytes && place.address < address + length;
+            if let Some(read) = block.bulk_reads.iter().find(|read| read.pieces.iter().any(meets)) {
+                let message = format!("{:#x} of shared memory is written, which the bulk copy of line {} may still read", place.address, read.line);
+                return Err(Trouble::new(FaultKind::Race, lane, message));
+            }
+        }
         if place.space == Space::Shared && aligned && block.shared.holds(place.address, bytes) {
             let Block { shared, warps, .. } = block;
             let offset = place.address - SHARED_START;

@@ -4,7 +4,7 @@
 
 use super::Machine;
 use super::access::{Place, place};
-use super::block::{Block, PendingBulk};
+use super::block::{Block, BulkRead, PendingBulk};
 use super::warp::{PendingCopy, lanes};
 use crate::decode::SHARED_START;
 use crate::fault::{FaultKind, Outcome, Trouble};
@@ -185,6 +185,10 @@ impl<'m> Machine<'m> {
                 if let Some(address) = pending.barrier {
                     self.mbarrier_at(block, w, l, Place { space: Space::Shared, address })?;
                 }
+                if !copy.to_shared {
+                    let pieces = pending.pieces.iter().map(|(shared, _, bytes)| (*shared, *bytes)).collect();
+                    block.bulk_reads.push(BulkRead { warp: w, lane: l, group: pending.group, pieces, line });
+                }
                 block.bulk.push(pending);
             }
             let warp = &mut block.warps[w];
@@ -258,6 +262,15 @@ impl<'m> Machine<'m> {
         let due = |c: &PendingBulk| !c.to_shared && c.warp == w && active >> c.lane & 1 == 1 && c.group + pending < groups[c.lane as usize];
         while let Some(index) = block.bulk.iter().position(due) {
             self.finish_bulk(block, index)?;
+        }
+        let is_over = |r: &BulkRead| r.warp == w && active >> r.lane & 1 == 1 && r.group + pending < groups[r.lane as usize];
+        let (over, reading) = std::mem::take(&mut block.bulk_reads).into_iter().partition(is_over);
+        block.bulk_reads = reading;
+        // They have been read until now: who writes there has to come after this wait.
+        for read in over {
+            for (address, bytes) in read.pieces {
+                self.touch(block, w, read.lane, Place { space: Space::Shared, address }, bytes, Touch::Read, None)?;
+            }
         }
         Ok(())
     }

@@ -62,6 +62,16 @@ pub(crate) struct PendingBulk {
     pub line: u32,
 }
 
+/// Shared memory that a bulk copy to global memory reads until its issuing lane has waited for it.
+pub(crate) struct BulkRead {
+    pub warp: usize,
+    pub lane: u32,
+    pub group: u32,
+    /// Shared address and bytes.
+    pub pieces: Vec<(u64, u64)>,
+    pub line: u32,
+}
+
 /// A `wgmma` under way: the operation, and per warp the descriptors.
 pub(crate) struct PendingMultiply<'m> {
     pub op: &'m WarpgroupMultiply,
@@ -103,6 +113,7 @@ pub(crate) struct Block<'m> {
     pub barriers: Vec<Barrier>,
     pub mbarriers: BTreeMap<u64, MbarrierState>,
     pub bulk: Vec<PendingBulk>,
+    pub bulk_reads: Vec<BulkRead>,
     pub groups: Vec<Warpgroup<'m>>,
     /// What atomics on shared locations have published.
     pub published: BTreeMap<u64, Knowledge>,
@@ -121,6 +132,7 @@ impl<'m> Block<'m> {
             barriers: (0..16).map(|_| Barrier { all: true, ..Barrier::default() }).collect(),
             mbarriers: BTreeMap::new(),
             bulk: Vec::new(),
+            bulk_reads: Vec::new(),
             groups: (0..warps.div_ceil(4)).map(|_| Warpgroup::default()).collect(),
             published: BTreeMap::new(),
         }

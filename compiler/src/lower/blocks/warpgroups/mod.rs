@@ -293,6 +293,6 @@ impl WarpgroupContract {
     /// So many sums of the thread in shared memory.
     fn results(&self, sums: Reg, count: i64) -> Results<'_> {
         let JoinedContract { row, column, stores, .. } = &self.contract;
-        Results { row, column, stores, dtype: DType::F32, sums, count }
+        Results { row, column, stores, dtype: DType::F32, sums, count, staged: None }
     }
 }

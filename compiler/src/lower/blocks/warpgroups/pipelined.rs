@@ -14,8 +14,11 @@
 
 use super::{NEIGHBOURS, THREADS, WARPGROUP, WarpgroupContract, pitch};
 use crate::kernel::Axis;
+use crate::lower::TensorMap;
 use crate::lower::blocks::boxes::Boxes;
-use crate::lower::blocks::epilogue::SumPlace;
+use crate::lower::blocks::chunks::{CHUNK_BYTES, PANEL_BYTES};
+use crate::lower::blocks::epilogue::{Staged, SumPlace};
+use crate::lower::blocks::joined::JoinedContract;
 use crate::lower::blocks::members::{WARP, as_members};
 use crate::lower::blocks::shared_matrix::{EIGHT_LINES, SharedMatrix};
 use crate::lower::context::{Context, Leaves};
@@ -48,6 +51,14 @@ struct Ring {
     /// Blocks that bring to each other's, and the number of this one.
     cluster: i64,
     rank: Reg,
+}
+
+/// Where results lie before they are stored, of all warpgroups.
+struct Areas {
+    /// Sums, as floats.
+    sums: Reg,
+    /// Results, and the boxes by which the copy engine stores them, where it does.
+    results: Option<(Reg, Boxes)>,
 }
 
 /// The room that comes next, and the parity of its phase.
@@ -117,10 +128,13 @@ impl WarpgroupContract {
         let [left, right] = chunks.each_ref().map(|chunks| chunks.boxes(cx, &self.contract.batch).expect("the form was chosen for it"));
         let boxes = [left, right.for_all(cluster)];
         let bytes = boxes.iter().map(Boxes::total).sum::<i64>();
-        let all_sums = THREADS / WARPGROUP * self.sum_bytes();
-        let count = ((SHARED_BYTES - all_sums) / (bytes + 2 * BARRIER_BYTES)).min(MOST_ROOMS);
+        let stored = self.stored_boxes(cx);
+        let warpgroups = THREADS / WARPGROUP;
+        let [sum_bytes, stored_bytes] = [self.sum_bytes(), stored.as_ref().map_or(0, Boxes::total)].map(|bytes| warpgroups * bytes);
+        let count = ((SHARED_BYTES - sum_bytes - stored_bytes) / (bytes + 2 * BARRIER_BYTES)).min(MOST_ROOMS);
         let rooms = b.shared((count * bytes) as u32, EIGHT_LINES as u32);
-        let sums = b.shared(all_sums as u32, 16);
+        let results = stored.map(|boxes| (b.shared(stored_bytes as u32, EIGHT_LINES as u32), boxes));
+        let areas = Areas { sums: b.shared(sum_bytes as u32, 16), results };
         let [full, free] = [(); 2].map(|()| b.shared((count * BARRIER_BYTES) as u32, BARRIER_BYTES as u32));
         let rank = if cluster > 1 { b.cluster_rank() } else { b.index(0) };
         let ring = Ring { rooms, bytes, count, full, free, steps: cx.index(b, &self.steps()), cluster, rank };
@@ -171,9 +185,13 @@ impl WarpgroupContract {
             as_members(cx, b, (thread, THREADS), &WarpgroupContract::members(), &[], |cx, b| {
                 each(cx, b, &|cx, b, turn| {
                     let held = self.multiply_brought(cx, b, matrices, &ring, boxes[0].total(), turn);
-                    self.store_sums(cx, b, held, sums);
+                    self.store_sums(cx, b, held, &areas);
                 });
             });
+            if areas.results.is_some() {
+                // Shared memory is there until all of it is stored.
+                b.pipeline(PipelineStmt::WaitForStores { read: false });
+            }
             vec![]
         };
         cx.branch(b, asks, false, ask, multiply);
@@ -237,34 +255,88 @@ impl WarpgroupContract {
         results[3]
     }
 
-    /// Stores what is wanted of the sums, some columns after the other: neighbouring threads of a warpgroup take neighbouring columns.
-    fn store_sums(&self, cx: &mut Context, b: &mut Builder, held: Reg, shared: Reg) {
+    /// The boxes that the columns from `part` on of a warpgroup's results are stored by, where the copy engine can store them.
+    fn stored_boxes(&self, cx: &Context) -> Option<Boxes> {
+        let JoinedContract { batch, row, column, stores, .. } = &self.contract;
+        let [store] = &stores[..] else { return None };
+        let dtype = cx.program.buffer(store.buffer).dtype;
+        let size = dtype.size_bytes() as i64;
+        let length = PANEL_BYTES / size;
+        let is_known = matches!(dtype, DType::F16 | DType::BF16 | DType::F32);
+        if !is_known || store.combine.is_some() || self.stored_columns() % length != 0 || !cx.stays_inside(store) {
+            return None;
+        }
+        let axes: Vec<&Axis> = [column, row].into_iter().chain(batch).collect();
+        let lines = fragments::WARPGROUP_ROWS;
+        let (map, kept) = TensorMap::of(cx.program, (store.buffer, &store.offset), dtype, &axes, [length, lines])?;
+        let boxes = Boxes {
+            map,
+            first: [self.first_column(), self.first_row() + Dim::symbol("#warpgroup") * Dim::from(lines)],
+            others: kept[2..].iter().map(|at| axes[*at].clone()).collect(),
+            count: self.stored_columns() / length,
+            length,
+            bytes: lines * PANEL_BYTES,
+            blocks: 1,
+        };
+        boxes.are_known(cx, CHUNK_BYTES / size).then_some(boxes)
+    }
+
+    /// Stores what is wanted of the sums, some columns after the other: neighbouring threads of a warpgroup take neighbouring columns, and
+    /// store them, or leave them in shared memory for the copy engine, which one of them asks.
+    fn store_sums(&self, cx: &mut Context, b: &mut Builder, held: Reg, areas: &Areas) {
         let (columns, warpgroup) = (self.stored_columns(), Dim::symbol("#warpgroup"));
         let pitch = pitch(columns);
         let own_warps = Dim::from(WARPGROUP / WARP);
         let number = cx.index(b, &(&warpgroup + Dim::ONE));
         let number = b.wrap(number, Lane::I32);
-        let region = cx.index(b, &(&warpgroup * Dim::from(self.sum_bytes())));
-        let region = b.add(shared, region);
+        let own = |cx: &mut Context, b: &mut Builder, (first, bytes): (Reg, i64)| {
+            let skipped = cx.index(b, &(&warpgroup * Dim::from(bytes)));
+            b.add(first, skipped)
+        };
+        let sums = own(cx, b, (areas.sums, self.sum_bytes()));
+        let staged = areas.results.as_ref().map(|(first, boxes)| (own(cx, b, (*first, boxes.total())), boxes));
         let count = columns * fragments::WARPGROUP_ROWS / WARPGROUP;
-        let results = self.results(region, count);
-        let lanes = results.lanes(cx, NEIGHBOURS);
+        let mut results = self.results(sums, count);
+        results.staged = staged.as_ref().map(|(at, boxes)| Staged { at: *at, panel_bytes: boxes.bytes });
+        let lanes = match &staged {
+            Some((_, boxes)) => CHUNK_BYTES / boxes.map.dtype.size_bytes() as i64,
+            None => results.lanes(cx, NEIGHBOURS),
+        };
         let across = Dim::from(columns / lanes);
+        let (own_thread, none) = (cx.index(b, &Dim::symbol("#own")), b.index(0));
+        let asks = b.eq(own_thread, none);
         for part in 0..self.shape.columns / columns {
-            // The columns before are stored.
-            b.pipeline(PipelineStmt::WarpgroupBarrier { number });
+            match staged {
+                // All have left the sums before; who asks comes to the next barrier when the engine has read the results before.
+                Some(_) => b.if_then(asks, |b| b.pipeline(PipelineStmt::WaitForStores { read: true })),
+                // All have read the sums before.
+                None => b.pipeline(PipelineStmt::WarpgroupBarrier { number }),
+            }
             let warp = Dim::symbol("#warp").modulo(&own_warps);
-            self.leave(cx, b, held, part * count..(part + 1) * count, (region, pitch), &warp);
+            self.leave(cx, b, held, part * count..(part + 1) * count, (sums, pitch), &warp);
             b.pipeline(PipelineStmt::WarpgroupBarrier { number });
             let place = |number: &Dim| {
                 let place = number.floor_div(&Dim::from(lanes)) * Dim::from(WARPGROUP) + Dim::symbol("#own");
-                let (row, column) = (place.floor_div(&across), place.modulo(&across) * Dim::from(lanes));
+                let (row, chunk) = (place.floor_div(&across), place.modulo(&across));
+                let column = &chunk * Dim::from(lanes);
                 let address = &row * Dim::from(pitch) + &column * Dim::from(DType::F32.size_bytes() as i64);
-                let row = self.first_row() + &warpgroup * Dim::from(fragments::WARPGROUP_ROWS) + row;
-                SumPlace { address, row, column: self.first_column() + Dim::from(part * columns) + column }
+                let result_row = self.first_row() + &warpgroup * Dim::from(fragments::WARPGROUP_ROWS) + &row;
+                let column = self.first_column() + Dim::from(part * columns) + column;
+                SumPlace { address, row: result_row, column, chunk: Some([row, chunk]) }
             };
             // What is known of results of this part is not true of the next.
             cx.scoped(b, Leaves::Everything, |cx, b| results.store_from(cx, b, lanes, place));
+            if let Some((at, boxes)) = &staged {
+                b.together(CooperativeStmt::ShareWithProducts);
+                b.pipeline(PipelineStmt::WarpgroupBarrier { number });
+                let mut boxes = (*boxes).clone();
+                boxes.first[0] = &boxes.first[0] + Dim::from(part * columns);
+                let store = |cx: &mut Context, b: &mut Builder| {
+                    boxes.store(cx, b, *at);
+                    vec![]
+                };
+                cx.branch(b, asks, false, store, |_, _| vec![]);
+            }
         }
     }
 }

@@ -115,7 +115,7 @@ impl WarpgroupContract {
             let place = number.floor_div(&Dim::from(lanes)) * Dim::from(THREADS) + Dim::symbol("#number");
             let (row, column) = (place.floor_div(&across), place.modulo(&across) * Dim::from(lanes));
             let address = &row * Dim::from(pitch(shape.columns)) + &column * Dim::from(DType::F32.size_bytes() as i64);
-            SumPlace { address, row: self.first_row() + row, column: self.first_column() + column }
+            SumPlace { address, row: self.first_row() + row, column: self.first_column() + column, chunk: None }
         });
     }
 }
