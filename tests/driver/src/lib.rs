@@ -1,5 +1,6 @@
 //! A CUDA driver without a GPU: the functions of `libcuda` that Kiln calls, over the interpreter of PTX. Programs that load it from
-//! `LD_LIBRARY_PATH` run on one device of sm_80, from the command line to the last copy, and faults are errors of the next call.
+//! `LD_LIBRARY_PATH` run on one device of sm_80, or of the generation that `KILN_CUDA_DRIVER_CAPABILITY` says (`9.0`), from the command line to
+//! the last copy, and faults are errors of the next call.
 //!
 //! What it takes for machine code is the same text behind the head [`CUBIN`], which assemblers of tests write.
 //!
@@ -8,7 +9,7 @@
 #![allow(non_snake_case, reason = "the driver's names")]
 #![allow(clippy::missing_safety_doc, reason = "as the driver's manual says: pointers are valid, handles were given by it")]
 
-use kiln_ptx::{Argument, Device, Module};
+use kiln_ptx::{Argument, Device, Module, Swizzle, TensorMap};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::{Mutex, MutexGuard};
 
@@ -95,6 +96,13 @@ fn memory() -> u64 {
     std::env::var("KILN_CUDA_DRIVER_MEMORY").ok().and_then(|text| text.parse().ok()).unwrap_or(MEMORY)
 }
 
+/// Major and minor number of the compute capability.
+fn capability() -> (c_int, c_int) {
+    let text = std::env::var("KILN_CUDA_DRIVER_CAPABILITY").unwrap_or_default();
+    let said = text.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    said.unwrap_or((8, 0))
+}
+
 impl Driver {
     fn run(&mut self, launch: &Launch) {
         let Some(module) = self.modules.get(launch.module).and_then(Option::as_ref) else { return };
@@ -163,8 +171,8 @@ unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, 
     // Multiprocessors; major and minor number of the compute capability.
     let found = match attribute {
         16 => 4,
-        75 => 8,
-        76 => 0,
+        75 => capability().0,
+        76 => capability().1,
         _ => return INVALID_VALUE,
     };
     // SAFETY: of the caller.
@@ -235,6 +243,12 @@ unsafe extern "C" fn cuModuleGetFunction(function: *mut Handle, module: Handle, 
         // SAFETY: of the caller.
         unsafe { give(function, driver.functions.len()) }
     })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuFuncSetAttribute(function: Handle, _attribute: c_uint, _value: c_int) -> Status {
+    // Of any kernel as much shared memory is taken as a launch says.
+    with(|driver| if driver.functions.get(function - 1).is_some() { SUCCESS } else { INVALID_HANDLE })
 }
 
 #[unsafe(no_mangle)]
@@ -361,6 +375,75 @@ unsafe extern "C" fn cuLaunchKernel(
         }
         SUCCESS
     })
+}
+
+/// `CUlaunchConfig`.
+#[repr(C)]
+struct LaunchConfig {
+    grid: [c_uint; 3],
+    block: [c_uint; 3],
+    shared: c_uint,
+    stream: Handle,
+    attributes: *const c_void,
+    attribute_count: c_uint,
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuLaunchKernelEx(
+    config: *const LaunchConfig,
+    function: Handle,
+    parameters: *mut *mut c_void,
+    extra: *mut *mut c_void,
+) -> Status {
+    // SAFETY: of the caller. Kernels run one after the other here, whatever the attributes allow.
+    unsafe {
+        let LaunchConfig { grid: [x, y, z], block: [block_x, block_y, block_z], shared, stream, .. } = *config;
+        cuLaunchKernel(function, x, y, z, block_x, block_y, block_z, shared, stream, parameters, extra)
+    }
+}
+
+#[unsafe(no_mangle)]
+#[allow(clippy::too_many_arguments, reason = "the driver's")]
+unsafe extern "C" fn cuTensorMapEncodeTiled(
+    to: *mut [u8; 128],
+    element: c_uint,
+    rank: c_uint,
+    address: u64,
+    dims: *const u64,
+    strides: *const u64,
+    boxes: *const u32,
+    steps: *const u32,
+    interleave: c_uint,
+    swizzle: c_uint,
+    _promotion: c_uint,
+    fill: c_uint,
+) -> Status {
+    let rank = rank as usize;
+    // Half, float and bfloat16; boxes of neighbours, in lines of 128 bytes whose chunks are exchanged, with zeros outside.
+    let element_bytes = match element {
+        6 | 9 => 2,
+        7 => 4,
+        _ => return INVALID_VALUE,
+    };
+    if !(1..=5).contains(&rank) || (interleave, swizzle, fill) != (0, 3, 0) || !(to as usize).is_multiple_of(64) {
+        return INVALID_VALUE;
+    }
+    // SAFETY: of the caller, who passes as many numbers as the rank says, strides one less.
+    let (dims, strides, boxes, steps) = unsafe {
+        let list = |from: *const u64, count| std::slice::from_raw_parts(from, count).to_vec();
+        let short = |from: *const u32| std::slice::from_raw_parts(from, rank).iter().map(|n| u64::from(*n)).collect::<Vec<u64>>();
+        (list(dims, rank), list(strides, rank - 1), short(boxes), short(steps))
+    };
+    let map = TensorMap { address, element_bytes, dims, strides, box_dims: boxes, swizzle: Swizzle::B128 };
+    if let Some(complaint) = map.complaint() {
+        eprintln!("the interpreter of PTX: {map:?}: {complaint}");
+        return INVALID_VALUE;
+    }
+    if steps.iter().any(|step| *step != 1) {
+        return INVALID_VALUE;
+    }
+    // SAFETY: of the caller.
+    unsafe { give(to, map.encode()) }
 }
 
 #[unsafe(no_mangle)]

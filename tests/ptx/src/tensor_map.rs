@@ -36,7 +36,7 @@ const MAGIC: u64 = 0x006b_696c_6e6d_6170;
 
 impl TensorMap {
     /// What `cuTensorMapEncodeTiled` would refuse, in words.
-    pub(crate) fn complaint(&self) -> Option<String> {
+    pub fn complaint(&self) -> Option<String> {
         let rank = self.dims.len();
         let inner = self.box_dims.first().copied().unwrap_or(0) * self.element_bytes;
         let row = row_bytes(self.swizzle);
@@ -59,7 +59,7 @@ impl TensorMap {
     }
 
     /// The 128 bytes that a kernel parameter holds; their layout is this crate's own.
-    pub(crate) fn encode(&self) -> [u8; 128] {
+    pub fn encode(&self) -> [u8; 128] {
         let mut words = vec![MAGIC, self.address, self.element_bytes | (self.dims.len() as u64) << 8 | row_bytes(self.swizzle) << 16];
         words.extend(&self.dims);
         words.extend(&self.strides);
