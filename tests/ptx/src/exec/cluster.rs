@@ -192,12 +192,16 @@ impl<'m> Machine<'m> {
         if aligned && !self.converge(block, w, active, block.warps[w].live)? {
             return Ok(Flow::Placed);
         }
+        let size = u64::from(self.kernel.cluster);
+        // Arrivals before the barrier are there after it; copies have barriers of their own.
+        let comes = |m: &Message| matches!(m.what, Sent::Arrival { .. }) && m.to / size == block.number / size;
+        let is_quiet = !self.messages.iter().any(comes);
         let warp = &mut block.warps[w];
-        let barrier = self.clusters.entry(block.number / u64::from(self.kernel.cluster)).or_default();
+        let barrier = self.clusters.entry(block.number / size).or_default();
         if let Some(lane) = lanes(active).find(|lane| warp.cluster_arrivals[*lane] == 0) {
             return Err(Trouble::new(FaultKind::BadOperand, lane as u32, "a thread waits at the barrier of its cluster and has not arrived"));
         }
-        if lanes(active).any(|lane| warp.cluster_arrivals[lane] > barrier.phase) {
+        if !is_quiet || lanes(active).any(|lane| warp.cluster_arrivals[lane] > barrier.phase) {
             return Ok(Flow::Yield);
         }
         let told = barrier.released.clone();
