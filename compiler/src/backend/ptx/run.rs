@@ -389,13 +389,13 @@ impl<D: Device> Session<D> {
             return Ok(());
         }
         let argument = |arg: &Arg| match arg {
-            Arg::Buffer(id) => Argument::Word(base.address(&places[id], symbols)),
-            Arg::Symbol(symbol) => Argument::Word(symbols[symbol] as u64),
-            Arg::ErrorCell => Argument::Word(self.error_cell),
-            Arg::TensorMap(map) => Argument::TensorMap(tensor_map(map, base.address(&places[&map.buffer], symbols), symbols)),
+            Arg::Buffer(id) => Ok(Argument::Word(base.address(&places[id], symbols))),
+            Arg::Symbol(symbol) => Ok(Argument::Word(symbols[symbol] as u64)),
+            Arg::ErrorCell => Ok(Argument::Word(self.error_cell)),
+            Arg::TensorMap(map) => tensor_map(map, base.address(&places[&map.buffer], symbols), symbols).map(Argument::TensorMap),
             Arg::WorkerScratch => panic!("ptx: threads have no scratch of workers"),
         };
-        let mut arguments: Vec<Argument> = launch.args.iter().map(argument).collect();
+        let mut arguments = launch.args.iter().map(argument).collect::<Result<Vec<Argument>, Diagnostic>>()?;
         arguments.push(Argument::Word(tasks as u64));
         let blocks_of = |threads: u64| (tasks as u64).div_ceil(threads).min(MOST_BLOCKS as u64) as u32;
         let entry = &self.compiled.kernels.entries[&launch.function];
@@ -466,16 +466,22 @@ impl Bases<'_> {
 }
 
 /// A tensor map of a buffer at an address. An axis without elements counts as one, which no task asks for.
-fn tensor_map(map: &lower::TensorMap, buffer: u64, symbols: &Symbols) -> TensorMap {
+///
+/// Errors: `tensor_map` for an axis whose places have more than 31 bits, which kernels ask for by.
+fn tensor_map(map: &lower::TensorMap, buffer: u64, symbols: &Symbols) -> Result<TensorMap, Diagnostic> {
+    if let Some(extent) = map.extents.iter().map(|extent| value(extent, symbols)).find(|extent| i32::try_from(*extent).is_err()) {
+        let message = format!("an axis of {extent} elements is too long for the tensor copy engine, which was chosen for shorter ones");
+        return Err(Diagnostic::new("tensor_map", message).help("run without --tune"));
+    }
     let size = map.dtype.size_bytes() as u64;
     let bytes = |dim: &Dim| value(dim, symbols) as u64 * size;
-    TensorMap {
+    Ok(TensorMap {
         address: buffer + bytes(&map.first),
         dtype: map.dtype,
         extents: map.extents.iter().map(|extent| value(extent, symbols).max(1) as u64).collect(),
         strides: map.strides.iter().map(|stride| bytes(stride).max(STRIDE_UNIT)).collect(),
         boxes: map.boxes.iter().map(|length| *length as u32).collect(),
-    }
+    })
 }
 
 fn value(dim: &Dim, symbols: &Symbols) -> i64 {

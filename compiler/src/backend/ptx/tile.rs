@@ -92,12 +92,8 @@ pub(super) fn kernel(program: &TileProgram, arguments: &[Arg], is_block: bool, b
         }
     };
     let [_, worker, first, end] = [0, 1, 2, 3].map(|at| program.params[at].index);
-    // Where threads share nothing, none has a number.
-    let number = if is_block { thread } else { f.op(Op::Mov, Ty::U64, [Operand::Int(0)]) };
-    t.registers.insert(worker, vec![number]);
     if program.persistent {
-        t.registers.insert(first, vec![start]);
-        t.registers.insert(end, vec![tasks]);
+        t.registers.extend([(worker, vec![thread]), (first, vec![start]), (end, vec![tasks])]);
         t.block(&mut f, &program.body);
     } else {
         let task = f.reg(Class::B64);
@@ -110,6 +106,9 @@ pub(super) fn kernel(program: &TileProgram, arguments: &[Arg], is_block: bool, b
                 let next = f.op(Op::Add, Ty::U64, [task.into(), Operand::Int(1)]);
                 t.registers.insert(first, vec![task]);
                 t.registers.insert(end, vec![next]);
+                // Where threads share nothing, none has a number.
+                let number = if is_block { thread } else { f.op(Op::Mov, Ty::U64, [Operand::Int(0)]) };
+                t.registers.insert(worker, vec![number]);
                 t.block(f, &t.program.body);
                 let later = f.op(Op::Add, Ty::U64, [task.into(), stride.into()]);
                 f.set(task, later);

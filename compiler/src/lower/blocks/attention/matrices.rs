@@ -384,8 +384,8 @@ impl Matrices {
         let scores = self.scores(cx, b, task, &from, &sums);
         let mut state = carried.to_vec();
         let (powers, factors) = self.weigh(b, &mut state, &scores, rows);
-        let powers = self.packed(b, &powers);
         self.rescale(b, &mut state, &factors, rows);
+        let powers = self.packed(b, &powers);
         task.values.finish(cx, b, task.values_at, &begun);
         self.meet(b);
         // The last step asks for itself once more.

@@ -233,11 +233,10 @@ impl WarpgroupContract {
     }
 
     /// What each of the threads that multiply is called by, over its number.
-    fn members() -> [(&'static str, i64, Dim); 5] {
+    fn members() -> [(&'static str, i64, Dim); 4] {
         let number = number();
         [
             ("#number", THREADS, number.clone()),
-            ("#own", WARPGROUP, number.modulo(&Dim::from(WARPGROUP))),
             ("#lane", WARP, number.modulo(&Dim::from(WARP))),
             ("#warp", THREADS / WARP, number.floor_div(&Dim::from(WARP))),
             ("#warpgroup", THREADS / WARPGROUP, number.floor_div(&Dim::from(WARPGROUP))),
@@ -249,9 +248,13 @@ impl WarpgroupContract {
         b.float(Type::F32.times(self.shape.sums() as u32), 0.0)
     }
 
+    /// Bytes from the beginning of the left operand to the warpgroup's part.
+    fn own_rows(&self, cx: &mut Context, b: &mut Builder, matrices: [SharedMatrix; 2]) -> Reg {
+        cx.index(b, &(Dim::symbol("#warpgroup") * Dim::from(matrices[0].rows_of_warpgroup())))
+    }
+
     /// What describes the warpgroup's part of the left operand, and the right one, of a step that lies at `tile`.
-    fn described(&self, cx: &mut Context, b: &mut Builder, matrices: [SharedMatrix; 2], tile: Reg, left_bytes: i64) -> [Reg; 2] {
-        let own_rows = cx.index(b, &(Dim::symbol("#warpgroup") * Dim::from(matrices[0].rows_of_warpgroup())));
+    fn described(&self, b: &mut Builder, matrices: [SharedMatrix; 2], (tile, own_rows): (Reg, Reg), left_bytes: i64) -> [Reg; 2] {
         let own = b.add(tile, own_rows);
         let other = b.add_int(tile, left_bytes);
         [matrices[0].described(b, own), matrices[1].described(b, other)]

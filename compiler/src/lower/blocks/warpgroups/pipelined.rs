@@ -182,7 +182,9 @@ impl WarpgroupContract {
         };
         let multiply = |cx: &mut Context, b: &mut Builder| {
             b.pipeline(PipelineStmt::Registers { count: REGISTERS[1], more: true });
-            as_members(cx, b, (thread, THREADS), &WarpgroupContract::members(), &[], |cx, b| {
+            let [number, lane, warp, warpgroup] = WarpgroupContract::members();
+            let own = ("#own", WARPGROUP, number.2.modulo(&Dim::from(WARPGROUP)));
+            as_members(cx, b, (thread, THREADS), &[number, own, lane, warp, warpgroup], &[], |cx, b| {
                 each(cx, b, &|cx, b, turn| {
                     let held = self.multiply_brought(cx, b, matrices, &ring, boxes[0].total(), turn);
                     self.store_sums(cx, b, held, &areas);
@@ -231,6 +233,7 @@ impl WarpgroupContract {
         let none = b.index(0);
         let zero = self.no_sums(b);
         let lane = cx.index(b, &Dim::symbol("#lane"));
+        let own_rows = self.own_rows(cx, b, matrices);
         let tells = b.eq(lane, none);
         let init = [turn.room, turn.parity, ring.free, zero];
         let results = cx.counted(b, &Symbol::new("#step"), none, ring.steps, 1, &init, |cx, b, carried| {
@@ -238,7 +241,7 @@ impl WarpgroupContract {
             let turn = Turn { room, parity };
             let [tile, full, free] = ring.places(b, room);
             b.pipeline(PipelineStmt::Wait { barrier: full, parity });
-            let described = self.described(cx, b, matrices, tile, left_bytes);
+            let described = self.described(b, matrices, (tile, own_rows), left_bytes);
             let sums = self.products(b, matrices, described, sums);
             b.together(CooperativeStmt::WaitForProducts(1));
             let step = cx.index(b, &Dim::symbol("#step"));

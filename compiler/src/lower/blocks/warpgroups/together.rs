@@ -49,6 +49,7 @@ impl WarpgroupContract {
         let last = b.sub(steps, one);
         let zero = self.no_sums(b);
         let matrices = [left, right].map(|chunks| SharedMatrix::of(chunks, chunks.along_depth));
+        let own_rows = self.own_rows(cx, b, matrices);
         let [step, turn] = ["#step", "#turn"].map(Symbol::new);
         for index in [&step, &turn] {
             cx.ranges.set_index(index.clone(), self.steps());
@@ -81,7 +82,7 @@ impl WarpgroupContract {
                 b.together(CooperativeStmt::ShareWithProducts);
                 b.together(CooperativeStmt::Barrier);
                 let tile = b.add(shared, now);
-                let described = self.described(cx, b, matrices, tile, left.bytes());
+                let described = self.described(b, matrices, (tile, own_rows), left.bytes());
                 let sums = self.products(b, matrices, described, sums);
                 let later = cx.index(b, &Dim::from(turn.clone()));
                 let later = b.add_int(later, self.shape.ahead);
