@@ -366,7 +366,13 @@ const PIPELINE_FAULTS: &[Fault] = &[
     },
     Fault { case: "bf16 by warpgroups", what: "columns come to one block", from: "mov.b16 %h0, 3;", nth: 0, to: "mov.b16 %h0, 1;" },
     Fault { case: "bf16 by warpgroups", what: "sums are read before they are there", from: "bar.sync %r", nth: 0, to: "// bar.sync %r" },
-    Fault { case: "bf16 by warpgroups", what: "results are stored before they are there", from: "bar.sync %r", nth: 1, to: "// bar.sync %r" },
+    Fault {
+        case: "bf16 by warpgroups",
+        what: "results are stored before they are there",
+        from: "bar.sync %r",
+        nth: 1,
+        to: "// bar.sync %r",
+    },
     Fault {
         case: "bf16 by warpgroups",
         what: "a room is left before its products are done",
@@ -381,8 +387,20 @@ const PIPELINE_FAULTS: &[Fault] = &[
         nth: 0,
         to: "",
     },
-    Fault { case: "bf16 by warpgroups", what: "the last room is never left", from: "mapa.shared::cluster", nth: -2, to: "// mapa.shared::cluster" },
-    Fault { case: "bf16 by warpgroups", what: "each block asks for the same half", from: "%cluster_ctarank", nth: 0, to: "%cluster_nctarank" },
+    Fault {
+        case: "bf16 by warpgroups",
+        what: "the last room is never left",
+        from: "mapa.shared::cluster",
+        nth: -2,
+        to: "// mapa.shared::cluster",
+    },
+    Fault {
+        case: "bf16 by warpgroups",
+        what: "each block asks for the same half",
+        from: "%cluster_ctarank",
+        nth: 0,
+        to: "%cluster_nctarank",
+    },
     Fault { case: "bf16 by warpgroups", what: "boxes are of the step before", from: "shl.b64", nth: 6, to: "shr.u64" },
 ];
 

@@ -106,7 +106,9 @@ impl PipelineStmt {
         match *self {
             PipelineStmt::Make { barrier, .. } | PipelineStmt::ArriveExpecting { barrier, .. } => vec![barrier],
             PipelineStmt::Arrive { barrier, when: other, .. } | PipelineStmt::Wait { barrier, parity: other } => vec![barrier, other],
-            PipelineStmt::CopyBox { to, map, first, barrier, .. } => [to, map, barrier].into_iter().chain(first.into_iter().flatten()).collect(),
+            PipelineStmt::CopyBox { to, map, first, barrier, .. } => {
+                [to, map, barrier].into_iter().chain(first.into_iter().flatten()).collect()
+            }
             PipelineStmt::StoreBox { from, map, first } => [from, map].into_iter().chain(first.into_iter().flatten()).collect(),
             PipelineStmt::EndStores
             | PipelineStmt::WaitForStores { .. }
@@ -128,10 +130,7 @@ impl PipelineStmt {
             }
             PipelineStmt::StoreBox { from, map, first } => [from, map].iter().all(|reg| reg.ty == Type::I64) && are_places(&first),
             PipelineStmt::Registers { count, .. } => count % 8 == 0,
-            PipelineStmt::EndStores
-            | PipelineStmt::WaitForStores { .. }
-            | PipelineStmt::ShowBarriers
-            | PipelineStmt::MeetCluster => true,
+            PipelineStmt::EndStores | PipelineStmt::WaitForStores { .. } | PipelineStmt::ShowBarriers | PipelineStmt::MeetCluster => true,
             PipelineStmt::WarpgroupBarrier { number } => number.ty == Type::I32,
         }
     }

@@ -316,7 +316,7 @@ fn check_shape(kernel: &Kernel, grid: [u32; 3], block: [u32; 3], dynamic: u64) -
     if blocks == 0 || blocks * 1024 >= 1 << 31 || grid[1] > 65535 || grid[2] > 65535 {
         return Err(format!("a grid of {grid:?} is empty or too large"));
     }
-    if grid[0] % kernel.cluster != 0 || (kernel.cluster > 1 && grid[1] * grid[2] != 1) {
+    if !grid[0].is_multiple_of(kernel.cluster) || (kernel.cluster > 1 && grid[1] * grid[2] != 1) {
         return Err(format!("a grid of {grid:?} blocks for clusters of {} along x", kernel.cluster));
     }
     if let Some(required) = kernel.required_threads

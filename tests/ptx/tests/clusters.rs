@@ -91,7 +91,8 @@ fn blocks_stay_until_nothing_comes_any_more() {
 fn rooms_of_other_blocks_are_free_before_something_comes_to_them() {
     // One's own block has used it, the other may not have.
     let second = "@%p1 mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%r15];";
-    let change = |text: &str| text.replacen("[free], 2;", "[free], 1;", 1).replacen("%r13, 0; mapa", "%r13, %r1; mapa", 1).replacen(second, "", 1);
+    let change =
+        |text: &str| text.replacen("[free], 2;", "[free], 1;", 1).replacen("%r13, 0; mapa", "%r13, %r1; mapa", 1).replacen(second, "", 1);
     expect_fault(fails(&change), FaultKind::Race, &["which its threads may still use"]);
 }
 

@@ -140,18 +140,42 @@ fn bulk(line: &Line) -> Decoded<Op> {
         (true, false) => {
             line.finish(2)?;
             let (destination, coordinates) = tensor(0)?;
-            BulkCopy { destination, source: line.address(1, Space::Shared)?, coordinates, size: None, barrier: None, blocks: None, to_shared }
+            BulkCopy {
+                destination,
+                source: line.address(1, Space::Shared)?,
+                coordinates,
+                size: None,
+                barrier: None,
+                blocks: None,
+                to_shared,
+            }
         }
         (false, true) => {
             line.finish(4)?;
             let (destination, source) = (line.address(0, Space::Shared)?, line.address(1, Space::Global)?);
             let barrier = Some(line.address(3, Space::Shared)?);
-            BulkCopy { destination, source, coordinates: Vec::new(), size: Some(line.source(2, Type::U32)?), barrier, blocks: None, to_shared }
+            BulkCopy {
+                destination,
+                source,
+                coordinates: Vec::new(),
+                size: Some(line.source(2, Type::U32)?),
+                barrier,
+                blocks: None,
+                to_shared,
+            }
         }
         (false, false) => {
             line.finish(3)?;
             let (destination, source) = (line.address(0, Space::Global)?, line.address(1, Space::Shared)?);
-            BulkCopy { destination, source, coordinates: Vec::new(), size: Some(line.source(2, Type::U32)?), barrier: None, blocks: None, to_shared }
+            BulkCopy {
+                destination,
+                source,
+                coordinates: Vec::new(),
+                size: Some(line.source(2, Type::U32)?),
+                barrier: None,
+                blocks: None,
+                to_shared,
+            }
         }
     };
     Ok(Op::Bulk(Box::new(copy)))

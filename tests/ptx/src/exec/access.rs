@@ -139,7 +139,8 @@ impl<'m> Machine<'m> {
         if write && place.space == Space::Shared && !block.bulk_reads.is_empty() {
             let meets = |(address, length): &(u64, u64)| *address < place.address + bytes && place.address < address + length;
             if let Some(read) = block.bulk_reads.iter().find(|read| read.pieces.iter().any(meets)) {
-                let message = format!("{:#x} of shared memory is written, which the bulk copy of line {} may still read", place.address, read.line);
+                let message =
+                    format!("{:#x} of shared memory is written, which the bulk copy of line {} may still read", place.address, read.line);
                 return Err(Trouble::new(FaultKind::Race, lane, message));
             }
         }

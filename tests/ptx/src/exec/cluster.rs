@@ -101,7 +101,15 @@ impl<'m> Machine<'m> {
     }
 
     /// Sends an arrival to the block that an address names; false: it is the own one's.
-    pub(crate) fn arrives_elsewhere(&mut self, block: &Block, w: usize, lane: u32, address: u64, count: u64, release: bool) -> Outcome<bool> {
+    pub(crate) fn arrives_elsewhere(
+        &mut self,
+        block: &Block,
+        w: usize,
+        lane: u32,
+        address: u64,
+        count: u64,
+        release: bool,
+    ) -> Outcome<bool> {
         let Some((rank, address)) = unmapped(address) else { return Ok(false) };
         let to = self.peer(block, rank, lane)?;
         let knowledge = block.warps[w].published(release).clone();
@@ -157,7 +165,8 @@ impl<'m> Machine<'m> {
             }
             let (offset, size) = (address - SHARED_START, block.shared.size());
             if block.shared.shadow.access(offset, *bytes, size, Touch::Write { same: false }, &who).is_err() {
-                let message = format!("a copy to {address:#x} of block {:?}, which its threads may still use: nothing orders the two", block.index);
+                let message =
+                    format!("a copy to {address:#x} of block {:?}, which its threads may still use: nothing orders the two", block.index);
                 return Err(Trouble::new(FaultKind::Race, from.lane, message));
             }
             block.shared.mark(offset, *bytes, false);
@@ -199,7 +208,11 @@ impl<'m> Machine<'m> {
         let warp = &mut block.warps[w];
         let barrier = self.clusters.entry(block.number / size).or_default();
         if let Some(lane) = lanes(active).find(|lane| warp.cluster_arrivals[*lane] == 0) {
-            return Err(Trouble::new(FaultKind::BadOperand, lane as u32, "a thread waits at the barrier of its cluster and has not arrived"));
+            return Err(Trouble::new(
+                FaultKind::BadOperand,
+                lane as u32,
+                "a thread waits at the barrier of its cluster and has not arrived",
+            ));
         }
         if !is_quiet || lanes(active).any(|lane| warp.cluster_arrivals[lane] > barrier.phase) {
             return Ok(Flow::Yield);

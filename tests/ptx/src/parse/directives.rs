@@ -1,8 +1,8 @@
 //! Directives: of the module, of kernels, and declarations of variables.
 
-use crate::exec::cluster::MOST_BLOCKS;
 use super::lexer::Token;
 use super::{Parsed, Parser, Routine, Space, Tree, Variable};
+use crate::exec::cluster::MOST_BLOCKS;
 use crate::types::{Kind, Type};
 
 /// Most bytes of a variable.

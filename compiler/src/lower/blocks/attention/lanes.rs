@@ -424,7 +424,8 @@ impl Lanes {
         let (shape, groups, chunk) = (self.shape, self.columns.1, self.chunk());
         let count = shape.rows * groups * chunk;
         let flat = &self.flat;
-        let all = Results { row: &flat.row, column: &flat.column, stores: &flat.stores, dtype: flat.dtype, sums: results, count, staged: None };
+        let all =
+            Results { row: &flat.row, column: &flat.column, stores: &flat.stores, dtype: flat.dtype, sums: results, count, staged: None };
         let lanes = all.lanes(cx, chunk);
         all.store(cx, b, lanes, |number| {
             let lane = number.modulo(&Dim::from(chunk));

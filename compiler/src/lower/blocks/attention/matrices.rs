@@ -594,7 +594,8 @@ impl Matrices {
     fn store_means(&self, cx: &mut Context, b: &mut Builder, results: Reg) {
         let flat = &self.flat;
         let count = 4 * self.down * self.across();
-        let all = Results { row: &flat.row, column: &flat.column, stores: &flat.stores, dtype: DType::F32, sums: results, count, staged: None };
+        let all =
+            Results { row: &flat.row, column: &flat.column, stores: &flat.stores, dtype: DType::F32, sums: results, count, staged: None };
         // Neighbours are two by two.
         let lanes = all.lanes(cx, 2);
         all.store(cx, b, lanes, |number| {

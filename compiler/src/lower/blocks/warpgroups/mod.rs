@@ -91,7 +91,6 @@ impl Shape {
         let own = self.columns as f64;
         waves * (BEGIN_CYCLES + tiles(depth, step) * (STEP_CYCLES + own * COLUMN_CYCLES) + own * STORE_CYCLES)
     }
-
 }
 
 /// Bytes from one row of so many sums in shared memory to the next.

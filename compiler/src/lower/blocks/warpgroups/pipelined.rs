@@ -9,7 +9,8 @@
 //!
 //! The ring of rooms goes round through all tasks of a block, so that the first steps of a task are brought while the one before it is
 //! stored; blocks are as many as run at a time. Two blocks of a cluster take neighbouring tiles of rows and the same tile of columns, of which
-//! each asks for half, for both: a room is free when both have used it. The thread that asks needs few registers, and its warpgroup leaves most of its own to the others.
+//! each asks for half, for both: a room is free when both have used it. The thread that asks needs few registers, and its warpgroup leaves
+//! most of its own to the others.
 //! *Source*: the pipeline is that of CUTLASS's sm90_mma_tma_gmma_ss_warpspecialized, kernel sm90_gemm_tma_warpspecialized_cooperative.
 
 use super::{NEIGHBOURS, THREADS, WARPGROUP, WarpgroupContract, pitch};
