@@ -10,6 +10,7 @@ use super::terms::{Bias, Row, Term, Weight, as_bias, terms};
 use kiln_ir::attr::Real;
 use kiln_ir::ops::{Activation, Op, Slice};
 use kiln_ir::{Graph, NodeKind, Value};
+use std::ops::Range;
 
 /// Which layer it is a step of.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -134,41 +135,47 @@ pub(super) fn assemble(
 
 /// A value, or some of its columns, as an activation function of a sum.
 pub(super) fn gate(graph: &Graph, value: Value) -> Option<Gate> {
-    let mut value = value;
-    let mut part = 0..usize::try_from(graph.ty(value).shape.last()?.as_const()?).ok()?;
-    loop {
-        let node = graph.node(value.node);
-        let NodeKind::Op(op) = &node.kind else { return None };
-        if let Op::Slice(Slice { starts, sizes, steps }) = op {
-            let shape = &graph.ty(node.inputs[0]).shape;
-            let last = shape.len() - 1;
-            let whole = |axis: usize| starts[axis].is(0) && sizes[axis] == shape[axis];
-            if !(0..last).all(whole) || steps.iter().any(|s| *s != 1) {
-                return None;
-            }
-            let start = usize::try_from(starts[last].as_const()?).ok()?;
-            part = part.start + start..part.end + start;
-            value = node.inputs[0];
-        } else {
-            let function = function(op)?;
-            let (sum, clip) = bounded(graph, node.inputs[0]);
-            return Some(Gate { function, clip, terms: terms(graph, sum, part)? });
-        }
-    }
+    let part = 0..usize::try_from(graph.ty(value).shape.last()?.as_const()?).ok()?;
+    let (value, part) = columns(graph, value, part)?;
+    let NodeKind::Op(op) = &graph.node(value.node).kind else { return None };
+    let function = function(op)?;
+    let sum = graph.node(value.node).inputs[0];
+    // A bound may stand before the gates are cut out of one sum.
+    let bounded = columns(graph, sum, part.clone()).and_then(|(whole, part)| Some((bounded(graph, whole)?, part)));
+    Some(match bounded {
+        Some(((sum, clip), part)) => Gate { function, clip: Some(clip), terms: terms(graph, sum, part)? },
+        None => Gate { function, clip: None, terms: terms(graph, sum, part)? },
+    })
 }
 
-/// What is bounded by a number on both sides, and the number; a value that is not, as it is.
-fn bounded(graph: &Graph, value: Value) -> (Value, Option<Real>) {
-    let NodeKind::Op(Op::Clip(_)) = &graph.node(value.node).kind else { return (value, None) };
-    let &[inner, low, high] = graph.node(value.node).inputs.as_slice() else { return (value, None) };
+/// Of which value, and which part of its last axis, a part of a value consists.
+fn columns(graph: &Graph, value: Value, part: Range<usize>) -> Option<(Value, Range<usize>)> {
+    let (mut value, mut part) = (value, part);
+    while let NodeKind::Op(Op::Slice(Slice { starts, sizes, steps })) = &graph.node(value.node).kind {
+        let source = graph.node(value.node).inputs[0];
+        let shape = &graph.ty(source).shape;
+        let last = shape.len() - 1;
+        let whole = |axis: usize| starts[axis].is(0) && sizes[axis] == shape[axis];
+        if !(0..last).all(whole) || steps.iter().any(|s| *s != 1) {
+            return None;
+        }
+        let start = usize::try_from(starts[last].as_const()?).ok()?;
+        part = part.start + start..part.end + start;
+        value = source;
+    }
+    Some((value, part))
+}
+
+/// What is bounded by a number on both sides, and the number.
+fn bounded(graph: &Graph, value: Value) -> Option<(Value, Real)> {
+    let NodeKind::Op(Op::Clip(_)) = &graph.node(value.node).kind else { return None };
+    let &[inner, low, high] = graph.node(value.node).inputs.as_slice() else { return None };
     let number = |bound: Value| match &graph.node(bound.node).kind {
         NodeKind::Constant(tensor) => tensor.floats().first().copied(),
         _ => None,
     };
-    match (number(low), number(high)) {
-        (Some(low), Some(high)) if low == -high && high > 0.0 => (inner, Some(Real(high))),
-        _ => (value, None),
-    }
+    let (low, high) = (number(low)?, number(high)?);
+    (low == -high && high > 0.0).then_some((inner, Real(high)))
 }
 
 /// The addends of a whole value.

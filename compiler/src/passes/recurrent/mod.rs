@@ -46,7 +46,7 @@ fn replaced(graph: &Graph, told: &mut Vec<Replacement>) -> Option<Graph> {
     if !graph.order().iter().any(|id| may_be_step(graph, *id)) {
         return None;
     }
-    let mut out = direct(&deduplicated(graph));
+    let mut out = deduplicated(&direct(graph));
     let mut same = BTreeMap::new();
     let mut outputs = BTreeMap::new();
     let mut found = Vec::new();

@@ -235,6 +235,8 @@ impl Spot {
                 for axis in (0..from.len()).filter(|a| !(starts[*a].is(0) && sizes[*a] == from[*a] && steps[*a] == 1)) {
                     time = match time {
                         Time::Only(of_time) if of_time == axis => Time::Step(axis, starts[axis].clone()),
+                        // One sample, whose step is a batch of one.
+                        Time::None if axis == 0 && from.len() == 2 && sizes[0].is(1) && steps[0] == 1 => Time::Step(0, starts[0].clone()),
                         Time::Step(of_time, index) if of_time == axis && steps[axis] == 1 => Time::Step(axis, &starts[axis] + &index),
                         time if axis + 1 == from.len() && steps[axis] == 1 => {
                             offset = usize::try_from(starts[axis].as_const()?).ok()?;
