@@ -54,7 +54,7 @@ pub const RULES: &[Rule] = &[
              %b = broadcast %t {shape = [2, 3, n, m]} ; %w = mul %b, %s ; %mb = broadcast %mask {shape = [2, 3, n, m]} ; %a = add %w, %mb ;
              %h = const f32[] 0.5 ; %hb = broadcast %h {shape = [2, 3, n, m]} ; %z = mul %a, %hb ; %p = softmax %z {axis = 3} ;
              %y = dot %p, %v {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [2]} ; return %y }",
-            "graph (%q: f32[2*n, 3, 5, 4], %k: f32[2*n, 3, m, 4], %v: f32[2*n, 3, m, 4], %bias: f32[3, 5, m], %mask: f32[2, 1, 5, m]) {
+            "graph (%q: f32[2*n, 3, 5, 4], %k: f32[2*n, 3, m, 4], %v: f32[2*n, 3, m, 4], %bias: f32[3, 5, m], %mask: f32[n, 2, 1, 5, m]) {
              %s = dot %q, %k {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [3]} ;
              %t = const f32[3, 1, 1] [0.5, 0.25, 1.5] ; %tb = broadcast %t {shape = [2*n, 3, 5, m]} ; %w = mul %s, %tb ;
              %b = broadcast %bias {shape = [2*n, 3, 5, m]} ; %a = add %w, %b ; %r = reshape %a {shape = [n, 2, 3, 5, m]} ;

@@ -107,5 +107,6 @@ pub(super) fn with_two_batches(term: Term, shape: &[Dim], batch: &[Dim]) -> Opti
     let spread: Vec<Dim> = if middle.iter().all(|d| d.is(1)) { middle.to_vec() } else { batch[1..].to_vec() };
     let wide = [&full[..1], &spread, last].concat();
     let to = [&full[..1], &[Dim::product(&spread)], last].concat();
-    Some((Term::apply(Reshape { shape: to.clone() }, [Term::apply(Broadcast { shape: wide }, [term])]), to))
+    let term = if wide == shape { term } else { Term::apply(Broadcast { shape: wide }, [term]) };
+    Some((Term::apply(Reshape { shape: to.clone() }, [term]), to))
 }
