@@ -252,18 +252,6 @@ def rnn_keras_unrolled(x):
     return layers.SimpleRNN(4, unroll=True, activation="relu")(x)
 
 
-@case((6, 3))
-def rnn_while_loop(x):
-    def layer(x):
-        w, r = tf.reshape(tf.linspace(-0.5, 0.6, 12), (3, 4)), tf.reshape(tf.linspace(0.5, -0.3, 16), (4, 4))
-        first = tf.zeros_like(x[:, 0, :1]) + tf.zeros((1, 4))
-        step = lambda t, h: (t + 1, tf.tanh(tf.matmul(x[:, t], w) + tf.matmul(h, r)))
-        return tf.while_loop(lambda t, h: t < 6, step, (0, first))[1]
-
-    return layers.Lambda(layer)(x)
-
-
-
 def main():
     for name in sys.argv[1:] or CASES:
         f, shapes, batches = CASES[name]

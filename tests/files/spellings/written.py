@@ -494,6 +494,10 @@ loop("rnn_loop_counted_in_value", "n_next = Add(n, one) still = Less(n_next, six
      one=ONE, zero="int64 {0}")
 loop("rnn_loop_counted_from_two", "n_next = Add(n, one) a1 = LessOrEqual(n_next, five) still = And(a1, a1)", at="n", count='""',
      counter=("int32", "two"), yes=YES, five="int32 {5}", one="int32 {1}", two="int32 {2}")
+spelling("rnn_loop_hands_weights_on", "(float[6,2,3] x, float[2,4] h0) => (float[2,4] last)",
+         "last, w_last = Loop<body=step (int64 i, bool go, float[2,4] h, float[3,4] v) => (bool still, float[2,4] next, float[3,4] v_next) "
+         f"{{ still = Identity(go) v_next = Identity(v) row = Gather<axis=0>(x, i) {CELL.replace('row, w', 'row, v')} }}>(six, yes, h0, w)",
+         **MATRICES, yes=YES, six=SIX)
 loop("no_rnn_loop_every_second", "n_next = Add(n, two) still = Less(n_next, six)", at="n", count='""', counter=("int64", "zero"), yes=YES, six=SIX,
      two="int64 {2}", zero="int64 {0}")
 loop("no_rnn_loop_backwards", "n_next = Sub(n, one) still = GreaterOrEqual(n_next, zero)", at="n", count='""', counter=("int64", "five"), yes=YES,

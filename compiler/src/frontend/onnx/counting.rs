@@ -33,6 +33,17 @@ impl Counter {
     }
 }
 
+/// What a carried value is that the loop need not carry.
+#[derive(Clone)]
+pub(super) enum Carried {
+    /// A number that counts.
+    Counter(Counter),
+    /// What it is at first, in every step.
+    Unchanged,
+    /// Something else, which has to be carried.
+    Changing,
+}
+
 /// When a condition of a loop is false for the first time.
 #[derive(Clone, PartialEq)]
 pub(super) enum Fails {
@@ -46,8 +57,8 @@ pub(super) enum Fails {
 
 /// What is known of a loop before its body is imported.
 pub(super) struct Counting {
-    /// Of each carried value, how it counts if it does.
-    pub counters: Vec<Option<Counter>>,
+    /// What each carried value is.
+    pub carried: Vec<Carried>,
     /// When the condition that the body computes first fails.
     pub condition: Fails,
 }
@@ -61,11 +72,26 @@ struct Numbers<'a> {
     ranges: Ranges,
 }
 
+impl Numbers<'_> {
+    /// The name of what a value is as it stands.
+    fn source<'n>(&'n self, name: &'n str) -> &'n str {
+        let mut name = name;
+        // Names of a graph that go in circles make nothing.
+        for _ in 0..MAX_DEPTH {
+            match self.makers.get(name) {
+                Some(node) if node.op_type == "Identity" && is_standard(node) && node.input.len() == 1 => name = &node.input[0],
+                _ => break,
+            }
+        }
+        name
+    }
+}
+
 impl Importer<'_> {
     /// What the body of a loop counts, given its first values. Errors: those of reading attributes.
     pub(super) fn counting(&mut self, body: &GraphProto, first: &[Option<OperandId>]) -> Result<Counting, Diagnostic> {
         let [number, going_on, states @ ..] = body.input.as_slice() else {
-            return Ok(Counting { counters: Vec::new(), condition: Fails::Unknown });
+            return Ok(Counting { carried: Vec::new(), condition: Fails::Unknown });
         };
         let mut ranges = self.graph.symbols.clone();
         let mut symbol = |name: &str, range: Range| {
@@ -104,24 +130,34 @@ impl Importer<'_> {
             let unknown = |(known, symbol): &(KnownInts, Symbol)| KnownInts { elements: vec![Dim::from(symbol.clone())], ..known.clone() };
             numbers.known.insert(info.name.clone(), first.as_ref().map(unknown));
         }
-        let mut counters = Vec::new();
-        for (first, next) in firsts.into_iter().zip(body.output.iter().skip(1)) {
+        let mut carried = Vec::new();
+        for ((info, first), next) in states.iter().zip(firsts).zip(body.output.iter().skip(1)) {
+            if numbers.source(&next.name) == info.name {
+                carried.push(Carried::Unchanged);
+                continue;
+            }
             let next = if first.is_some() { self.number(&mut numbers, &next.name, MAX_DEPTH)? } else { None };
-            counters.push(first.zip(next).and_then(|((first, symbol), next)| {
+            let counter = first.zip(next).and_then(|((first, symbol), next)| {
                 let grows = (&next.elements[0] - Dim::from(symbol)).as_const();
                 grows.filter(|_| next.ty() == first.ty()).map(|step| Counter { first, step })
-            }));
+            });
+            carried.push(counter.map_or(Carried::Changing, Carried::Counter));
         }
 
         numbers.known = begin();
-        for (info, counter) in states.iter().zip(&counters) {
-            numbers.known.insert(info.name.clone(), counter.as_ref().map(|counter| counter.after(&Dim::from(step.clone()))));
+        for ((info, carried), first) in states.iter().zip(&carried).zip(first) {
+            let known = match carried {
+                Carried::Counter(counter) => Some(counter.after(&Dim::from(step.clone()))),
+                Carried::Unchanged => first.and_then(|id| self.operand(id).known_ints()),
+                Carried::Changing => None,
+            };
+            numbers.known.insert(info.name.clone(), known);
         }
         let condition = match body.output.first() {
             Some(output) => self.fails(&mut numbers, &output.name, &step, MAX_DEPTH)?,
             None => Fails::Unknown,
         };
-        Ok(Counting { counters, condition })
+        Ok(Counting { carried, condition })
     }
 
     /// The one element that a value of the body is, if sizes and steps tell.
@@ -146,7 +182,8 @@ impl Importer<'_> {
         let attributes = Attributes::new(node)?;
         if node.op_type == "Constant" {
             let tensor = attributes.tensor("value")?.and_then(small);
-            let tensor = tensor.or(attributes.int("value_int")?.map(|value| Tensor::from_ints(DType::I64, Vec::new(), [i128::from(value)])));
+            let tensor =
+                tensor.or(attributes.int("value_int")?.map(|value| Tensor::from_ints(DType::I64, Vec::new(), [i128::from(value)])));
             return Ok(tensor.as_ref().and_then(KnownInts::from_tensor));
         }
         let mut known = Vec::new();

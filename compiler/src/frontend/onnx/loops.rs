@@ -4,7 +4,7 @@
 
 use super::attributes::Attributes;
 use super::context::Context;
-use super::counting::{Counter, Counting, Fails};
+use super::counting::{Carried, Counter, Counting, Fails};
 use super::import::{Importer, Scope};
 use super::operand::{KnownInts, Operand, OperandId};
 use super::order::describe;
@@ -127,7 +127,7 @@ impl Importer<'_> {
             Some(id) => number_of(me, *id).map(Some).ok_or_else(|| depends(what)),
         };
         let begins = given(self, condition, "the condition")?.is_none_or(|c| !c.is(0));
-        let Counting { counters, condition } = self.counting(body, first)?;
+        let Counting { carried, condition } = self.counting(body, first)?;
         let ends = match &condition {
             Fails::At(step) => Some(step + Dim::ONE),
             Fails::Never | Fails::Unknown => None,
@@ -141,21 +141,27 @@ impl Importer<'_> {
         };
 
         let origin = self.origin(node);
-        let is_carried = |at: &usize| counters.get(*at).is_none_or(Option::is_none);
-        let places: Vec<usize> = (0..states.len()).filter(is_carried).collect();
-        let first = places.iter().map(|at| self.given(node, first[*at])).collect::<Result<Vec<_>, _>>()?;
+        let places: Vec<usize> = (0..states.len()).filter(|at| first[*at].is_none() || matches!(carried[*at], Carried::Changing)).collect();
+        let changing = places.iter().map(|at| self.given(node, first[*at])).collect::<Result<Vec<_>, _>>()?;
         let mut context = self.context(node, attributes, &origin);
         let numbers = context.op(ops::Iota { shape: vec![steps.clone()], axis: 0, dtype: DType::I64 }, &[])?;
         let names = places.iter().map(|at| states[*at].name.clone());
-        let turns = Turns { carried: names.zip(first).collect(), scanned: vec![(number.name.clone(), numbers)], reverse: false };
+        let turns = Turns { carried: names.zip(changing).collect(), scanned: vec![(number.name.clone(), numbers)], reverse: false };
         let results = self.scan(&turns, &origin, |me, inputs| {
             let mut scope = me.scope_of(node, body)?;
-            let (carried, slices) = inputs.split_at(places.len());
-            me.name_inputs(&mut scope, turns.carried.iter().zip(carried).chain(turns.scanned.iter().zip(slices)))?;
-            for (info, counter) in states.iter().zip(&counters) {
-                if let Some(counter) = counter {
-                    let value = counted(&mut me.context(node, attributes, &origin), counter, slices[0])?;
-                    me.name_inputs(&mut scope, [(&(info.name.clone(), value), &value)].into_iter())?;
+            let (changing, slices) = inputs.split_at(places.len());
+            me.name_inputs(&mut scope, turns.carried.iter().zip(changing).chain(turns.scanned.iter().zip(slices)))?;
+            for ((info, carried), first) in states.iter().zip(&carried).zip(first) {
+                let id = match (carried, first) {
+                    (Carried::Counter(counter), _) => {
+                        let value = counted(&mut me.context(node, attributes, &origin), counter, slices[0])?;
+                        me.computed(vec![value])[0]
+                    }
+                    (Carried::Unchanged, Some(first)) => *first,
+                    _ => continue,
+                };
+                if scope.names.insert(info.name.clone(), id).is_some() {
+                    return Err(Diagnostic::new("onnx_duplicate", format!("two inputs are named \"{}\"", info.name)));
                 }
             }
             let yes = me.add(Operand::constant(Tensor::from_ints(DType::Bool, Vec::new(), [1])));
@@ -171,9 +177,10 @@ impl Importer<'_> {
         let mut results = self.computed(results).into_iter();
         let mut all = Vec::new();
         for at in 0..body.output.len() - 1 {
-            match counters.get(at).and_then(Option::as_ref) {
-                Some(counter) => all.push(self.add(Operand::known(counter.after(&steps)))),
-                None => all.extend(results.next()),
+            match (carried.get(at), first.get(at)) {
+                (Some(Carried::Counter(counter)), _) => all.push(self.add(Operand::known(counter.after(&steps)))),
+                (Some(Carried::Unchanged), Some(first)) => all.extend(*first),
+                _ => all.extend(results.next()),
             }
         }
         Ok(all)

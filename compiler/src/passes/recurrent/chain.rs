@@ -84,8 +84,7 @@ fn goes_on(chain: &Chain, cell: &Cell, at: usize) -> Option<(usize, bool)> {
     if previous.kind != cell.kind || previous.functions != cell.functions || previous.hidden != cell.hidden {
         return None;
     }
-    let same_vectors =
-        previous.biases == cell.biases && previous.reset_biases == cell.reset_biases && previous.peepholes == cell.peepholes;
+    let same_vectors = previous.biases == cell.biases && previous.reset_biases == cell.reset_biases && previous.peepholes == cell.peepholes;
     if !same_vectors || previous.clip != cell.clip || cell.memory.as_ref() != previous.next.get(1) {
         return None;
     }

@@ -164,6 +164,7 @@ fn index(graph: &Graph, value: Value) -> Option<Dim> {
             Some(Dim::from(i64::try_from(*tensor.ints().first()?).ok().filter(|i| *i >= 0)?))
         }
         NodeKind::Op(Op::Reshape(_) | Op::Cast(_)) => index(graph, node.inputs[0]),
+        NodeKind::Op(Op::Add(_)) => Some(index(graph, node.inputs[0])? + index(graph, node.inputs[1])?),
         NodeKind::Op(Op::Slice(Slice { starts, .. })) => match &graph.node(node.inputs[0].node).kind {
             NodeKind::Op(Op::Iota(Iota { axis, dtype: DType::I64, .. })) => Some(starts[*axis].clone()),
             _ => None,
