@@ -292,3 +292,33 @@ fn loops_run_as_often_as_their_conditions_say() {
         assert_eq!(results.get(1).map(|t| t.ints()[0]), counter, "{name}");
     }
 }
+
+#[test]
+fn batches_that_must_be_equal_have_one_name() {
+    let spellings = spellings();
+    let batches = |name: &str| -> Vec<String> {
+        let spelling = spellings.iter().find(|s| s.name == name).unwrap_or_else(|| panic!("there is no {name}"));
+        let graph = &spelling.module.functions["predict"];
+        graph.inputs().iter().map(|(_, value)| graph.ty(*value).shape[0].to_string()).collect()
+    };
+    // Heads that were merged into a batch are 2·b of each, which is never 1.
+    assert_eq!(batches("attention_keras_three_batches_tf"), ["batch_0", "batch_0", "batch_0"]);
+    assert_eq!(batches("attention_keras_other_batches_tf"), ["batch_0", "batch_0"]);
+    // A batch of one may be repeated for others.
+    assert_eq!(batches("attention_keras_luong_batches_tf"), ["batch_0", "batch_1", "batch_2"]);
+}
+
+#[test]
+fn heads_that_queries_share_are_not_repeated() {
+    let shared = |s: &Spelling| s.name.starts_with("attention_grouped_rotated") || s.name.starts_with("attention_grouped_repeated_before");
+    let mut seen = 0;
+    for spelling in spellings().iter().filter(|s| shared(s)) {
+        let graph = spelling.result();
+        let of_attention = |id: &kiln_ir::NodeId| matches!(&graph.node(*id).kind, NodeKind::Op(Op::Attention(_)));
+        let node = graph.order().into_iter().find(of_attention).unwrap_or_else(|| panic!("{}: no attention", spelling.name));
+        let heads: Vec<String> = graph.node(node).inputs[..3].iter().map(|v| graph.ty(*v).shape[1].to_string()).collect();
+        assert_eq!(heads, ["4", "2", "2"], "{}", spelling.name);
+        seen += 1;
+    }
+    assert_eq!(seen, 8);
+}
