@@ -1,10 +1,11 @@
 //! Attention from products, a softmax and whatever exporters put between: scales before or after, masks added or selected, caps,
-//! K transposed or not, heads as one axis or two, shared key heads repeated, operands whose batches are repeated to each other's, a
+//! K transposed or not, heads as one axis or more, shared key heads repeated, operands whose batches are repeated to each other's, a
 //! softmax in a wider type than the products, a division by its sum after the second product.
 //!
 //! A rule looks at the second product, finds the softmax below it and then the first product, peeling what stands between into
 //! attributes and masks. What it cannot peel stays outside (a scale applied before heads are split stays with the queries).
 
+use super::heads::{Operand, before_repeat, regrouped, split, with_two_batches};
 use crate::egraph::rule::{Exactness, Rewrite, Rule, Term};
 use crate::egraph::view::{View, close};
 use egg::Id;
@@ -53,6 +54,19 @@ pub const RULES: &[Rule] = &[
              %b = broadcast %t {shape = [2, 3, n, m]} ; %w = mul %b, %s ; %mb = broadcast %mask {shape = [2, 3, n, m]} ; %a = add %w, %mb ;
              %h = const f32[] 0.5 ; %hb = broadcast %h {shape = [2, 3, n, m]} ; %z = mul %a, %hb ; %p = softmax %z {axis = 3} ;
              %y = dot %p, %v {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [2]} ; return %y }",
+            "graph (%q: f32[2*n, 3, 5, 4], %k: f32[2*n, 3, m, 4], %v: f32[2*n, 3, m, 4], %bias: f32[3, 5, m], %mask: f32[n, 2, 1, 5, m]) {
+             %s = dot %q, %k {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [3]} ;
+             %t = const f32[3, 1, 1] [0.5, 0.25, 1.5] ; %tb = broadcast %t {shape = [2*n, 3, 5, m]} ; %w = mul %s, %tb ;
+             %b = broadcast %bias {shape = [2*n, 3, 5, m]} ; %a = add %w, %b ; %r = reshape %a {shape = [n, 2, 3, 5, m]} ;
+             %mb = broadcast %mask {shape = [n, 2, 3, 5, m]} ; %z = add %r, %mb ; %f = reshape %z {shape = [2*n, 3, 5, m]} ;
+             %p = softmax %f {axis = 3} ;
+             %y = dot %p, %v {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [2]} ; return %y }",
+            "graph (%q: f32[n, 4, 5, 3], %k: f32[n, m, 2, 3], %v: f32[n, 2, m, 3]) {
+             %k1 = reshape %k {shape = [n, m, 2, 1, 3]} ; %k2 = broadcast %k1 {shape = [n, m, 2, 2, 3]} ;
+             %k4 = reshape %k2 {shape = [n, m, 4, 3]} ; %kt = transpose %k4 {perm = [0, 2, 1, 3]} ;
+             %i = const i64[4] [0, 0, 1, 1] ; %v4 = gather %v, %i {axis = 1} ;
+             %s = dot %q, %kt {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [3]} ; %p = softmax %s {axis = 3} ;
+             %y = dot %p, %v4 {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [2]} ; return %y }",
         ],
     },
     Rule {
@@ -138,7 +152,7 @@ struct Scores {
     scale: f64,
     softcap: Option<f64>,
     /// What the queries are multiplied by, or divided if so marked: temperatures that are no numbers, the same for all keys.
-    factors: Vec<(Id, bool)>,
+    factors: Vec<Factor>,
     /// What is added, with its shape, which broadcasts to that of the scores.
     mask: Option<(Term, Vec<Dim>)>,
     /// The axes before queries and keys, as they are where masks are added.
@@ -149,11 +163,12 @@ struct Scores {
     dtype: DType,
 }
 
-/// An operand with the axes that it has in attention.
-struct Operand {
-    class: Id,
-    /// Batch axes, then the two others.
-    perm: Vec<usize>,
+/// What queries are multiplied by, or divided.
+struct Factor {
+    term: Term,
+    /// Broadcasts to that of the scores.
+    shape: Vec<Dim>,
+    divides: bool,
 }
 
 fn attention(view: View, root: Id, search: Search) -> Option<Term> {
@@ -296,12 +311,30 @@ fn scores(view: View, class: Id, search: Search) -> Option<Scores> {
         }
         Op::Reshape(_) if keeps_last_two(view, x[0], class) => {
             let inside = scores(view, x[0], search)?;
-            // Masks and temperatures keep the axes that they were applied to.
-            let free = inside.mask.is_none() && inside.factors.is_empty();
-            Some(if free { Scores { batch: batch(), ..inside } } else { inside })
+            if inside.mask.is_none() && inside.factors.is_empty() {
+                return Some(Scores { batch: batch(), ..inside });
+            }
+            // Masks and temperatures keep the axes that they were applied to, unless each is split: windows of pictures are.
+            let counts = if inside.repeated.is_empty() { split(view, &inside.batch, &batch()) } else { None };
+            match counts {
+                Some(counts) => split_scores(inside, batch(), &counts),
+                None => Some(inside),
+            }
         }
         _ => None,
     })
+}
+
+/// Scores whose batch axes are split, with what was applied to them.
+fn split_scores(inside: Scores, batch: Vec<Dim>, counts: &[usize]) -> Option<Scores> {
+    let split = |term: Term, shape: &[Dim]| regrouped(term, shape, &inside.batch, &batch, counts);
+    let mask = match inside.mask {
+        Some((mask, shape)) => Some(split(mask, &shape)?),
+        None => None,
+    };
+    let factor = |Factor { term, shape, divides }| split(term, &shape).map(|(term, shape)| Factor { term, shape, divides });
+    let factors = inside.factors.into_iter().map(factor).collect::<Option<Vec<_>>>()?;
+    Some(Scores { mask, factors, batch, ..inside })
 }
 
 /// The scores with one more mask added where they have that shape. A second one joins the first if both see the same axes.
@@ -330,7 +363,7 @@ fn warmed(view: View, inner: Id, factor: Id, divides: bool, shape: &[Dim], searc
     let mut inside = scores(view, inner, search).filter(|s| shared && s.mask.is_none() && s.softcap.is_none())?;
     let batch = shape[..shape.len() - 2].to_vec();
     let same_axes = inside.factors.is_empty() || view.same_dims(&inside.batch, &batch);
-    inside.factors.push((factor, divides));
+    inside.factors.push(Factor { term: Term::Class(factor), shape: view.shape(factor).to_vec(), divides });
     same_axes.then_some(Scores { batch, ..inside })
 }
 
@@ -358,8 +391,12 @@ fn build(view: View, root: Id, scores: &Scores, v: &Operand) -> Option<Term> {
         [heads] => [Dim::ONE, heads.clone()],
         [batch, heads] => [batch.clone(), heads.clone()],
         more if scores.mask.is_none() && scores.factors.is_empty() => [Dim::ONE, Dim::product(more)],
-        _ => return None,
+        [batch, heads @ ..] => [batch.clone(), Dim::product(heads)],
     };
+    let more = scores.batch.len() > 2;
+    if more && !scores.repeated.is_empty() {
+        return None;
+    }
     let permuted = |operand: &Operand| operand.perm.iter().map(|a| view.shape(operand.class)[*a].clone()).collect::<Vec<Dim>>();
     let with_batch = |shape: &[Dim]| [&batch[..], &shape[shape.len() - 2..]].concat();
     // Masks and temperatures in a wider type stay as they are: in a narrower one they may be others.
@@ -380,13 +417,15 @@ fn build(view: View, root: Id, scores: &Scores, v: &Operand) -> Option<Term> {
         let to = with_batch(&shape);
         widened(if shape == to { term } else { Term::apply(Reshape { shape: to }, [term]) })
     };
-    let queries = scores.factors.iter().fold(four_axes(&q, Some(0)), |queries, (factor, divides)| {
+    let mut queries = four_axes(&q, Some(0));
+    for Factor { term, shape: own, divides } in &scores.factors {
         let mut shape = permuted(&q);
         let rows = shape.len() - 2;
         shape[rows] = scores.repeated.last().map_or(shape[rows].clone(), |of_scores| of_scores[of_scores.len() - 2].clone());
-        let factor = Term::of(Broadcast { shape: with_batch(&shape) }, &[*factor]);
-        if *divides { Term::apply(Div {}, [queries, factor]) } else { Term::apply(Mul {}, [queries, factor]) }
-    });
+        let factor = if more { with_two_batches(term.clone(), own, &scores.batch)?.0 } else { term.clone() };
+        let factor = Term::apply(Broadcast { shape: with_batch(&shape) }, [factor]);
+        queries = if *divides { Term::apply(Div {}, [queries, factor]) } else { Term::apply(Mul {}, [queries, factor]) };
+    }
     let [k, v] = match (before_repeat(view, &k, &batch), before_repeat(view, v, &batch)) {
         (Some((shared, heads)), Some((v, v_heads))) if heads == v_heads => {
             let [lead, depth] = [batch[0].clone(), permuted(&k)[k.perm.len() - 1].clone()];
@@ -404,28 +443,12 @@ fn build(view: View, root: Id, scores: &Scores, v: &Operand) -> Option<Term> {
         has_mask: scores.mask.is_some(),
         ..Attention::plain()
     };
-    let mask = scores.mask.as_ref().map(|(mask, _)| mask.clone());
+    let mask = match &scores.mask {
+        Some((mask, shape)) if more => Some(with_two_batches(mask.clone(), shape, &scores.batch)?.0),
+        mask => mask.as_ref().map(|(mask, _)| mask.clone()),
+    };
     let y = cast(Term::apply(op, [queries, k, v].into_iter().chain(mask)), narrow);
     let to = view.shape(root);
     let as_it_is = to.len() == 4 && view.same_dims(&to[..2], &batch);
     Some(if as_it_is { y } else { Term::apply(Reshape { shape: to.to_vec() }, [y]) })
-}
-
-/// Keys or values before each head was repeated for the queries that share it, and how many heads there are:
-/// `[b, h, m, d]` → `[b, h, 1, m, d]`, broadcast to `[b, h, g, m, d]`, → `[b, h·g, m, d]`.
-fn before_repeat(view: View, operand: &Operand, batch: &[Dim; 2]) -> Option<(Term, Dim)> {
-    let (class, perm) = view
-        .find(operand.class, |op, x| match op {
-            Op::Transpose(inner) => Some((x[0], operand.perm.iter().map(|&a| inner.perm[a]).collect::<Vec<_>>())),
-            _ => None,
-        })
-        .unwrap_or((operand.class, operand.perm.clone()));
-    let repeated = view.find(class, |op, x| matches!(op, Op::Reshape(_)).then(|| x[0]))?;
-    let single = view.find(repeated, |op, x| matches!(op, Op::Broadcast(_)).then(|| x[0]))?;
-    let (from, [b, heads, one, keys, depth]) = (view.shape(repeated), view.shape(single)) else { return None };
-    let grows =
-        one.is(1) && from.len() == 5 && view.same_dims(&[b, heads, keys, depth].map(Clone::clone), &[&from[..2], &from[3..]].concat());
-    let merges = view.same_dims(view.shape(class), &[&batch[..], &from[3..]].concat());
-    let to = vec![b.clone(), heads.clone(), keys.clone(), depth.clone()];
-    (perm.is_sorted() && grows && merges).then(|| (Term::of(Reshape { shape: to }, &[single]), heads.clone()))
 }

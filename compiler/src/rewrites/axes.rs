@@ -4,10 +4,11 @@
 //! dot of [batch · heads, queries, depth]      →      dot of [batch, heads, queries, depth]
 //! ```
 
+use crate::cut::role::{Role, Root, role};
 use crate::egraph::rule::{Exactness, Rewrite, Rule, Term};
 use crate::egraph::view::View;
 use egg::Id;
-use kiln_ir::ops::{Dot, Reshape, Transpose};
+use kiln_ir::ops::{Add, Dot, Reshape, Transpose};
 use kiln_ir::{Dim, Op};
 
 /// The rules.
@@ -21,6 +22,31 @@ pub const RULES: &[Rule] = &[
         examples: &[
             "graph (%x: f32[n, 4, 3]) { %r = reshape %x {shape = [n, 12]} ; %y = reshape %r {shape = [4*n, 3]} ; return %y }",
             "graph (%x: f32[n, 4, 3]) { %r = reshape %x {shape = [n, 12, 1]} ; %y = reshape %r {shape = [n, 4, 3]} ; return %y }",
+        ],
+    },
+    Rule {
+        name: "ones-before-elements",
+        mathematics: "axes of size one may be inserted before a function of elements: f(x)[.., 1] = f(x[.., 1])",
+        exactness: Exactness::SameBits,
+        roots: &["reshape"],
+        rewrite: Rewrite::Class(ones_before_elements),
+        examples: &[
+            "graph (%x: f32[n, 4]) { %s = reduce %x {kind = sum, axes = [1], keep = false} ; %l = log %s ;
+             %y = reshape %l {shape = [n, 1]} ; return %y }",
+            "graph (%x: f32[n, 4]) { %m = mean %x {axes = [0], keep = false} ; %e = const f32[] 0.5 ; %b = broadcast %e {shape = [4]} ;
+             %a = add %m, %b ; %y = reshape %a {shape = [1, 4]} ; return %y }",
+        ],
+    },
+    Rule {
+        name: "sum-between-reshapes",
+        mathematics: "splitting axes, adding and merging them again adds what is merged before",
+        exactness: Exactness::SameBits,
+        roots: &["reshape"],
+        rewrite: Rewrite::Class(sum_between_reshapes),
+        examples: &[
+            "graph (%x: f32[n, 6, 4], %a: f32[n, 3, 2, 2, 1], %b: f32[n, 3, 2, 1, 2]) { %s = reshape %x {shape = [n, 3, 2, 2, 2]} ;
+             %u = broadcast %a {shape = [n, 3, 2, 2, 2]} ; %p = add %s, %u ; %v = broadcast %b {shape = [n, 3, 2, 2, 2]} ; %q = add %v, %p ;
+             %y = reshape %q {shape = [n, 6, 4]} ; return %y }",
         ],
     },
     Rule {
@@ -78,6 +104,62 @@ fn inserted_ones(from: &[Dim], to: &[Dim]) -> Option<Vec<Option<usize>>> {
         }
     }
     (next == from.len() && found.len() > next).then_some(found)
+}
+
+/// More additions between two reshapes are of no pattern.
+const MAX_SUMS: usize = 4;
+
+/// A sum with one addend that was reshaped from a shape, in that shape.
+fn merged_sum(view: View, class: Id, shape: &[Dim], steps: usize) -> Option<Term> {
+    view.find(class, |op, x| match op {
+        Op::Reshape(_) => view.same_dims(view.shape(x[0]), shape).then(|| Term::Class(x[0])),
+        Op::Add(_) => {
+            let steps = steps.checked_sub(1)?;
+            [(x[0], x[1]), (x[1], x[0])].into_iter().find_map(|(inner, other)| {
+                let inner = merged_sum(view, inner, shape, steps)?;
+                Some(Term::apply(Add {}, [inner, Term::of(Reshape { shape: shape.to_vec() }, &[other])]))
+            })
+        }
+        _ => None,
+    })
+}
+
+fn sum_between_reshapes(view: View, root: Id) -> Option<Term> {
+    let shape = view.shape(root);
+    reshaped(view, root, |inner| {
+        // With its last two axes as they are, a sum of scores is told as it stands.
+        let last_two = |shape: &[Dim]| shape.len().checked_sub(2).map(|at| shape[at..].to_vec());
+        let kept = matches!((last_two(shape), last_two(view.shape(inner))), (Some(a), Some(b)) if view.same_dims(&a, &b));
+        let is_sum = view.ops(inner).any(|(op, _)| matches!(op, Op::Add(_)));
+        if kept || !is_sum { None } else { merged_sum(view, inner, shape, MAX_SUMS).filter(|term| matches!(term, Term::Apply(..))) }
+    })
+}
+
+/// Whether a class is elements of a reduction, a few operators further on.
+fn is_reduced(view: View, class: Id, steps: usize) -> bool {
+    view.ops(class).any(|(op, x)| match role(op) {
+        Role::Root(Root::Reduce(_)) => true,
+        Role::Composite => matches!(op, Op::Mean(_)),
+        Role::Unary(_) | Role::Binary(_) => steps > 0 && x.iter().any(|class| is_reduced(view, *class, steps - 1)),
+        _ => false,
+    })
+}
+
+fn ones_before_elements(view: View, root: Id) -> Option<Term> {
+    reshaped(view, root, |inner| {
+        let shape = view.shape(root);
+        inserted_ones(view.shape(inner), shape)?;
+        view.find(inner, |op, x| {
+            // Statistics alone: of other values it would make nothing plainer.
+            let elements = matches!(role(op), Role::Unary(_) | Role::Binary(_)) && !x.contains(&inner) && is_reduced(view, inner, 3);
+            let operand = |class: &Id| match view.uniform(*class) {
+                Some(number) => Term::number(view.ty(*class).dtype, shape, number),
+                None => Term::of(Reshape { shape: shape.to_vec() }, &[*class]),
+            };
+            let numbers = x.iter().filter(|class| view.uniform(**class).is_some()).count();
+            (elements && x.len() - numbers == 1).then(|| Term::apply(op.clone(), x.iter().map(operand)))
+        })
+    })
 }
 
 fn transpose_around_ones(view: View, root: Id) -> Option<Term> {

@@ -8,6 +8,7 @@ mod conv;
 mod convolutions;
 mod dot;
 mod groups;
+mod heads;
 mod identities;
 mod joined;
 mod movement;

@@ -4,7 +4,7 @@ use crate::egraph::rule::{Exactness, Rewrite, Rule, Term};
 use crate::egraph::view::{View, close};
 use egg::Id;
 use kiln_ir::attr::Real;
-use kiln_ir::ops::{Broadcast, LayerNorm, Mean, Mul, ReduceKind, RmsNorm, Sub};
+use kiln_ir::ops::{Broadcast, LayerNorm, Mean, Mul, ReduceKind, Reshape, RmsNorm, Sub, Transpose};
 use kiln_ir::{Dim, Op, Tensor};
 
 /// Statistics of n values differ by n · ε of the largest; normalised values are as large as √n.
@@ -59,6 +59,22 @@ pub const RULES: &[Rule] = &[
              %v = mean %q {axes = [1], keep = true} ; %e = const f32[1, 1] [0.00001] ; %f = broadcast %e {shape = [n, 1]} ; %w = add %v, %f ;
              %h = const f32[1, 1] [-0.5] ; %hh = broadcast %h {shape = [n, 1]} ; %r = pow %w, %hh ; %s = broadcast %r {shape = [n, 5]} ;
              %k = broadcast %g {shape = [n, 5]} ; %sk = mul %s, %k ; %y = mul %d, %sk ; return %y }",
+        ],
+    },
+    Rule {
+        name: "layer-norm-of-inner-axes",
+        mathematics: "a norm over axes in the middle = the norm over the last axes of the transposed",
+        exactness: STATISTICS,
+        roots: &["div", "mul", "add"],
+        rewrite: Rewrite::Class(layer_norm_of_inner_axes),
+        examples: &[
+            "graph (%x: f32[n, 5, m]) { %g = parameter g: f32[5, 1] ; %m = mean %x {axes = [1], keep = true} ;
+             %b = broadcast %m {shape = [n, 5, m]} ; %d = sub %x, %b ; %q = mul %d, %d ; %v = mean %q {axes = [1], keep = true} ;
+             %e = const f32[] 0.00001 ; %f = broadcast %e {shape = [n, 1, m]} ; %w = add %v, %f ; %r = sqrt %w ;
+             %s = broadcast %r {shape = [n, 5, m]} ; %z = div %d, %s ; %k = broadcast %g {shape = [n, 5, m]} ; %y = mul %z, %k ; return %y }",
+            "graph (%x: f32[n, 5, m]) { %g = parameter g: f32[5, 1] ; %o = parameter o: f32[1, 5, 1] ; %0 = const f32[] 0.0 ;
+             %t = transpose %x {perm = [0, 2, 1]} ; %h = reshape %g {shape = [5]} ; %l = layer_norm %t, %h, %0 {axes_from = 2, epsilon = 0.00001} ;
+             %u = transpose %l {perm = [0, 2, 1]} ; %k = broadcast %o {shape = [n, 5, m]} ; %y = add %u, %k ; return %y }",
         ],
     },
     Rule {
@@ -177,6 +193,56 @@ fn layer_norm(view: View, root: Id) -> Option<Term> {
     let axes_from = trailing(&axes, view.ty(x).rank())?;
     let zero = Term::Constant(Tensor::scalar(view.ty(x).dtype, 0.0));
     Some(Term::apply(LayerNorm { axes_from, epsilon: Real(epsilon) }, [Term::Class(x), scale, zero]))
+}
+
+/// A parameter of values with these axes, transposed as they are.
+fn transposed_parameter(view: View, class: Id, perm: &[usize]) -> Option<Term> {
+    let missing = perm.len().checked_sub(view.ty(class).rank())?;
+    let shape: Vec<Dim> = std::iter::repeat_n(Dim::ONE, missing).chain(view.shape(class).iter().cloned()).collect();
+    let full = Term::of(Reshape { shape }, &[class]);
+    Some(Term::apply(Transpose { perm: perm.to_vec() }, [full]))
+}
+
+fn layer_norm_of_inner_axes(view: View, root: Id) -> Option<Term> {
+    let rank = view.ty(root).rank();
+    if let Some(Normal { x, mut axes, epsilon, scale, .. }) = normal(view, root) {
+        axes.sort_unstable();
+        // Each sample is normalised by itself: what the batch is normalised by is another norm.
+        if trailing(&axes, rank).is_some() || axes.contains(&0) || view.ty(x).rank() != rank {
+            return None;
+        }
+        let perm: Vec<usize> = (0..rank).filter(|axis| !axes.contains(axis)).chain(axes.iter().copied()).collect();
+        let mut back = vec![0; rank];
+        perm.iter().enumerate().for_each(|(to, from)| back[*from] = to);
+        let scale = match scale {
+            Term::Class(class) => transposed_parameter(view, class, &perm)?,
+            one => one,
+        };
+        let zero = Term::Constant(Tensor::scalar(view.ty(x).dtype, 0.0));
+        let norm = LayerNorm { axes_from: rank - axes.len(), epsilon: Real(epsilon) };
+        let norm = Term::apply(norm, [Term::transposed(view, x, &perm), scale, zero]);
+        return Some(Term::apply(Transpose { perm: back }, [norm]));
+    }
+    with_parameter(
+        view,
+        root,
+        |op| matches!(op, Op::Add(_)),
+        |value, bias| {
+            view.find(value, |op, turned| {
+                let Op::Transpose(back) = op else { return None };
+                view.find(turned[0], |op, x| match op {
+                    Op::LayerNorm(norm) if view.is_number(x[2], 0.0) => {
+                        let mut perm = vec![0; rank];
+                        back.perm.iter().enumerate().for_each(|(to, from)| perm[*from] = to);
+                        let bias = transposed_parameter(view, bias, &perm)?;
+                        let norm = Term::apply(norm.clone(), [Term::Class(x[0]), Term::Class(x[1]), bias]);
+                        Some(Term::apply(back.clone(), [norm]))
+                    }
+                    _ => None,
+                })
+            })
+        },
+    )
 }
 
 fn variance_by_squares(view: View, root: Id) -> Option<Term> {

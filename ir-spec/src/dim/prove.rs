@@ -165,7 +165,8 @@ impl Ranges {
         bound
     }
 
-    /// Is `a = b`? Equal normal forms are; a difference whose range excludes 0 is not.
+    /// Is `a = b`? Equal normal forms are; a difference whose range excludes 0 is not, nor one that is never a multiple of what all
+    /// of it but a number is: 2·n − 1 is odd.
     pub fn provably_equal(&self, a: &Dim, b: &Dim) -> Proof {
         if a == b {
             return Proof::Yes;
@@ -174,12 +175,23 @@ impl Ranges {
         let r = self.range(&difference);
         if r.min == 0 && r.max == 0 {
             Proof::Yes
-        } else if r.min > 0 || r.max < 0 {
+        } else if r.min > 0 || r.max < 0 || leaves_remainder(&difference) {
             Proof::No
         } else {
             Proof::Unknown
         }
     }
+}
+
+/// Whether a number divides every term but the constant one, and not that.
+fn leaves_remainder(dim: &Dim) -> bool {
+    let (constant, others): (Vec<_>, Vec<_>) = dim.terms().into_iter().partition(|term| term.atoms.is_empty());
+    let divisor = others.iter().fold(0, |divisor, term| gcd(divisor, term.coefficient.unsigned_abs()));
+    divisor > 1 && constant.first().is_some_and(|term| term.coefficient.unsigned_abs() % divisor != 0)
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 #[cfg(test)]
@@ -228,6 +240,10 @@ mod tests {
         assert_eq!(ranges.provably_equal(&(&n + Dim::ONE), &n), Proof::No);
         assert_eq!(ranges.provably_equal(&n, &Dim::from(3)), Proof::Unknown);
         assert_eq!(ranges.provably_equal(&n, &Dim::from(-3)), Proof::No);
+        let even = &n * Dim::from(4) + Dim::symbol("m") * Dim::from(6);
+        assert_eq!(ranges.provably_equal(&even, &Dim::from(9)), Proof::No);
+        assert_eq!(ranges.provably_equal(&even, &Dim::from(10)), Proof::Unknown);
+        assert_eq!(ranges.provably_equal(&even, &(&n * Dim::from(3) + Dim::ONE)), Proof::Unknown);
     }
 
     #[test]

@@ -209,6 +209,16 @@ def attention_keras_luong_batches(q, v, k):
     return layers.Attention(use_scale=True)([q, v, k])
 
 
+@case((L, D), (M, D), (M, D), batches=True)
+def attention_keras_three_batches(q, v, k):
+    return layers.MultiHeadAttention(num_heads=2, key_dim=4)(q, v, k)
+
+
+@case((L, D), (M, D), batches=True)
+def attention_keras_other_batches(x, y):
+    return layers.MultiHeadAttention(num_heads=2, key_dim=4, value_dim=3)(x, y)
+
+
 @case((L, D), (M, D), (M, D))
 def near_additive_attention(q, v, k):
     return layers.AdditiveAttention()([q, v, k])

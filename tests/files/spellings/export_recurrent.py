@@ -267,5 +267,239 @@ def no_rnn_order_of_steps(self, x, h):
     return h
 
 
+# --- other ways to write a step ----------------------------------------------------------------------------------------
+
+
+def gates3(self, row, h):
+    z = torch.sigmoid(row @ self.w0 + h @ self.w1 + self.w2)
+    r = torch.sigmoid(row @ self.w3 + h @ self.w4 + self.w5)
+    return z, torch.tanh(row @ self.w6 + r * (h @ self.w7) + self.w8)
+
+
+THREE_GATES = weights(*[(F, H), (H, H), (H,)] * 3)
+
+
+@both(X, S)
+@with_state(**THREE_GATES)
+def gru_update_is_share_of_new(self, x, h):
+    # As Cho et al. 2014 write it, and the first PyTorch tutorials: z·n + (1 − z)·h.
+    for t in range(T):
+        z, n = gates3(self, x[:, t], h)
+        h = z * n + (1 - z) * h
+    return h
+
+
+@both(X, S)
+@with_state(**THREE_GATES)
+def gru_goes_towards_new(self, x, h):
+    for t in range(T):
+        z, n = gates3(self, x[:, t], h)
+        h = h + z * (n - h)
+    return h
+
+
+@both(X, S)
+@with_state(**THREE_GATES)
+def gru_goes_back_to_old(self, x, h):
+    for t in range(T):
+        z, n = gates3(self, x[:, t], h)
+        h = n - z * (n - h)
+    return h
+
+
+@case(X, S)
+@with_state(**THREE_GATES)
+def no_gru_update_by_tanh(self, x, h):
+    for t in range(T):
+        z, n = gates3(self, x[:, t], h)
+        z = torch.tanh(x[:, t] @ self.w0 + h @ self.w1)
+        h = z * n + (1 - z) * h
+    return h
+
+
+@case(X, S)
+@with_state(**THREE_GATES)
+def no_gru_shares_exceed_one(self, x, h):
+    for t in range(T):
+        z, n = gates3(self, x[:, t], h)
+        h = z * n + (2 - z) * h
+    return h
+
+
+PEEPHOLES = weights((F, 4 * H), (H, 4 * H), (4 * H,), (H,), (H,), (H,))
+
+
+def peephole_step(self, row, h, c, of_output):
+    i, f, g, o = (row @ self.w0 + h @ self.w1 + self.w2).chunk(4, -1)
+    i, f = torch.sigmoid(i + self.w3 * c), torch.sigmoid(f + self.w4 * c)
+    new = f * c + i * torch.tanh(g)
+    return torch.sigmoid(o + self.w5 * (new if of_output else c)) * torch.tanh(new), new
+
+
+@both(X, S, S)
+@with_state(**PEEPHOLES)
+def lstm_peepholes(self, x, h, c):
+    for t in range(T):
+        h, c = peephole_step(self, x[:, t], h, c, True)
+    return h, c
+
+
+@case(X, S, S)
+@with_state(**PEEPHOLES)
+def no_lstm_output_gate_sees_old_memory(self, x, h, c):
+    for t in range(T):
+        h, c = peephole_step(self, x[:, t], h, c, False)
+    return h, c
+
+
+@both(X, S, S)
+@with_state(**weights((F, 4 * H), (H, 4 * H), (4 * H,)))
+def lstm_clipped(self, x, h, c):
+    for t in range(T):
+        h, c = lstm_step(torch.clamp(x[:, t] @ self.w0 + h @ self.w1 + self.w2, -0.5, 0.5), c)
+    return h, c
+
+
+@both(X, S)
+@with_state(**weights((F, H), (H, H)))
+def rnn_clipped(self, x, h):
+    for t in range(T):
+        h = torch.tanh(torch.clamp(x[:, t] @ self.w0 + h @ self.w1, -0.75, 0.75))
+    return h
+
+
+@case(X, S, S)
+@with_state(**weights((F, 4 * H), (H, 4 * H), (4 * H,)))
+def no_lstm_memory_clipped(self, x, h, c):
+    for t in range(T):
+        h, c = lstm_step(x[:, t] @ self.w0 + h @ self.w1 + self.w2, c.clamp(-0.25, 0.25))
+    return h, c
+
+
+@case(X, S)
+@with_state(**weights((F, H), (H, H)))
+def no_rnn_bounds_differ(self, x, h):
+    for t in range(T):
+        h = torch.tanh(torch.clamp(x[:, t] @ self.w0 + h @ self.w1, -0.75, 0.5))
+    return h
+
+
+# One sample, without an axis of the batch.
+
+
+@both((T, F), (H,), (H,))
+@with_state(cell=cell(nn.LSTMCell, F, H))
+def lstm_cells_of_one_sample(self, x, h, c):
+    outputs = []
+    for t in range(T):
+        h, c = self.cell(x[t], (h, c))
+        outputs.append(h)
+    return torch.stack(outputs), h, c
+
+
+@both((T, F), (H,))
+@with_state(cell=cell(nn.GRUCell, F, H))
+def gru_cells_of_one_sample(self, x, h):
+    for step in x:
+        h = self.cell(step, h)
+    return h
+
+
+@both((T, F), (H,))
+@with_state(**weights((H, F), (H, H), (H,)))
+def rnn_matrices_times_vectors(self, x, h):
+    outputs = []
+    for t in range(T):
+        h = torch.tanh(self.w0 @ x[t] + self.w1 @ h + self.w2)
+        outputs.append(h)
+    return torch.stack(outputs)
+
+
+@both((T, F), (H,))
+@with_state(**THREE_GATES)
+def gru_vectors_times_matrices(self, x, h):
+    for t in range(T):
+        z, n = gates3(self, x[t], h)
+        h = (1 - z) * n + z * h
+    return h
+
+
+@both((1, T, F), (1, H))
+@with_state(cell=cell(nn.GRUCell, F, H))
+def gru_cells_batch_of_one(self, x, h):
+    for t in range(T):
+        h = self.cell(x[:, t], h)
+    return h
+
+
+@case((T, F), (H,))
+def rnn_scan_of_one_sample(self, x, h):
+    w, r = self.w0, self.w1
+
+    def step(h, row):
+        h = torch.tanh(row @ w + h @ r)
+        return h, h.clone()
+
+    return scan(step, h, x)
+
+
+rnn_scan_of_one_sample.state = weights((F, H), (H, H))
+
+
+# Several cells in one loop.
+
+
+@case(TIME_FIRST, S, S, S)
+@with_state(below=cell(nn.GRUCell, F, H), above=cell(nn.LSTMCell, H, H))
+def lstm_above_gru_scan(self, x, g, h, c):
+    def step(carried, row):
+        g = self.below(row, carried[0])
+        h, c = self.above(g, (carried[1], carried[2]))
+        return [g, h, c], h.clone()
+
+    last, all_steps = scan(step, [g, h, c], x)
+    return all_steps, *last
+
+
+@case(TIME_FIRST, S)
+@with_state(cell=cell(nn.GRUCell, F, H), out=nn.Linear(H, 2))
+def gru_scan_with_output(self, x, h):
+    def step(h, row):
+        h = self.cell(row, h)
+        return h, torch.softmax(self.out(h), -1)
+
+    return scan(step, h, x)
+
+
+@case(TIME_FIRST, S, S)
+@with_state(**weights((F, H), (H, H), (F, H), (H, H)))
+def no_rnn_scan_of_two_that_see_each_other(self, x, h, g):
+    def step(carried, row):
+        h, g = carried
+        h, g = torch.tanh(row @ self.w0 + g @ self.w1), torch.tanh(row @ self.w2 + h @ self.w3)
+        return [h, g], h.clone()
+
+    last, all_steps = scan(step, [h, g], x)
+    return all_steps, *last
+
+
+# Loops whose end is in their condition.
+
+
+@torch.jit.script
+def elman_while(x: torch.Tensor, h: torch.Tensor, w: torch.Tensor, r: torch.Tensor):
+    t = 0
+    while t < 4:
+        h = torch.tanh(x[t] @ w + h @ r)
+        t += 1
+    return h
+
+
+@case(TIME_FIRST, S, ts=True)
+@with_state(**weights((F, H), (H, H)))
+def rnn_loop_while_scripted_ts(self, x, h):
+    return elman_while(x, h, self.w0, self.w1)
+
+
 if __name__ == "__main__":
     main()

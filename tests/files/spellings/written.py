@@ -468,6 +468,42 @@ spelling("no_rnn_scan_weights_by_step", "(float[t,2,3] x, float[2,4] h0, float[t
          f"{{ {CELL} }}>(h0, x, r)", w=MATRICES["w"], b=MATRICES["b"])
 
 
+# --- loops that end by their condition ---------------------------------------------------------------------------------
+
+LOOP_CELL = "row = Gather<axis=0>(x, {at}) " + CELL
+LOOP = ("(float[6,2,3] x, float[2,4] h0) => (float[2,4] last{more})",
+        "last{more} = Loop<body=step (int64 i, bool go{state}, float[2,4] h) => (bool still{next}, float[2,4] next) {{ {body} }}>({count}, {begin}{first}, h0)")
+
+
+def loop(name, body, at="i", count="count", begin="yes", counter=None, **parameters):
+    """A loop over the steps of x. A counter is (type, name of its first value)."""
+    more = ", last_counter" if counter else ""
+    interface = LOOP[0].format(more=f", {counter[0]} last_counter" if counter else "")
+    states = dict(state=f", {counter[0]} n", next=f", {counter[0]} n_next", first=f", {counter[1]}") if counter else dict(state="", next="", first="")
+    order = "last_counter, last" if counter else "last"
+    text = LOOP[1].replace("last{more} =", order + " =").format(body=body + " " + LOOP_CELL.format(at=at), count=count, begin=begin, **states)
+    spelling(name, interface, text, **MATRICES, **parameters)
+
+
+YES, SIX, ONE = "bool {1}", "int64 {6}", "int64 {1}"
+loop("rnn_loop_condition_handed_on", "still = Identity(go)", count="six", yes=YES, six=SIX)
+loop("rnn_loop_while_below", "still = Less(i, six)", count="six", yes=YES, six=SIX)
+loop("rnn_loop_while_next_below", "m = Add(i, one) less = Less(m, six) still = And(less, go)", count='""', yes=YES, six=SIX, one=ONE)
+loop("rnn_loop_ends_by_condition", "still = Greater(three, i)", count="six", yes=YES, six=SIX, three="int64 {3}")
+loop("rnn_loop_counted_in_value", "n_next = Add(n, one) still = Less(n_next, six)", at="n", count='""', counter=("int64", "zero"), yes=YES, six=SIX,
+     one=ONE, zero="int64 {0}")
+loop("rnn_loop_counted_from_two", "n_next = Add(n, one) a1 = LessOrEqual(n_next, five) still = And(a1, a1)", at="n", count='""',
+     counter=("int32", "two"), yes=YES, five="int32 {5}", one="int32 {1}", two="int32 {2}")
+spelling("rnn_loop_hands_weights_on", "(float[6,2,3] x, float[2,4] h0) => (float[2,4] last)",
+         "last, w_last = Loop<body=step (int64 i, bool go, float[2,4] h, float[3,4] v) => (bool still, float[2,4] next, float[3,4] v_next) "
+         f"{{ still = Identity(go) v_next = Identity(v) row = Gather<axis=0>(x, i) {CELL.replace('row, w', 'row, v')} }}>(six, yes, h0, w)",
+         **MATRICES, yes=YES, six=SIX)
+loop("no_rnn_loop_every_second", "n_next = Add(n, two) still = Less(n_next, six)", at="n", count='""', counter=("int64", "zero"), yes=YES, six=SIX,
+     two="int64 {2}", zero="int64 {0}")
+loop("no_rnn_loop_backwards", "n_next = Sub(n, one) still = GreaterOrEqual(n_next, zero)", at="n", count='""', counter=("int64", "five"), yes=YES,
+     five="int64 {5}", one=ONE, zero="int64 {0}")
+
+
 def main():
     for name in sys.argv[1:] or TEXTS:
         model = onnx.parser.parse_model(TEXTS[name])

@@ -11,6 +11,7 @@ use super::order::{describe, needed_nodes};
 use super::proto::{GraphProto, NodeProto, TensorProto};
 use super::regions::OpenRegion;
 use super::registry;
+use super::sizes::with_equal_sizes;
 use super::symbolic::ShapeNode;
 use super::tensor::TensorData;
 use crate::frontend::model::STATISTIC;
@@ -117,7 +118,7 @@ pub fn import_all(model: Model, options: &Options) -> Result<Imported, Vec<Diagn
     importer.main_graph(graph, Rc::new(opsets), options).map_err(|d| vec![d])?;
     let Importer { graph, parameters, training, .. } = importer;
     let metadata = proto.metadata_props.into_iter().map(|e| (e.key, e.value)).collect();
-    let functions = BTreeMap::from([("predict".to_string(), graph)]);
+    let functions = BTreeMap::from([("predict".to_string(), with_equal_sizes(graph).map_err(|d| vec![d])?)]);
     let module = Module { name: module_name(&options.name), functions, parameters, metadata };
     Ok(Imported { module, statistics: training.statistics })
 }
@@ -462,7 +463,7 @@ impl<'f> Importer<'f> {
             .help("no node, input or initialiser has this name: the model is incomplete"))
     }
 
-    fn resolve(&mut self, name: &str) -> Result<Option<OperandId>, Diagnostic> {
+    pub(super) fn resolve(&mut self, name: &str) -> Result<Option<OperandId>, Diagnostic> {
         for depth in (0..self.scopes.len()).rev() {
             let scope = &self.scopes[depth];
             if let Some(id) = scope.names.get(name) {
@@ -558,7 +559,7 @@ impl<'f> Importer<'f> {
         self.operands.len() - 1
     }
 
-    fn opset(&self, domain: &str) -> Result<i64, Diagnostic> {
+    pub(super) fn opset(&self, domain: &str) -> Result<i64, Diagnostic> {
         self.scope().opsets.get(domain).copied().ok_or_else(|| {
             let name = if domain.is_empty() { "ai.onnx" } else { domain };
             Diagnostic::new("onnx_opset", format!("the model does not say which version of the operators of {name} it uses"))

@@ -4,10 +4,11 @@
 
 use super::attributes::Attributes;
 use super::context::Context;
+use super::counting::{Carried, Counter, Counting, Fails};
 use super::import::{Importer, Scope};
-use super::operand::{Operand, OperandId};
+use super::operand::{KnownInts, Operand, OperandId};
 use super::order::describe;
-use super::proto::{GraphProto, NodeProto};
+use super::proto::{GraphProto, NodeProto, ValueInfoProto};
 use super::regions::Turns;
 use kiln_ir::graph::Origin;
 use kiln_ir::{DType, Diagnostic, Dim, Tensor, Value, ops};
@@ -96,7 +97,7 @@ impl Importer<'_> {
         Ok(self.computed(results))
     }
 
-    /// `Loop`: a body that runs a number of times, which a constant or sizes tell.
+    /// `Loop`: a body that runs a number of times, which a constant, sizes or the arithmetic of its condition tell.
     ///
     /// Errors: `onnx_arity`; `onnx_data_dependent` when only the run will tell how often.
     pub(super) fn loop_node(
@@ -126,31 +127,63 @@ impl Importer<'_> {
             Some(id) => number_of(me, *id).map(Some).ok_or_else(|| depends(what)),
         };
         let begins = given(self, condition, "the condition")?.is_none_or(|c| !c.is(0));
-        let steps = match given(self, count, "the number of steps")? {
+        let Counting { carried, condition } = self.counting(body, first)?;
+        let ends = match &condition {
+            Fails::At(step) => Some(step + Dim::ONE),
+            Fails::Never | Fails::Unknown => None,
+        };
+        let count = given(self, count, "the number of steps")?.map(|steps| steps.maximum(&Dim::ZERO));
+        let steps = match (count, ends) {
             _ if !begins => Dim::ZERO,
-            Some(steps) => steps.maximum(&Dim::ZERO).simplify(&self.graph.symbols),
-            None => return Err(depends("the end")),
+            (Some(count), Some(ends)) => count.simplify(&self.graph.symbols).minimum(&ends).simplify(&self.graph.symbols),
+            (Some(steps), None) | (None, Some(steps)) => steps.simplify(&self.graph.symbols),
+            (None, None) => return Err(depends("the end")),
         };
 
         let origin = self.origin(node);
-        let first = first.iter().map(|id| self.given(node, *id)).collect::<Result<Vec<_>, _>>()?;
+        let places: Vec<usize> = (0..states.len()).filter(|at| first[*at].is_none() || matches!(carried[*at], Carried::Changing)).collect();
+        let changing = places.iter().map(|at| self.given(node, first[*at])).collect::<Result<Vec<_>, _>>()?;
         let mut context = self.context(node, attributes, &origin);
-        let numbers = context.op(ops::Iota { shape: vec![steps], axis: 0, dtype: DType::I64 }, &[])?;
-        let names = states.iter().map(|info| info.name.clone());
-        let turns = Turns { carried: names.zip(first).collect(), scanned: vec![(number.name.clone(), numbers)], reverse: false };
+        let numbers = context.op(ops::Iota { shape: vec![steps.clone()], axis: 0, dtype: DType::I64 }, &[])?;
+        let names = places.iter().map(|at| states[*at].name.clone());
+        let turns = Turns { carried: names.zip(changing).collect(), scanned: vec![(number.name.clone(), numbers)], reverse: false };
         let results = self.scan(&turns, &origin, |me, inputs| {
             let mut scope = me.scope_of(node, body)?;
-            let (states, slices) = inputs.split_at(states.len());
-            me.name_inputs(&mut scope, turns.carried.iter().zip(states).chain(turns.scanned.iter().zip(slices)))?;
+            let (changing, slices) = inputs.split_at(places.len());
+            me.name_inputs(&mut scope, turns.carried.iter().zip(changing).chain(turns.scanned.iter().zip(slices)))?;
+            for ((info, carried), first) in states.iter().zip(&carried).zip(first) {
+                let id = match (carried, first) {
+                    (Carried::Counter(counter), _) => {
+                        let value = counted(&mut me.context(node, attributes, &origin), counter, slices[0])?;
+                        me.computed(vec![value])[0]
+                    }
+                    (Carried::Unchanged, Some(first)) => *first,
+                    _ => continue,
+                };
+                if scope.names.insert(info.name.clone(), id).is_some() {
+                    return Err(Diagnostic::new("onnx_duplicate", format!("two inputs are named \"{}\"", info.name)));
+                }
+            }
             let yes = me.add(Operand::constant(Tensor::from_ints(DType::Bool, Vec::new(), [1])));
             scope.names.insert(going_on.name.clone(), yes);
             let results = me.import_body(scope, body)?;
-            if !number_of(me, results[0]).is_some_and(|c| c.is(1)) {
+            if condition == Fails::Unknown && !number_of(me, results[0]).is_some_and(|c| c.is(1)) {
                 return Err(depends("the condition"));
             }
-            me.named(&body.output[1..], &results[1..])
+            let kept = places.iter().copied().chain(states.len()..body.output.len() - 1);
+            let (infos, ids): (Vec<_>, Vec<_>) = kept.map(|at| (&body.output[1 + at], results[1 + at])).unzip();
+            me.named(&infos, &ids)
         })?;
-        Ok(self.computed(results))
+        let mut results = self.computed(results).into_iter();
+        let mut all = Vec::new();
+        for at in 0..body.output.len() - 1 {
+            match (carried.get(at), first.get(at)) {
+                (Some(Carried::Counter(counter)), _) => all.push(self.add(Operand::known(counter.after(&steps)))),
+                (Some(Carried::Unchanged), Some(first)) => all.extend(*first),
+                _ => all.extend(results.next()),
+            }
+        }
+        Ok(all)
     }
 
     /// An operand that must be there, in the graph.
@@ -182,8 +215,8 @@ impl Importer<'_> {
     }
 
     /// Results of a body as values of the graph, with their names.
-    fn named(&mut self, infos: &[super::proto::ValueInfoProto], ids: &[OperandId]) -> Result<Vec<(String, Value)>, Diagnostic> {
-        let value = |(info, id): (&super::proto::ValueInfoProto, &OperandId)| Ok((info.name.clone(), self.materialise(*id)?));
+    fn named(&mut self, infos: &[&ValueInfoProto], ids: &[OperandId]) -> Result<Vec<(String, Value)>, Diagnostic> {
+        let value = |(info, id): (&&ValueInfoProto, &OperandId)| Ok((info.name.clone(), self.materialise(*id)?));
         infos.iter().zip(ids).map(value).collect()
     }
 }
@@ -224,7 +257,7 @@ impl Steps<'_> {
             let mut scope = me.scope_of(self.node, self.body)?;
             me.name_inputs(&mut scope, turns.carried.iter().chain(&turns.scanned).zip(inputs))?;
             let results = me.import_body(scope, self.body)?;
-            me.named(&self.body.output, &results)
+            me.named(&self.body.output.iter().collect::<Vec<_>>(), &results)
         })?;
         let mut context = importer.context(self.node, &attributes, &self.origin);
         let outputs = results[states.len()..].iter_mut().zip(&self.out_axes).zip(&self.outputs_backward);
@@ -237,6 +270,23 @@ impl Steps<'_> {
         }
         Ok(results)
     }
+}
+
+/// What a counter is in the step of that number.
+fn counted(context: &mut Context, counter: &Counter, number: Value) -> Result<Value, Diagnostic> {
+    let KnownInts { dtype, shape, elements } = &counter.first;
+    let mut value = number;
+    if counter.step != 1 {
+        let step = context.dim_scalar(&Dim::from(counter.step), DType::I64)?;
+        value = context.op(ops::Mul {}, &[value, step])?;
+    }
+    if !elements[0].is(0) {
+        let first = context.dim_scalar(&elements[0], DType::I64)?;
+        value = context.op(ops::Add {}, &[value, first])?;
+    }
+    let shape: Vec<Dim> = shape.iter().map(|size| Dim::from(*size)).collect();
+    let value = context.cast(value, *dtype)?;
+    context.reshape(value, &shape)
 }
 
 /// The slices along axis 0 from the last to the first.

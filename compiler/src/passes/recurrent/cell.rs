@@ -1,19 +1,29 @@
 //! One step of a recurrent layer, as it is written with primitives.
 //!
-//! rnn: f(W·x + R·h + b)    gru: (1 − z)·n + z·h, or n + z·(h − n)    lstm: o·h(f·c + i·g(..))
+//! rnn: f(W·x + R·h + b)    gru: (1 − z)·n + z·h, in [`super::gru`]    lstm: o·h(f·c + i·g(..)), in [`super::lstm`]
+//!
+//! What enters an activation function may be bounded, alike for all gates. A state is `[batch, hidden]`, or `[hidden]` of one sample.
 
-use super::terms::{Bias, Row, Term, Weight, terms};
+use super::gru::gru;
+use super::lstm::lstm;
+use super::terms::{Bias, Row, Term, Weight, as_bias, terms};
 use kiln_ir::attr::Real;
 use kiln_ir::ops::{Activation, Op, Slice};
 use kiln_ir::{Graph, NodeKind, Value};
+use std::ops::Range;
 
 /// Which layer it is a step of.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Kind {
     /// `rnn`
     Rnn,
-    /// `gru`, and whether the reset gate acts after the product.
-    Gru(bool),
+    /// `gru`
+    Gru {
+        /// Whether the reset gate acts after the product.
+        after_product: bool,
+        /// Whether the update gate is the share of the new state, 1 − z of the composite.
+        of_new: bool,
+    },
     /// `lstm`
     Lstm,
 }
@@ -38,22 +48,40 @@ pub struct Cell {
     pub biases: Vec<Vec<Bias>>,
     /// Those that the reset gate is multiplied with.
     pub reset_biases: Vec<Bias>,
+    /// Of an lstm, what the memory cell is multiplied with in the gates i, o and f.
+    pub peepholes: [Option<Bias>; 3],
+    /// Bound of what enters the activation functions of gates.
+    pub clip: Option<Real>,
     /// The old memory cell.
     pub memory: Option<Value>,
     /// The new state, then the new memory cell.
     pub next: Vec<Value>,
 }
 
+impl Cell {
+    /// All weights and biases.
+    pub fn parameters(&self) -> impl Iterator<Item = Value> {
+        let weights = self.weights.iter().flatten().map(|w| w.value);
+        weights.chain(self.biases.iter().flatten().chain(&self.reset_biases).chain(self.peepholes.iter().flatten()).map(|b| b.value))
+    }
+}
+
 /// A sum behind an activation function.
-struct Gate {
-    function: Function,
-    terms: Vec<Term>,
+pub(super) struct Gate {
+    /// The function.
+    pub function: Function,
+    /// Bound of what enters it.
+    pub clip: Option<Real>,
+    /// The sum.
+    pub terms: Vec<Term>,
 }
 
 /// The products and biases of a gate.
-struct Linear {
-    products: Vec<(Row, Weight)>,
-    biases: Vec<Bias>,
+pub(super) struct Linear {
+    /// Rows times matrices.
+    pub products: Vec<(Row, Weight)>,
+    /// What is added.
+    pub biases: Vec<Bias>,
 }
 
 /// Whatever cell makes `state`.
@@ -61,7 +89,7 @@ pub fn cell(graph: &Graph, state: Value) -> Option<Cell> {
     let NodeKind::Op(op) = &graph.node(state.node).kind else { return None };
     match op {
         Op::Mul(_) => lstm(graph, state),
-        Op::Add(_) => gru(graph, state),
+        Op::Add(_) | Op::Sub(_) => gru(graph, state),
         op if function(op).is_some() => rnn(graph, state),
         _ => None,
     }
@@ -69,111 +97,22 @@ pub fn cell(graph: &Graph, state: Value) -> Option<Cell> {
 
 fn rnn(graph: &Graph, state: Value) -> Option<Cell> {
     let gate = gate(graph, state)?;
-    let linear = linear(gate.terms)?;
-    assemble(graph, Kind::Rnn, vec![gate.function], vec![linear], state)
-}
-
-fn lstm(graph: &Graph, state: Value) -> Option<Cell> {
-    either(graph, state, |output, bounded| {
-        let NodeKind::Op(op) = &graph.node(bounded.node).kind else { return None };
-        let last = function(op)?;
-        let memory = graph.node(bounded.node).inputs[0];
-        if !matches!(graph.node(memory.node).kind, NodeKind::Op(Op::Add(_))) {
-            return None;
-        }
-        either(graph, memory, |kept, written| {
-            let is_product = |v: Value| matches!(graph.node(v.node).kind, NodeKind::Op(Op::Mul(_)));
-            if !is_product(kept) || !is_product(written) {
-                return None;
-            }
-            either(graph, written, |input, candidate| {
-                either(graph, kept, |forget, old| {
-                    let gates = [input, output, forget, candidate].map(|v| gate(graph, v));
-                    let [Some(i), Some(o), Some(f), Some(g)] = gates else { return None };
-                    if i.function != o.function || i.function != f.function || graph.ty(old) != graph.ty(state) {
-                        return None;
-                    }
-                    let functions = vec![i.function, g.function, last];
-                    let gates = [i, o, f, g].into_iter().map(|gate| linear(gate.terms)).collect::<Option<Vec<_>>>()?;
-                    let mut cell = assemble(graph, Kind::Lstm, functions, gates, state)?;
-                    cell.memory = Some(old);
-                    cell.next.push(memory);
-                    Some(cell)
-                })
-            })
-        })
-    })
-}
-
-fn gru(graph: &Graph, state: Value) -> Option<Cell> {
-    either(graph, state, |a, b| {
-        either(graph, b, |z, other| {
-            let NodeKind::Op(op) = &graph.node(b.node).kind else { return None };
-            let Op::Mul(_) = op else { return None };
-            // n + z·(h − n)
-            if let NodeKind::Op(Op::Sub(_)) = &graph.node(other.node).kind
-                && let &[h, n] = graph.node(other.node).inputs.as_slice()
-                && n == a
-            {
-                return gated(graph, state, z, h, n);
-            }
-            // (1 − z)·n + z·h
-            let NodeKind::Op(Op::Mul(_)) = &graph.node(a.node).kind else { return None };
-            either(graph, a, |rest, n| {
-                let NodeKind::Op(Op::Sub(_)) = &graph.node(rest.node).kind else { return None };
-                let &[one, same] = graph.node(rest.node).inputs.as_slice() else { return None };
-                (same == z && is_one(graph, one)).then(|| gated(graph, state, z, other, n))?
-            })
-        })
-    })
-}
-
-/// A gru with update gate z, candidate n and old state h.
-fn gated(graph: &Graph, state: Value, z: Value, h: Value, n: Value) -> Option<Cell> {
-    let (update, candidate) = (gate(graph, z)?, gate(graph, n)?);
-    let (others, terms): (Vec<Term>, Vec<Term>) = candidate.terms.into_iter().partition(|t| matches!(t, Term::Other(_)));
-    let mut candidate_sum = linear(terms)?;
-    let mut reset_biases = Vec::new();
-    let (reset, after_product) = match others.as_slice() {
-        // r·(R·h + b)
-        [Term::Other(product)] if is_mul(graph, *product) => either(graph, *product, |r, inner| {
-            let reset = gate(graph, r)?;
-            let inner = linear(terms_of(graph, inner)?)?;
-            let [(row, weight)] = inner.products.as_slice() else { return None };
-            (row.value == h && row.step.is_none()).then(|| {
-                candidate_sum.products.push((row.clone(), weight.clone()));
-                reset_biases.clone_from(&inner.biases);
-                (reset, true)
-            })
-        })?,
-        // R·(r·h)
-        [] => {
-            let at = candidate_sum.products.iter().position(|(row, _)| row.step.is_none() && is_mul(graph, row.value))?;
-            let reset = either(graph, candidate_sum.products[at].0.value, |r, old| (old == h).then(|| gate(graph, r))?)?;
-            candidate_sum.products[at].0.value = h;
-            (reset, false)
-        }
-        _ => return None,
-    };
-    if update.function != reset.function {
-        return None;
-    }
-    let functions = vec![update.function, candidate.function];
-    let gates = vec![linear(update.terms)?, linear(reset.terms)?, candidate_sum];
-    let mut cell = assemble(graph, Kind::Gru(after_product), functions, gates, state)?;
-    cell.reset_biases = reset_biases;
-    let at = cell.rows.iter().position(|row| row.value == h && row.step.is_none())?;
-    if at == 0 {
-        cell.rows.swap(0, 1);
-        cell.weights.swap(0, 1);
-    }
-    Some(cell)
+    let (function, clip) = (gate.function, gate.clip);
+    let linear = linear(graph, gate.terms)?;
+    assemble(graph, Kind::Rnn, vec![function], vec![linear], clip, state)
 }
 
 /// A cell from its gates, each of which multiplies the same two rows.
-fn assemble(graph: &Graph, kind: Kind, functions: Vec<Function>, gates: Vec<Linear>, state: Value) -> Option<Cell> {
+pub(super) fn assemble(
+    graph: &Graph,
+    kind: Kind,
+    functions: Vec<Function>,
+    gates: Vec<Linear>,
+    clip: Option<Real>,
+    state: Value,
+) -> Option<Cell> {
     let shape = &graph.ty(state).shape;
-    let hidden = shape.get(1)?.as_const().filter(|_| shape.len() == 2)? as usize;
+    let hidden = shape.last()?.as_const().filter(|_| shape.len() <= 2)? as usize;
     let [(first, _), (second, _)] = gates.first()?.products.as_slice() else { return None };
     let rows = [first.clone(), second.clone()];
     let mut weights = [Vec::new(), Vec::new()];
@@ -190,51 +129,76 @@ fn assemble(graph: &Graph, kind: Kind, functions: Vec<Function>, gates: Vec<Line
         }
     }
     let biases = gates.into_iter().map(|gate| gate.biases).collect();
-    Some(Cell { kind, hidden, functions, rows, weights, biases, reset_biases: Vec::new(), memory: None, next: vec![state] })
+    let (reset_biases, peepholes) = (Vec::new(), [None, None, None]);
+    Some(Cell { kind, hidden, functions, rows, weights, biases, reset_biases, peepholes, clip, memory: None, next: vec![state] })
 }
 
 /// A value, or some of its columns, as an activation function of a sum.
-fn gate(graph: &Graph, value: Value) -> Option<Gate> {
-    let mut value = value;
-    let mut part = 0..usize::try_from(graph.ty(value).shape.last()?.as_const()?).ok()?;
-    loop {
-        let node = graph.node(value.node);
-        let NodeKind::Op(op) = &node.kind else { return None };
-        if let Op::Slice(Slice { starts, sizes, steps }) = op {
-            let shape = &graph.ty(node.inputs[0]).shape;
-            let last = shape.len() - 1;
-            let whole = |axis: usize| starts[axis].is(0) && sizes[axis] == shape[axis];
-            if !(0..last).all(whole) || steps.iter().any(|s| *s != 1) {
-                return None;
-            }
-            let start = usize::try_from(starts[last].as_const()?).ok()?;
-            part = part.start + start..part.end + start;
-            value = node.inputs[0];
-        } else {
-            return Some(Gate { function: function(op)?, terms: terms(graph, node.inputs[0], part)? });
-        }
-    }
+pub(super) fn gate(graph: &Graph, value: Value) -> Option<Gate> {
+    let part = 0..usize::try_from(graph.ty(value).shape.last()?.as_const()?).ok()?;
+    let (value, part) = columns(graph, value, part)?;
+    let NodeKind::Op(op) = &graph.node(value.node).kind else { return None };
+    let function = function(op)?;
+    let sum = graph.node(value.node).inputs[0];
+    // A bound may stand before the gates are cut out of one sum.
+    let bounded = columns(graph, sum, part.clone()).and_then(|(whole, part)| Some((bounded(graph, whole)?, part)));
+    Some(match bounded {
+        Some(((sum, clip), part)) => Gate { function, clip: Some(clip), terms: terms(graph, sum, part)? },
+        None => Gate { function, clip: None, terms: terms(graph, sum, part)? },
+    })
 }
 
-fn terms_of(graph: &Graph, value: Value) -> Option<Vec<Term>> {
+/// Of which value, and which part of its last axis, a part of a value consists.
+fn columns(graph: &Graph, value: Value, part: Range<usize>) -> Option<(Value, Range<usize>)> {
+    let (mut value, mut part) = (value, part);
+    while let NodeKind::Op(Op::Slice(Slice { starts, sizes, steps })) = &graph.node(value.node).kind {
+        let source = graph.node(value.node).inputs[0];
+        let shape = &graph.ty(source).shape;
+        let last = shape.len() - 1;
+        let whole = |axis: usize| starts[axis].is(0) && sizes[axis] == shape[axis];
+        if !(0..last).all(whole) || steps.iter().any(|s| *s != 1) {
+            return None;
+        }
+        let start = usize::try_from(starts[last].as_const()?).ok()?;
+        part = part.start + start..part.end + start;
+        value = source;
+    }
+    Some((value, part))
+}
+
+/// What is bounded by a number on both sides, and the number.
+fn bounded(graph: &Graph, value: Value) -> Option<(Value, Real)> {
+    let NodeKind::Op(Op::Clip(_)) = &graph.node(value.node).kind else { return None };
+    let &[inner, low, high] = graph.node(value.node).inputs.as_slice() else { return None };
+    let number = |bound: Value| match &graph.node(bound.node).kind {
+        NodeKind::Constant(tensor) => tensor.floats().first().copied(),
+        _ => None,
+    };
+    let (low, high) = (number(low)?, number(high)?);
+    (low == -high && high > 0.0).then_some((inner, Real(high)))
+}
+
+/// The addends of a whole value.
+pub(super) fn terms_of(graph: &Graph, value: Value) -> Option<Vec<Term>> {
     let size = graph.ty(value).shape.last()?.as_const()?;
     terms(graph, value, 0..usize::try_from(size).ok()?)
 }
 
-fn linear(terms: Vec<Term>) -> Option<Linear> {
+/// A sum of products and biases; what else is a vector is a bias as well.
+pub(super) fn linear(graph: &Graph, terms: Vec<Term>) -> Option<Linear> {
     let mut sum = Linear { products: Vec::new(), biases: Vec::new() };
     for term in terms {
         match term {
             Term::Product(row, weight) => sum.products.push((row, weight)),
             Term::Bias(bias) => sum.biases.push(bias),
-            Term::Other(_) => return None,
+            Term::Other(value) => sum.biases.push(as_bias(graph, value)?),
         }
     }
     Some(sum)
 }
 
 /// The activation function that an operator is.
-fn function(op: &Op) -> Option<Function> {
+pub(super) fn function(op: &Op) -> Option<Function> {
     let none = Real(0.0);
     Some(match op {
         Op::Sigmoid(_) => (Activation::Sigmoid, none, none),
@@ -247,17 +211,18 @@ fn function(op: &Op) -> Option<Function> {
 }
 
 /// The first answer for the operands of a node, or for them in the other order.
-fn either<T>(graph: &Graph, value: Value, mut f: impl FnMut(Value, Value) -> Option<T>) -> Option<T> {
+pub(super) fn either<T>(graph: &Graph, value: Value, mut f: impl FnMut(Value, Value) -> Option<T>) -> Option<T> {
     let &[a, b] = graph.node(value.node).inputs.as_slice() else { return None };
     f(a, b).or_else(|| f(b, a))
 }
 
-fn is_mul(graph: &Graph, value: Value) -> bool {
+/// Whether a value is a product, element by element.
+pub(super) fn is_mul(graph: &Graph, value: Value) -> bool {
     matches!(graph.node(value.node).kind, NodeKind::Op(Op::Mul(_)))
 }
 
 /// Whether every element is 1.
-fn is_one(graph: &Graph, value: Value) -> bool {
+pub(super) fn is_one(graph: &Graph, value: Value) -> bool {
     match &graph.node(value.node).kind {
         NodeKind::Constant(tensor) => tensor.elements() > 0 && tensor.floats().iter().all(|v| *v == 1.0),
         NodeKind::Op(Op::Broadcast(_) | Op::Reshape(_)) => is_one(graph, graph.node(value.node).inputs[0]),

@@ -84,13 +84,14 @@ fn goes_on(chain: &Chain, cell: &Cell, at: usize) -> Option<(usize, bool)> {
     if previous.kind != cell.kind || previous.functions != cell.functions || previous.hidden != cell.hidden {
         return None;
     }
-    if previous.biases != cell.biases || previous.reset_biases != cell.reset_biases || cell.memory.as_ref() != previous.next.get(1) {
+    let same_vectors = previous.biases == cell.biases && previous.reset_biases == cell.reset_biases && previous.peepholes == cell.peepholes;
+    if !same_vectors || previous.clip != cell.clip || cell.memory.as_ref() != previous.next.get(1) {
         return None;
     }
     let same = |state: usize| {
         previous.weights[state] == cell.weights[at]
             && previous.weights[1 - state] == cell.weights[1 - at]
-            && (!matches!(cell.kind, Kind::Gru(_)) || state == 1)
+            && (!matches!(cell.kind, Kind::Gru { .. }) || state == 1)
     };
     let state = if last > 0 {
         Some(chain.states[last]).filter(|s| same(*s))
@@ -108,8 +109,11 @@ fn goes_on(chain: &Chain, cell: &Cell, at: usize) -> Option<(usize, bool)> {
 fn memory_stays_inside(graph: &Graph, chain: &Chain) -> bool {
     let outputs: BTreeSet<NodeId> = graph.outputs().iter().map(|(_, v)| v.node).collect();
     chain.cells[..chain.cells.len() - 1].iter().all(|cell| match cell.next.get(1) {
-        // One node bounds it for the state, one carries it on.
-        Some(memory) => graph.users(memory.node).len() == 2 && !outputs.contains(&memory.node),
+        // One node bounds it for the state, one carries it on, and gates may see it.
+        Some(memory) => {
+            let users = 2 + cell.peepholes.iter().flatten().count();
+            graph.users(memory.node).len() == users && !outputs.contains(&memory.node)
+        }
         None => true,
     })
 }

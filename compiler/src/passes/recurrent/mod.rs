@@ -5,14 +5,16 @@
 //! ```
 //! Needs: nothing.  Keeps: values up to rounding, as sums are taken in another order; interface, guards, origins.
 //! Skips: cells whose weights or activation functions differ from step to step, steps that are not consecutive, memory cells of a
-//! step between that something else reads, loops that compute more than one cell.
+//! step between that something else reads, cells in a loop that need more of each other than new states.
 //!
-//! [`terms`] tells what enters an activation function, [`cell`] what is one step, [`chain`] which steps follow each other, [`scans`]
-//! which loops are steps, and [`layer`] adds the composite. Each node is looked at once for each layer that lies on others.
+//! [`terms`] tells what enters an activation function, [`cell`] what is one step ([`gru`], [`lstm`]), [`chain`] which steps follow each
+//! other, [`scans`] which loops hold steps, and [`layer`] adds the composite. Each node is looked at once for each layer that lies on others.
 
 pub mod cell;
 mod chain;
+mod gru;
 mod layer;
+mod lstm;
 mod scans;
 pub mod terms;
 
@@ -44,7 +46,7 @@ fn replaced(graph: &Graph, told: &mut Vec<Replacement>) -> Option<Graph> {
     if !graph.order().iter().any(|id| may_be_step(graph, *id)) {
         return None;
     }
-    let mut out = deduplicated(graph);
+    let mut out = deduplicated(&direct(graph));
     let mut same = BTreeMap::new();
     let mut outputs = BTreeMap::new();
     let mut found = Vec::new();
@@ -67,6 +69,18 @@ fn replaced(graph: &Graph, told: &mut Vec<Replacement>) -> Option<Graph> {
     }
     // What is no longer needed goes, with what only helped to look.
     Some(rebuild(&out.substitute(&same), keep))
+}
+
+/// The same without what changes a shape and changes it back: a state that loses an axis and regains it is the same state.
+fn direct(graph: &Graph) -> Graph {
+    rebuild(graph, |out, node, op, x| {
+        let source = |value: Value| match &out.node(value.node).kind {
+            NodeKind::Op(Op::Reshape(_)) => Some(out.node(value.node).inputs[0]),
+            _ => None,
+        };
+        let back = if matches!(op, Op::Reshape(_)) { source(x[0]).filter(|inner| *out.ty(*inner) == node.types[0]) } else { None };
+        back.map_or_else(|| keep(out, node, op, x), |inner| vec![inner])
+    })
 }
 
 /// A layer that was added.
@@ -93,7 +107,7 @@ fn unconditional(graph: &mut Graph, f: impl FnOnce(&mut Graph) -> Option<Found>)
 /// A cheap look, so that graphs without recurrent layers lose no time.
 fn may_be_step(graph: &Graph, id: NodeId) -> bool {
     match &graph.node(id).kind {
-        NodeKind::Op(Op::Scan(scan)) => (1..=2).contains(&scan.carried),
+        NodeKind::Op(Op::Scan(scan)) => scan.carried > 0,
         _ => cell::cell(graph, Value { node: id, result: 0 }).is_some(),
     }
 }
@@ -129,10 +143,11 @@ fn joined(graph: &mut Graph, id: NodeId, outputs: &BTreeMap<Value, (Value, usize
     let node = graph.node(id);
     let NodeKind::Op(Op::Concat(Concat { axis })) = node.kind else { return None };
     let step = |value: &Value| {
-        let inserts = graph.ty(*value).rank() == 3 && graph.ty(*value).shape[axis].is(1);
+        let shape = &graph.ty(*value).shape;
+        let inserts = (shape.len() == 3 || shape.len() == 2 && axis == 0) && shape[axis].is(1);
         let reshape = matches!(graph.node(value.node).kind, NodeKind::Op(Op::Reshape(_)));
         let state = *graph.node(value.node).inputs.first().filter(|_| inserts && reshape)?;
-        let rest: Vec<Dim> = (0..3).filter(|a| *a != axis).map(|a| graph.ty(*value).shape[a].clone()).collect();
+        let rest = [&shape[..axis], &shape[axis + 1..]].concat();
         outputs.get(&state).filter(|_| graph.ty(state).shape == rest)
     };
     let steps = node.inputs.iter().map(step).collect::<Option<Vec<_>>>()?;
@@ -142,28 +157,37 @@ fn joined(graph: &mut Graph, id: NodeId, outputs: &BTreeMap<Value, (Value, usize
     }
     let count = Dim::from(steps.len());
     let order: &[usize] = [&[0, 1, 2], &[1, 0, 2], &[1, 2, 0]][axis];
-    let origin = node.origin.clone();
+    let (origin, shape) = (node.origin.clone(), node.types[0].shape.clone());
     let mut b = Builder::from_origin(graph, origin);
     let part = b.slice_axis(all, 0, &Dim::from(first), &count);
-    let stacked = b.transpose(part, order);
+    // States of one sample may have no axis of the batch.
+    let stacked = if shape.len() == 2 { b.reshape(part, &shape) } else { b.transpose(part, order) };
     same.insert(Value { node: id, result: 0 }, stacked);
     Some(())
 }
 
-/// `[steps, batch, features]`: some steps of a tensor with features last.
+/// `[steps, batch, features]`: some steps of a tensor with features last, of one sample where it has no other axis.
 fn time_first(b: &mut Builder, value: Value, axis: usize, start: &Dim, steps: &Dim) -> Option<Value> {
     let mut sizes = b.shape(value);
-    if sizes.len() != 3 || axis > 1 {
+    let rank = sizes.len();
+    if !(2..=3).contains(&rank) || axis + 2 > rank {
         return None;
     }
-    let mut starts = vec![Dim::ZERO; 3];
+    let mut starts = vec![Dim::ZERO; rank];
     (starts[axis], sizes[axis]) = (start.clone(), steps.clone());
     let part = if start.is(0) && b.shape(value) == sizes {
         value
     } else {
-        b.try_op(Slice { starts, sizes, steps: vec![1; 3] }, &[value]).ok()?[0]
+        b.try_op(Slice { starts, sizes, steps: vec![1; rank] }, &[value]).ok()?[0]
     };
-    Some(if axis == 0 { part } else { b.transpose(part, &[1, 0, 2]) })
+    Some(match (rank, axis) {
+        (2, _) => {
+            let features = b.shape(part)[1].clone();
+            b.reshape(part, &[steps.clone(), Dim::ONE, features])
+        }
+        (_, 0) => part,
+        _ => b.transpose(part, &[1, 0, 2]),
+    })
 }
 
 /// The state before the first step, as a value of its own.
@@ -186,7 +210,7 @@ fn replacement<'a>(graph: &Graph, cell: &Cell, steps: impl Iterator<Item = &'a V
     let sources: Vec<_> = steps.map(|value| (name(value), origin(value))).collect();
     let op = match cell.kind {
         cell::Kind::Rnn => "rnn",
-        cell::Kind::Gru(_) => "gru",
+        cell::Kind::Gru { .. } => "gru",
         cell::Kind::Lstm => "lstm",
     };
     let place = sources.last().map_or(String::new(), |(_, origin)| origin.clone());

@@ -29,7 +29,8 @@ pub struct Bias {
     pub rows: Range<usize>,
 }
 
-/// What a matrix is multiplied with: `[batch, features]`, or one step of a tensor that has an axis of time besides.
+/// What a matrix is multiplied with: `[batch, features]`, or one step of a tensor that has an axis of time besides. Of one sample
+/// either may be without the axis of the batch.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Row {
     /// All steps, or the only one.
@@ -69,6 +70,8 @@ pub fn terms(graph: &Graph, value: Value, part: Range<usize>) -> Option<Vec<Term
                 Some(products) => found.extend(products),
                 None => found.push(other(graph, &spot, &part)?),
             },
+            // A product may be a gate times something; whoever knows of none takes it for a bias, where it is one.
+            NodeKind::Op(Op::Mul(_)) if other(graph, &spot, &part).is_some() => found.push(Term::Other(spot.value)),
             NodeKind::Op(Op::Broadcast(_)) => found.push(match bias(graph, graph.node(spot.value.node).inputs[0], &part) {
                 Some(bias) if is_whole_row(graph, spot.value, graph.node(spot.value.node).inputs[0]) => Term::Bias(bias),
                 _ => other(graph, &spot, &part)?,
@@ -91,6 +94,18 @@ fn other(graph: &Graph, spot: &Spot, part: &Range<usize>) -> Option<Term> {
     (matches!(spot.time, Time::None) && *part == (0..rows)).then_some(Term::Other(spot.value))
 }
 
+/// A vector that is the same for all samples, as it is or repeated for each of them.
+pub fn as_bias(graph: &Graph, value: Value) -> Option<Bias> {
+    let part = 0..last(graph, value)?;
+    match &graph.node(value.node).kind {
+        NodeKind::Op(Op::Broadcast(_)) => {
+            let narrow = graph.node(value.node).inputs[0];
+            bias(graph, narrow, &part).filter(|_| is_whole_row(graph, value, narrow))
+        }
+        _ => bias(graph, value, &part),
+    }
+}
+
 /// A vector: its last axis, the axes before having size 1.
 fn bias(graph: &Graph, value: Value, part: &Range<usize>) -> Option<Bias> {
     let (last, before) = graph.ty(value).shape.split_last()?;
@@ -105,8 +120,11 @@ fn is_whole_row(graph: &Graph, wide: Value, narrow: Value) -> bool {
 
 /// Rows times a matrix, one product for each tensor that the rows are joined of.
 fn product(graph: &Graph, dot: &Dot, spot: &Spot, part: &Range<usize>) -> Option<Vec<Term>> {
-    let &[rows, matrix] = graph.node(spot.value.node).inputs.as_slice() else { return None };
-    let (&[features], &[features_axis]) = (dot.a_contract.as_slice(), dot.b_contract.as_slice()) else { return None };
+    let &[a, b] = graph.node(spot.value.node).inputs.as_slice() else { return None };
+    let (&[of_a], &[of_b]) = (dot.a_contract.as_slice(), dot.b_contract.as_slice()) else { return None };
+    // A matrix times a vector is that row times the matrix.
+    let swapped = graph.ty(a).rank() == 2 && graph.ty(b).rank() == 1;
+    let (rows, matrix, features, features_axis) = if swapped { (b, a, of_b, of_a) } else { (a, b, of_a, of_b) };
     if !dot.a_batch.is_empty() || features + 1 != graph.ty(rows).rank() || graph.ty(matrix).rank() != 2 {
         return None;
     }
@@ -145,7 +163,8 @@ fn index(graph: &Graph, value: Value) -> Option<Dim> {
         NodeKind::Constant(tensor) if tensor.dtype().is_int() => {
             Some(Dim::from(i64::try_from(*tensor.ints().first()?).ok().filter(|i| *i >= 0)?))
         }
-        NodeKind::Op(Op::Reshape(_)) => index(graph, node.inputs[0]),
+        NodeKind::Op(Op::Reshape(_) | Op::Cast(_)) => index(graph, node.inputs[0]),
+        NodeKind::Op(Op::Add(_)) => Some(index(graph, node.inputs[0])? + index(graph, node.inputs[1])?),
         NodeKind::Op(Op::Slice(Slice { starts, .. })) => match &graph.node(node.inputs[0].node).kind {
             NodeKind::Op(Op::Iota(Iota { axis, dtype: DType::I64, .. })) => Some(starts[*axis].clone()),
             _ => None,
@@ -199,6 +218,8 @@ impl Spot {
         let source = *node.inputs.first()?;
         let (from, to) = (&graph.ty(source).shape, &graph.ty(self.value).shape);
         let time = match (op, &self.time) {
+            // One sample, as a batch of one.
+            (Op::Reshape(_), Time::None) if from.len() == 1 && to.len() == 2 && to[0].is(1) => Time::None,
             (Op::Reshape(Reshape { .. }), Time::None) => {
                 let is_left_out = |axis: &usize| from[*axis].is(1) && [&from[..*axis], &from[axis + 1..]].concat() == *to;
                 let candidates: Vec<usize> = (0..from.len().saturating_sub(1)).filter(is_left_out).collect();
@@ -215,6 +236,8 @@ impl Spot {
                 for axis in (0..from.len()).filter(|a| !(starts[*a].is(0) && sizes[*a] == from[*a] && steps[*a] == 1)) {
                     time = match time {
                         Time::Only(of_time) if of_time == axis => Time::Step(axis, starts[axis].clone()),
+                        // One sample, whose step is a batch of one.
+                        Time::None if axis == 0 && from.len() == 2 && sizes[0].is(1) && steps[0] == 1 => Time::Step(0, starts[0].clone()),
                         Time::Step(of_time, index) if of_time == axis && steps[axis] == 1 => Time::Step(axis, &starts[axis] + &index),
                         time if axis + 1 == from.len() && steps[axis] == 1 => {
                             offset = usize::try_from(starts[axis].as_const()?).ok()?;
