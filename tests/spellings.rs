@@ -310,8 +310,8 @@ fn batches_that_must_be_equal_have_one_name() {
 
 #[test]
 fn heads_that_queries_share_are_not_repeated() {
-    // FIXME(more axes of one stand between heads and depth): not in `rotated_expanded`, nor what the older exporter writes of
-    // `rotated_interleaved` and `repeated_before_heads_move`.
+    // In `rotated_expanded`, and in what the older exporter writes of `rotated_interleaved` and `repeated_before_heads_move`, more axes of one
+    // element stand between heads and depth: they are attention, whose keys are repeated first.
     let names = ["rotated_expanded_ts", "rotated_interleaved", "rotated_by_index", "rotated_by_index_ts", "repeated_before_heads_move"];
     let shared = |s: &Spelling| s.name.strip_prefix("attention_grouped_").is_some_and(|name| names.contains(&name));
     let mut seen = 0;
