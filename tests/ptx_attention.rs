@@ -6,29 +6,17 @@ use kiln::backend::ptx::generation::Generation;
 use kiln::compile::{compile, compile_ptx};
 use kiln::pipeline::Config;
 use kiln::tuning::{Answers, Subject, Tuning};
+use kiln_ir::Tensor;
 use kiln_ir::eval::evaluate;
-use kiln_ir::{DType, Tensor};
 use kiln_runtime::threads::ThreadPool;
 use kiln_tests::agreement::{check_all, guarded};
-use kiln_tests::attention_cases::{CASES, Case, MATRIX_CASES, facts, module, operands};
-use kiln_tests::compare::{Tolerance, difference};
+use kiln_tests::attention_cases::{CASES, Case, MATRIX_CASES, facts, module, operands, tolerance};
+use kiln_tests::compare::difference;
 use kiln_tests::faults::Fault;
 use kiln_tests::gpu::{interpreted_after, on_device};
 
 /// Schedules of threads.
 const SCHEDULES: [u64; 3] = [1, 2, 3];
-
-/// How far results may be from the reference, which keeps every value in f64.
-fn tolerance(dtype: DType) -> Tolerance {
-    match dtype {
-        DType::F64 => Tolerance { absolute: 1e-13, relative: 1e-12 },
-        // Exponentials are rounded to half floats, and so is the result.
-        DType::F16 => Tolerance { absolute: 2e-3, relative: 2e-3 },
-        DType::BF16 => Tolerance { absolute: 1e-2, relative: 1e-2 },
-        // Scores of tens of products of size two, and sums of as many.
-        _ => Tolerance { absolute: 1e-5, relative: 1e-5 },
-    }
-}
 
 fn wrong(case: &Case, config: &Config, has: &[&str]) -> Vec<String> {
     let (module, facts) = (module(case), facts(case));

@@ -64,7 +64,11 @@ pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &C
         let tuning = tuning::cpu::tuned(module, &target, &facts, config, tune)?;
         return compile(module, target, facts, &Config { tune: None, tuning, ..config.clone() });
     }
-    let (module, mut timings) = run_passes(module, &at_usual_sizes(config, &facts))?;
+    let mut at_usual = at_usual_sizes(config, &facts);
+    if config.matrices {
+        at_usual.keep.insert("attention");
+    }
+    let (module, mut timings) = run_passes(module, &at_usual)?;
     let nodes = timings.last().map_or(0, |last| last.nodes);
     let cutting = Instant::now();
     let choices = module.predict().map(|graph| choices(graph, config.winograd, &facts.usual_sizes, &config.tuning)).unwrap_or_default();
@@ -95,6 +99,7 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
     }
     if config.matrices {
         config.keep.insert("attention");
+        config.least_queries = 0;
     }
     let (module, _) = run_passes(module, &config)?;
     // Matrix units alone want neighbours of depth; rows apart and transformed convolutions are for a CPU's caches.

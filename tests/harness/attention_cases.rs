@@ -1,9 +1,10 @@
-//! Attentions that blocks of threads compute on a GPU without storing scores.
+//! Attentions that kernels compute without storing scores: blocks of threads on a GPU, and CPUs.
 
+use crate::compare::Tolerance;
 use crate::samples::{Fill, Random, tensor};
 use kiln::artifact::describe::ModelFacts;
 use kiln_ir::text::{ConstantTable, parse_module};
-use kiln_ir::{Module, Symbol, Tensor};
+use kiln_ir::{DType, Module, Symbol, Tensor};
 
 /// Values of symbols.
 pub type Sizes = &'static [(&'static str, i64)];
@@ -247,4 +248,16 @@ pub fn operands(module: &Module, sizes: Sizes) -> Vec<Tensor> {
         }
     };
     graph.inputs().iter().map(one).collect()
+}
+
+/// How far results may be from the reference, which keeps every value in f64.
+pub fn tolerance(dtype: DType) -> Tolerance {
+    match dtype {
+        DType::F64 => Tolerance { absolute: 1e-13, relative: 1e-12 },
+        // Exponentials are rounded to half floats, and so is the result.
+        DType::F16 => Tolerance { absolute: 2e-3, relative: 2e-3 },
+        DType::BF16 => Tolerance { absolute: 1e-2, relative: 1e-2 },
+        // Scores of tens of products of size two, and sums of as many.
+        _ => Tolerance { absolute: 1e-5, relative: 1e-5 },
+    }
 }

@@ -23,7 +23,7 @@ pub struct RewriteArgs {
     /// all that rules know for the cheapest
     #[arg(long, value_name = "LEVEL", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=2))]
     pub opt: u8,
-    /// Rewrite only where every value stays the same; on a GPU, sum products of half floats, attention and long sums in the canonical order too
+    /// Rewrite only where every value stays the same; sum attention, and on a GPU products of half floats and long sums, in the canonical order too
     #[arg(long, conflicts_with = "approximate")]
     pub exact: bool,
     /// On a GPU, round f32 to tf32 (10 bits behind the point in place of 23) for products on matrix units, which are several times faster;

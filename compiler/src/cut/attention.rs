@@ -11,8 +11,9 @@ use super::nest::position;
 use super::value::{Failure, KernelBuilder};
 use super::{Place, Region};
 use crate::kernel::{Attention as Streaming, BinaryFn, Body, CompareFn, ExprId, ExprKind, Kernel, Scalar, Store, UnaryFn, sum_dtype};
+use crate::pipeline::Config;
 use kiln_ir::ops::Attention;
-use kiln_ir::{DType, Dim, Op, TensorType, Value};
+use kiln_ir::{DType, Dim, Op, Symbol, TensorType, Value};
 
 type Built = Result<(Kernel, Vec<String>), Failure>;
 
@@ -23,9 +24,14 @@ const LONGEST_DEPTH: i64 = 256;
 const SHORTEST_HALF_DEPTH: i64 = 16;
 
 /// Whether [`attention`] makes a kernel of an operator: an attention without scores as a second result, whose numbers of features are
-/// known.
-pub(crate) fn has_kernel(op: &Op, operands: &[TensorType]) -> bool {
+/// known, and of as many queries as a target needs to gain from it. Sizes that nothing is known of count as 1, as they are when a text
+/// is written.
+pub(crate) fn has_kernel(op: &Op, operands: &[TensorType], config: &Config) -> bool {
     let Op::Attention(op) = op else { return false };
+    let usual = |symbol: &Symbol| config.optimise.as_ref().and_then(|how| how.usual_sizes.get(symbol).copied()).or(Some(1));
+    if operands[0].shape[2].evaluate(&usual).unwrap_or(1) < config.least_queries {
+        return false;
+    }
     let known = |at: usize, least: i64, most: i64| operands[at].shape[3].as_const().is_some_and(|n| (least..=most).contains(&n));
     let least = if matches!(operands[0].dtype, DType::F16 | DType::BF16) { SHORTEST_HALF_DEPTH } else { 1 };
     op.scores.is_none() && known(0, least, LONGEST_DEPTH) && known(2, 1, i64::MAX)

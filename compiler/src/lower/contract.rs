@@ -407,18 +407,7 @@ impl Tiles {
     }
 
     fn pack_one(&self, cx: &mut Context, b: &mut Builder, base: Base, to: &Dim) {
-        let value = self.operand(cx, b, self.lhs);
-        match cx.lanes.clone() {
-            Some((_, lanes)) => {
-                let value = cx.widened(b, super::context::Value { reg: value, level: cx.top() }, lanes);
-                cx.store_vector(b, base, self.dtype, to, &Dim::ONE, value);
-            }
-            None => {
-                let to = cx.resolve(to);
-                let at = cx.address(b, base, &to, self.dtype.size_bytes() as u32);
-                b.store(memory_of(self.dtype), value, at.reg, at.offset);
-            }
-        }
+        store_operand(cx, b, self.lhs, self.dtype, base, to);
     }
 
     /// An operand's value in the type of the sums.
@@ -681,6 +670,22 @@ pub(super) fn operand(cx: &mut Context, b: &mut Builder, id: ExprId, sum: DType)
     let dtype = cx.exprs.get(id).dtype;
     let value = cx.eval(b, id).reg;
     if lane_of(dtype) == lane_of(sum) { value } else { cast(b, dtype, sum, value) }
+}
+
+/// Stores that value at this point, or in all lanes, from element `to` on.
+pub(super) fn store_operand(cx: &mut Context, b: &mut Builder, id: ExprId, sum: DType, base: Base, to: &Dim) {
+    let value = operand(cx, b, id, sum);
+    match cx.lanes.clone() {
+        Some((_, lanes)) => {
+            let value = cx.widened(b, super::context::Value { reg: value, level: cx.top() }, lanes);
+            cx.store_vector(b, base, sum, to, &Dim::ONE, value);
+        }
+        None => {
+            let to = cx.resolve(to);
+            let at = cx.address(b, base, &to, sum.size_bytes() as u32);
+            b.store(memory_of(sum), value, at.reg, at.offset);
+        }
+    }
 }
 
 /// Emits a contraction in any form.

@@ -4,10 +4,11 @@
 //! tiles and panels are chosen here and never change a bit of the results.
 //!
 //! Read in this order: [`context`] (scopes and hoisting), [`offsets`] (index arithmetic), [`expr`] and [`access`] (values and
-//! memory), [`nest`] with [`plan`], [`stage`], [`reduce`], [`fold`], [`columns`], [`transposed`] (nests), [`contract`] with [`operands`] and [`tile`] (contractions), [`blocks`] (threads of a GPU that work together).
+//! memory), [`nest`] with [`plan`], [`stage`], [`reduce`], [`fold`], [`columns`], [`transposed`] (nests), [`contract`] with [`operands`] and [`tile`] (contractions), [`attention`], [`blocks`] (threads of a GPU that work together).
 
 mod access;
 mod ahead;
+mod attention;
 mod blocks;
 mod columns;
 mod context;
@@ -43,6 +44,7 @@ pub use tensor_map::TensorMap;
 use crate::kernel::{Body, BufferId, Kernel, Program, Stage, Step};
 use crate::tile::{Builder, TileProgram};
 use crate::tuning::{Asking, Decision, Tuning};
+use attention::panels::QueryPanels;
 use context::Context;
 use kiln_ir::{Dim, Symbol};
 use kiln_runtime::weights::hexadecimal;
@@ -114,7 +116,8 @@ fn lower_asking(kernel: &Kernel, program: &Program, isa: &VectorIsa, mut asking:
     let rows = if isa.matrices { blocks::rows::form(&mut kernel, program, &sizes) } else { None };
     let teams = if isa.is_thread() && rows.is_none() { blocks::teams::form(&mut kernel, program, &sizes) } else { None };
     let turned = if isa.is_thread() { blocks::turned::form(&mut kernel, program, &sizes) } else { None };
-    let attention = if isa.is_thread() { blocks::attention::form(&mut kernel, program, isa, &sizes, &mut asking) } else { None };
+    let block_attention = if isa.is_thread() { blocks::attention::form(&mut kernel, program, isa, &sizes, &mut asking) } else { None };
+    let attention = if isa.is_thread() { None } else { attention::flat(&mut kernel, &sizes).map(|flat| QueryPanels::new(flat, isa)) };
     let ranges = rewrite::ranges_of(&kernel, &sizes);
     let mut b = Builder::new("kernel", 4);
     let mut cx = Context::new(program, isa, kernel.exprs.clone(), ranges, canonical.loop_indices, &stored, &b);
@@ -160,11 +163,14 @@ fn lower_asking(kernel: &Kernel, program: &Program, isa: &VectorIsa, mut asking:
             (nest::lower_nest(&mut cx, &mut b, &nest.parallel, &works, nest.serial, &mut asking), true, Dim::ZERO)
         }
         (None, Body::Contract(_)) => panic!("lower: a contraction without a form"),
-        (None, Body::Attention(_)) => {
-            let attention = attention.as_ref().unwrap_or_else(|| panic!("lower: attention is computed by blocks of threads"));
-            block_threads = Some(attention.threads());
-            (attention.lower(&mut cx, &mut b), true, Dim::ZERO)
-        }
+        (None, Body::Attention(_)) => match (&block_attention, &attention) {
+            (Some(blocks), _) => {
+                block_threads = Some(blocks.threads());
+                (blocks.lower(&mut cx, &mut b), true, Dim::ZERO)
+            }
+            (_, Some(panels)) => (panels.lower(&mut cx, &mut b), false, panels.scratch_bytes()),
+            _ => panic!("lower: an attention without a form"),
+        },
     };
     let args = cx.args;
     LoweredKernel {

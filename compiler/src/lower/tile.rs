@@ -87,6 +87,9 @@ const UNROLLED_TAPS: i64 = 16;
 /// What happens in each tile: its first row, how many, scratch for its sums.
 type TileBody<'a> = dyn FnMut(&mut Context, &mut Builder, &Dim, usize, Base) + 'a;
 
+/// What is done with a tile's sums: its first row, how many, and what they are, row by row.
+pub(super) type TakeSums<'a> = dyn FnMut(&mut Context, &mut Builder, &Dim, usize, &[Reg]) + 'a;
+
 /// What one turn of a loop over depth moves an address by, in bytes.
 enum Step {
     Constant(i64),
@@ -103,6 +106,25 @@ impl Tile<'_> {
     /// Tiles for all rows of a block.
     pub(super) fn rows(&self, cx: &mut Context, b: &mut Builder, first: &Dim, end: &Dim) {
         self.each_tile(cx, b, first, end, &mut |cx, b, row, rows, memory| self.tile(cx, b, row, rows, memory));
+    }
+
+    /// The sums of all rows of a block over a part of depth, whose length or a multiple of it may be known: `take` gets a tile's first
+    /// row, how many it has, and their sums.
+    #[allow(clippy::too_many_arguments)] // what a part of a product is
+    pub(super) fn sums_of_rows(
+        &self,
+        cx: &mut Context,
+        b: &mut Builder,
+        (first, end): (&Dim, &Dim),
+        [from, to]: [Reg; 2],
+        known: Option<i64>,
+        take: &mut TakeSums,
+    ) {
+        self.each_tile(cx, b, first, end, &mut |cx, b, row, rows, _| {
+            let left = self.left_rows(cx, b, row, rows);
+            let sums = self.chain(cx, b, &left, from, to, known, &Ahead::default());
+            take(cx, b, row, rows, &sums);
+        });
     }
 
     /// A part of the work of tiles for all rows of a block.

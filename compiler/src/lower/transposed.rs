@@ -148,7 +148,7 @@ fn loads(cx: &Context, works: &[Work]) -> Vec<Access> {
 }
 
 /// Lane j of row i becomes lane i of row j, for as many rows as lanes: 4, 8 or 16.
-fn transpose(b: &mut Builder, rows: Vec<Reg>) -> Vec<Reg> {
+pub(super) fn transpose(b: &mut Builder, rows: Vec<Reg>) -> Vec<Reg> {
     // Of each four rows: register c holds in its s-th four lanes column 4s + c of them.
     let mut groups: Vec<Vec<Reg>> = Vec::new();
     for four in rows.chunks(4) {

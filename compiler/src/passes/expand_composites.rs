@@ -21,7 +21,7 @@ pub fn expand_composites(graph: &Graph, context: &Context) -> Graph {
         let mut expanded = false;
         graph = rebuild(&graph, |out, node, op, x| {
             let operands = || x.iter().map(|value| out.ty(*value).clone()).collect::<Vec<_>>();
-            let stays = context.config.keep.contains(op.name()) && has_kernel(op, &operands());
+            let stays = context.config.keep.contains(op.name()) && has_kernel(op, &operands(), context.config);
             if !stays && let Meaning::Composite(values) = op.expand(&mut Builder::from_origin(out, node.origin.clone()), x) {
                 expanded = true;
                 return values;
