@@ -4,7 +4,7 @@
 //! They lie there as [`Chunks`](super::chunks::Chunks) in panels do: the engine exchanges chunks of lines of 128 bytes alike.
 //! *Source*: PTX ISA 9.0, §5.5.3 to §5.5.6 (tensors, bounding boxes, swizzling).
 
-use super::chunks::{CHUNK_BYTES, PANEL_BYTES};
+use super::chunks::PANEL_BYTES;
 use super::strides::is_multiple;
 use crate::kernel::Axis;
 use crate::lower::context::Context;
@@ -94,14 +94,4 @@ impl Boxes {
             emit(b, place, map, first);
         }
     }
-}
-
-/// Bytes from the beginning of panels of so many bytes to a chunk, which counts through all panels of a line.
-pub(super) fn chunk_of_panels(cx: &mut Context, b: &mut Builder, [line, chunk]: &[Dim; 2], panel_bytes: i64) -> Reg {
-    let of_panel = Dim::from(PANEL_BYTES / CHUNK_BYTES);
-    let begin = chunk.floor_div(&of_panel) * Dim::from(panel_bytes) + line * Dim::from(PANEL_BYTES);
-    let [begin, inside, exchange] = [begin, chunk.modulo(&of_panel), line.modulo(&of_panel)].map(|dim| cx.index(b, &dim));
-    let inside = b.xor(inside, exchange);
-    let skipped = b.mul_int(inside, CHUNK_BYTES);
-    b.add(begin, skipped)
 }

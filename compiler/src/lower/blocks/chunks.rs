@@ -31,6 +31,24 @@ pub(super) fn chunk_elements(dtype: DType) -> i64 {
     CHUNK_BYTES / dtype.size_bytes() as i64
 }
 
+/// What the number of a chunk is exchanged by in a line of a panel of so many: lines of 64 bytes share a bank two by two.
+fn exchange(panel: i64, line: &Dim) -> Dim {
+    let shared = (8 / panel).max(1);
+    line.floor_div(&Dim::from(shared)).modulo(&Dim::from(panel.min(8)))
+}
+
+/// Bytes from the beginning of panels, each of so many chunks a line and so many bytes, to a chunk of a line.
+pub(super) fn chunk_address(cx: &mut Context, b: &mut Builder, [line, chunk]: [&Dim; 2], (panel, panel_bytes): (i64, i64)) -> Reg {
+    let exchange = cx.index(b, &exchange(panel, line));
+    let of_panel = Dim::from(panel);
+    let inside = cx.index(b, &chunk.modulo(&of_panel));
+    let inside = b.xor(inside, exchange);
+    let skipped = b.mul_int(inside, CHUNK_BYTES);
+    let begin = line * Dim::from(panel * CHUNK_BYTES) + chunk.floor_div(&of_panel) * Dim::from(panel_bytes);
+    let begin = cx.index(b, &begin);
+    b.add(begin, skipped)
+}
+
 /// An operand, and how threads share it.
 pub(super) struct Chunks {
     expr: ExprId,
@@ -149,28 +167,15 @@ impl Chunks {
         self.pitch() / CHUNK_BYTES
     }
 
-    /// What the number of a chunk is exchanged by in a line: lines of 64 bytes share a bank two by two.
-    fn exchange(&self, line: &Dim) -> Dim {
-        let shared = (8 / self.panel).max(1);
-        line.floor_div(&Dim::from(shared)).modulo(&Dim::from(self.panel.min(8)))
-    }
-
     /// Bytes from the beginning of the tile to the first chunk of a line, of which those to chunk `n` differ in the bits of `16 n`.
     pub(super) fn line_address(&self, cx: &mut Context, b: &mut Builder, line: &Dim) -> Reg {
-        let exchanged = self.exchange(line) * Dim::from(CHUNK_BYTES);
+        let exchanged = exchange(self.panel, line) * Dim::from(CHUNK_BYTES);
         cx.index(b, &(line * Dim::from(self.pitch()) + exchanged))
     }
 
     /// Bytes from the beginning of the tile to a chunk of a line.
     pub(super) fn address(&self, cx: &mut Context, b: &mut Builder, line: &Dim, chunk: &Dim) -> Reg {
-        let exchange = cx.index(b, &self.exchange(line));
-        let panel = Dim::from(self.panel);
-        let inside = cx.index(b, &chunk.modulo(&panel));
-        let inside = b.xor(inside, exchange);
-        let skipped = b.mul_int(inside, CHUNK_BYTES);
-        let begin = line * Dim::from(self.panel * CHUNK_BYTES) + chunk.floor_div(&panel) * Dim::from(self.panel_bytes());
-        let begin = cx.index(b, &begin);
-        b.add(begin, skipped)
+        chunk_address(cx, b, [line, chunk], (self.panel, self.panel_bytes()))
     }
 
     /// The thread's indices, which have to be bound around all else.

@@ -1,7 +1,7 @@
 //! What is stored of the sums that lie in memory: one loop over a few of them at a time, so that an epilogue is not code for each, and
 //! what it reads is asked for before the first of it is used.
 
-use super::boxes::chunk_of_panels;
+use super::chunks::{CHUNK_BYTES, PANEL_BYTES, chunk_address};
 use super::teams::store_all;
 use crate::kernel::{Axis, ExprId, Store};
 use crate::lower::access::along;
@@ -110,8 +110,8 @@ impl Results<'_> {
         if let (Some(staged), [store]) = (self.staged, self.stores) {
             let memory = memory_of(cx.program.buffer(store.buffer).dtype);
             for (sums, place) in loaded.iter().zip(places) {
-                let chunk = place.chunk.as_ref().expect("results that are staged have a place");
-                let skipped = chunk_of_panels(cx, b, chunk, staged.panel_bytes);
+                let [line, chunk] = place.chunk.as_ref().expect("results that are staged have a place");
+                let skipped = chunk_address(cx, b, [line, chunk], (PANEL_BYTES / CHUNK_BYTES, staged.panel_bytes));
                 let to = b.add(staged.at, skipped);
                 self.at(cx, lanes, sums, |cx| {
                     let value = cx.eval(b, store.value);
