@@ -21,8 +21,8 @@ pub struct TensorMap {
 }
 
 impl TensorMap {
-    /// What an offset in a buffer names, with boxes of `boxes` elements along the first two of `axes`; along the others a box has one element, and
-    /// those along which the access does not move are left out. Gives the numbers of the axes that stay too.
+    /// What an offset in a buffer names, with boxes of `boxes` elements along the first two of `axes`; along the others a box has one
+    /// element, and those along which the offset does not move are left out. Gives the numbers of the axes that stay too.
     ///
     /// None where elements are not equally far apart, or where they lie depends on more than sizes and these axes.
     pub(super) fn of(

@@ -212,8 +212,7 @@ fn layer_norm_of_inner_axes(view: View, root: Id) -> Option<Term> {
             return None;
         }
         let perm: Vec<usize> = (0..rank).filter(|axis| !axes.contains(axis)).chain(axes.iter().copied()).collect();
-        let mut back = vec![0; rank];
-        perm.iter().enumerate().for_each(|(to, from)| back[*from] = to);
+        let back = Transpose::inverse(&perm);
         let scale = match scale {
             Term::Class(class) => transposed_parameter(view, class, &perm)?,
             one => one,
@@ -232,9 +231,7 @@ fn layer_norm_of_inner_axes(view: View, root: Id) -> Option<Term> {
                 let Op::Transpose(back) = op else { return None };
                 view.find(turned[0], |op, x| match op {
                     Op::LayerNorm(norm) if view.is_number(x[2], 0.0) => {
-                        let mut perm = vec![0; rank];
-                        back.perm.iter().enumerate().for_each(|(to, from)| perm[*from] = to);
-                        let bias = transposed_parameter(view, bias, &perm)?;
+                        let bias = transposed_parameter(view, bias, &Transpose::inverse(&back.perm))?;
                         let norm = Term::apply(norm.clone(), [Term::Class(x[0]), Term::Class(x[1]), bias]);
                         Some(Term::apply(back.clone(), [norm]))
                     }

@@ -6,6 +6,7 @@ use super::LANGUAGE;
 use super::device::{Argument, Device, Grid, TensorMap};
 use super::generation::Generation;
 use super::image::{Image, Loader, Report};
+use crate::tile::MOST_TENSOR_AXES;
 use cudarc::driver::{DriverError, result, sys};
 use kiln_ir::{DType, Diagnostic};
 use std::collections::HashMap;
@@ -269,7 +270,7 @@ fn encoded(map: &TensorMap) -> Result<sys::CUtensorMap, Diagnostic> {
         other => panic!("cuda: no tensor of {other} is copied in boxes"),
     };
     let rank = map.extents.len();
-    assert!((1..=5).contains(&rank) && map.strides.len() == rank - 1 && map.boxes.len() == rank, "cuda: {map:?}");
+    assert!((1..=MOST_TENSOR_AXES).contains(&rank) && map.strides.len() == rank - 1 && map.boxes.len() == rank, "cuda: {map:?}");
     let mut encoded = sys::CUtensorMap { opaque: [0; 16] };
     let steps = vec![1u32; rank];
     // SAFETY: all lists have as many elements as the rank says, strides one less; the driver reads them before it returns, and writes one map.

@@ -6,7 +6,7 @@ use super::function::Function;
 use super::inst::{Class, Inst, Op, Operand, Reg, Ty};
 use super::text::List;
 use super::tile::Translation;
-use crate::tile::PipelineStmt;
+use crate::tile::{MOST_TENSOR_AXES, PipelineStmt};
 use std::fmt::{self, Display, Formatter};
 
 /// Threads that meet at a warpgroup's barrier.
@@ -156,10 +156,10 @@ impl Pipeline {
             }
             Pipeline::CopyBox { to, map, first, barrier, blocks } => {
                 let known = blocks.is_none_or(|blocks| blocks.class == Class::B16);
-                known && are(&[*to, *map, *barrier], Class::B64) && are(first, Class::B32) && (1..=5).contains(&first.len())
+                known && are(&[*to, *map, *barrier], Class::B64) && are(first, Class::B32) && (1..=MOST_TENSOR_AXES).contains(&first.len())
             }
             Pipeline::StoreBox { from, map, first } => {
-                are(&[*from, *map], Class::B64) && are(first, Class::B32) && (1..=5).contains(&first.len())
+                are(&[*from, *map], Class::B64) && are(first, Class::B32) && (1..=MOST_TENSOR_AXES).contains(&first.len())
             }
             Pipeline::CommitStores
             | Pipeline::WaitForStores { .. }

@@ -401,13 +401,11 @@ impl<D: Device> Session<D> {
         let entry = &self.compiled.kernels.entries[&launch.function];
         let shared_bytes = self.compiled.kernels.shared_bytes.get(entry).copied().unwrap_or(0);
         let TileProgram { persistent, cluster, .. } = self.compiled.plan.functions[launch.function].program;
-        let grid = match launch.block_threads {
-            Some(threads) => Grid { blocks: blocks_of(1), threads, shared_bytes, together: true, persistent, cluster },
-            None => {
-                let blocks = blocks_of(u64::from(BLOCK_THREADS));
-                Grid { blocks, threads: BLOCK_THREADS, shared_bytes, together: false, persistent, cluster }
-            }
+        let (blocks, threads) = match launch.block_threads {
+            Some(threads) => (blocks_of(1), threads),
+            None => (blocks_of(u64::from(BLOCK_THREADS)), BLOCK_THREADS),
         };
+        let grid = Grid { blocks, threads, shared_bytes, together: launch.block_threads.is_some(), persistent, cluster };
         if let Some(places) = &mut self.marked {
             places.push(launch.args_offset);
             self.device.mark()?;

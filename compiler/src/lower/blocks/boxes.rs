@@ -4,13 +4,13 @@
 //! They lie there as [`Chunks`](super::chunks::Chunks) in panels do: the engine exchanges chunks of lines of 128 bytes alike.
 //! *Source*: PTX ISA 9.0, §5.5.3 to §5.5.6 (tensors, bounding boxes, swizzling).
 
-use super::chunks::PANEL_BYTES;
+use super::chunks::{PANEL_BYTES, chunk_elements};
 use super::strides::is_multiple;
-use crate::kernel::Axis;
+use crate::kernel::{Axis, BufferId};
 use crate::lower::context::Context;
 use crate::lower::{Arg, TensorMap};
 use crate::tile::{Builder, Lane, MOST_TENSOR_AXES, PipelineStmt, Reg};
-use kiln_ir::Dim;
+use kiln_ir::{DType, Dim};
 
 /// Boxes of one operand, or of results.
 #[derive(Clone)]
@@ -32,12 +32,27 @@ pub(super) struct Boxes {
 }
 
 impl Boxes {
-    /// Whether the engine takes them: strides and the first element are multiples of 16 bytes, or of `chunk` elements, and not negative;
-    /// boxes are not longer than it knows.
-    pub(super) fn are_known(&self, cx: &Context, chunk: i64) -> bool {
-        let TensorMap { first, strides, boxes, .. } = &self.map;
-        let aligned = strides.iter().chain([first]).all(|dim| is_multiple(dim, chunk) && cx.ranges.range(dim).min >= 0);
-        aligned && boxes.len() <= MOST_TENSOR_AXES && boxes.iter().all(|length| (1..=256).contains(length))
+    /// Panels of so many lines, `count` of them, of what an offset in a buffer names: along the first axis their lines run, the second is
+    /// the other one, each with where they begin; `batch` are the axes beside these.
+    ///
+    /// None where the engine does not know them: elements that are not equally far apart, strides or a first element that are no
+    /// multiples of 16 bytes or negative, more axes or longer boxes than it takes.
+    pub(super) fn new(
+        cx: &Context,
+        place: (BufferId, &Dim),
+        dtype: DType,
+        [(along, first), (across, second)]: [(&Axis, Dim); 2],
+        batch: &[Axis],
+        (lines, count): (i64, i64),
+    ) -> Option<Boxes> {
+        let length = PANEL_BYTES / dtype.size_bytes() as i64;
+        let axes: Vec<&Axis> = [along, across].into_iter().chain(batch).collect();
+        let (map, kept) = TensorMap::of(cx.program, place, dtype, &axes, [length, lines])?;
+        let chunk = chunk_elements(dtype);
+        let aligned = map.strides.iter().chain([&map.first]).all(|dim| is_multiple(dim, chunk) && cx.ranges.range(dim).min >= 0);
+        let is_known = aligned && map.boxes.len() <= MOST_TENSOR_AXES && map.boxes.iter().all(|length| (1..=256).contains(length));
+        let others = kept[2..].iter().map(|at| axes[*at].clone()).collect();
+        is_known.then(|| Boxes { map, first: [first, second], others, count, length, bytes: lines * PANEL_BYTES, blocks: 1 })
     }
 
     /// The same for all blocks of a cluster.
@@ -55,13 +70,12 @@ impl Boxes {
     /// Asks for all boxes of a step, which come to `to` and tell `barrier`; `rank` is the number of the block in its cluster.
     pub(super) fn ask(&self, cx: &mut Context, b: &mut Builder, (to, barrier): (Reg, Reg), rank: Reg) {
         let blocks = self.blocks as u32;
-        if blocks == 1 {
-            return self.each(cx, b, to, None, |b, to, map, first| b.pipeline(PipelineStmt::CopyBox { to, map, first, barrier, blocks }));
-        }
-        let lines = b.mul_int(rank, self.map.boxes[1]);
-        let skipped = b.mul_int(lines, PANEL_BYTES);
-        let to = b.add(to, skipped);
-        self.each(cx, b, to, Some(lines), |b, to, map, first| b.pipeline(PipelineStmt::CopyBox { to, map, first, barrier, blocks }));
+        let lines = (blocks > 1).then(|| b.mul_int(rank, self.map.boxes[1]));
+        let to = lines.map_or(to, |lines| {
+            let skipped = b.mul_int(lines, PANEL_BYTES);
+            b.add(to, skipped)
+        });
+        self.each(cx, b, to, lines, |b, to, map, first| b.pipeline(PipelineStmt::CopyBox { to, map, first, barrier, blocks }));
     }
 
     /// Begins to store all boxes, which lie at `from` and have been shown to the engine.

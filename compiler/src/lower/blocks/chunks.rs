@@ -9,7 +9,6 @@ use super::boxes::Boxes;
 use super::staging::Operand;
 use super::strides::{Moves, in_one_piece, is_multiple, moves};
 use crate::kernel::{Access, Axis, Bound, ExprId, sum_dtype};
-use crate::lower::TensorMap;
 use crate::lower::context::{Base, Context, Value};
 use crate::lower::contract::operand;
 use crate::lower::ops::{lane_of, memory_of};
@@ -124,21 +123,14 @@ impl Chunks {
         self.copied.is_some()
     }
 
-    /// The same as boxes, whose steps are named `#step` too, where the tensor copy engine can bring them; `batch` are the axes beside rows and depth.
+    /// The same as boxes, whose steps are named `#step` too, where the tensor copy engine can bring them; `batch` are the axes beside rows
+    /// and depth.
     pub(super) fn boxes(&self, cx: &Context, batch: &[Axis]) -> Option<Boxes> {
         let access = self.copied.as_ref().filter(|access| access.bounds.is_empty())?;
-        let length = PANEL_BYTES / self.dtype.size_bytes() as i64;
-        let step = Dim::symbol("#step") * Dim::from(self.tile.1);
-        let ((along, across), first, lines) = match self.along_depth {
-            true => ((&self.depth, &self.axis), [step, self.first.clone()], self.tile.0),
-            false => ((&self.axis, &self.depth), [self.first.clone(), step], self.tile.1),
-        };
-        let axes: Vec<&Axis> = [along, across].into_iter().chain(batch).collect();
-        let (map, kept) = TensorMap::of(cx.program, (access.buffer, &access.offset), self.dtype, &axes, [length, lines])?;
-        let others = kept[2..].iter().map(|at| axes[*at].clone()).collect();
-        let bytes = self.panel_bytes();
-        let boxes = Boxes { map, first, others, count: self.bytes() / bytes, length, bytes, blocks: 1 };
-        boxes.are_known(cx, self.chunk()).then_some(boxes)
+        let (depth, own) = ((&self.depth, Dim::symbol("#step") * Dim::from(self.tile.1)), (&self.axis, self.first.clone()));
+        let (axes, lines) = if self.along_depth { ([depth, own], self.tile.0) } else { ([own, depth], self.tile.1) };
+        let count = self.bytes() / self.panel_bytes();
+        Boxes::new(cx, (access.buffer, &access.offset), self.dtype, axes, batch, (lines, count))
     }
 
     /// Bytes from one panel to the next: all lines of it.

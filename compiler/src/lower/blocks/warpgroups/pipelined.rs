@@ -15,7 +15,6 @@
 
 use super::{NEIGHBOURS, THREADS, WARPGROUP, WarpgroupContract, pitch};
 use crate::kernel::Axis;
-use crate::lower::TensorMap;
 use crate::lower::blocks::boxes::Boxes;
 use crate::lower::blocks::chunks::{CHUNK_BYTES, PANEL_BYTES};
 use crate::lower::blocks::epilogue::{Staged, SumPlace};
@@ -264,25 +263,15 @@ impl WarpgroupContract {
         let JoinedContract { batch, row, column, stores, .. } = &self.contract;
         let [store] = &stores[..] else { return None };
         let dtype = cx.program.buffer(store.buffer).dtype;
-        let size = dtype.size_bytes() as i64;
-        let length = PANEL_BYTES / size;
+        let length = PANEL_BYTES / dtype.size_bytes() as i64;
         let is_known = matches!(dtype, DType::F16 | DType::BF16 | DType::F32);
         if !is_known || store.combine.is_some() || self.stored_columns() % length != 0 || !cx.stays_inside(store) {
             return None;
         }
-        let axes: Vec<&Axis> = [column, row].into_iter().chain(batch).collect();
         let lines = fragments::WARPGROUP_ROWS;
-        let (map, kept) = TensorMap::of(cx.program, (store.buffer, &store.offset), dtype, &axes, [length, lines])?;
-        let boxes = Boxes {
-            map,
-            first: [self.first_column(), self.first_row() + Dim::symbol("#warpgroup") * Dim::from(lines)],
-            others: kept[2..].iter().map(|at| axes[*at].clone()).collect(),
-            count: self.stored_columns() / length,
-            length,
-            bytes: lines * PANEL_BYTES,
-            blocks: 1,
-        };
-        boxes.are_known(cx, CHUNK_BYTES / size).then_some(boxes)
+        let own_row = self.first_row() + Dim::symbol("#warpgroup") * Dim::from(lines);
+        let axes = [(column, self.first_column()), (row, own_row)];
+        Boxes::new(cx, (store.buffer, &store.offset), dtype, axes, batch, (lines, self.stored_columns() / length))
     }
 
     /// Stores what is wanted of the sums, some columns after the other: neighbouring threads of a warpgroup take neighbouring columns, and
