@@ -336,6 +336,7 @@ def main():
     parser.add_argument("--models", help="directory for ONNX files, which are kept there")
     parser.add_argument("--only", nargs="*", help=f"networks: {' '.join(KNOWN)} with _f32 or _bf16")
     parser.add_argument("--tf32", action="store_true", help="f32 alone, which both may round to tf32")
+    parser.add_argument("--tune", type=int, metavar="SECONDS", help="let Kiln measure its ways of computing first, in so many seconds for each")
     args = parser.parse_args()
     args.types = ["f32"] if args.tf32 else list(TYPES)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
@@ -344,7 +345,9 @@ def main():
     with tempfile.TemporaryDirectory() as place:
         if args.models:
             os.makedirs(args.models, exist_ok=True)
-        kiln = Kiln(args.kiln, args.models or place, ["--tf32"] if args.tf32 else [])
+        options = ["--tf32"] if args.tf32 else []
+        options += [f"--tune={args.tune}"] if args.tune else []
+        kiln = Kiln(args.kiln, args.models or place, options)
         for part in args.parts or parts:
             print(f"\n{part}\n\n| what | Kiln | PyTorch | |\n|---|---|---|---|", flush=True)
             try:
