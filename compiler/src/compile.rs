@@ -38,6 +38,7 @@ use crate::schedule::choices::choices;
 use crate::schedule::contractions::{arrange_for_matrices, schedule};
 use crate::schedule::in_place::update_in_place;
 use crate::schedule::layout::channels_last;
+use crate::schedule::persistent::persist_loops;
 use crate::schedule::plan::{ProgramPlan, plan_program};
 use crate::schedule::rematerialise::Recomputed;
 use crate::schedule::split_depth::split_depth;
@@ -120,6 +121,9 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
     update_in_place(&mut program, facts.states);
     let warpgroups = config.matrices && config.generation.has_warpgroup_products();
     let isa = VectorIsa { matrices: config.matrices, tf32: config.matrices && config.tf32, warpgroups, ..VectorIsa::THREAD };
+    if config.matrices {
+        persist_loops(&mut program, &isa);
+    }
     let plan = plan_program(program, &isa).map_err(|error| vec![error])?;
     let kernels = ptx::module(&plan, config.generation);
     Ok(ptx::Compiled { plan, kernels, module })

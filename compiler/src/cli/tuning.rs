@@ -18,6 +18,7 @@ pub fn told() -> Arc<dyn Fn(Progress) + Send + Sync> {
                 Subject::Tile => "tiles",
                 Subject::TaskRows => "rows of tasks",
                 Subject::Axis => "axes of vectors",
+                Subject::Loop => "turns of loops",
             });
         }
         Progress::Done(outcome) => {

@@ -6,8 +6,8 @@ mod modules;
 use super::*;
 use crate::backend::cpu::target::CpuLevel;
 use crate::kernel::{
-    Access, Axis, BinaryFn, Body, Buffer, BufferId, BufferKind, Combine, ExprId, ExprKind, Exprs, Keep, Kernel, Nest, Reduction, Stage,
-    Step, Store,
+    Access, Axis, BinaryFn, Body, Buffer, BufferId, BufferKind, Combine, ExprId, ExprKind, Exprs, Keep, Kernel, LoopKind, Nest, Reduction,
+    Stage, Step, Store,
 };
 use kiln_ir::dim::Range;
 use kiln_ir::graph::{Guard, Relation};
@@ -154,7 +154,7 @@ fn loops_carry_state_and_pass_their_index() {
     let body = vec![map("turn", &axes, &[(state, dim("i")), (steps, dim("$t0"))], (next, dim("i")), twice), copy("keep", next, state)];
     p.steps = vec![
         copy("start", x, state),
-        Step::Loop { index: Symbol::new("$t0"), extent: Dim::from(5), is_independent: false, body },
+        Step::Loop { index: Symbol::new("$t0"), extent: Dim::from(5), kind: LoopKind::Sequential, body },
         copy("end", state, y),
     ];
     let pool = ThreadPool::new(1);

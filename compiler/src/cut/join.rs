@@ -35,8 +35,8 @@ fn joined(steps: Vec<Step>, in_loop: bool) -> Vec<Step> {
     let mut done: Vec<Step> = Vec::new();
     for step in steps {
         match step {
-            Step::Loop { index, extent, is_independent, body } => {
-                done.push(Step::Loop { index, extent, is_independent, body: joined(body, true) });
+            Step::Loop { index, extent, kind, body } => {
+                done.push(Step::Loop { index, extent, kind, body: joined(body, true) });
             }
             Step::Run(kernel) => match partner(&done, &kernel, in_loop) {
                 Some((place, both)) => done[place] = Step::Run(both),
@@ -158,9 +158,7 @@ impl Map<'_> {
 /// The steps without stores that are not needed, and without maps that then store nothing.
 fn needed(steps: Vec<Step>, is_needed: &dyn Fn(&Store) -> bool) -> Vec<Step> {
     let kept = |step: Step| match step {
-        Step::Loop { index, extent, is_independent, body } => {
-            Some(Step::Loop { index, extent, is_independent, body: needed(body, is_needed) })
-        }
+        Step::Loop { index, extent, kind, body } => Some(Step::Loop { index, extent, kind, body: needed(body, is_needed) }),
         Step::Run(mut kernel) => {
             if Map::of(&kernel).is_some()
                 && let Body::Nest(nest) = &mut kernel.body

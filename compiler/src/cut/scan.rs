@@ -1,7 +1,7 @@
 //! Scans: the body is cut like a function and repeated; state lives in buffers of its own.
 
 use super::{Choices, Cutter, Place, Region, row_major_strides};
-use crate::kernel::Step;
+use crate::kernel::{LoopKind, Step};
 use kiln_ir::ops::Scan;
 use kiln_ir::{Diagnostic, Dim, NodeId, Value};
 use std::collections::BTreeMap;
@@ -67,7 +67,7 @@ impl Cutter {
         for (from, to, ty) in updates {
             steps.push(Step::Run(super::nest::copy(&from, &to, &ty)));
         }
-        region.steps.push(Step::Loop { index, extent, is_independent: false, body: steps });
+        region.steps.push(Step::Loop { index, extent, kind: LoopKind::Sequential, body: steps });
         Ok(())
     }
 

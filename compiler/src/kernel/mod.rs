@@ -134,10 +134,24 @@ pub enum Step {
         index: Symbol,
         /// How often.
         extent: Dim,
-        /// Whether turns need nothing of each other: temporaries that only such loops touch are written anew in each turn.
-        is_independent: bool,
+        /// How turns follow each other, and who takes them.
+        kind: LoopKind,
         /// What is repeated.
         body: Vec<Step>,
+    },
+}
+
+/// How the turns of a loop follow each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LoopKind {
+    /// One after the other, the kernels of each turn too.
+    Sequential,
+    /// They need nothing of each other: temporaries that only such loops touch are written anew in each turn.
+    Independent,
+    /// In order, all of them by one kernel of a GPU, a persistent one. So many blocks, a cluster, share the work of some rows.
+    Persistent {
+        /// Blocks of a cluster.
+        blocks: u32,
     },
 }
 

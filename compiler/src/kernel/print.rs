@@ -11,8 +11,8 @@
 //! Values that an expression needs stand before it; an offset names a value it depends on as `%3`.
 
 use super::{
-    Access, Attention, Axis, Body, Buffer, BufferId, BufferKind, Combine, Contract, DEPTH_CHUNK, ExprId, ExprKind, Keep, Kernel, Nest,
-    Program, Reduction, Scalar, Stage, Step, Store,
+    Access, Attention, Axis, Body, Buffer, BufferId, BufferKind, Combine, Contract, DEPTH_CHUNK, ExprId, ExprKind, Keep, Kernel, LoopKind,
+    Nest, Program, Reduction, Scalar, Stage, Step, Store,
 };
 use kiln_ir::Dim;
 use std::fmt::{self, Display, Formatter};
@@ -86,8 +86,12 @@ impl Text<'_> {
         for step in steps {
             match step {
                 Step::Run(kernel) => self.kernel(f, kernel)?,
-                Step::Loop { index, extent, is_independent, body } => {
-                    let how = if *is_independent { " independently" } else { "" };
+                Step::Loop { index, extent, kind, body } => {
+                    let how = match kind {
+                        LoopKind::Sequential => String::new(),
+                        LoopKind::Independent => " independently".to_string(),
+                        LoopKind::Persistent { blocks } => format!(" by clusters of {blocks} that stay"),
+                    };
                     self.line(f, format_args!("loop {index} < {extent}{how}"))?;
                     self.deeper().steps(f, body)?;
                 }

@@ -8,9 +8,9 @@ impl Step {
     pub fn with_buffers(&self, names: &BTreeMap<BufferId, BufferId>) -> Step {
         match self {
             Step::Run(kernel) => Step::Run(kernel.with_buffers(names)),
-            Step::Loop { index, extent, is_independent, body } => {
+            Step::Loop { index, extent, kind, body } => {
                 let body = body.iter().map(|step| step.with_buffers(names)).collect();
-                Step::Loop { index: index.clone(), extent: extent.clone(), is_independent: *is_independent, body }
+                Step::Loop { index: index.clone(), extent: extent.clone(), kind: *kind, body }
             }
         }
     }

@@ -35,7 +35,7 @@ mod tile;
 mod transposed;
 
 pub(crate) use access::along;
-pub(crate) use blocks::{in_one_piece, usual};
+pub(crate) use blocks::{PersistentLoop, in_one_piece, usual};
 pub use contract::{PACKED_ROW_BLOCK, is_stream};
 pub use isa::VectorIsa;
 pub use operands::LEAST_ROWS;
@@ -46,11 +46,11 @@ use crate::tile::{Builder, TileProgram};
 use crate::tuning::{Asking, Decision, Tuning};
 use attention::panels::QueryPanels;
 use context::Context;
-use kiln_ir::{Dim, Symbol};
+use kiln_ir::{Dim, Ranges, Symbol};
 use kiln_runtime::weights::hexadecimal;
 use nest::Work;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A kernel as a function `fn(args: *const i64, worker, begin, end)` that computes tasks `begin..end`.
 ///
@@ -93,23 +93,30 @@ pub enum Arg {
 
 /// Lowers one kernel of `program`, whose tuning answers what is asked. Kernels whose code is the same by the model are one question.
 pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKernel {
-    let usual = lower_asking(kernel, program, isa, Asking::about(&Tuning::default(), String::new()));
+    let usual = lower_as_usual(kernel, program, isa);
     if program.tuning.is_off() {
         return usual;
     }
-    let digest = Sha256::digest(format!("{} {} {}", usual.tasks, usual.worker_scratch_bytes, usual.program));
-    lower_asking(kernel, program, isa, Asking::about(&program.tuning, hexadecimal(&digest)))
+    lower_asking(kernel, program, isa, Asking::about(&program.tuning, digest([&usual])))
+}
+
+/// Lowers one kernel as the model of costs prefers.
+fn lower_as_usual(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKernel {
+    lower_asking(kernel, program, isa, Asking::about(&Tuning::default(), String::new()))
+}
+
+/// What a question about kernels is known by: the code that the model gives them.
+fn digest<'a>(usual: impl IntoIterator<Item = &'a LoweredKernel>) -> String {
+    let mut digest = Sha256::new();
+    for LoweredKernel { tasks, worker_scratch_bytes, program, .. } in usual {
+        digest.update(format!("{tasks} {worker_scratch_bytes} {program}"));
+    }
+    hexadecimal(&digest.finalize())
 }
 
 fn lower_asking(kernel: &Kernel, program: &Program, isa: &VectorIsa, mut asking: Asking) -> LoweredKernel {
     let canonical = rewrite::canonical(kernel, &program.symbol_order);
-    let mut sizes = program.symbols.clone();
-    let loops = enclosing_loops(program);
-    for (name, original) in &canonical.loop_indices {
-        if let Some((_, extent)) = loops.iter().find(|(index, _)| index == original) {
-            sizes.set_index(name.clone(), extent.clone());
-        }
-    }
+    let sizes = sizes_around(program, &canonical.loop_indices);
     let mut kernel = rewrite::merge_axes(canonical.kernel, &sizes);
     let stored = stored(&kernel);
     let form = matches!(kernel.body, Body::Contract(_)).then(|| contract::form(&mut kernel, program, isa, &sizes, &mut asking));
@@ -183,6 +190,18 @@ fn lower_asking(kernel: &Kernel, program: &Program, isa: &VectorIsa, mut asking:
         block_threads,
         decisions: asking.decisions,
     }
+}
+
+/// What is known of sizes, and of the indices of loops around a kernel, by its names for them.
+fn sizes_around(program: &Program, loop_indices: &BTreeMap<Symbol, Symbol>) -> Ranges {
+    let mut sizes = program.symbols.clone();
+    let loops = enclosing_loops(program);
+    for (name, original) in loop_indices {
+        if let Some((_, extent)) = loops.iter().find(|(index, _)| index == original) {
+            sizes.set_index(name.clone(), extent.clone());
+        }
+    }
+    sizes
 }
 
 /// Every loop index of the program with its extent.

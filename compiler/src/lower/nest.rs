@@ -154,7 +154,7 @@ fn at_ones(extent: &Dim) -> i64 {
 }
 
 /// The stages at one point (or at one point per lane).
-fn run(cx: &mut Context, b: &mut Builder, works: &[Work], lanes: Option<u32>) {
+pub(super) fn run(cx: &mut Context, b: &mut Builder, works: &[Work], lanes: Option<u32>) {
     let before = std::mem::take(&mut cx.accumulators);
     for work in works {
         super::stage::emit(cx, b, work, lanes);

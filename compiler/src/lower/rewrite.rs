@@ -46,14 +46,8 @@ pub(super) fn canonical(kernel: &Kernel, sizes: &[Symbol]) -> Canonical {
 }
 
 /// Drops axes of extent 1 and merges neighbouring axes of a list wherever every offset stays a polynomial in the merged index.
-pub(super) fn merge_axes(mut kernel: Kernel, sizes: &Ranges) -> Kernel {
-    let units: BTreeSet<Symbol> = axes_mut(&mut kernel.body).into_iter().filter(|a| a.extent.is(1)).map(|a| a.index.clone()).collect();
-    if !units.is_empty() {
-        for list in axis_lists_mut(&mut kernel.body) {
-            list.retain(|a| !units.contains(&a.index));
-        }
-        kernel = map_dims(&kernel, &|d| d.substitute(&|s| units.contains(s).then_some(Dim::ZERO)));
-    }
+pub(super) fn merge_axes(kernel: Kernel, sizes: &Ranges) -> Kernel {
+    let mut kernel = drop_units(kernel);
     let lists = axis_lists_mut(&mut kernel.body).len();
     for list in 0..lists {
         let mut outer = 0;
@@ -63,6 +57,18 @@ pub(super) fn merge_axes(mut kernel: Kernel, sizes: &Ranges) -> Kernel {
                 None => outer += 1,
             }
         }
+    }
+    kernel
+}
+
+/// Drops axes of extent 1.
+pub(super) fn drop_units(mut kernel: Kernel) -> Kernel {
+    let units: BTreeSet<Symbol> = axes_mut(&mut kernel.body).into_iter().filter(|a| a.extent.is(1)).map(|a| a.index.clone()).collect();
+    if !units.is_empty() {
+        for list in axis_lists_mut(&mut kernel.body) {
+            list.retain(|a| !units.contains(&a.index));
+        }
+        kernel = map_dims(&kernel, &|d| d.substitute(&|s| units.contains(s).then_some(Dim::ZERO)));
     }
     kernel
 }

@@ -1,6 +1,6 @@
 //! What a function of a program runs, and where everything lies, before code is emitted: every backend reads it.
 
-use crate::kernel::BufferId;
+use crate::kernel::{BufferId, Kernel, Step};
 use crate::lower::Arg;
 use crate::tuning::Decision;
 use kiln_ir::{Dim, Symbol};
@@ -105,6 +105,23 @@ impl EntryPlan {
     pub fn fixed_arena_bytes(&self, workers: i64) -> Option<i64> {
         self.arena_bytes(workers).as_const()
     }
+}
+
+/// All launches of these steps, those inside loops included, with the kernels that each computes: several where it takes a whole loop.
+pub fn launched_kernels<'a>(steps: &'a [Step], launches: &'a [LaunchStep]) -> Vec<(&'a Launch, Vec<&'a Kernel>)> {
+    let mut found = Vec::new();
+    for (step, launched) in steps.iter().zip(launches) {
+        match (step, launched) {
+            (_, LaunchStep::Run(launch)) => {
+                let mut kernels = Vec::new();
+                step.visit_kernels(&mut |kernel| kernels.push(kernel));
+                found.push((launch, kernels));
+            }
+            (Step::Loop { body, .. }, LaunchStep::Loop { body: launches, .. }) => found.extend(launched_kernels(body, launches)),
+            (Step::Run(_), LaunchStep::Loop { .. }) => panic!("plan: launches are not those of the program"),
+        }
+    }
+    found
 }
 
 /// All kernel runs, those inside loops included.

@@ -1,9 +1,10 @@
 //! From which step to which step a buffer's contents matter.
 //!
 //! Kernels are numbered in order through all loops. A buffer that a loop touches lives for the whole loop, because the next
-//! turn may need it, unless it is made anew and used up inside one turn.
+//! turn may need it, unless it is made anew and used up inside one turn. A loop that one kernel takes counts as one kernel: its blocks
+//! are not all in the same place of a turn.
 
-use crate::kernel::{BufferId, Kernel, Step};
+use crate::kernel::{BufferId, Kernel, LoopKind, Step};
 use kiln_ir::Symbol;
 use std::collections::BTreeMap;
 
@@ -46,6 +47,8 @@ struct Walk {
     loops: Vec<Lifetime>,
     /// Loops around the current step and their indices.
     open: Vec<(usize, Symbol)>,
+    /// Whether all kernels that are met are parts of one.
+    is_one_kernel: bool,
     touches: BTreeMap<BufferId, Vec<Touch>>,
 }
 
@@ -54,11 +57,15 @@ impl Walk {
         for step in steps {
             match step {
                 Step::Run(kernel) => self.kernel(kernel),
-                Step::Loop { index, body, .. } => {
+                Step::Loop { index, kind, body, .. } => {
                     let id = self.loops.len();
                     self.loops.push(Lifetime { first: self.kernels, last: self.kernels });
                     self.open.push((id, index.clone()));
+                    self.is_one_kernel = matches!(kind, LoopKind::Persistent { .. });
                     self.steps(body);
+                    if std::mem::take(&mut self.is_one_kernel) {
+                        self.kernels += 1;
+                    }
                     self.open.pop();
                     self.loops[id].last = self.kernels.saturating_sub(1).max(self.loops[id].first);
                 }
@@ -76,7 +83,7 @@ impl Walk {
             let renews = if loads.contains(&id) { vec![false; path.len()] } else { regardless.clone() };
             self.touches.entry(id).or_default().push(Touch { kernel: self.kernels, path: path.clone(), renews });
         }
-        self.kernels += 1;
+        self.kernels += usize::from(!self.is_one_kernel);
     }
 
     fn lifetime(&self, touches: &[Touch]) -> Lifetime {

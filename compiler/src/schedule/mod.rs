@@ -7,6 +7,7 @@ pub mod launches;
 pub mod layout;
 pub mod lifetime;
 pub mod memory;
+pub mod persistent;
 pub mod plan;
 pub mod rematerialise;
 mod rows;

@@ -4,8 +4,8 @@ use super::launches::{EntryPlan, Launch, LaunchStep, Place};
 use super::memory::plan_arena;
 use super::turns;
 use super::weights::{WeightsPlan, plan_weights, scratch_of, sources_of};
-use crate::kernel::{BufferId, BufferKind, Kernel, Program, Step};
-use crate::lower::{LoweredKernel, VectorIsa, lower};
+use crate::kernel::{BufferId, BufferKind, Kernel, LoopKind, Program, Step};
+use crate::lower::{LoweredKernel, PersistentLoop, VectorIsa, lower};
 use crate::parallel::map_in_parallel;
 use crate::tile::TileProgram;
 use kiln_ir::{Diagnostic, Dim, Ranges};
@@ -47,7 +47,7 @@ pub struct KernelFunction {
     pub name: String,
 }
 
-/// Kernels lowered before equal ones are found, so that a long chain of layers is not held as that many functions.
+/// Functions lowered before equal ones are found, so that a long chain of layers is not held as that many functions.
 const LOWERED_AT_ONCE: usize = 64;
 
 /// Lowers all kernels of a program and plans its memory.
@@ -58,9 +58,9 @@ pub fn plan_program(owned: Program, isa: &VectorIsa) -> Result<ProgramPlan, Diag
     let weights = plan_weights(program)?;
     let mut functions = Functions::default();
     let mut launches = Vec::new();
-    for kernels in kernels_of(program).chunks(LOWERED_AT_ONCE) {
-        let lowered = map_in_parallel(kernels, |kernel| lower(kernel, program, isa));
-        launches.extend(kernels.iter().zip(lowered).map(|(kernel, lowered)| functions.launch(kernel, lowered)));
+    for launched in launched_of(program).chunks(LOWERED_AT_ONCE) {
+        let lowered = map_in_parallel(launched, |step| step.lower(program, isa));
+        launches.extend(launched.iter().zip(lowered).map(|(step, lowered)| functions.launch(step.name(), lowered)));
     }
     let mut launches = launches.into_iter();
 
@@ -93,12 +93,48 @@ pub fn plan_program(owned: Program, isa: &VectorIsa) -> Result<ProgramPlan, Diag
     Ok(ProgramPlan { program: owned, functions: functions.list, main, prepare, weights })
 }
 
-fn kernels_of(program: &Program) -> Vec<&Kernel> {
-    let mut kernels = Vec::new();
-    for step in program.prepare.iter().chain(&program.steps) {
-        step.visit_kernels(&mut |kernel| kernels.push(kernel));
+/// What becomes a function.
+enum Launched<'a> {
+    Kernel(&'a Kernel),
+    /// A loop that one kernel takes.
+    Loop(PersistentLoop),
+}
+
+impl Launched<'_> {
+    fn lower(&self, program: &Program, isa: &VectorIsa) -> LoweredKernel {
+        match self {
+            Launched::Kernel(kernel) => lower(kernel, program, isa),
+            Launched::Loop(persistent) => persistent.lower(program, isa),
+        }
     }
-    kernels
+
+    /// The layer that it is named after.
+    fn name(&self) -> &str {
+        match self {
+            Launched::Kernel(kernel) => &kernel.name,
+            Launched::Loop(persistent) => persistent.name(),
+        }
+    }
+}
+
+/// What is launched of a program, in order.
+fn launched_of(program: &Program) -> Vec<Launched<'_>> {
+    fn visit<'a>(steps: &'a [Step], program: &Program, found: &mut Vec<Launched<'a>>) {
+        for step in steps {
+            match step {
+                Step::Run(kernel) => found.push(Launched::Kernel(kernel)),
+                Step::Loop { kind: LoopKind::Persistent { blocks }, .. } => {
+                    let persistent = PersistentLoop::of(step, program).and_then(|persistent| persistent.by_clusters(*blocks));
+                    found.push(Launched::Loop(persistent.unwrap_or_else(|| panic!("plan: no kernel takes this loop"))));
+                }
+                Step::Loop { body, .. } => visit(body, program, found),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    visit(&program.prepare, program, &mut found);
+    visit(&program.steps, program, &mut found);
+    found
 }
 
 /// A launch with what it needs of its workers.
@@ -116,9 +152,9 @@ struct Functions {
 }
 
 impl Functions {
-    fn launch(&mut self, kernel: &Kernel, lowered: LoweredKernel) -> LoweredLaunch {
+    fn launch(&mut self, name: &str, lowered: LoweredKernel) -> LoweredLaunch {
         let LoweredKernel { program, args, tasks, work_per_task, worker_scratch_bytes, optimise, block_threads, decisions } = lowered;
-        let function = self.find_or_add(KernelFunction { program, optimise, block_threads, name: kernel.name.clone() });
+        let function = self.find_or_add(KernelFunction { program, optimise, block_threads, name: name.to_string() });
         LoweredLaunch {
             launch: Launch { function, args, args_offset: 0, tasks, work_per_task, block_threads, decisions },
             worker_bytes: (worker_scratch_bytes + Dim::from(63)).floor_div(&Dim::from(64)) * Dim::from(64),
@@ -144,13 +180,13 @@ fn launch_steps(steps: &[Step], isa: &VectorIsa, launches: &mut dyn Iterator<Ite
     steps
         .iter()
         .map(|step| match step {
-            Step::Run(_) => {
-                let LoweredLaunch { launch, worker_bytes } = launches.next().expect("one launch for each kernel");
+            Step::Run(_) | Step::Loop { kind: LoopKind::Persistent { .. }, .. } => {
+                let LoweredLaunch { launch, worker_bytes } = launches.next().expect("one launch for each of them");
                 (LaunchStep::Run(launch), worker_bytes)
             }
-            Step::Loop { index, extent, is_independent, body } => {
+            Step::Loop { index, extent, kind, body } => {
                 let (body, bytes): (Vec<_>, Vec<_>) = launch_steps(body, isa, launches).into_iter().unzip();
-                let by_turns = *is_independent && !isa.is_thread() && turns::may_be_taken(index, &body);
+                let by_turns = *kind == LoopKind::Independent && !isa.is_thread() && turns::may_be_taken(index, &body);
                 let step = LaunchStep::Loop { index: index.clone(), extent: extent.clone(), by_turns, body };
                 (step, bytes.into_iter().fold(Dim::ZERO, |a, b| a.maximum(&b)))
             }

@@ -19,8 +19,8 @@ fn split_steps(program: &mut Program, steps: Vec<Step>, split: &mut Split) -> Ve
                 Some(kernels) => result.extend(kernels.map(Step::Run)),
                 None => result.push(Step::Run(kernel)),
             },
-            Step::Loop { index, extent, is_independent, body } => {
-                result.push(Step::Loop { index, extent, is_independent, body: split_steps(program, body, split) });
+            Step::Loop { index, extent, kind, body } => {
+                result.push(Step::Loop { index, extent, kind, body: split_steps(program, body, split) });
             }
         }
     }

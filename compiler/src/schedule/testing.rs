@@ -1,6 +1,8 @@
 //! Small programs for tests of schedules.
 
-use crate::kernel::{Access, Axis, Body, Buffer, BufferId, BufferKind, ExprKind, Exprs, Kernel, Nest, Program, Stage, Step, Store};
+use crate::kernel::{
+    Access, Axis, Body, Buffer, BufferId, BufferKind, ExprKind, Exprs, Kernel, LoopKind, Nest, Program, Stage, Step, Store,
+};
 use kiln_ir::{DType, Dim, Symbol};
 
 /// A kernel that copies one element.
@@ -38,7 +40,7 @@ pub fn looped() -> Program {
     let body = vec![copy((1, z()), (2, z())), copy((2, z()), (3, z())), copy((3, z()), (1, z()))];
     program.steps = vec![
         copy((0, z()), (1, z())),
-        Step::Loop { index: Symbol::new("$t0"), extent: Dim::from(4), is_independent: false, body },
+        Step::Loop { index: Symbol::new("$t0"), extent: Dim::from(4), kind: LoopKind::Sequential, body },
         copy((1, z()), (4, z())),
     ];
     program

@@ -30,10 +30,12 @@ pub enum Subject {
     TaskRows,
     /// Along which axis vectors run.
     Axis,
+    /// How a GPU takes the turns of a loop: kernel after kernel, or all by one whose blocks stay.
+    Loop,
 }
 
 /// All of them, in order.
-pub const SUBJECTS: [Subject; 5] = [Subject::Convolution, Subject::Lines, Subject::Tile, Subject::TaskRows, Subject::Axis];
+pub const SUBJECTS: [Subject; 6] = [Subject::Convolution, Subject::Lines, Subject::Tile, Subject::TaskRows, Subject::Axis, Subject::Loop];
 
 /// What costs so many times what the best does, by the model, is not tried.
 pub const HOPELESS: f64 = 3.0;

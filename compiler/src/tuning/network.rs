@@ -4,7 +4,7 @@ use super::search::{Progress, Round, search};
 use super::{Tuning, kept};
 use crate::artifact::describe::ModelFacts;
 use crate::kernel::Kernel;
-use crate::schedule::launches::launches;
+use crate::schedule::launches::launched_kernels;
 use crate::schedule::plan::ProgramPlan;
 use kiln_ir::Diagnostic;
 use kiln_ir::artifact::Signature;
@@ -78,15 +78,14 @@ pub(super) fn unmeasured(error: Diagnostic) -> Vec<Diagnostic> {
 
 /// What was asked for a program, with the seconds of the kernels that it is about; `seconds` has those of each launch.
 pub(super) fn asked(plan: &ProgramPlan, seconds: &[f64]) -> Round {
-    let mut kernels: Vec<&Kernel> = vec![];
-    plan.program.steps.iter().for_each(|step| step.visit_kernels(&mut |kernel| kernels.push(kernel)));
+    let launched = launched_kernels(&plan.program.steps, &plan.main.steps);
     let mut asked = Vec::new();
     for decision in &plan.program.decisions {
-        let is_part = |kernel: &Kernel| kernel.origins.iter().any(|origin| decision.origins.contains(origin));
-        let of = kernels.iter().zip(seconds).filter(|(kernel, _)| is_part(kernel));
+        let is_part = |kernel: &&Kernel| kernel.origins.iter().any(|origin| decision.origins.contains(origin));
+        let of = launched.iter().zip(seconds).filter(|((_, kernels), _)| kernels.iter().any(is_part));
         asked.push((decision.clone(), of.map(|(_, seconds)| seconds).sum()));
     }
-    for (launch, seconds) in launches(&plan.main.steps).into_iter().zip(seconds) {
+    for ((launch, _), seconds) in launched.iter().zip(seconds) {
         asked.extend(launch.decisions.iter().map(|decision| (decision.clone(), *seconds)));
     }
     Round { seconds: seconds.iter().sum(), asked }

@@ -57,11 +57,11 @@ impl Walk<'_> {
     fn steps(&self, steps: &[Step], launches: &[LaunchStep], runs: i64, found: &mut Vec<KernelCost>) {
         for pair in steps.iter().zip(launches) {
             match pair {
-                (Step::Run(kernel), LaunchStep::Run(launch)) => found.push(self.kernel(kernel, launch, runs)),
+                (step, LaunchStep::Run(launch)) => found.push(self.launched(step, launch, runs)),
                 (Step::Loop { extent, body, .. }, LaunchStep::Loop { body: launches, .. }) => {
                     self.steps(body, launches, runs.saturating_mul(self.value(extent)), found);
                 }
-                _ => panic!("ptx: launches are not those of the program"),
+                (Step::Run(_), LaunchStep::Loop { .. }) => panic!("ptx: launches are not those of the program"),
             }
         }
     }
@@ -77,22 +77,37 @@ impl Walk<'_> {
         axes.iter().map(|axis| self.value(&axis.extent)).fold(1, i64::saturating_mul)
     }
 
-    fn kernel(&self, kernel: &Kernel, launch: &Launch, runs: i64) -> KernelCost {
+    /// A kernel, or a loop that one kernel takes.
+    fn launched(&self, step: &Step, launch: &Launch, runs: i64) -> KernelCost {
         let program: &Program = &self.compiled.plan.program;
-        let (operations, looks) = self.work(kernel);
-        let stored: BTreeSet<BufferId> = kernel.stores().iter().map(|store| store.buffer).collect();
-        let moved = |buffer: &BufferId| {
+        let turns = if let Step::Loop { extent, .. } = step { self.value(extent) } else { 1 };
+        let (mut operations, mut layer) = (0i64, None);
+        // Each buffer once, also where turns read it again: as much of it as is looked at.
+        let (mut loaded, mut stored) = (BTreeMap::<BufferId, i64>::new(), BTreeMap::<BufferId, i64>::new());
+        step.visit_kernels(&mut |kernel| {
+            layer.get_or_insert(&kernel.name);
+            let (work, looks) = self.work(kernel);
+            operations = operations.saturating_add(work.saturating_mul(turns));
+            let look = |buffers: &mut BTreeMap<BufferId, i64>, id: BufferId| {
+                let all = buffers.entry(id).or_default();
+                *all = all.saturating_add(looks.saturating_mul(turns));
+            };
+            kernel.loads().into_iter().for_each(|id| look(&mut loaded, id));
+            let ids: BTreeSet<BufferId> = kernel.stores().iter().map(|store| store.buffer).collect();
+            ids.into_iter().for_each(|id| look(&mut stored, id));
+        });
+        let moved = |(buffer, looks): (&BufferId, &i64)| {
             let buffer = program.buffer(*buffer);
-            self.value(&buffer.elements()).min(looks).saturating_mul(buffer.dtype.size_bytes() as i64)
+            self.value(&buffer.elements()).min(*looks).saturating_mul(buffer.dtype.size_bytes() as i64)
         };
-        let bytes = kernel.loads().iter().chain(&stored).map(moved).fold(0, i64::saturating_add);
+        let bytes = loaded.iter().chain(&stored).map(moved).fold(0, i64::saturating_add);
         let tasks = self.value(&launch.tasks);
         let (blocks, threads) = match launch.block_threads {
             Some(threads) => (tasks, threads),
             None => ((tasks + i64::from(BLOCK_THREADS) - 1) / i64::from(BLOCK_THREADS), BLOCK_THREADS),
         };
         let entry = self.compiled.kernels.entries[&launch.function].clone();
-        KernelCost { entry, layer: kernel.name.clone(), runs, blocks, threads, operations, bytes }
+        KernelCost { entry, layer: layer.cloned().unwrap_or_default(), runs, blocks, threads, operations, bytes }
     }
 
     /// Operations of a kernel, and how often it looks at an element of a buffer at most.

@@ -22,7 +22,8 @@ use super::nest::{dims, position};
 use super::value::{Failure, KernelBuilder};
 use super::{Cutter, Place, Region, row_major_strides, value_name};
 use crate::kernel::{
-    Access, Axis, BinaryFn, Body, Bound, Buffer, BufferKind, Contract, DEPTH_CHUNK, ExprId, ExprKind, Kernel, Nest, Stage, Step, Store,
+    Access, Axis, BinaryFn, Body, Bound, Buffer, BufferKind, Contract, DEPTH_CHUNK, ExprId, ExprKind, Kernel, LoopKind, Nest, Stage, Step,
+    Store,
 };
 use choice::ceil_div;
 use kiln_ir::ops::Conv;
@@ -214,7 +215,8 @@ impl Cutter {
         let before = region.steps.len();
         inside(self, region)?;
         let body = region.steps.split_off(before);
-        region.steps.push(Step::Loop { index: turns.index, extent: turns.count, is_independent, body });
+        let kind = if is_independent { LoopKind::Independent } else { LoopKind::Sequential };
+        region.steps.push(Step::Loop { index: turns.index, extent: turns.count, kind, body });
         region.ranges = ranges;
         Ok(())
     }

@@ -11,6 +11,7 @@ mod joined;
 pub(super) mod matrices;
 mod members;
 pub(super) mod neighbours;
+mod persistent;
 pub(super) mod rows;
 mod shared_matrix;
 mod staging;
@@ -21,5 +22,6 @@ mod tiles;
 pub(super) mod turned;
 pub(super) mod warpgroups;
 
+pub(crate) use persistent::PersistentLoop;
 pub(crate) use strides::in_one_piece;
 pub(crate) use tiles::usual;

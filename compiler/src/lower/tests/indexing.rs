@@ -2,7 +2,7 @@
 
 use super::check;
 use super::random::Maker;
-use crate::kernel::{Access, Axis, BinaryFn, Body, BufferId, BufferKind, Combine, ExprId, ExprKind, Nest, Stage, Step, Store};
+use crate::kernel::{Access, Axis, BinaryFn, Body, BufferId, BufferKind, Combine, ExprId, ExprKind, LoopKind, Nest, Stage, Step, Store};
 use kiln_ir::{DType, Dim, Symbol, Tensor};
 
 fn at(axis: &Axis) -> Dim {
@@ -95,7 +95,7 @@ fn loops() {
             serial: false,
         }));
         let body = std::mem::take(&mut m.program.steps);
-        m.program.steps = vec![Step::Loop { index: time.index, extent: time.extent, is_independent: false, body }];
+        m.program.steps = vec![Step::Loop { index: time.index, extent: time.extent, kind: LoopKind::Sequential, body }];
         check(&m.program, &m.sizes, &m.given);
     }
 }

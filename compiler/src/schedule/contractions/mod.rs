@@ -57,13 +57,13 @@ fn scheduled(steps: Vec<Step>, packer: &mut Packer, loops: &mut Vec<Enclosing>) 
                 }
                 result.push(Step::Run(kernel));
             }
-            Step::Loop { index, extent, is_independent, body } => {
+            Step::Loop { index, extent, kind, body } => {
                 let mut stored = BTreeSet::new();
                 body.iter().for_each(|step| step.visit_kernels(&mut |kernel| stored.extend(kernel.stores().iter().map(|s| s.buffer))));
                 loops.push(Enclosing { index: index.clone(), stored, before: vec![] });
                 let body = scheduled(body, packer, loops);
                 result.extend(loops.pop().into_iter().flat_map(|around| around.before));
-                result.push(Step::Loop { index, extent, is_independent, body });
+                result.push(Step::Loop { index, extent, kind, body });
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use super::schedule;
 use crate::kernel::{
-    Access, Axis, Body, Buffer, BufferId, BufferKind, Contract, DEPTH_CHUNK, ExprKind, Exprs, Kernel, Program, Step, Store,
+    Access, Axis, Body, Buffer, BufferId, BufferKind, Contract, DEPTH_CHUNK, ExprKind, Exprs, Kernel, LoopKind, Program, Step, Store,
 };
 use crate::lower::{Arg, VectorIsa, lower};
 use kiln_ir::{DType, Dim, Symbol};
@@ -85,7 +85,7 @@ fn what_a_loop_does_not_change_is_packed_before_it() {
             contract.rhs = exprs.add(DType::F32, ExprKind::Load(access));
             body.truncate(1);
         }
-        program.steps.push(Step::Loop { index, extent: Dim::from(5), is_independent: false, body });
+        program.steps.push(Step::Loop { index, extent: Dim::from(5), kind: LoopKind::Sequential, body });
         schedule(&mut program, &VectorIsa::V128);
         let inside = program.steps.iter().find_map(|step| if let Step::Loop { body, .. } = step { Some(body.len()) } else { None });
         (program.steps.len() - 1, inside.unwrap_or(0))
