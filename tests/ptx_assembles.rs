@@ -19,6 +19,7 @@ use kiln_tests::bless::repository;
 use kiln_tests::block_cases::{self, CASES, MATRIX_CASES, SPLIT_CASES, STREAM_CASES, TF32_CASES};
 use kiln_tests::instances;
 use kiln_tests::random_graphs;
+use kiln_tests::recurrent_cases::{self, by_one_kernel};
 use kiln_tests::row_cases::ROW_CASES;
 use kiln_tests::samples::Random;
 use kiln_tests::warpgroup_cases::{TF32_WARPGROUP_CASES, WARPGROUP_CASES, brought_by_the_engine};
@@ -76,8 +77,13 @@ impl Kernels {
         let place = tempfile::tempdir().expect("a directory");
         let mut wrong = Vec::new();
         for (arch, version) in TARGETS {
-            // What Hopper alone has, others refuse.
-            let bodies: Vec<&String> = self.0.iter().filter(|body| arch == "sm_90a" || !body.contains("wgmma")).collect();
+            // What Hopper alone has, others refuse; clusters came with it.
+            let is_for = |body: &&String| match arch {
+                "sm_90a" => true,
+                "sm_80" => !body.contains("wgmma") && !body.contains(".explicitcluster"),
+                _ => !body.contains("wgmma"),
+            };
+            let bodies: Vec<&String> = self.0.iter().filter(is_for).collect();
             for (number, bodies) in bodies.chunks(KERNELS_AT_ONCE).enumerate() {
                 let mut text = format!(".version {version}\n.target {arch}\n.address_size 64\n{SHARED_AT_LAUNCH}");
                 for (at, body) in bodies.iter().enumerate() {
@@ -184,6 +190,20 @@ fn kernels_of_attention_assemble() {
         kernels.add_as(&module, &facts, &overlapped).unwrap_or_else(|error| panic!("{}: {error}", case.name));
     }
     assert!(kernels.0.iter().any(|body| body.contains("wgmma.wait_group.sync.aligned 1;")));
+    kernels.assemble(&ptxas);
+}
+
+#[test]
+fn kernels_that_take_whole_loops_assemble() {
+    let Some(ptxas) = assembler() else { return };
+    let mut kernels = Kernels::default();
+    for case in recurrent_cases::CASES {
+        let ways = (0..case.clusters.len()).map(|place| case.by_clusters(place));
+        for way in ways.chain(case.clusters.contains(&1).then(|| by_one_kernel(1))) {
+            kernels.add_as(&case.module(), &case.facts(), &way).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        }
+    }
+    assert!(kernels.0.iter().any(|body| body.contains("barrier.cluster.wait")));
     kernels.assemble(&ptxas);
 }
 

@@ -110,8 +110,11 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
     let mut program = cut(&module, "predict", &choices).map_err(|error| vec![error])?;
     program.usual_sizes.clone_from(&facts.usual_sizes);
     program.tuning = config.tuning.clone();
+    let warpgroups = config.matrices && config.generation.has_warpgroup_products();
+    let isa = VectorIsa { matrices: config.matrices, tf32: config.matrices && config.tf32, warpgroups, ..VectorIsa::THREAD };
     if config.matrices {
         arrange_for_matrices(&mut program, config.tf32);
+        persist_loops(&mut program, &isa);
     }
     split_depth(&mut program, !config.matrices);
     if config.matrices {
@@ -119,11 +122,6 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
     }
     split_keys(&mut program);
     update_in_place(&mut program, facts.states);
-    let warpgroups = config.matrices && config.generation.has_warpgroup_products();
-    let isa = VectorIsa { matrices: config.matrices, tf32: config.matrices && config.tf32, warpgroups, ..VectorIsa::THREAD };
-    if config.matrices {
-        persist_loops(&mut program, &isa);
-    }
     let plan = plan_program(program, &isa).map_err(|error| vec![error])?;
     let kernels = ptx::module(&plan, config.generation);
     Ok(ptx::Compiled { plan, kernels, module })

@@ -4,6 +4,9 @@ use crate::attention_cases::tolerance;
 use crate::compare::Tolerance;
 use crate::samples::{Fill, Random, tensor};
 use kiln::artifact::describe::ModelFacts;
+use kiln::backend::ptx::generation::Generation;
+use kiln::pipeline::Config;
+use kiln::tuning::{Answers, Subject, Tuning};
 use kiln_ir::text::{ConstantTable, parse_module};
 use kiln_ir::{DType, Module, Symbol, Tensor};
 
@@ -100,6 +103,11 @@ pub const TOO_LARGE: Case = Case {
     clusters: &[],
 };
 
+/// The way of that number to take a loop's turns; 0 is kernel after kernel.
+pub fn by_one_kernel(way: usize) -> Config {
+    Config { tuning: Tuning::known(Answers::new()).trial(Subject::Loop, way), ..Config::default() }
+}
+
 impl Case {
     fn symbols(&self) -> [String; 2] {
         if *self.runs == [self.usual] { self.usual.map(|size| size.to_string()) } else { ["t", "b"].map(str::to_string) }
@@ -179,6 +187,11 @@ impl Case {
             tensor(ty.dtype, &shape, Fill::Ordinary, Some(range), &mut random)
         };
         graph.inputs().iter().map(one).collect()
+    }
+
+    /// The way of each of its sizes of clusters, by their place in the list.
+    pub fn by_clusters(&self, place: usize) -> Config {
+        Config { generation: Generation::HOPPER, ..by_one_kernel(place + 1) }
     }
 
     /// How far results may be from the reference's: as far as those of attention, which are sums of as many products.

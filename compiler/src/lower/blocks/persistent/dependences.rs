@@ -1,22 +1,41 @@
 //! What phases of a loop need of each other: where the blocks of a cluster have to meet.
 //!
-//! Stores go to `row · stride + column + base`. A load of the same row, and of a column that is as many units away as goes, is of what the
-//! same thread stores. Everything else that is stored in the loop and loaded in it is another thread's, and must be of the same row where
-//! there are several clusters.
+//! Stores go to `row · stride + base` and some columns on. Where these are the phase's own columns, a load of the same row, and of a
+//! column that is as many units away as goes, is of what the same thread stores. Everything else that is stored in the loop and loaded in
+//! it is another thread's, and must be of the same row where there are several clusters.
 
 use super::{MOST_ROWS, PersistentLoop, Phase};
-use crate::kernel::{BufferId, ExprId, ExprKind, Program, Store};
+use crate::kernel::{Axis, BufferId, ExprId, ExprKind, Program, Store};
 use crate::lower::rewrite::ranges_of;
 use crate::lower::sizes_around;
-use kiln_ir::{Dim, Ranges};
+use kiln_ir::{Dim, Ranges, Symbol};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Where all stores to a buffer go.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 struct Form {
     stride: Dim,
+    /// Without a constant.
     base: Dim,
-    columns: i64,
+    /// Columns of a row, counted from the base.
+    columns: Range<i64>,
+    /// Whether each thread stores what belongs to its units.
+    own: bool,
+}
+
+impl Form {
+    /// Where both go.
+    fn and(&self, other: &Form, units: i64) -> Option<Form> {
+        let (ours, theirs) = (&self.columns, &other.columns);
+        let own = self.own && other.own && (ours.start - theirs.start) % units == 0;
+        let columns = ours.start.min(theirs.start)..ours.end.max(theirs.end);
+        (self.stride == other.stride && self.base == other.base).then(|| Form { columns, own, ..self.clone() })
+    }
+
+    fn has_rows_apart(&self) -> bool {
+        self.stride.as_const().is_some_and(|stride| stride >= self.columns.end - self.columns.start)
+    }
 }
 
 /// One phase's loads or stores of a buffer that the loop writes.
@@ -37,8 +56,11 @@ impl Touch {
 impl PersistentLoop {
     /// Finds before which phases blocks meet; none where rows of different clusters would need each other.
     pub(super) fn find_meetings(&mut self, program: &Program) -> Option<()> {
-        let forms = self.forms();
-        let touches = self.phases.iter().map(|phase| self.touches(phase, &forms, program)).collect::<Option<Vec<Vec<Touch>>>>()?;
+        let ranges: Vec<Ranges> =
+            self.phases.iter().map(|phase| ranges_of(&phase.kernel, &sizes_around(program, &phase.loop_indices))).collect();
+        let forms = self.forms(&ranges);
+        let touches = self.phases.iter().zip(&ranges).map(|(phase, ranges)| self.touches(phase, &forms, ranges));
+        let touches = touches.collect::<Option<Vec<Vec<Touch>>>>()?;
         // Once for the first turn, once for what it leaves to the next one.
         let mut since: Vec<&Touch> = Vec::new();
         for _ in 0..2 {
@@ -54,59 +76,42 @@ impl PersistentLoop {
     }
 
     /// Where stores of each buffer go, where all of them go alike.
-    fn forms(&self) -> BTreeMap<BufferId, Option<Form>> {
+    fn forms(&self, ranges: &[Ranges]) -> BTreeMap<BufferId, Option<Form>> {
         let mut forms: BTreeMap<BufferId, Option<Form>> = BTreeMap::new();
-        for phase in &self.phases {
+        for (phase, ranges) in self.phases.iter().zip(ranges) {
             for store in phase.stores() {
-                let form = self.form(phase, store);
+                let form = phase.form(store, ranges);
                 let known = forms.entry(store.buffer).or_insert_with(|| form.clone());
-                if *known != form {
-                    *known = None;
-                }
+                *known = known.as_ref().zip(form).and_then(|(known, form)| known.and(&form, self.units));
             }
+        }
+        for form in forms.values_mut() {
+            *form = form.take().filter(|form| self.rows.is(1) || form.has_rows_apart());
         }
         forms
     }
 
-    fn form(&self, phase: &Phase, store: &Store) -> Option<Form> {
-        let (stride, base) = self.parts(phase, &store.offset)?;
-        let (columns, base) = match &phase.column {
-            Some(column) => (phase.times * self.units, base.linear_in(&column.index).filter(|(step, _)| step.is(1))?.1),
-            None => (1, base),
-        };
-        let is_fixed = base.symbols().iter().all(|symbol| ExprId::of_symbol(symbol).is_none())
-            && !phase.kernel.axes().iter().any(|axis| base.mentions(&axis.index));
-        (is_fixed && store.combine.is_none()).then_some(Form { stride, base, columns })
-    }
-
-    /// What a row adds to an offset, and the rest, by the names of the program's loops.
-    fn parts(&self, phase: &Phase, offset: &Dim) -> Option<(Dim, Dim)> {
-        let offset = phase.by_program(offset);
-        match &phase.row {
-            Some(row) => offset.linear_in(&row.index),
-            None => Some((Dim::ZERO, offset)),
-        }
-    }
-
-    fn touches(&self, phase: &Phase, forms: &BTreeMap<BufferId, Option<Form>>, program: &Program) -> Option<Vec<Touch>> {
+    fn touches(&self, phase: &Phase, forms: &BTreeMap<BufferId, Option<Form>>, ranges: &Ranges) -> Option<Vec<Touch>> {
         let mut touches = Vec::new();
         for store in phase.stores() {
-            let own = forms[&store.buffer].is_some();
-            if !own && !self.has_one_cluster() {
+            let form = forms[&store.buffer].as_ref();
+            if form.is_none() && !self.has_one_cluster() {
                 return None;
             }
-            touches.push(Touch { buffer: store.buffer, stores: true, own });
+            touches.push(Touch { buffer: store.buffer, stores: true, own: form.is_some_and(|form| form.own) });
         }
-        let ranges = ranges_of(&phase.kernel, &sizes_around(program, &phase.loop_indices));
         for id in phase.kernel.live_exprs() {
             let ExprKind::Load(access) = &phase.kernel.exprs.get(id).kind else { continue };
             let Some(form) = forms.get(&access.buffer) else { continue };
-            let rest = form.as_ref().and_then(|form| self.beyond(phase, &access.offset, form));
-            let own = rest.as_ref().is_some_and(|rest| self.is_own(phase, rest, form.as_ref()));
-            let in_row = rest.is_some_and(|rest| is_in_row(&rest, form.as_ref(), &ranges));
-            if !in_row && !self.has_one_cluster() {
+            let found = form.as_ref().and_then(|form| Some((form, phase.beyond(&access.offset, form)?)));
+            let is_in_row = found.as_ref().is_some_and(|(form, distance)| {
+                let range = ranges.range(distance);
+                range.min >= 0 && range.max < form.columns.end - form.columns.start
+            });
+            if !is_in_row && !self.has_one_cluster() {
                 return None;
             }
+            let own = found.is_some_and(|(form, distance)| form.own && self.is_own(phase, &distance, form));
             touches.push(Touch { buffer: access.buffer, stores: false, own });
         }
         let weights = phase.product.as_ref().map(|product| phase.kernel.exprs.reached([product.weights]));
@@ -129,22 +134,45 @@ impl PersistentLoop {
         self.rows.as_const().is_some_and(|rows| rows <= MOST_ROWS)
     }
 
-    /// How far a load is from where the stores of row and column 0 go, without its row; none where rows lie otherwise.
-    fn beyond(&self, phase: &Phase, offset: &Dim, form: &Form) -> Option<Dim> {
-        let (stride, rest) = self.parts(phase, offset)?;
-        (stride == form.stride).then(|| rest - &form.base)
-    }
-
-    /// Whether a load so far away is of what the thread itself stores.
-    fn is_own(&self, phase: &Phase, rest: &Dim, form: Option<&Form>) -> bool {
-        let (Some(form), Some(column)) = (form, &phase.column) else { return false };
-        let own = rest.linear_in(&column.index).filter(|(step, _)| step.is(1)).and_then(|(_, distance)| distance.as_const());
-        own.is_some_and(|distance| distance >= 0 && distance % self.units == 0 && distance + phase.times * self.units <= form.columns)
+    /// Whether a load so far from the base is of what the thread itself stores.
+    fn is_own(&self, phase: &Phase, distance: &Dim, form: &Form) -> bool {
+        let Some(column) = &phase.column else { return false };
+        let units = distance.linear_in(&column.index).filter(|(step, _)| step.is(1)).and_then(|(_, distance)| distance.as_const());
+        units.is_some_and(|away| {
+            away >= 0 && away % self.units == 0 && away + phase.times * self.units <= form.columns.end - form.columns.start
+        })
     }
 }
 
-/// Whether a load so far away is of the same row's.
-fn is_in_row(rest: &Dim, form: Option<&Form>, ranges: &Ranges) -> bool {
-    let range = ranges.range(rest);
-    form.is_some_and(|form| range.min >= 0 && range.max < form.columns)
+impl Phase {
+    fn form(&self, store: &Store, ranges: &Ranges) -> Option<Form> {
+        let (stride, rest) = self.parts(&store.offset)?;
+        let axes: Vec<&Axis> = self.kernel.axes();
+        let without = |dim: &Dim, is_gone: &dyn Fn(&Symbol) -> bool| dim.substitute(&|symbol| is_gone(symbol).then_some(Dim::ZERO));
+        let begin = without(&rest, &|symbol| axes.iter().any(|axis| axis.index == *symbol));
+        let columns = rest - &begin;
+        let first = without(&begin, &|_| true).as_const()?;
+        let names_values = begin.symbols().iter().chain(&columns.symbols()).any(|symbol| ExprId::of_symbol(symbol).is_some());
+        let range = ranges.range(&columns);
+        if names_values || store.combine.is_some() || range.min < 0 || range.max == i64::MAX {
+            return None;
+        }
+        let own = self.column.as_ref().is_some_and(|column| columns == Dim::from(column.index.clone()));
+        Some(Form { stride, base: begin - Dim::from(first), columns: first..first + range.max + 1, own })
+    }
+
+    /// What a row adds to an offset, and the rest, by the names of the program's loops.
+    fn parts(&self, offset: &Dim) -> Option<(Dim, Dim)> {
+        let offset = self.by_program(offset);
+        match &self.row {
+            Some(row) => offset.linear_in(&row.index),
+            None => Some((Dim::ZERO, offset)),
+        }
+    }
+
+    /// How far a load is from where the stores of its row begin; none where rows lie otherwise.
+    fn beyond(&self, offset: &Dim, form: &Form) -> Option<Dim> {
+        let (stride, rest) = self.parts(offset)?;
+        (stride == form.stride).then(|| rest - &form.base - Dim::from(form.columns.start))
+    }
 }
