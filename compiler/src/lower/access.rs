@@ -81,6 +81,9 @@ fn none(b: &mut Builder, ty: Type) -> Reg {
 impl Context<'_> {
     /// The element (of each lane) that an access names.
     pub fn load(&mut self, b: &mut Builder, dtype: DType, access: &Access) -> Reg {
+        if let Some((_, held)) = self.held.iter().find(|(other, _)| other == access) {
+            return *held;
+        }
         let base = Base::Buffer(access.buffer);
         let ty = Type::scalar(lane_of(dtype));
         if let Some(Elsewhere { base, offset, .. }) = self.elsewhere.iter().find(|other| other.access == *access).cloned() {

@@ -115,6 +115,8 @@ pub(super) struct Context<'a> {
     pub accumulators: Vec<Value>,
     /// What is loaded from elsewhere at this point.
     pub elsewhere: Vec<Elsewhere>,
+    /// What need not be loaded at this point: registers hold it.
+    pub held: Vec<(Access, Reg)>,
     /// Whether all that is stored is rounded to half floats, so that few bits of what leads to it matter.
     pub stores_halves: bool,
     /// Whether functions may be wrong in bits that half floats do not have.
@@ -154,6 +156,7 @@ impl<'a> Context<'a> {
             active: None,
             accumulators: vec![],
             elsewhere: vec![],
+            held: vec![],
             stores_halves: stored.iter().all(|id| matches!(program.buffer(*id).dtype, DType::F16 | DType::BF16)),
             approximates: false,
             lane: 0,

@@ -4,12 +4,12 @@
 //! column that is as many units away as goes, is of what the same thread stores. Everything else that is stored in the loop and loaded in
 //! it is another thread's, and must be of the same row where there are several clusters.
 
-use super::{MOST_ROWS, PersistentLoop, Phase};
-use crate::kernel::{Axis, BufferId, ExprId, ExprKind, Program, Store};
+use super::{MOST_ROWS, OwnLoad, PersistentLoop, Phase};
+use crate::kernel::{Access, Axis, BufferId, BufferKind, ExprId, ExprKind, Program, Step, Store};
 use crate::lower::rewrite::ranges_of;
 use crate::lower::sizes_around;
 use kiln_ir::{Dim, Ranges, Symbol};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Where all stores to a buffer go.
@@ -54,8 +54,8 @@ impl Touch {
 }
 
 impl PersistentLoop {
-    /// Finds before which phases blocks meet; none where rows of different clusters would need each other.
-    pub(super) fn find_meetings(&mut self, program: &Program) -> Option<()> {
+    /// Finds before which phases blocks meet, and what stays in registers; none where rows of different clusters would need each other.
+    pub(super) fn find_dependences(&mut self, step: &Step, program: &Program) -> Option<()> {
         let ranges: Vec<Ranges> =
             self.phases.iter().map(|phase| ranges_of(&phase.kernel, &sizes_around(program, &phase.loop_indices))).collect();
         let forms = self.forms(&ranges);
@@ -72,7 +72,66 @@ impl PersistentLoop {
                 since.extend(touches);
             }
         }
+        let kind = |phase: &Phase| (phase.column.is_some(), phase.simple_stores().is_some());
+        let before: Vec<(bool, bool)> = self.phases.iter().map(kind).collect();
+        for (at, phase) in self.phases.iter_mut().enumerate() {
+            let goes_on = at > 0 && before[at - 1] == before[at] && before[at].1;
+            phase.begins = !goes_on || phase.meets || phase.product.is_some();
+        }
+        self.find_registers(&forms, step, program);
         Some(())
+    }
+
+    /// Finds what a thread loads that it has stored in the same turn, and what needs no other place than registers therefore.
+    fn find_registers(&mut self, forms: &BTreeMap<BufferId, Option<Form>>, step: &Step, program: &Program) {
+        let units = self.units;
+        for phase in &mut self.phases {
+            let slot = |store: &&Store| phase.slot(&store.offset, forms.get(&store.buffer)?.as_ref()?, units);
+            let slots: Vec<Option<i64>> = phase.stores().iter().map(slot).collect();
+            let own = |id: ExprId| match &phase.kernel.exprs.get(id).kind {
+                ExprKind::Load(access) if access.bounds.is_empty() => {
+                    let slot = phase.slot(&access.offset, forms.get(&access.buffer)?.as_ref()?, units)?;
+                    Some(OwnLoad { access: access.clone(), slot })
+                }
+                _ => None,
+            };
+            let loads = phase.kernel.live_exprs().into_iter().filter_map(own).collect();
+            (phase.own_loads, phase.store_slots) = (loads, slots);
+        }
+        let touches = |step: &Step, found: &mut BTreeMap<BufferId, usize>| {
+            step.visit_kernels(&mut |kernel| {
+                let stored = kernel.stores().into_iter().map(|store| store.buffer).collect::<BTreeSet<_>>();
+                kernel.loads().into_iter().chain(stored).for_each(|id| *found.entry(id).or_default() += 1);
+            });
+        };
+        let (mut here, mut all) = (BTreeMap::new(), BTreeMap::new());
+        touches(step, &mut here);
+        program.prepare.iter().chain(&program.steps).for_each(|step| touches(step, &mut all));
+        let is_local = |id: &BufferId| program.buffer(*id).kind == BufferKind::Temporary && here.get(id) == all.get(id);
+        self.private = self.stored.iter().copied().filter(|id| is_local(id) && self.is_in_registers(*id)).collect();
+    }
+
+    /// Whether all loads of a buffer are of what the thread stored just before.
+    fn is_in_registers(&self, id: BufferId) -> bool {
+        let mut held: BTreeSet<i64> = BTreeSet::new();
+        let mut stored = false;
+        for phase in &self.phases {
+            if phase.begins {
+                held.clear();
+            }
+            for access in phase.loads_of(id) {
+                let own = phase.own_loads.iter().find(|own| own.access == *access);
+                if !own.is_some_and(|own| (0..phase.times).all(|time| held.contains(&(own.slot + time)))) {
+                    return false;
+                }
+            }
+            for (store, slot) in phase.stores().into_iter().zip(&phase.store_slots).filter(|(store, _)| store.buffer == id) {
+                let (Some(slot), None, true) = (slot, store.combine, phase.simple_stores().is_some()) else { return false };
+                held.extend((0..phase.times).map(|time| slot + time));
+                stored = true;
+            }
+        }
+        stored
     }
 
     /// Where stores of each buffer go, where all of them go alike.
@@ -111,7 +170,7 @@ impl PersistentLoop {
             if !is_in_row && !self.has_one_cluster() {
                 return None;
             }
-            let own = found.is_some_and(|(form, distance)| form.own && self.is_own(phase, &distance, form));
+            let own = form.as_ref().is_some_and(|form| phase.slot(&access.offset, form, self.units).is_some());
             touches.push(Touch { buffer: access.buffer, stores: false, own });
         }
         let weights = phase.product.as_ref().map(|product| phase.kernel.exprs.reached([product.weights]));
@@ -133,15 +192,6 @@ impl PersistentLoop {
     fn has_one_cluster(&self) -> bool {
         self.rows.as_const().is_some_and(|rows| rows <= MOST_ROWS)
     }
-
-    /// Whether a load so far from the base is of what the thread itself stores.
-    fn is_own(&self, phase: &Phase, distance: &Dim, form: &Form) -> bool {
-        let Some(column) = &phase.column else { return false };
-        let units = distance.linear_in(&column.index).filter(|(step, _)| step.is(1)).and_then(|(_, distance)| distance.as_const());
-        units.is_some_and(|away| {
-            away >= 0 && away % self.units == 0 && away + phase.times * self.units <= form.columns.end - form.columns.start
-        })
-    }
 }
 
 impl Phase {
@@ -159,6 +209,23 @@ impl Phase {
         }
         let own = self.column.as_ref().is_some_and(|column| columns == Dim::from(column.index.clone()));
         Some(Form { stride, base: begin - Dim::from(first), columns: first..first + range.max + 1, own })
+    }
+
+    /// Which of its unit's columns an offset is of in the first of the phase's columns, where threads store what belongs to their units.
+    fn slot(&self, offset: &Dim, form: &Form, units: i64) -> Option<i64> {
+        let (step, away) = self.beyond(offset, form)?.linear_in(&self.column.as_ref()?.index)?;
+        let away = away.as_const()?;
+        let is_inside = away >= 0 && away + self.times * units <= form.columns.end - form.columns.start;
+        (form.own && step.is(1) && is_inside && away % units == 0).then_some(away / units)
+    }
+
+    fn loads_of(&self, id: BufferId) -> Vec<&Access> {
+        let live = self.kernel.live_exprs().into_iter();
+        let loads = live.filter_map(|expr| match &self.kernel.exprs.get(expr).kind {
+            ExprKind::Load(access) if access.buffer == id => Some(access),
+            _ => None,
+        });
+        loads.collect()
     }
 
     /// What a row adds to an offset, and the rest, by the names of the program's loops.

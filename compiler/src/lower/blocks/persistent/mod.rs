@@ -20,10 +20,11 @@ mod dependences;
 mod product;
 
 use super::tiles::usual;
-use crate::kernel::{Axis, Body, BufferId, Exprs, Kernel, LoopKind, Nest, Program, Stage, Step, Store};
-use crate::lower::context::{Context, Leaves};
+use crate::kernel::{Access, Axis, Body, BufferId, Exprs, Kernel, LoopKind, Nest, Program, Stage, Step, Store};
+use crate::lower::context::Context;
 use crate::lower::nest::{self, Work};
 use crate::lower::rewrite::{canonical, drop_units, ranges_of};
+use crate::lower::stage;
 use crate::lower::tasks::bind_all;
 use crate::lower::{Arg, LoweredKernel, VectorIsa, digest, lower_as_usual, sizes_around};
 use crate::tile::{Builder, CooperativeStmt, PipelineStmt, Reg};
@@ -57,6 +58,18 @@ struct Phase {
     product: Option<Product>,
     /// Whether the blocks of a cluster meet before it.
     meets: bool,
+    /// Whether it goes through rows and units anew, and not together with the phase before it.
+    begins: bool,
+    /// Loads of what the thread itself has stored.
+    own_loads: Vec<OwnLoad>,
+    /// Which of a unit's columns each store is of, where the thread may load it again.
+    store_slots: Vec<Option<i64>>,
+}
+
+/// A load of what the thread itself stores: the first column of its unit, and later ones one further each.
+struct OwnLoad {
+    access: Access,
+    slot: i64,
 }
 
 /// A loop that one kernel can take.
@@ -71,22 +84,22 @@ pub(crate) struct PersistentLoop {
     units: i64,
     /// What the loop writes.
     stored: BTreeSet<BufferId>,
+    /// What is only in registers: needed at once, by the thread that computes it.
+    private: BTreeSet<BufferId>,
     /// Blocks of a cluster.
     cluster: u32,
 }
 
-/// The rows and units of a block, by the names that dims have for its place.
+/// The rows and units of a block.
 struct Position {
     /// Which rows: the number of the cluster.
     cluster: Reg,
     /// Which units: the number of the block in its cluster.
     rank: Reg,
     thread: Reg,
+    /// How many rows there are.
+    rows: Reg,
 }
-
-const CLUSTER: &str = "#cluster";
-const RANK: &str = "#rank";
-const POINT: &str = "#point";
 
 impl PersistentLoop {
     /// What is known of a loop, where one kernel can take it; it has one block until [`PersistentLoop::by_clusters`] says how many.
@@ -109,8 +122,18 @@ impl PersistentLoop {
         }
         let stored = phases.iter().flat_map(|phase| phase.kernel.stores()).map(|store| store.buffer).collect();
         let row_tile = rows.as_const().unwrap_or_else(|| usual(&rows, program)).clamp(1, MOST_ROWS);
-        let mut found = PersistentLoop { index: index.clone(), extent: extent.clone(), phases, rows, row_tile, units, stored, cluster: 1 };
-        found.find_meetings(program)?;
+        let mut found = PersistentLoop {
+            index: index.clone(),
+            extent: extent.clone(),
+            phases,
+            rows,
+            row_tile,
+            units,
+            stored,
+            private: BTreeSet::new(),
+            cluster: 1,
+        };
+        found.find_dependences(step, program)?;
         Some(found)
     }
 
@@ -179,45 +202,42 @@ impl PersistentLoop {
         b.set_cluster(self.cluster);
         let [_, thread, task, _] = b.params();
         let blocks = b.index(i64::from(self.cluster));
-        let position = Position { cluster: b.div_u(task, blocks), rank: b.rem_u(task, blocks), thread };
+        let (cluster, rank) = (b.div_u(task, blocks), b.rem_u(task, blocks));
         let weights: Vec<Option<Reg>> =
-            (self.phases.iter()).map(|phase| Some(b.shared(phase.product.as_ref()?.weight_bytes(self, phase) as u32, 16))).collect();
+            self.phases.iter().map(|phase| Some(b.shared(phase.product.as_ref()?.weight_bytes(self, phase) as u32, 16))).collect();
         let areas = self.products().next().map(|_| self.area_bytes().map(|bytes| b.shared(bytes as u32, 16)));
-        let mut args = Vec::new();
+        let mut cx = Context::new(program, isa, Exprs::default(), program.symbols.clone(), BTreeMap::new(), &self.stored, &b);
+        let (none, end, rows) = (b.index(0), cx.index(&mut b, &self.extent), cx.index(&mut b, &self.rows));
+        let position = Position { cluster, rank, thread, rows };
+        let mut parts = Parts { program, isa, args: cx.args, turn: None };
         for (phase, kept) in self.phases.iter().zip(&weights) {
             if let (Some(product), Some(kept)) = (&phase.product, kept) {
-                self.with_context(phase, program, isa, &mut args, &mut b, &position, |cx, b| {
-                    product.keep_weights(self, phase, cx, b, &position, *kept);
-                });
+                self.with_context(phase, &mut parts, &mut b, |cx, b| product.keep_weights(self, phase, cx, b, &position, *kept));
             }
         }
         // The state that products take is brought anew in each turn: the barrier behind it is one for the weights too.
-        let mut cx = Context::new(program, isa, Exprs::default(), program.symbols.clone(), BTreeMap::new(), &self.stored, &b);
-        cx.args = std::mem::take(&mut args);
-        let (none, end) = (b.index(0), cx.index(&mut b, &self.extent));
-        args = cx.args;
         b.loop_carrying(none, end, 1, &[], |b, turn, _| {
-            for (phase, kept) in self.phases.iter().zip(&weights) {
-                if phase.meets {
+            parts.turn = Some(turn);
+            for group in self.phases.chunk_by(|_, next| !next.begins) {
+                let first = &group[0];
+                if first.meets {
                     b.together(match self.cluster {
                         1 => CooperativeStmt::Barrier,
                         _ => CooperativeStmt::Pipeline(PipelineStmt::MeetCluster),
                     });
                 }
-                self.with_context(phase, program, isa, &mut args, b, &position, |cx, b| {
-                    let own: Vec<Symbol> =
-                        phase.loop_indices.iter().filter(|(_, original)| **original == self.index).map(|(own, _)| own.clone()).collect();
-                    match &own[..] {
-                        [own] => cx.bound(own, turn, |cx| self.phase(phase, cx, b, &position, kept.zip(areas))),
-                        _ => self.phase(phase, cx, b, &position, kept.zip(areas)),
-                    }
-                });
+                if let (Some(product), Some(areas)) = (&first.product, areas) {
+                    let kept = self.phases.iter().zip(&weights).find(|(phase, _)| std::ptr::eq(*phase, first)).and_then(|(_, kept)| *kept);
+                    let kept = kept.unwrap_or_else(|| panic!("lower: weights have a place"));
+                    self.with_context(first, &mut parts, b, |cx, b| product.multiply(self, first, cx, b, &position, kept, areas));
+                }
+                self.follow(group, &mut parts, b, &position, areas.map(|[_, sums]| sums));
             }
             vec![]
         });
         LoweredKernel {
             program: b.finish(),
-            args,
+            args: parts.args,
             tasks: self.rows.ceil_div(&Dim::from(self.row_tile)) * Dim::from(i64::from(self.cluster)),
             work_per_task: self.extent.clone(),
             worker_scratch_bytes: Dim::ZERO,
@@ -228,126 +248,98 @@ impl PersistentLoop {
     }
 
     /// Emits with a context of a phase, whose arguments are those of the kernel.
-    #[allow(clippy::too_many_arguments)] // a context has this many parts
-    fn with_context(
-        &self,
-        phase: &Phase,
-        program: &Program,
-        isa: &VectorIsa,
-        args: &mut Vec<Arg>,
-        b: &mut Builder,
-        position: &Position,
-        emit: impl FnOnce(&mut Context, &mut Builder),
-    ) {
-        let ranges = ranges_of(&phase.kernel, &sizes_around(program, &phase.loop_indices));
-        let mut cx = Context::new(program, isa, phase.kernel.exprs.clone(), ranges, phase.loop_indices.clone(), &self.stored, b);
-        cx.args = std::mem::take(args);
-        cx.ranges.set_index(Symbol::new(CLUSTER), self.rows.ceil_div(&Dim::from(self.row_tile)));
-        cx.ranges.set_index(Symbol::new(RANK), Dim::from(i64::from(self.cluster)));
-        cx.bound(&Symbol::new(CLUSTER), position.cluster, |cx| cx.bound(&Symbol::new(RANK), position.rank, |cx| emit(cx, b)));
-        *args = cx.args;
-    }
-
-    /// A phase of a turn; a product has its weights, and areas for the state and for sums.
-    fn phase(&self, phase: &Phase, cx: &mut Context, b: &mut Builder, position: &Position, kept: Option<(Reg, [Reg; 2])>) {
-        match (&phase.kernel.body, &phase.product, kept) {
-            (Body::Nest(Nest { stages, .. }), ..) => {
-                let works: Vec<Work> = stages.iter().cloned().map(Work::Stage).collect();
-                self.each_point(phase, cx, b, position, &mut |cx, b, _| nest::run(cx, b, &works, None));
-            }
-            (Body::Contract(contract), Some(product), Some((weights, areas))) => {
-                product.multiply(self, phase, cx, b, position, weights, areas);
-                let works = [Work::Stage(Stage::Sweep { axes: vec![], stores: contract.stores.clone() })];
-                self.each_point(phase, cx, b, position, &mut |cx, b, point| {
-                    let total = product.total(self, phase, cx, b, point, areas[1]);
-                    let before = std::mem::replace(&mut cx.accumulators, vec![total]);
-                    works.iter().for_each(|work| crate::lower::stage::emit(cx, b, work, None));
-                    cx.accumulators = before;
-                });
-            }
-            _ => panic!("lower: a phase of another kind"),
+    fn with_context(&self, phase: &Phase, parts: &mut Parts, b: &mut Builder, emit: impl FnOnce(&mut Context, &mut Builder)) {
+        let ranges = ranges_of(&phase.kernel, &sizes_around(parts.program, &phase.loop_indices));
+        let (exprs, loops) = (phase.kernel.exprs.clone(), phase.loop_indices.clone());
+        let mut cx = Context::new(parts.program, parts.isa, exprs, ranges, loops, &self.stored, b);
+        cx.args = std::mem::take(&mut parts.args);
+        let own = phase.loop_indices.iter().find(|(_, original)| **original == self.index);
+        match own.zip(parts.turn) {
+            Some(((own, _), turn)) => cx.bound(own, turn, |cx| emit(cx, b)),
+            None => emit(&mut cx, b),
         }
+        parts.args = cx.args;
     }
 
-    /// Runs `each` for every row and column of the block's, with both indices bound: a thread has all columns of some units of a row.
-    fn each_point(
-        &self,
-        phase: &Phase,
-        cx: &mut Context,
-        b: &mut Builder,
-        position: &Position,
-        each: &mut dyn FnMut(&mut Context, &mut Builder, Point),
-    ) {
-        let (units, points) = (self.block_units(), self.row_tile * self.block_units());
-        let index = Symbol::new(POINT);
-        cx.ranges.set_index(index.clone(), Dim::from(points));
-        let end = b.index(points);
-        cx.counted(b, &index, position.thread, end, THREADS, &[], |cx, b, _| {
-            let point = Dim::from(index.clone());
-            let (row, unit) = (point.floor_div(&Dim::from(units)), point.modulo(&Dim::from(units)));
-            self.when_there(phase, cx, b, &row, &unit, |cx, b, at| {
-                for time in 0..phase.times {
-                    cx.scoped(b, Leaves::Arithmetic, |cx, b| {
+    /// What phases do at each row and unit of the block, one after the other: a thread has all columns of some units of a row, and keeps
+    /// in registers what later phases need of them.
+    fn follow(&self, group: &[Phase], parts: &mut Parts, b: &mut Builder, position: &Position, sums: Option<Reg>) {
+        let points = b.index(self.row_tile * self.block_units());
+        b.loop_carrying(position.thread, points, THREADS, &[], |b, point, _| {
+            let units = b.index(self.block_units());
+            let (row, unit) = (b.div_u(point, units), b.rem_u(point, units));
+            let at = self.at(b, position, row, unit);
+            let exists = self.exists(b, position, &at, if group[0].column.is_some() { self.units } else { 1 });
+            b.if_then(exists, |b| {
+                let mut held = Held::new();
+                for phase in group {
+                    for time in 0..phase.times {
                         let column = b.add_int(at.unit, time * self.units);
-                        let place = Point { row: &row, unit: &unit, time };
-                        let own = [(&phase.row, at.row), (&phase.column, column)];
-                        let bound = own.into_iter().filter_map(|(axis, reg)| Some((axis.clone()?, reg)));
+                        let place = [(&phase.row, at.row), (&phase.column, column)];
+                        let bound = place.into_iter().filter_map(|(axis, reg)| Some((axis.clone()?, reg)));
                         let (axes, indices): (Vec<Axis>, Vec<Reg>) = bound.unzip();
-                        bind_all(cx, &axes, &indices, Box::new(|cx| each(cx, b, place)));
-                    });
+                        self.with_context(phase, parts, b, |cx, b| {
+                            if let (Some(product), Some(sums)) = (&phase.product, sums) {
+                                cx.accumulators = vec![product.total(self, phase, cx, b, [row, unit], time, sums)];
+                            }
+                            bind_all(cx, &axes, &indices, Box::new(|cx| self.point(phase, cx, b, time, &mut held)));
+                        });
+                    }
                 }
             });
             vec![]
         });
     }
 
-    /// Runs `inside` where the cluster's row and the block's unit of those numbers exist in a phase.
-    fn when_there(
-        &self,
-        phase: &Phase,
-        cx: &mut Context,
-        b: &mut Builder,
-        row: &Dim,
-        unit: &Dim,
-        inside: impl FnOnce(&mut Context, &mut Builder, &At),
-    ) {
-        let at = self.at(cx, b, row, unit);
-        let units = if phase.column.is_some() { self.units } else { 1 };
-        let (rows, units) = (cx.index(b, &self.rows), b.index(units));
-        let (has_row, has_unit) = (b.lt(at.row, rows), b.lt(at.unit, units));
-        let exists = b.and(has_row, has_unit);
-        cx.branch(
-            b,
-            exists,
-            false,
-            |cx, b| {
-                inside(cx, b, &at);
-                vec![]
-            },
-            |_, _| vec![],
-        );
+    /// What a phase does at a row and a column.
+    fn point(&self, phase: &Phase, cx: &mut Context, b: &mut Builder, time: i64, held: &mut Held) {
+        let Some(stores) = phase.simple_stores() else {
+            let Body::Nest(Nest { stages, .. }) = &phase.kernel.body else { panic!("lower: a phase of another kind") };
+            return nest::run(cx, b, &stages.iter().cloned().map(Work::Stage).collect::<Vec<Work>>(), None);
+        };
+        let registers =
+            phase.own_loads.iter().filter_map(|own| Some((own.access.clone(), *held.get(&(own.access.buffer, own.slot + time))?)));
+        cx.held = registers.collect();
+        // Before anything is stored, which may overwrite what a value is made of.
+        let values: Vec<Reg> = stores.iter().map(|store| cx.eval(b, store.value).reg).collect();
+        for ((store, slot), value) in stores.iter().zip(&phase.store_slots).zip(values) {
+            if let Some(slot) = slot {
+                held.insert((store.buffer, slot + time), value);
+            }
+        }
+        let stores = stores.iter().filter(|store| !self.private.contains(&store.buffer)).cloned().collect();
+        stage::emit(cx, b, &Work::Stage(Stage::Sweep { axes: vec![], stores }), None);
+    }
+
+    /// Whether a row, and a unit among so many, exist.
+    fn exists(&self, b: &mut Builder, position: &Position, at: &At, units: i64) -> Reg {
+        let units = b.index(units);
+        let (has_row, has_unit) = (b.lt(at.row, position.rows), b.lt(at.unit, units));
+        b.and(has_row, has_unit)
     }
 
     /// Of all rows and units, those of these numbers in the cluster and the block.
-    fn at(&self, cx: &mut Context, b: &mut Builder, row: &Dim, unit: &Dim) -> At {
-        let row = cx.index(b, &(Dim::symbol(CLUSTER) * Dim::from(self.row_tile) + row));
-        let unit = cx.index(b, &(Dim::symbol(RANK) * Dim::from(self.block_units()) + unit));
-        At { row, unit }
+    fn at(&self, b: &mut Builder, position: &Position, row: Reg, unit: Reg) -> At {
+        let (first_row, first_unit) = (b.mul_int(position.cluster, self.row_tile), b.mul_int(position.rank, self.block_units()));
+        At { row: b.add(first_row, row), unit: b.add(first_unit, unit) }
     }
+}
+
+/// What registers hold of buffers: a column of the thread's unit, by its number among those that are as many units apart as there are.
+type Held = BTreeMap<(BufferId, i64), Reg>;
+
+/// What contexts of phases share.
+struct Parts<'a> {
+    program: &'a Program,
+    isa: &'a VectorIsa,
+    args: Vec<Arg>,
+    turn: Option<Reg>,
 }
 
 /// A row and a unit, of all.
 struct At {
     row: Reg,
     unit: Reg,
-}
-
-/// Rows and units in the block, and which of a unit's columns.
-#[derive(Clone, Copy)]
-struct Point<'a> {
-    row: &'a Dim,
-    unit: &'a Dim,
-    time: i64,
 }
 
 impl Phase {
@@ -363,7 +355,18 @@ impl Phase {
             Body::Nest(_) | Body::Contract(_) | Body::Attention(_) => return None,
         };
         let (column, row) = (axes.pop(), axes.pop());
-        axes.is_empty().then_some(Phase { kernel, loop_indices: named.loop_indices, row, column, times: 1, product, meets: false })
+        axes.is_empty().then_some(Phase {
+            kernel,
+            loop_indices: named.loop_indices,
+            row,
+            column,
+            times: 1,
+            product,
+            meets: false,
+            begins: true,
+            own_loads: vec![],
+            store_slots: vec![],
+        })
     }
 
     /// The dim with the names that loops have in the program.
@@ -373,5 +376,17 @@ impl Phase {
 
     fn stores(&self) -> Vec<&Store> {
         self.kernel.stores()
+    }
+
+    /// What it stores at a row and a column, where that is all it does there.
+    fn simple_stores(&self) -> Option<&[Store]> {
+        match &self.kernel.body {
+            Body::Contract(contract) => Some(&contract.stores),
+            Body::Nest(Nest { stages, .. }) => match &stages[..] {
+                [Stage::Sweep { axes, stores }] if axes.is_empty() => Some(stores),
+                _ => None,
+            },
+            Body::Attention(_) => None,
+        }
     }
 }

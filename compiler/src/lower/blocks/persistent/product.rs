@@ -7,7 +7,7 @@
 //! Groups of threads take parts of depth, four at a time, and each thread four neighbouring columns of all rows. Sums of the groups are
 //! added where they are used.
 
-use super::{AT_ONCE, MOST_ROWS, PersistentLoop, Phase, Point, Position, THREADS};
+use super::{AT_ONCE, MOST_ROWS, PersistentLoop, Phase, Position, THREADS};
 use crate::kernel::{Axis, Contract, ExprId, Kernel, sum_dtype};
 use crate::lower::context::{Context, Value};
 use crate::lower::contract::operand;
@@ -92,27 +92,33 @@ impl Product {
         let (columns, units) = (self.columns(whole, phase), whole.block_units());
         let shape = [self.padded(), columns];
         self.fill(cx, b, position, shape, (to, self.kept), &mut |cx, b, depth, column| {
-            let unit = column.modulo(&Dim::from(units));
-            let at = whole.at(cx, b, &Dim::ZERO, &unit);
+            let unit = cx.index(b, &column.modulo(&Dim::from(units)));
             let time = cx.index(b, &(column.floor_div(&Dim::from(units)) * Dim::from(whole.units)));
-            let (depth, length, all) = (cx.index(b, depth), b.index(self.length()), b.index(whole.units));
-            let (has_depth, has_unit) = (b.lt(depth, length), b.lt(at.unit, all));
-            let exists = b.and(has_depth, has_unit);
-            let none = zero(b, self.scalar());
-            let value = cx.branch(
-                b,
-                exists,
-                false,
-                |cx, b| {
-                    let column = b.add(time, at.unit);
-                    let axis = phase.column.as_ref().unwrap_or_else(|| panic!("lower: a product has columns"));
-                    let load = |cx: &mut Context| operand(cx, b, self.weights, self.sum);
-                    vec![cx.bound(&axis.index, column, |cx| cx.bound(&self.depth.index, depth, load))]
-                },
-                |_, _| vec![none],
-            );
-            value[0]
+            // Weights have no row: the first one exists.
+            let none = b.index(0);
+            let at = whole.at(b, position, none, unit);
+            let (depth, all) = (cx.index(b, depth), b.index(whole.units));
+            let has_unit = b.lt(at.unit, all);
+            let column = b.add(time, at.unit);
+            let axis = phase.column.as_ref().unwrap_or_else(|| panic!("lower: a product has columns"));
+            self.where_deep(cx, b, depth, has_unit, |cx, b| cx.bound(&axis.index, column, |cx| operand(cx, b, self.weights, self.sum)))
         });
+    }
+
+    /// What `value` gives at a point of depth, or zero where that or something else does not exist.
+    fn where_deep(
+        &self,
+        cx: &mut Context,
+        b: &mut Builder,
+        depth: Reg,
+        exists: Reg,
+        value: impl FnOnce(&mut Context, &mut Builder) -> Reg,
+    ) -> Reg {
+        let length = b.index(self.length());
+        let has_depth = b.lt(depth, length);
+        let exists = b.and(has_depth, exists);
+        let none = zero(b, self.scalar());
+        cx.branch(b, exists, false, |cx, b| vec![cx.bound(&self.depth.index, depth, |cx| value(cx, b))], |_, _| vec![none])[0]
     }
 
     /// Sums of the block's columns and the cluster's rows, left in shared memory for all threads of the block.
@@ -129,25 +135,13 @@ impl Product {
     ) {
         let shape = [whole.row_tile, self.padded()];
         self.fill(cx, b, position, shape, (state, self.sum), &mut |cx, b, row, depth| {
-            let at = whole.at(cx, b, row, &Dim::ZERO);
-            let (depth, length, rows) = (cx.index(b, depth), b.index(self.length()), cx.index(b, &whole.rows));
-            let (has_depth, has_row) = (b.lt(depth, length), b.lt(at.row, rows));
-            let exists = b.and(has_depth, has_row);
-            let none = zero(b, self.scalar());
-            let value = cx.branch(
-                b,
-                exists,
-                false,
-                |cx, b| {
-                    let mut load = |cx: &mut Context| operand(cx, b, self.state, self.sum);
-                    vec![cx.bound(&self.depth.index, depth, |cx| match &phase.row {
-                        Some(axis) => cx.bound(&axis.index, at.row, load),
-                        None => load(cx),
-                    })]
-                },
-                |_, _| vec![none],
-            );
-            value[0]
+            let (row, depth, none) = (cx.index(b, row), cx.index(b, depth), b.index(0));
+            let at = whole.at(b, position, row, none);
+            let has_row = b.lt(at.row, position.rows);
+            self.where_deep(cx, b, depth, has_row, |cx, b| match &phase.row {
+                Some(axis) => cx.bound(&axis.index, at.row, |cx| operand(cx, b, self.state, self.sum)),
+                None => operand(cx, b, self.state, self.sum),
+            })
         });
         b.together(CooperativeStmt::Barrier);
         let (across, groups) = (self.across(whole, phase), self.groups(whole, phase));
@@ -219,12 +213,23 @@ impl Product {
         totals.iter().zip(0..).for_each(|(total, row)| b.store(mem, *total, to, (row * columns * size) as i32));
     }
 
-    /// The sum of a point.
-    pub fn total(&self, whole: &PersistentLoop, phase: &Phase, cx: &mut Context, b: &mut Builder, point: Point, sums: Reg) -> Value {
+    /// The sum of a row and a unit of the block, in one of the unit's columns.
+    #[allow(clippy::too_many_arguments)] // a place has this many parts
+    pub fn total(
+        &self,
+        whole: &PersistentLoop,
+        phase: &Phase,
+        cx: &Context,
+        b: &mut Builder,
+        [row, unit]: [Reg; 2],
+        time: i64,
+        sums: Reg,
+    ) -> Value {
         let (columns, size) = (self.columns(whole, phase), self.sum.size_bytes() as i64);
-        let place = cx.index(b, &((point.row * Dim::from(columns) + point.unit) * Dim::from(size)));
-        let from = b.add(sums, place);
-        let own = point.time * whole.block_units() * size;
+        let (of_row, of_unit) = (b.mul_int(row, columns * size), b.mul_int(unit, size));
+        let from = b.add(sums, of_row);
+        let from = b.add(from, of_unit);
+        let own = time * whole.block_units() * size;
         let apart = whole.row_tile * columns * size;
         let parts =
             (0..self.groups(whole, phase)).map(|group| b.load(memory_of(self.sum), self.scalar(), from, (own + group * apart) as i32));
