@@ -84,8 +84,10 @@ pub enum PipelineStmt {
     },
     /// Barriers that the thread has made are there for copies, and after the next meeting for other threads.
     ShowBarriers,
-    /// All threads of the cluster have come here.
-    MeetCluster,
+    /// The thread arrives at the barrier of the cluster.
+    ArriveCluster,
+    /// All threads of the cluster have arrived, and this one sees what they had stored.
+    WaitForCluster,
     /// Each thread of the warpgroup gets more registers, or gives some back, and has so many from now on.
     Registers {
         /// How many, a multiple of 8.
@@ -114,7 +116,8 @@ impl PipelineStmt {
             | PipelineStmt::WaitForStores { .. }
             | PipelineStmt::Registers { .. }
             | PipelineStmt::ShowBarriers
-            | PipelineStmt::MeetCluster => vec![],
+            | PipelineStmt::ArriveCluster
+            | PipelineStmt::WaitForCluster => vec![],
             PipelineStmt::WarpgroupBarrier { number } => vec![number],
         }
     }
@@ -130,7 +133,11 @@ impl PipelineStmt {
             }
             PipelineStmt::StoreBox { from, map, first } => [from, map].iter().all(|reg| reg.ty == Type::I64) && are_places(&first),
             PipelineStmt::Registers { count, .. } => count % 8 == 0,
-            PipelineStmt::EndStores | PipelineStmt::WaitForStores { .. } | PipelineStmt::ShowBarriers | PipelineStmt::MeetCluster => true,
+            PipelineStmt::EndStores
+            | PipelineStmt::WaitForStores { .. }
+            | PipelineStmt::ShowBarriers
+            | PipelineStmt::ArriveCluster
+            | PipelineStmt::WaitForCluster => true,
             PipelineStmt::WarpgroupBarrier { number } => number.ty == Type::I32,
         }
     }
@@ -146,6 +153,15 @@ impl Builder {
     #[track_caller]
     pub fn pipeline(&mut self, stmt: PipelineStmt) {
         self.together(CooperativeStmt::Pipeline(stmt));
+    }
+
+    /// All threads of a cluster of so many blocks have come here, and see what others have stored.
+    pub fn meet(&mut self, blocks: u32) {
+        if blocks == 1 {
+            return self.together(CooperativeStmt::Barrier);
+        }
+        self.pipeline(PipelineStmt::ArriveCluster);
+        self.pipeline(PipelineStmt::WaitForCluster);
     }
 }
 
@@ -164,7 +180,8 @@ impl Display for PipelineStmt {
             PipelineStmt::EndStores => f.write_str("end_stores"),
             PipelineStmt::WaitForStores { read } => write!(f, "wait_for_stores{}", if *read { ".read" } else { "" }),
             PipelineStmt::ShowBarriers => f.write_str("show_barriers"),
-            PipelineStmt::MeetCluster => f.write_str("barrier.cluster"),
+            PipelineStmt::ArriveCluster => f.write_str("barrier.cluster.arrive"),
+            PipelineStmt::WaitForCluster => f.write_str("barrier.cluster.wait"),
             PipelineStmt::Registers { count, more } => write!(f, "registers.{} {count}", if *more { "more" } else { "fewer" }),
             PipelineStmt::WarpgroupBarrier { number } => write!(f, "barrier.warpgroup {number}"),
         }

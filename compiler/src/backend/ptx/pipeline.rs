@@ -240,10 +240,8 @@ pub(super) fn stmt(t: &mut Translation, f: &mut Function, stmt: &PipelineStmt) {
         PipelineStmt::EndStores => Pipeline::CommitStores,
         PipelineStmt::WaitForStores { read } => Pipeline::WaitForStores { read },
         PipelineStmt::ShowBarriers => Pipeline::ShowBarriers,
-        PipelineStmt::MeetCluster => {
-            f.push(Inst::Pipeline(Pipeline::ArriveCluster));
-            Pipeline::WaitCluster
-        }
+        PipelineStmt::ArriveCluster => Pipeline::ArriveCluster,
+        PipelineStmt::WaitForCluster => Pipeline::WaitCluster,
         PipelineStmt::Registers { count, more } => Pipeline::Registers { count, more },
         PipelineStmt::WarpgroupBarrier { number } => Pipeline::WarpgroupBarrier { number: t.get(number) },
     };

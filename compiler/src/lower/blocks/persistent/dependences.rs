@@ -44,6 +44,23 @@ struct Touch {
     stores: bool,
     /// Whether it is of what the same thread stores.
     own: bool,
+    /// Whether it is a part of the state that a product takes, before the phase does anything else.
+    taken: bool,
+}
+
+/// Whether some of both have to come one after the other for all threads.
+fn conflict<'a>(earlier: impl Iterator<Item = &'a Touch>, later: impl IntoIterator<Item = &'a Touch>) -> bool {
+    let later: Vec<&Touch> = later.into_iter().collect();
+    earlier.into_iter().any(|earlier| later.iter().any(|touch| touch.conflicts(earlier)))
+}
+
+/// Blocks meet, where one of these comes after one of what was since they met last.
+fn meet<'a>(meets: &mut bool, since: &mut Vec<&'a Touch>, own: Vec<&'a Touch>) {
+    *meets |= conflict(since.iter().copied(), own.iter().copied());
+    if *meets {
+        since.clear();
+    }
+    since.extend(own);
 }
 
 impl Touch {
@@ -61,25 +78,47 @@ impl PersistentLoop {
         let forms = self.forms(&ranges);
         let touches = self.phases.iter().zip(&ranges).map(|(phase, ranges)| self.touches(phase, &forms, ranges));
         let touches = touches.collect::<Option<Vec<Vec<Touch>>>>()?;
-        // Once for the first turn, once for what it leaves to the next one.
-        let mut since: Vec<&Touch> = Vec::new();
-        for _ in 0..2 {
-            for (phase, touches) in self.phases.iter_mut().zip(&touches) {
-                phase.meets |= touches.iter().any(|touch| since.iter().any(|earlier| touch.conflicts(earlier)));
-                if phase.meets {
-                    since.clear();
-                }
-                since.extend(touches);
-            }
-        }
-        let kind = |phase: &Phase| (phase.column.is_some(), phase.simple_stores().is_some());
-        let before: Vec<(bool, bool)> = self.phases.iter().map(kind).collect();
-        for (at, phase) in self.phases.iter_mut().enumerate() {
-            let goes_on = at > 0 && before[at - 1] == before[at] && before[at].1;
-            phase.begins = !goes_on || phase.meets || phase.product.is_some();
-        }
+        self.find_groups(&touches);
+        self.find_meetings(&touches);
         self.find_registers(&forms, step, program);
         Some(())
+    }
+
+    /// Finds which phases go through rows and units together: those of which none needs what another thread does in another.
+    fn find_groups(&mut self, touches: &[Vec<Touch>]) {
+        let kind = |phase: &Phase| (phase.column.is_some(), phase.simple_stores().is_some());
+        let mut first = 0;
+        for at in 0..self.phases.len() {
+            let goes_on = kind(&self.phases[at]) == kind(&self.phases[first])
+                && self.phases[at].simple_stores().is_some()
+                && self.phases[at].product.is_none()
+                && !conflict(touches[first..at].iter().flatten().filter(|touch| !touch.taken), &touches[at]);
+            self.phases[at].begins = at == 0 || !goes_on;
+            if self.phases[at].begins {
+                first = at;
+            }
+        }
+    }
+
+    /// Finds where blocks meet: before a state is taken, and before what a group does at rows and units.
+    fn find_meetings(&mut self, touches: &[Vec<Touch>]) {
+        let mut since: Vec<&Touch> = Vec::new();
+        // Once for the first turn, once for what it leaves to the next one.
+        for _ in 0..2 {
+            let mut rest = &mut self.phases[..];
+            let mut touches = touches;
+            while !rest.is_empty() {
+                let length = 1 + rest[1..].iter().take_while(|phase| !phase.begins).count();
+                let (group, later) = rest.split_at_mut(length);
+                let (of_group, of_later) = touches.split_at(length);
+                let (taken, others): (Vec<&Touch>, Vec<&Touch>) = of_group.iter().flatten().partition(|touch| touch.taken);
+                if let Some(product) = &mut group[0].product {
+                    meet(&mut product.meets, &mut since, taken);
+                }
+                meet(&mut group[0].meets, &mut since, others);
+                (rest, touches) = (later, of_later);
+            }
+        }
     }
 
     /// Finds what a thread loads that it has stored in the same turn, and what needs no other place than registers therefore.
@@ -157,8 +196,11 @@ impl PersistentLoop {
             if form.is_none() && !self.has_one_cluster() {
                 return None;
             }
-            touches.push(Touch { buffer: store.buffer, stores: true, own: form.is_some_and(|form| form.own) });
+            touches.push(Touch { buffer: store.buffer, stores: true, own: form.is_some_and(|form| form.own), taken: false });
         }
+        let reached = |ids: Vec<ExprId>| phase.kernel.exprs.reached(ids);
+        let taken = reached(phase.product.iter().map(|product| product.state).collect());
+        let at_points = reached(phase.stores().iter().map(|store| store.value).collect());
         for id in phase.kernel.live_exprs() {
             let ExprKind::Load(access) = &phase.kernel.exprs.get(id).kind else { continue };
             let Some(form) = forms.get(&access.buffer) else { continue };
@@ -171,7 +213,12 @@ impl PersistentLoop {
                 return None;
             }
             let own = form.as_ref().is_some_and(|form| phase.slot(&access.offset, form, self.units).is_some());
-            touches.push(Touch { buffer: access.buffer, stores: false, own });
+            if taken.contains(&id) {
+                touches.push(Touch { buffer: access.buffer, stores: false, own: false, taken: true });
+            }
+            if !taken.contains(&id) || at_points.contains(&id) {
+                touches.push(Touch { buffer: access.buffer, stores: false, own, taken: false });
+            }
         }
         let weights = phase.product.as_ref().map(|product| phase.kernel.exprs.reached([product.weights]));
         for id in weights.into_iter().flatten() {

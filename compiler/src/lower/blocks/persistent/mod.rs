@@ -27,7 +27,7 @@ use crate::lower::rewrite::{canonical, drop_units, ranges_of};
 use crate::lower::stage;
 use crate::lower::tasks::bind_all;
 use crate::lower::{Arg, LoweredKernel, VectorIsa, digest, lower_as_usual, sizes_around};
-use crate::tile::{Builder, CooperativeStmt, PipelineStmt, Reg};
+use crate::tile::{Builder, Reg};
 use crate::tuning::{Asking, Decision, Subject};
 use kiln_ir::{Dim, Symbol};
 use product::Product;
@@ -56,7 +56,7 @@ struct Phase {
     /// How many times as many columns as there are units.
     times: i64,
     product: Option<Product>,
-    /// Whether the blocks of a cluster meet before it.
+    /// Whether the blocks of a cluster meet before what it does at rows and units.
     meets: bool,
     /// Whether it goes through rows and units anew, and not together with the phase before it.
     begins: bool,
@@ -220,16 +220,15 @@ impl PersistentLoop {
             parts.turn = Some(turn);
             for group in self.phases.chunk_by(|_, next| !next.begins) {
                 let first = &group[0];
-                if first.meets {
-                    b.together(match self.cluster {
-                        1 => CooperativeStmt::Barrier,
-                        _ => CooperativeStmt::Pipeline(PipelineStmt::MeetCluster),
-                    });
-                }
                 if let (Some(product), Some(areas)) = (&first.product, areas) {
+                    if product.meets {
+                        b.meet(self.cluster);
+                    }
                     let kept = self.phases.iter().zip(&weights).find(|(phase, _)| std::ptr::eq(*phase, first)).and_then(|(_, kept)| *kept);
                     let kept = kept.unwrap_or_else(|| panic!("lower: weights have a place"));
                     self.with_context(first, &mut parts, b, |cx, b| product.multiply(self, first, cx, b, &position, kept, areas));
+                } else if first.meets {
+                    b.meet(self.cluster);
                 }
                 self.follow(group, &mut parts, b, &position, areas.map(|[_, sums]| sums));
             }

@@ -13,7 +13,7 @@ use crate::lower::context::{Context, Value};
 use crate::lower::contract::operand;
 use crate::lower::dot::{multiply_add, zero};
 use crate::lower::ops::{lane_of, memory_of};
-use crate::tile::{Builder, CooperativeStmt, Lane, Reg, Type};
+use crate::tile::{Builder, CooperativeStmt, Lane, PipelineStmt, Reg, Type};
 use kiln_ir::{DType, Dim, Symbol};
 
 /// Parts of depth at most: whoever needs a sum adds them up.
@@ -26,6 +26,8 @@ pub(super) struct Product {
     /// What has columns: the weights.
     pub weights: ExprId,
     pub depth: Axis,
+    /// Whether the blocks of a cluster meet before the state is taken.
+    pub meets: bool,
     /// Of the sums.
     sum: DType,
     /// Of the weights in shared memory.
@@ -41,7 +43,7 @@ impl Product {
         let sum = sum_dtype(state);
         let kept = if matches!(weights, DType::F16 | DType::BF16) { weights } else { sum };
         let is_sum = lane_of(sum) != Lane::Mask;
-        is_sum.then(|| Product { state: contract.lhs, weights: contract.rhs, depth: depth.clone(), sum, kept })
+        is_sum.then(|| Product { state: contract.lhs, weights: contract.rhs, depth: depth.clone(), meets: false, sum, kept })
     }
 
     fn length(&self) -> i64 {
@@ -143,6 +145,11 @@ impl Product {
                 None => operand(cx, b, self.state, self.sum),
             })
         });
+        // The state is taken now, and may be stored anew when all blocks have taken it.
+        let meets = phase.meets && whole.cluster > 1;
+        if meets {
+            b.pipeline(PipelineStmt::ArriveCluster);
+        }
         b.together(CooperativeStmt::Barrier);
         let (across, groups) = (self.across(whole, phase), self.groups(whole, phase));
         let digit = |cx: &mut Context, b: &mut Builder, dim: Dim| {
@@ -171,6 +178,9 @@ impl Product {
             },
             |_, _| vec![],
         );
+        if meets {
+            b.pipeline(PipelineStmt::WaitForCluster);
+        }
         b.together(CooperativeStmt::Barrier);
     }
 

@@ -150,8 +150,7 @@ impl WarpgroupContract {
             }
         });
         b.pipeline(PipelineStmt::ShowBarriers);
-        let meet = if cluster > 1 { CooperativeStmt::Pipeline(PipelineStmt::MeetCluster) } else { CooperativeStmt::Barrier };
-        b.together(meet);
+        b.meet(cluster as u32);
         let blocks = b.blocks();
         let left = b.sub(end, begin);
         let last = b.add_int(blocks, -1);
@@ -199,7 +198,7 @@ impl WarpgroupContract {
         cx.branch(b, asks, false, ask, multiply);
         if cluster > 1 {
             // Others may still bring to this block, or tell it that they are done.
-            b.together(meet);
+            b.meet(cluster as u32);
         }
     }
 
