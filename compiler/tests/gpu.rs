@@ -167,6 +167,18 @@ fn models_run_and_are_timed_on_a_driver() {
     assert!(run(&["bench", "net.toml", "--backend", "ptx", "--runs", "3", "--breakdown"]).contains("launches"));
 }
 
+/// A recurrent layer. Its time is open.
+#[cfg(target_os = "linux")]
+const RECURRENT: &str = "
+module recurrent {
+  fn predict(%x: f32[time, 2, 4], %w: f32[64, 4], %r: f32[64, 16], %bias: f32[128], %h0: f32[2, 16], %c0: f32[2, 16]) {
+    %y, %h, %c = lstm %x, %w, %r, %bias, %h0, %c0 {hidden = 16, activations = [sigmoid, tanh, tanh], alphas = [0.0, 0.0, 0.0],
+      betas = [0.0, 0.0, 0.0], clip = none, input_forget = false, reverse = false, has_lengths = false, has_peepholes = false}
+    return %y, %h, %c
+  }
+}
+";
+
 /// A product that warpgroups multiply.
 const PRODUCT: &str = "module m {
   fn predict(%x: bf16[n, 64], %w: bf16[64, 64]) {
@@ -180,32 +192,45 @@ const PRODUCT: &str = "module m {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_device_with_a_tensor_copy_engine_is_tuned() {
+    // The copy engine's way computes the same.
+    answered_otherwise(PRODUCT, &["--dim", "n=65"], |answer| answer.starts_with("128x"), "128x64 by the copy engine");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn loops_that_one_kernel_takes_are_tuned() {
+    answered_otherwise(RECURRENT, &["--dim", "time=3"], |answer| answer.contains("kernel"), "by one kernel, clusters of 4");
+}
+
+/// Tunes a model, which asks one question that has such answers, and checks it with another answer to that in place of the one that was
+/// kept, whichever was the fastest here.
+#[cfg(target_os = "linux")]
+fn answered_otherwise(model: &str, sizes: &[&str], is_one: impl Fn(&str) -> bool, other: &str) {
     let place = tempfile::tempdir().expect("a directory");
-    fs::write(place.path().join("product.kiln"), PRODUCT).expect("writes");
+    fs::write(place.path().join("model.kiln"), model).expect("writes");
     let libraries = interpreter(place.path());
     let run = |arguments: &[&str]| {
         let mut command = command(place.path(), arguments);
-        command.env("LD_LIBRARY_PATH", &libraries).env("KILN_PTXAS", "").env("KILN_CUDA_DRIVER_CAPABILITY", "9.0");
+        command.args(sizes).env("LD_LIBRARY_PATH", &libraries).env("KILN_PTXAS", "").env("KILN_CUDA_DRIVER_CAPABILITY", "9.0");
         let ran = command.output().expect("kiln starts");
         assert!(ran.status.success(), "{arguments:?}: {}{}", text(&ran.stdout), text(&ran.stderr));
         text(&ran.stderr)
     };
-    let told = run(&["bench", "product.kiln", "--dim", "n=65", "--backend", "ptx", "--tune=300", "--runs", "2", "--seconds", "0.01"]);
+    let told = run(&["bench", "model.kiln", "--backend", "ptx", "--tune=300", "--runs", "2", "--seconds", "0.01"]);
     assert!(told.contains("tuned: "), "{told}");
-    // Whatever was the fastest here, the copy engine's way computes the same, from what is kept.
     let kept = place.path().join("caches/kiln/tuned.json");
     let text = fs::read_to_string(&kept).expect("it is kept");
     let mut answers: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let mut changed = 0;
     visit(&mut answers, &mut |answer| {
-        if answer.starts_with("128x") {
-            *answer = "128x64 by the copy engine".into();
+        if is_one(answer) {
+            *answer = other.into();
             changed += 1;
         }
     });
     assert_eq!(changed, 1, "{text}");
     fs::write(&kept, answers.to_string()).expect("writes");
-    let told = run(&["check", "product.kiln", "--dim", "n=65", "--backend", "ptx", "--tune"]);
+    let told = run(&["check", "model.kiln", "--backend", "ptx", "--tune"]);
     assert!(told.contains("tuned before"), "{told}");
 }
 
