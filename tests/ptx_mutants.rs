@@ -12,7 +12,6 @@ use kiln::artifact::describe::ModelFacts;
 use kiln::backend::ptx::Compiled;
 use kiln::backend::ptx::run::Session;
 use kiln::compile::compile_ptx;
-use kiln::pipeline::Config;
 use kiln_tests::gpu::{Interpreted, Variant};
 use kiln_tests::mutants::{Mutant, equivalent, mutants};
 use kiln_tests::mutated_programs::{Program, programs};
@@ -56,7 +55,7 @@ fn run(program: &Program, seed: u64, variants: Vec<Variant>) -> Seen {
 }
 
 fn compiled(program: &Program) -> Compiled {
-    compile_ptx(&program.module, &ModelFacts::default(), &Config::default()).expect("it compiles")
+    compile_ptx(&program.module, &ModelFacts::default(), &program.config).expect("it compiles")
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Programs whose kernels are changed to see whether tests notice: networks and steps of their training, and graphs of operators, with
 //! values and sizes that reach what kernels have for edges, steps and special numbers.
 
+use crate::recurrent_cases::by_one_kernel;
 use crate::samples::{Fill, Random, tensor};
 use crate::training::{first_step, planned};
 use kiln::frontend::model::{Language, parse};
+use kiln::pipeline::Config;
 use kiln_ir::text::{ConstantTable, parse_graph};
 use kiln_ir::{DType, Module, Tensor};
 
@@ -138,6 +140,8 @@ pub struct Program {
     pub module: Module,
     /// What it takes, run by run.
     pub inputs: Vec<Vec<Tensor>>,
+    /// How it is compiled.
+    pub config: Config,
 }
 
 /// Labels of seventeen classes: all are there, but for the last of the second run, and for all of the third.
@@ -180,15 +184,16 @@ fn programs_of(network: &Network, random: &mut Random) -> [Program; 2] {
         inputs.push(row);
     }
     // Only slopes of weights are sums over samples, of which more than a step of a sum are worth their time.
-    let predict = Program { name: names[0], module, inputs: data.into_iter().take(4).map(|x| vec![x]).collect() };
-    [predict, Program { name: names[1], module: plan.step, inputs }]
+    let few = data.into_iter().take(4).map(|x| vec![x]).collect();
+    let predict = Program { name: names[0], module, inputs: few, config: Config::default() };
+    [predict, Program { name: names[1], module: plan.step, inputs, config: Config::default() }]
 }
 
 /// A graph, run on inputs that are made run by run.
 fn program_of_graph(name: &'static str, text: &str, inputs: Vec<Vec<Tensor>>) -> Program {
     let graph = parse_graph(name, text, &ConstantTable::new()).unwrap_or_else(|errors| panic!("{errors:?}"));
     let module = Module { functions: [("predict".to_string(), graph)].into(), ..Module::default() };
-    Program { name, module, inputs }
+    Program { name, module, inputs, config: Config::default() }
 }
 
 /// All of them.
@@ -230,5 +235,8 @@ pub fn programs() -> Vec<Program> {
         shapes.map(|(dtype, shape)| tensor(dtype, shape, Fill::Ordinary, None, &mut random)).to_vec()
     });
     found.push(program_of_graph("matrices", MATRICES, inputs.collect()));
+    let recurrent = found.iter().find(|program| program.name == "recurrent").expect("it is among the networks");
+    let (module, inputs) = (recurrent.module.clone(), recurrent.inputs.clone());
+    found.push(Program { name: "recurrent by blocks that stay", module, inputs, config: by_one_kernel(1) });
     found
 }
