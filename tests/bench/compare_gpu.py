@@ -230,11 +230,26 @@ def resnet():
     return model
 
 
+def recurrent(layer):
+    """Two layers of 256 units over 100 steps; of PyTorch the outputs alone."""
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = layer(128, 256, num_layers=2)
+
+        def forward(self, x):
+            return self.layers(x)[0]
+    return Recurrent
+
+
 KNOWN = {
     "resnet50_b1": (resnet, lambda: [torch.randn(1, 3, 224, 224)]),
     "resnet50_b32": (resnet, lambda: [torch.randn(32, 3, 224, 224)]),
     "bert_base_b1": (Bert, lambda: [torch.randint(0, 30522, (1, 128))]),
     "bert_base_b16": (Bert, lambda: [torch.randint(0, 30522, (16, 128))]),
+    "lstm_b1": (recurrent(nn.LSTM), lambda: [torch.randn(100, 1, 128)]),
+    "lstm_b32": (recurrent(nn.LSTM), lambda: [torch.randn(100, 32, 128)]),
+    "gru_b1": (recurrent(nn.GRU), lambda: [torch.randn(100, 1, 128)]),
     "gpt2_decode": (Decoder, lambda: [torch.randint(0, 50257, (1, 1)), torch.full((1, 1), 512)] + [torch.randn(1, 12, 512, 64) for _ in range(24)]),
 }
 
@@ -248,8 +263,9 @@ def network(name, type, place):
     path = os.path.join(place, f"{name}_{type}.onnx")
     if not os.path.exists(path):
         with torch.no_grad():
-            torch.onnx.export(model, tuple(given), path + ".part", opset_version=20, dynamo=True, external_data=False, verbose=False,
-                              optimize=not name.startswith("resnet"))  # Which folds norms into f32.
+            is_recurrent = name.startswith(("lstm", "gru"))  # Which the newer exporter writes step by step.
+            more = {} if is_recurrent else {"external_data": False, "optimize": not name.startswith("resnet")}  # Which folds norms into f32.
+            torch.onnx.export(model, tuple(given), path + ".part", opset_version=20, dynamo=not is_recurrent, verbose=False, **more)
         os.replace(path + ".part", path)
     return model, given, path
 
