@@ -144,7 +144,7 @@ impl PersistentLoop {
         (self.shared_bytes() <= most && (i64::from(blocks) - 1) * self.block_units() < self.units).then_some(self)
     }
 
-    /// How a GPU takes a loop: `usual`, kernel after kernel, or by one kernel, where measuring it said so.
+    /// How a GPU takes a loop: as it is, or by one kernel, where measuring said so. GPUs whose warpgroups multiply have clusters.
     pub(crate) fn choose(step: &Step, program: &Program, isa: &VectorIsa) -> (LoopKind, Vec<Decision>) {
         let Step::Loop { kind, body, .. } = step else { panic!("lower: no loop") };
         let fits = |blocks: &u32| PersistentLoop::of(step, program).and_then(|found| found.by_clusters(*blocks)).is_some();
@@ -218,14 +218,14 @@ impl PersistentLoop {
         // The state that products take is brought anew in each turn: the barrier behind it is one for the weights too.
         b.loop_carrying(none, end, 1, &[], |b, turn, _| {
             parts.turn = Some(turn);
+            let mut weights = &weights[..];
             for group in self.phases.chunk_by(|_, next| !next.begins) {
-                let first = &group[0];
-                if let (Some(product), Some(areas)) = (&first.product, areas) {
+                let (first, kept) = (&group[0], weights[0]);
+                weights = &weights[group.len()..];
+                if let (Some(product), Some(kept), Some(areas)) = (&first.product, kept, areas) {
                     if product.meets {
                         b.meet(self.cluster);
                     }
-                    let kept = self.phases.iter().zip(&weights).find(|(phase, _)| std::ptr::eq(*phase, first)).and_then(|(_, kept)| *kept);
-                    let kept = kept.unwrap_or_else(|| panic!("lower: weights have a place"));
                     self.with_context(first, &mut parts, b, |cx, b| product.multiply(self, first, cx, b, &position, kept, areas));
                 } else if first.meets {
                     b.meet(self.cluster);
