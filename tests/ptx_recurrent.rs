@@ -14,9 +14,11 @@ use kiln_tests::bless::repository;
 use kiln_tests::compare::{Tolerance, difference};
 use kiln_tests::faults::Fault;
 use kiln_tests::gpu::{interpreted_after, on_device};
+use kiln_tests::random_loops::RandomLoop;
 use kiln_tests::recurrent_cases::{CASES, Case, TOO_LARGE, by_one_kernel};
 use kiln_tests::samples::{Fill, Random, tensor};
 use kiln_tests::training::{first_step, network, planned};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Schedules of threads.
 const SCHEDULES: [u64; 3] = [1, 2, 3];
@@ -120,6 +122,35 @@ fn a_loop_that_is_no_layer_agrees_with_the_reference() {
             assert!(apart.is_empty(), "{time} steps of {batch}: {apart:?}");
         }
     }
+}
+
+/// Random loops that are compared.
+const LOOPS: u64 = 60;
+
+#[test]
+fn random_loops_agree_with_the_reference() {
+    let (facts, taken) = (CASES[0].facts(), AtomicUsize::new(0));
+    check_all(
+        LOOPS as usize,
+        || (),
+        |at, ()| {
+            let random = &mut Random::new(at as u64);
+            let looped = RandomLoop::new(random);
+            guarded(&looped.text, || {
+                let mut wrong = Vec::new();
+                for config in [by_one_kernel(1), CASES[0].by_clusters(0)] {
+                    taken.fetch_add(usize::from(launched_loops(&looped.module, &facts, &config) == 0), Ordering::Relaxed);
+                    for (turns, rows) in [(3, 1), (2, 10)] {
+                        let apart = apart(&looped.module, &facts, &config, &looped.inputs(turns, rows, random), CLOSE);
+                        wrong.extend(apart.into_iter().map(|apart| format!("{turns} turns of {rows}: {apart}\n{}", looped.text)));
+                    }
+                }
+                wrong
+            })
+        },
+    );
+    let taken = taken.into_inner();
+    assert!(taken >= LOOPS as usize, "one kernel takes {taken} of {}", 2 * LOOPS);
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub mod mutants;
 pub mod mutated_programs;
 pub mod objectives;
 pub mod random_graphs;
+pub mod random_loops;
 pub mod recurrent_cases;
 pub mod row_cases;
 pub mod samples;
