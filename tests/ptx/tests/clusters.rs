@@ -107,3 +107,29 @@ fn a_thread_arrives_before_it_waits() {
     let change = |text: &str| text.replacen("barrier.cluster.arrive.release.aligned;", "", 1);
     expect_fault(fails(&change), FaultKind::BadOperand, &["has not arrived"]);
 }
+
+/// Lanes of a warp that come to the barrier of their cluster at different times.
+const APART: &str = "
+.explicitcluster .reqnctapercluster 2 .maxntid 32 {
+REGISTERS
+ld.param.u64 %rd2, [out]; mov.u32 %r0, %tid.x; mov.u32 %r2, %ctaid.x; and.b32 %r1, %r0, 1; setp.eq.u32 %p1, %r1, 1; mov.u32 %r3, 0;
+@%p1 bra LATE;
+MEET: barrier.cluster.arrive.release; barrier.cluster.wait.acquire;
+mad.lo.u32 %r4, %r2, 32, %r0; mul.wide.u32 %rd3, %r4, 4; add.u64 %rd3, %rd2, %rd3; st.global.u32 [%rd3], %r3;
+ret;
+LATE: add.u32 %r3, %r3, 1; setp.lt.u32 %p2, %r3, 50; @%p2 bra LATE;
+bra MEET;\n}";
+
+#[test]
+fn lanes_that_are_late_are_waited_for() {
+    let text = format!("{HOPPER}.visible .entry k(.param .u64 out) {}", APART.replace("REGISTERS", REGISTERS));
+    let module = module("cluster_apart", &text);
+    for seed in 0..20 {
+        let mut device = Device::new();
+        device.set_step_limit(200_000);
+        let out = device.alloc(4 * 64);
+        device.launch(&module, "k", [2, 1, 1], [32, 1, 1], 0, &[Argument::U64(out)], seed).unwrap_or_else(|e| panic!("{e}"));
+        let expected: Vec<u32> = (0..64).map(|at| 50 * (at % 2)).collect();
+        assert_eq!(read_u32(&mut device, out, 64), expected);
+    }
+}

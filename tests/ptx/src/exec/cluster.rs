@@ -9,7 +9,7 @@ use super::warp::lanes;
 use super::{Flow, Machine};
 use crate::decode::SHARED_START;
 use crate::fault::{FaultKind, Outcome, Trouble};
-use crate::instruction::Lanes;
+use crate::instruction::{Lanes, WARP};
 use crate::memory::SHARED_WINDOW;
 use crate::memory::races::{Knowledge, Observer, Touch};
 use crate::parse::Space;
@@ -215,6 +215,10 @@ impl<'m> Machine<'m> {
             ));
         }
         if !is_quiet || lanes(active).any(|lane| warp.cluster_arrivals[lane] > barrier.phase) {
+            // Lanes of the same warp may have to arrive yet.
+            if active != warp.live {
+                warp.choose_other(self.random.below(WARP as u32));
+            }
             return Ok(Flow::Yield);
         }
         let told = barrier.released.clone();
