@@ -1,7 +1,7 @@
 //! erf: x·P(x²) near zero; elsewhere 1 − erfc|x|, where an error of erfc counts little.
 
-use super::coefficients::{ERF_LARGE_F32, ERF_LARGE_F64, ERF_SMALL_F32, ERF_SMALL_F64, ERFC_POWER_F32};
-use super::exponential::exp;
+use super::coefficients::{ERF_LARGE_F32, ERF_LARGE_F64, ERF_SMALL_F32, ERF_SMALL_F64, ERFC_EXPONENT_F32, ERFC_POWER_F32};
+use super::exponential::{exp, exp2_to_zero};
 use super::{add_const, at_least, at_most, mul_const, polynomial, with_sign_of};
 use crate::tile::builder::Builder;
 use crate::tile::ir::Reg;
@@ -23,6 +23,20 @@ pub fn erf_nearly(b: &mut Builder, x: Reg) -> Reg {
     let split = b.float(x.ty, 1.0 / 128.0);
     let is_small = b.lt(magnitude, split);
     b.select(is_small, small, large)
+}
+
+/// `1 + erf(x)` of F32 lanes, which is `2^(t·p(t))`, `t = |x|`, for x below 0 and what that leaves of 2 above: fewer steps than [`erf`]
+/// takes, which has to be exact near 0, and right where a sum would lose all digits of a small result. What gelu is made of.
+pub fn one_plus_erf(b: &mut Builder, x: Reg) -> Reg {
+    let t = b.abs(x);
+    let slope = polynomial(b, t, &ERFC_EXPONENT_F32);
+    let power = b.mul(slope, t);
+    let complement = exp2_to_zero(b, power);
+    let two = b.float(x.ty, 2.0);
+    let large = b.sub(two, complement);
+    let zero = b.float(x.ty, 0.0);
+    let is_below = b.lt(x, zero);
+    b.select(is_below, complement, large)
 }
 
 /// 2/√π · ∫₀ˣ exp(−t²) dt.

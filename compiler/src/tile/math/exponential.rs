@@ -1,6 +1,6 @@
 //! exp and what is made of it: x = n·ln 2 + r with |r| ≤ ln 2 / 2, then exp(x) = 2ⁿ·exp(r).
 
-use super::coefficients::{EXP_F32, EXP_F64, LN_2};
+use super::coefficients::{EXP_F32, EXP_F64, EXP2_F32, LN_2};
 use super::{add_const, at_least, at_most, fma_const, mul_const, nearest_multiple, polynomial, through_f64, unless_tiny, with_sign_of};
 use crate::tile::builder::Builder;
 use crate::tile::float_bits::{integer_of, power_of_two};
@@ -37,6 +37,18 @@ pub fn exp_to_zero(b: &mut Builder, x: Reg) -> Reg {
     let x = at_least(b, x, if x.ty.lane == Lane::F32 { -105.0 } else { -750.0 });
     let (less_one, n, _) = reduced(b, x);
     let value = add_const(b, less_one, 1.0);
+    b.scale(value, n)
+}
+
+/// 2ˣ of F32 numbers that are not above 0.
+pub fn exp2_to_zero(b: &mut Builder, x: Reg) -> Reg {
+    // Beyond, results are 0 all the same.
+    let x = at_least(b, x, -151.0);
+    let (n, _) = nearest_multiple(b, x, 1.0);
+    let r = b.sub(x, n);
+    let tail = polynomial(b, r, &EXP2_F32);
+    let one = b.float(x.ty, 1.0);
+    let value = b.fma(tail, r, one);
     b.scale(value, n)
 }
 

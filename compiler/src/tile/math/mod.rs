@@ -29,7 +29,7 @@ mod power;
 mod tests;
 mod trigonometric;
 
-pub use error_function::{erf, erf_nearly};
+pub use error_function::{erf, erf_nearly, one_plus_erf};
 pub use exponential::{cosh, exp, exp_to_zero, expm1, sigmoid, sinh, tanh};
 pub use inverse_trigonometric::{acos, asin, atan};
 pub use logarithm::{acosh, asinh, atanh, log, log1p};
