@@ -53,7 +53,8 @@ impl Spelling {
     }
 
     fn recognised_at(&self, level: OptLevel, freedom: Freedom) -> Graph {
-        let context = Context { config: &Config::at(level), parameters: &self.module.parameters };
+        let config = Config::at(level);
+        let context = Context::new(&config, &self.module.parameters);
         recognised(&self.module.functions["predict"], &context, &Recognition { freedom, ..Recognition::default() }).graph
     }
 
