@@ -25,7 +25,7 @@ use std::time::Duration;
 
 /// What an e-graph without rules should give back: equal nodes are one in it, as after that pass.
 fn expected(graph: &Graph) -> Graph {
-    deduplicate(graph, &Context { config: &Config::default(), parameters: &BTreeMap::new() })
+    deduplicate(graph, &Context::new(&Config::default(), &BTreeMap::new()))
 }
 
 fn check(graph: &Graph, what: &dyn Fn() -> String) {

@@ -53,7 +53,8 @@ impl Spelling {
     }
 
     fn recognised_at(&self, level: OptLevel, freedom: Freedom) -> Graph {
-        let context = Context { config: &Config::at(level), parameters: &self.module.parameters };
+        let config = Config::at(level);
+        let context = Context::new(&config, &self.module.parameters);
         recognised(&self.module.functions["predict"], &context, &Recognition { freedom, ..Recognition::default() }).graph
     }
 
@@ -310,9 +311,16 @@ fn batches_that_must_be_equal_have_one_name() {
 
 #[test]
 fn heads_that_queries_share_are_not_repeated() {
-    // In `rotated_expanded`, and in what the older exporter writes of `rotated_interleaved` and `repeated_before_heads_move`, more axes of one
-    // element stand between heads and depth: they are attention, whose keys are repeated first.
-    let names = ["rotated_expanded_ts", "rotated_interleaved", "rotated_by_index", "rotated_by_index_ts", "repeated_before_heads_move"];
+    let names = [
+        "rotated_expanded",
+        "rotated_expanded_ts",
+        "rotated_interleaved",
+        "rotated_interleaved_ts",
+        "rotated_by_index",
+        "rotated_by_index_ts",
+        "repeated_before_heads_move",
+        "repeated_before_heads_move_ts",
+    ];
     let shared = |s: &Spelling| s.name.strip_prefix("attention_grouped_").is_some_and(|name| names.contains(&name));
     let mut seen = 0;
     for spelling in spellings().iter().filter(|s| shared(s)) {

@@ -92,7 +92,7 @@ fn limited(config: &Config, most: [usize; 2]) -> Config {
 /// The logs of a saturation, one for each graph of the module and its regions.
 fn log_of(module: &Module, config: &Config, pass: &str) -> Result<Vec<Vec<Applied>>, Vec<Diagnostic>> {
     let module = run_passes_before(module, config, pass)?;
-    let context = Context { config, parameters: &module.parameters };
+    let context = Context::new(config, &module.parameters);
     let mut logs = Vec::new();
     for graph in module.functions.values() {
         visit(graph, &mut |graph| match (pass, &config.recognise, &config.optimise) {
@@ -161,7 +161,7 @@ mod tests {
         let run = |module: &Module| evaluate(module, &module.functions["predict"], std::slice::from_ref(&x)).expect("it runs").remove(0);
         let expected = run(&module).floats();
         let mut agrees = |config: &Config| {
-            let (rewritten, _) = run_passes(&module, config)?;
+            let rewritten = run_passes(&module, config)?.module;
             Ok(run(&rewritten).floats().iter().zip(&expected).all(|(a, b)| (a - b).abs() <= 1e-4 * b.abs().max(1.0)))
         };
         bisect_rules(&module, config, &mut agrees).unwrap_or_else(|e| panic!("{}", e[0]))

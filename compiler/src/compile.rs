@@ -33,7 +33,7 @@ use crate::backend::ptx;
 use crate::cut::{Choices, Layouts, cut};
 use crate::kernel::Program;
 use crate::lower::VectorIsa;
-use crate::pipeline::{Config, Timing, run_passes};
+use crate::pipeline::{Config, Passed, Timing, run_passes};
 use crate::schedule::choices::choices;
 use crate::schedule::contractions::{arrange_for_matrices, schedule};
 use crate::schedule::in_place::update_in_place;
@@ -69,13 +69,14 @@ pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &C
     if config.matrices {
         at_usual.keep.insert("attention");
     }
-    let (module, mut timings) = run_passes(module, &at_usual)?;
+    let Passed { module, mut timings, decisions } = run_passes(module, &at_usual)?;
     let nodes = timings.last().map_or(0, |last| last.nodes);
     let cutting = Instant::now();
     let choices = module.predict().map(|graph| choices(graph, config.winograd, &facts.usual_sizes, &config.tuning)).unwrap_or_default();
     let mut program = cut(&module, "predict", &choices).map_err(|error| vec![error])?;
     program.usual_sizes.clone_from(&facts.usual_sizes);
     program.tuning = config.tuning.clone();
+    program.decisions.extend(decisions);
     timings.push(Timing { pass: "cut", time: cutting.elapsed(), nodes });
     let lowering = Instant::now();
     schedule(&mut program, &target.vector_isa());
@@ -102,7 +103,7 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
         config.keep.insert("attention");
         config.least_queries = 0;
     }
-    let (module, _) = run_passes(module, &config)?;
+    let Passed { module, decisions, .. } = run_passes(module, &config)?;
     // Matrix units alone want neighbours of depth; rows apart and transformed convolutions are for a CPU's caches.
     let layouts =
         if config.matrices { module.predict().map(|graph| channels_last(graph, config.tf32)).unwrap_or_default() } else { Layouts::new() };
@@ -110,6 +111,7 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
     let mut program = cut(&module, "predict", &choices).map_err(|error| vec![error])?;
     program.usual_sizes.clone_from(&facts.usual_sizes);
     program.tuning = config.tuning.clone();
+    program.decisions.extend(decisions);
     let warpgroups = config.matrices && config.generation.has_warpgroup_products();
     let isa = VectorIsa { matrices: config.matrices, tf32: config.matrices && config.tf32, warpgroups, ..VectorIsa::THREAD };
     if config.matrices {

@@ -7,11 +7,12 @@ use crate::passes::recognise::{self, Recognition};
 use crate::passes::{deduplicate, expand_composites, fold_constants, regions, remove_dead, shrink_products, simplify_movement};
 use crate::schedule::rematerialise::MemoryBudget;
 use crate::schedule::winograd::WinogradUse;
-use crate::tuning::Tuning;
 use crate::tuning::network::Tune;
+use crate::tuning::{Decision, Tuning};
 use kiln_ir::graph::Parameter;
 use kiln_ir::verify::verify_module;
 use kiln_ir::{Diagnostic, Graph, Module};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -138,6 +139,20 @@ pub struct Context<'a> {
     pub config: &'a Config,
     /// Parameters of the module.
     pub parameters: &'a BTreeMap<String, Parameter>,
+    /// What passes asked.
+    decisions: RefCell<Vec<Decision>>,
+}
+
+impl<'a> Context<'a> {
+    /// Where nothing was asked yet.
+    pub fn new(config: &'a Config, parameters: &'a BTreeMap<String, Parameter>) -> Context<'a> {
+        Context { config, parameters, decisions: RefCell::default() }
+    }
+
+    /// Puts down what a pass asked, for the program that becomes of its graph.
+    pub fn record(&self, decisions: Vec<Decision>) {
+        self.decisions.borrow_mut().extend(decisions);
+    }
 }
 
 /// How long a pass took over all functions, and what it left.
@@ -151,10 +166,21 @@ pub struct Timing {
     pub nodes: usize,
 }
 
+/// What passes made of a module.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    /// The module.
+    pub module: Module,
+    /// How long each took.
+    pub timings: Vec<Timing>,
+    /// What they asked.
+    pub decisions: Vec<Decision>,
+}
+
 /// Runs every pass.
 ///
 /// Errors: what the verifier finds in the module as given.
-pub fn run_passes(module: &Module, config: &Config) -> Result<(Module, Vec<Timing>), Vec<Diagnostic>> {
+pub fn run_passes(module: &Module, config: &Config) -> Result<Passed, Vec<Diagnostic>> {
     run(module, config, PASSES)
 }
 
@@ -164,7 +190,7 @@ pub fn run_passes(module: &Module, config: &Config) -> Result<(Module, Vec<Timin
 pub fn run_passes_until(module: &Module, config: &Config, after: &str) -> Result<Module, Vec<Diagnostic>> {
     let names = || PASSES.iter().map(|p| p.0);
     match names().position(|n| n == after) {
-        Some(last) => run(module, config, &PASSES[..=last]).map(|(module, _)| module),
+        Some(last) => run(module, config, &PASSES[..=last]).map(|passed| passed.module),
         None => {
             let error = Diagnostic::new("unknown_pass", format!("no pass `{after}`"));
             Err(vec![error.help(match kiln_ir::diagnostic::nearest(after, names()) {
@@ -180,20 +206,21 @@ pub fn run_passes_until(module: &Module, config: &Config, after: &str) -> Result
 /// Errors: what the verifier finds in the module as given.
 pub fn run_passes_before(module: &Module, config: &Config, before: &str) -> Result<Module, Vec<Diagnostic>> {
     let end = PASSES.iter().position(|pass| pass.0 == before).unwrap_or_else(|| panic!("no pass `{before}`"));
-    run(module, config, &PASSES[..end]).map(|(module, _)| module)
+    run(module, config, &PASSES[..end]).map(|passed| passed.module)
 }
 
 /// Runs one pass alone. Panics if it breaks the module, which is our mistake.
 ///
 /// Errors: what the verifier finds in the module as given.
-pub fn run(module: &Module, config: &Config, passes: &[Pass]) -> Result<(Module, Vec<Timing>), Vec<Diagnostic>> {
+pub fn run(module: &Module, config: &Config, passes: &[Pass]) -> Result<Passed, Vec<Diagnostic>> {
     verify_module(module)?;
     let mut module = module.clone();
-    let mut timings = Vec::new();
+    let (mut timings, mut decisions) = (Vec::new(), Vec::new());
     for Pass(name, pass) in passes {
         let start = Instant::now();
-        let context = Context { config, parameters: &module.parameters };
+        let context = Context::new(config, &module.parameters);
         let functions = module.functions.iter().map(|(n, g)| (n.clone(), regions::apply(g, &context, *pass))).collect();
+        decisions.extend(context.decisions.into_inner());
         module.functions = functions;
         let time = start.elapsed();
         timings.push(Timing { pass: name, time, nodes: module.functions.values().map(|g| g.order().len()).sum() });
@@ -204,7 +231,7 @@ pub fn run(module: &Module, config: &Config, passes: &[Pass]) -> Result<(Module,
             panic!("pass `{name}` broke the module:\n{}\n\n{module}", list.join("\n"));
         }
     }
-    Ok((module, timings))
+    Ok(Passed { module, timings, decisions })
 }
 
 #[cfg(test)]

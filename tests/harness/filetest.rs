@@ -56,7 +56,7 @@ fn stage_output(stage: &str, input: &str) -> Result<String, Vec<Diagnostic>> {
         "verify" => return verify_module(module).map(|()| "verifies".to_string()),
         "gradient" => with_gradients(module)?,
         name => match PASSES.iter().find(|p| p.0 == name) {
-            Some(pass) => run(module, &Config::default(), &[*pass])?.0,
+            Some(pass) => run(module, &Config::default(), &[*pass])?.module,
             None => panic!(
                 "no stage `{name}`; there are text, verify, gradient, model and {}",
                 PASSES.iter().map(|p| p.0).collect::<Vec<_>>().join(", ")

@@ -106,12 +106,12 @@ pub fn explain(args: &ExplainArgs, out: &mut dyn Write) -> Result<(), Failure> {
 fn accounts(module: &Module, config: &Config) -> Result<Accounts, Failure> {
     let mut accounts = Accounts::default();
     if let Some(how) = &config.recognise {
-        let context = Context { config, parameters: &module.parameters };
+        let context = Context::new(config, &module.parameters);
         accounts.recognised = graphs(module).into_iter().map(|(name, graph)| (name, recognised(graph, &context, how))).collect();
     }
     if let Some(how) = &config.optimise {
         let module = run_passes_before(module, config, "optimise")?;
-        let context = Context { config, parameters: &module.parameters };
+        let context = Context::new(config, &module.parameters);
         accounts.optimised = graphs(&module).into_iter().map(|(name, graph)| (name, optimised(graph, &context, how))).collect();
     }
     Ok(accounts)
@@ -213,7 +213,7 @@ fn microseconds(seconds: f64) -> String {
 
 /// The module as passes leave it, and its kernels.
 fn cut_as_compiled(loaded: &Loaded, config: &Config) -> Result<(Module, Program), Failure> {
-    let (module, _) = run_passes(&loaded.module, config)?;
+    let module = run_passes(&loaded.module, config)?.module;
     let choices = choices(predict(&module)?, config.winograd, &loaded.facts.usual_sizes, &config.tuning);
     let program = cut(&module, "predict", &choices)?;
     Ok((module, program))

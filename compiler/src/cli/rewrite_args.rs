@@ -48,8 +48,8 @@ pub struct RewriteArgs {
     /// Stop rewriting after the round in which this time is over; what comes out then depends on how fast this machine is
     #[arg(long, value_name = "SECONDS", value_parser = positive)]
     pub rewrite_seconds: Option<f64>,
-    /// Measure other ways to compute each kernel, here and for so many seconds at most [60 if none are named], and take the fastest; what
-    /// was measured is kept for the next time, and not used without --tune
+    /// Measure other graphs that rules make of the network, and other ways to compute each kernel, here and for so many seconds at most
+    /// [60 if none are named], and take the fastest; what was measured is kept for the next time, and not used without --tune
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "60", value_parser = positive)]
     pub tune: Option<f64>,
     /// How the cheapest graph is taken out of all alternatives: by steps that each make it cheaper, or also by integer linear programming,

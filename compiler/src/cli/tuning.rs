@@ -13,6 +13,7 @@ pub fn told() -> Arc<dyn Fn(Progress) + Send + Sync> {
             bar.set_length(of as u64);
             bar.set_position(done as u64);
             bar.set_message(match subject {
+                Subject::Graph => "graphs",
                 Subject::Convolution => "algorithms of convolutions",
                 Subject::Lines => "lines of images",
                 Subject::Tile => "tiles",

@@ -8,8 +8,9 @@
 //!
 //! The graph becomes an e-graph, [`crate::rewrites::OPTIMISING`] add what they know, and cheap graphs are taken out by the roofline of
 //! e-nodes. That does not know which values become kernels, so each candidate, and the graph as it was, is cut and priced as kernels;
-//! the cheapest is the result. What depends on parameters alone is computed once and costs nothing, unless it is more than may be
-//! prepared, which shows in the kernels. In a step of training parameters are inputs, so nothing is free.
+//! the cheapest is the result, unless another was measured to be faster ([`crate::tuning`]). What depends on parameters alone is
+//! computed once and costs nothing, unless it is more than may be prepared, which shows in the kernels. In a step of training
+//! parameters are inputs, so nothing is free.
 
 use super::deduplicate::deduplicate;
 use super::fold_constants::fold_constants;
@@ -29,9 +30,12 @@ use crate::kernel::roofline::{Machine, seconds};
 use crate::pipeline::Context;
 use crate::rewrites::optimising_rules;
 use crate::schedule::choices::choices;
-use crate::tuning::Tuning;
+use crate::tuning::{Asking, HOPELESS, Subject, Tuning};
 use kiln_ir::{Graph, Module, Symbol};
+use kiln_runtime::weights::hexadecimal;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::time::{Duration, Instant};
 
 /// A graph whose kernels take no less than this part of the time of those given stays as it is: prices are not known any better.
@@ -162,26 +166,26 @@ pub struct Optimised {
 pub fn optimise(graph: &Graph, context: &Context) -> Graph {
     match &context.config.optimise {
         None => graph.clone(),
-        Some(how) => search(graph, context, how).best.map_or_else(|| graph.clone(), |best| best.graph),
+        Some(how) => search(graph, context, how).chosen().map_or_else(|| graph.clone(), |taken| taken.graph.clone()),
     }
 }
 
 /// The same, with an account of what was done.
 pub fn optimised(graph: &Graph, context: &Context, how: &Optimisation) -> Optimised {
-    let Search { program, report, found, best, times, bound, .. } = search(graph, context, how);
-    let replaced = |best: &Best| replacements(&program, &best.choice, &report);
+    let search = search(graph, context, how);
+    let (program, report, chosen) = (&search.program, &search.report, search.chosen());
     Optimised {
         outcome: report.outcome,
         rounds: report.rounds,
         nodes: report.nodes,
-        candidates: found,
-        chosen: best.as_ref().map_or(0, |best| best.at),
-        replacements: best.as_ref().map_or_else(Vec::new, replaced),
-        log: applied(&program, &report),
-        times,
-        bound,
+        chosen: search.chosen,
+        replacements: chosen.map_or_else(Vec::new, |taken| replacements(program, &taken.choice, report)),
+        log: applied(program, report),
+        times: search.times,
+        bound: search.bound,
         // Equal values are one and movement is short in what was searched, but that is the business of other passes.
-        graph: best.map_or_else(|| graph.clone(), |best| best.graph),
+        graph: chosen.map_or_else(|| graph.clone(), |taken| taken.graph.clone()),
+        candidates: search.found,
     }
 }
 
@@ -197,8 +201,10 @@ fn search<'a>(graph: &Graph, context: &'a Context<'a>, how: &'a Optimisation) ->
     let as_given = cost_as_given(&program, &cost);
     let report = saturate(&mut program, &rules, &how.limits);
     let times = Times { saturating: report.time, ..Times::default() };
-    let mut search = Search { context, how, program, report, as_given, found: Vec::new(), best: None, times, bound: None };
+    let (found, taken) = (Vec::new(), Vec::new());
+    let mut search = Search { context, how, program, report, as_given, found, taken, chosen: 0, times, bound: None };
     search.search(&given);
+    search.ask(&given);
     search
 }
 
@@ -208,8 +214,8 @@ fn tidy(graph: &Graph, context: &Context) -> Graph {
     remove_dead(&deduplicate(&simplify_movement(&folded, context), context), context)
 }
 
-struct Best {
-    at: usize,
+/// What was taken out of the e-graph.
+struct Taken {
     graph: Graph,
     choice: BTreeMap<ClassId, ENode>,
 }
@@ -221,8 +227,12 @@ struct Search<'a> {
     report: Report,
     /// Cost of the graph given.
     as_given: u64,
+    /// What was considered, the graph given first.
     found: Vec<Candidate>,
-    best: Option<Best>,
+    /// The graphs of the others, in order.
+    taken: Vec<Taken>,
+    /// Which of them is the result.
+    chosen: usize,
     times: Times,
     bound: Option<Bound>,
 }
@@ -284,12 +294,41 @@ impl Search<'_> {
     fn consider(&mut self, extraction: Extraction, without: Without) -> Option<f64> {
         let graph = tidy(&self.program.graph(&extraction.choice), self.context);
         let seconds = self.price(&graph)?;
-        let best = self.best.as_ref().map_or(LEAST_GAIN * self.found[0].seconds, |best| self.found[best.at].seconds);
-        if seconds < best {
-            self.best = Some(Best { at: self.found.len(), graph, choice: extraction.choice });
+        let least = if self.chosen == 0 { LEAST_GAIN } else { 1.0 };
+        if seconds < least * self.found[self.chosen].seconds {
+            self.chosen = self.found.len();
         }
         self.found.push(Candidate { without, estimate: extraction.cost_after, seconds });
+        self.taken.push(Taken { graph, choice: extraction.choice });
         Some(seconds)
+    }
+
+    /// The result, where it is not the graph given.
+    fn chosen(&self) -> Option<&Taken> {
+        self.chosen.checked_sub(1).map(|at| &self.taken[at])
+    }
+
+    /// Lets what was measured choose among those that are not much more expensive, cheap ones first. The question is about all of them,
+    /// so that it is another one where other rules find other graphs.
+    fn ask(&mut self, given: &Graph) {
+        let tuning = &self.context.config.tuning;
+        if tuning.is_off() {
+            return;
+        }
+        let digest = |text: String| hexadecimal(&Sha256::digest(text));
+        let graphs = iter::once(given).chain(self.taken.iter().map(|taken| &taken.graph));
+        let names: Vec<String> = graphs.map(|graph| digest(graph.to_string())).collect();
+        let mut asking = Asking::about(tuning, digest(format!("{names:?} {:?}", self.how.usual_sizes)));
+        let found = &self.found;
+        let others = || {
+            let seconds = |at: &usize| found[*at].seconds;
+            let mut others: Vec<usize> = (0..found.len()).filter(|at| seconds(at) <= HOPELESS * seconds(&self.chosen)).collect();
+            others.sort_by(|a, b| seconds(a).total_cmp(&seconds(b)));
+            others
+        };
+        let chosen = asking.choose(Subject::Graph, self.chosen, others, |at| names[*at].clone());
+        self.context.record(asking.decisions);
+        self.chosen = chosen;
     }
 
     /// Seconds of the kernels of a graph; `None` if it cannot be cut, which is told when it is compiled.
@@ -307,5 +346,62 @@ impl Search<'_> {
         let mut program = cut(&module, "predict", &choices).ok()?;
         program.usual_sizes.clone_from(&self.how.usual_sizes);
         Some(seconds(&program, &self.how.machine))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::{Config, OptLevel, run_passes};
+    use crate::tuning::{Answers, Decision};
+    use kiln_ir::text::{ConstantTable, parse_module};
+
+    /// Three products of one value, and a chain of two matrices: more than one rule finds something.
+    fn projections(rows: usize) -> Module {
+        let dot = |result: &str, x: &str, w: &str| {
+            format!("%{result} = dot %{x}, %{w} {{a_batch = [], b_batch = [], a_contract = [1], b_contract = [0]}}\n")
+        };
+        let body = [dot("q", "x", "a"), dot("k", "x", "b"), dot("v", "x", "c"), dot("h", "q", "b"), dot("y", "h", "c")];
+        let values: String = ["a", "b", "c"].map(|name| format!("parameter {name}: f32[64, 64]\n")).concat();
+        let text = format!("module m {{\n{values}fn predict(%x: f32[{rows}, 64]) {{\n{}return %k, %v, %y\n}}\n}}", body.concat());
+        parse_module("", &text, &ConstantTable::new()).unwrap_or_else(|errors| panic!("{}", errors[0]))
+    }
+
+    fn passed(module: &Module, tuning: Tuning) -> (Graph, Vec<Decision>) {
+        let config = Config { tuning, ..Config::default() };
+        let passed = run_passes(module, &config).unwrap_or_else(|errors| panic!("{errors:?}"));
+        (passed.module.functions["predict"].clone(), passed.decisions)
+    }
+
+    #[test]
+    fn graphs_that_were_priced_are_one_question() {
+        let module = projections(48);
+        let (usual, none) = passed(&module, Tuning::default());
+        assert!(none.is_empty());
+        let known = Tuning::known(Answers::new());
+        let (graph, mut decisions) = passed(&module, known.clone());
+        assert_eq!(graph, usual, "asking changes nothing");
+        let decision = decisions.remove(0);
+        assert!(decisions.is_empty() && decision.subject == Subject::Graph && decision.origins.is_empty(), "{decision:?}");
+        let others: Vec<(Graph, Decision)> = (1..decision.answers)
+            .map(|number| passed(&module, known.trial(Subject::Graph, number)))
+            .map(|(graph, mut decisions)| (graph, decisions.remove(0)))
+            .collect();
+        let config = Config::at(OptLevel::Directed);
+        let given = run_passes(&module, &config).unwrap_or_else(|errors| panic!("{errors:?}")).module.functions["predict"].clone();
+        assert!(others.iter().any(|(graph, _)| *graph == given), "the graph given is one of {}", others.len());
+        for (at, (graph, asked)) in others.iter().enumerate() {
+            assert!(*graph != usual && others[..at].iter().all(|(other, _)| other != graph), "{at}: the same graph again");
+            assert_eq!((&asked.question, asked.answers), (&decision.question, decision.answers));
+            let answers = Answers::from([(asked.question.clone(), asked.taken.clone())]);
+            assert_eq!(passed(&module, Tuning::known(answers)).0, *graph, "{at}: by its name");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_for_one_network() {
+        let question = |rows| passed(&projections(rows), Tuning::known(Answers::new())).1.remove(0).question;
+        assert_eq!(question(48), question(48));
+        assert_ne!(question(48), question(96));
     }
 }

@@ -67,6 +67,13 @@ pub const RULES: &[Rule] = &[
              %i = const i64[4] [0, 0, 1, 1] ; %v4 = gather %v, %i {axis = 1} ;
              %s = dot %q, %kt {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [3]} ; %p = softmax %s {axis = 3} ;
              %y = dot %p, %v4 {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [2]} ; return %y }",
+            "graph (%q: f32[n, 6, 5, 3], %k: f32[n, m, 3, 3], %v: f32[n, 3, m, 3]) {
+             %k1 = reshape %k {shape = [n, m, 3, 1, 1, 3]} ; %k2 = broadcast %k1 {shape = [n, m, 3, 2, 1, 3]} ;
+             %k6 = reshape %k2 {shape = [n, m, 6, 3]} ; %kt = transpose %k6 {perm = [0, 2, 1, 3]} ;
+             %v1 = reshape %v {shape = [n, 3, 1, 1, m, 3]} ; %v2 = broadcast %v1 {shape = [n, 3, 2, 1, m, 3]} ;
+             %v6 = reshape %v2 {shape = [n, 6, m, 3]} ;
+             %s = dot %q, %kt {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [3]} ; %p = softmax %s {axis = 3} ;
+             %y = dot %p, %v6 {a_batch = [0, 1], b_batch = [0, 1], a_contract = [3], b_contract = [2]} ; return %y }",
         ],
     },
     Rule {

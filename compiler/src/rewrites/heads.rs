@@ -5,6 +5,7 @@ use crate::egraph::view::View;
 use egg::Id;
 use kiln_ir::ops::{Broadcast, Gather, Reshape, Transpose};
 use kiln_ir::{Dim, Op};
+use std::ops::Range;
 
 /// An operand with the axes that it has in attention.
 pub(super) struct Operand {
@@ -15,7 +16,8 @@ pub(super) struct Operand {
 }
 
 /// Keys or values before each head was repeated for the queries that share it, `[b, h, m, d]`, and how many heads there are. Heads are
-/// repeated by a broadcast, `[.., h, 1, ..]` → `[.., h, g, ..]` → `[.., h·g, ..]`, or picked, `0, .., 0, 1, .., 1, ..`, wherever their axis is.
+/// repeated by a broadcast, `[.., h, 1, ..]` → `[.., h, g, ..]` → `[.., h·g, ..]`, with more axes of one element anywhere before the last, or
+/// picked, `0, .., 0, 1, .., 1, ..`, wherever their axis is.
 pub(super) fn before_repeat(view: View, operand: &Operand, batch: &[Dim; 2]) -> Option<(Term, Dim)> {
     let turned = view.find(operand.class, |op, x| match op {
         Op::Transpose(inner) => Some((x[0], operand.perm.iter().map(|&a| inner.perm[a]).collect::<Vec<_>>())),
@@ -31,14 +33,16 @@ pub(super) fn before_repeat(view: View, operand: &Operand, batch: &[Dim; 2]) -> 
         let repeated = view.find(class, |op, x| matches!(op, Op::Reshape(_)).then(|| x[0]))?;
         let single = view.find(repeated, |op, x| matches!(op, Op::Broadcast(_)).then(|| x[0]))?;
         let (from, single_shape) = (view.shape(repeated), view.shape(single));
-        let grows = single_shape.len() == 5 && from.len() == 5 && single_shape[heads + 1].is(1);
-        let others = |of: &[Dim]| [&of[..heads], &of[heads + 2..]].concat();
-        let same = || view.same_dims(&others(from), &[&shape[..heads], &shape[heads + 1..]].concat());
-        let apart = || view.same_dims(&single_shape[..=heads], &from[..=heads]) && view.same_dims(&others(single_shape), &others(from));
-        if !grows || !same() || !apart() {
+        let counts = split(view, shape, from).filter(|_| single_shape.len() == from.len())?;
+        let (start, stop) = (counts[..heads].iter().sum::<usize>(), counts[..=heads].iter().sum::<usize>());
+        let same = |axes: Range<usize>| view.same_dims(&single_shape[axes.clone()], &from[axes]);
+        // Where the heads end, and what they are repeated along begins.
+        let end = (start..stop).find(|axis| !same(*axis..*axis + 1))?;
+        if !same(0..start) || !same(stop..from.len()) || !single_shape[end..stop].iter().all(|size| size.is(1)) {
             return None;
         }
-        let to = [&single_shape[..=heads], &single_shape[heads + 2..]].concat();
+        let own = Dim::product(&single_shape[start..end]);
+        let to = [&shape[..heads], &[own], &shape[heads + 1..]].concat();
         let before = view.find(single, |op, x| (matches!(op, Op::Reshape(_)) && view.same_dims(view.shape(x[0]), &to)).then(|| x[0]));
         let term = match before {
             Some(before) => Term::transposed(view, before, &perm),

@@ -10,12 +10,16 @@ use kiln_ir::ops::{Gather, Reshape, Transpose};
 pub const RULES: &[Rule] = &[
     Rule {
         name: "transpose-between-reshapes",
-        mathematics: "merging leading axes, transposing the last two and splitting the leading ones again transposes the last two",
+        mathematics: "reshaping leading axes before and after the last two are transposed = reshaping them once, before",
         exactness: Exactness::SameBits,
         roots: &["reshape"],
         rewrite: Rewrite::Class(transpose_between_reshapes),
-        examples: &["graph (%x: f32[2, 3, n, 4]) { %m = reshape %x {shape = [6, n, 4]} ; %t = transpose %m {perm = [0, 2, 1]} ;
-         %y = reshape %t {shape = [2, 3, 4, n]} ; return %y }"],
+        examples: &[
+            "graph (%x: f32[2, 3, n, 4]) { %m = reshape %x {shape = [6, n, 4]} ; %t = transpose %m {perm = [0, 2, 1]} ;
+             %y = reshape %t {shape = [2, 3, 4, n]} ; return %y }",
+            "graph (%x: f32[2, 3, 2, n, 4]) { %m = reshape %x {shape = [12, n, 4]} ; %t = transpose %m {perm = [0, 2, 1]} ;
+             %y = reshape %t {shape = [2, 6, 4, n]} ; return %y }",
+        ],
     },
     Rule {
         name: "slices-by-one-index",
@@ -72,12 +76,18 @@ fn transpose_between_reshapes(view: View, root: Id) -> Option<Term> {
         Op::Transpose(transpose) if transpose.perm == [0, 2, 1] => Some(x[0]),
         _ => None,
     })?;
-    let x = reshaped(merged).filter(|x| rank >= 3 && view.ty(*x).rank() == rank)?;
-    // The leading axes come back as they were, and the last two were not touched by merging.
+    let x = reshaped(merged).filter(|x| rank >= 3 && view.ty(*x).rank() >= 3)?;
+    // The last two axes were touched neither by merging nor by splitting.
     let (from, to, last) = (view.shape(x), view.shape(root), rank - 2);
-    let untouched = view.same_dims(&from[last..], &view.shape(merged)[1..]);
+    let (leading, matrix) = from.split_at(from.len() - 2);
     let swapped = [to[rank - 1].clone(), to[last].clone()];
-    let back = view.same_dims(&from[..last], &to[..last]) && view.same_dims(&from[last..], &swapped);
+    if !view.same_dims(matrix, &view.shape(merged)[1..]) || !view.same_dims(matrix, &swapped) {
+        return None;
+    }
     let perm: Vec<usize> = (0..last).chain([rank - 1, last]).collect();
-    (untouched && back).then(|| Term::of(Transpose { perm }, &[x]))
+    let split = match view.same_dims(leading, &to[..last]) {
+        true => Term::Class(x),
+        false => Term::of(Reshape { shape: [&to[..last], matrix].concat() }, &[x]),
+    };
+    Some(Term::apply(Transpose { perm }, [split]))
 }

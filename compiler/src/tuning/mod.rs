@@ -3,7 +3,7 @@
 //! Where the compiler knows several ways, it asks a *question*: what is computed, the way that its model of costs prefers, and the others.
 //! [`Tuning`] answers. Without it the model's way is taken, and nothing is asked. [`search`] compiles a network once for each of the other
 //! ways, all kernels at a time, and keeps what was faster; [`kept`] remembers that on this machine. No way changes what is computed but
-//! for the rounding that convolutions in tiles, and a GPU's own order of sums, are allowed anyway.
+//! for the rounding that other graphs, convolutions in tiles, and a GPU's own order of sums, are allowed anyway.
 //!
 //! *Source*: measuring what a model of costs lists first is what AutoTVM does, Chen et al. 2018, "Learning to Optimize Tensor Programs".
 
@@ -20,6 +20,8 @@ use std::sync::Arc;
 /// What a question is about, in the order in which these are answered: what is asked later depends on the answers before.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Subject {
+    /// Which of the graphs that compute the same becomes kernels.
+    Graph,
     /// How a convolution is computed: as it is written, or in tiles with fewer multiplications, and in which.
     Convolution,
     /// Whether a tile's rows go on in the next line of an image.
@@ -35,7 +37,8 @@ pub enum Subject {
 }
 
 /// All of them, in order.
-pub const SUBJECTS: [Subject; 6] = [Subject::Convolution, Subject::Lines, Subject::Tile, Subject::TaskRows, Subject::Axis, Subject::Loop];
+pub const SUBJECTS: [Subject; 7] =
+    [Subject::Graph, Subject::Convolution, Subject::Lines, Subject::Tile, Subject::TaskRows, Subject::Axis, Subject::Loop];
 
 /// What costs so many times what the best does, by the model, is not tried.
 pub const HOPELESS: f64 = 3.0;
@@ -80,7 +83,7 @@ pub struct Decision {
     pub answers: usize,
     /// The one that was taken.
     pub taken: String,
-    /// The nodes whose kernels it changes; none where it belongs to one kernel.
+    /// The nodes whose kernels it changes; none where it changes all that it lies with: a kernel, or a program.
     pub origins: Vec<Arc<Origin>>,
 }
 

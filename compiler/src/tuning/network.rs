@@ -81,12 +81,53 @@ pub(super) fn asked(plan: &ProgramPlan, seconds: &[f64]) -> Round {
     let launched = launched_kernels(&plan.program.steps, &plan.main.steps);
     let mut asked = Vec::new();
     for decision in &plan.program.decisions {
-        let is_part = |kernel: &&Kernel| kernel.origins.iter().any(|origin| decision.origins.contains(origin));
-        let of = launched.iter().zip(seconds).filter(|((_, kernels), _)| kernels.iter().any(is_part));
+        let of_nodes = |kernel: &&Kernel| kernel.origins.iter().any(|origin| decision.origins.contains(origin));
+        let is_part = |kernels: &[&Kernel]| decision.origins.is_empty() || kernels.iter().any(of_nodes);
+        let of = launched.iter().zip(seconds).filter(|((_, kernels), _)| is_part(kernels));
         asked.push((decision.clone(), of.map(|(_, seconds)| seconds).sum()));
     }
     for ((launch, _), seconds) in launched.iter().zip(seconds) {
         asked.extend(launch.decisions.iter().map(|decision| (decision.clone(), *seconds)));
     }
     Round { seconds: seconds.iter().sum(), asked }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Decision, Subject};
+    use super::*;
+    use crate::cut::{Choices, cut};
+    use crate::lower::VectorIsa;
+    use crate::pipeline::{Config, run_passes};
+    use crate::schedule::plan::plan_program;
+    use kiln_ir::graph::Origin;
+    use kiln_ir::text::{ConstantTable, parse_module};
+
+    #[test]
+    fn seconds_are_those_of_the_nodes_that_are_named_or_of_the_whole_program() {
+        let text = "module m {
+          fn predict(%x: f32[8, 8]) {
+            %s = softmax %x {axis = 1} from \"first\"
+            %y = dot %s, %x {a_batch = [], b_batch = [], a_contract = [0], b_contract = [0]} from \"second\"
+            return %y
+          }
+        }";
+        let module = parse_module("", text, &ConstantTable::new()).unwrap_or_else(|errors| panic!("{}", errors[0]));
+        let module = run_passes(&module, &Config::default()).unwrap_or_else(|errors| panic!("{errors:?}")).module;
+        let mut program = cut(&module, "predict", &Choices::default()).unwrap_or_else(|error| panic!("{error}"));
+        let decision = |origins: &[&str]| Decision {
+            subject: Subject::Graph,
+            question: String::new(),
+            answers: 2,
+            taken: String::new(),
+            origins: origins.iter().map(|text| Arc::new(Origin { text: text.to_string() })).collect(),
+        };
+        program.decisions = vec![decision(&[]), decision(&["first"]), decision(&["second"]), decision(&["neither"])];
+        let plan = plan_program(program, &VectorIsa::V128).unwrap_or_else(|error| panic!("{error}"));
+        let seconds = [1.0, 10.0];
+        assert_eq!(launches(&plan.main.steps).len(), seconds.len());
+        let round = asked(&plan, &seconds);
+        let of: Vec<f64> = round.asked.iter().take(4).map(|(_, seconds)| *seconds).collect();
+        assert_eq!((of, round.seconds), (vec![11.0, 1.0, 10.0, 0.0], 11.0));
+    }
 }

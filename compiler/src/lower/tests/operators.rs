@@ -44,7 +44,7 @@ fn program(example: &Example, sizes: &BTreeMap<Symbol, i64>) -> Option<Program> 
     }
     let mut module = Module { name: "law".into(), ..Module::default() };
     module.functions.insert("predict".into(), graph);
-    let (module, _) = run_passes(&module, &Config::at(OptLevel::Directed)).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let module = run_passes(&module, &Config::at(OptLevel::Directed)).unwrap_or_else(|errors| panic!("{errors:?}")).module;
     Some(cut(&module, "predict", &Choices::default()).unwrap_or_else(|error| panic!("{error}")))
 }
 
