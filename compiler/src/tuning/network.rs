@@ -125,7 +125,7 @@ mod tests {
         program.decisions = vec![decision(&[]), decision(&["first"]), decision(&["second"]), decision(&["neither"])];
         let plan = plan_program(program, &VectorIsa::V128).unwrap_or_else(|error| panic!("{error}"));
         let seconds = [1.0, 10.0];
-        assert_eq!(launches(&plan.main.steps).len(), seconds.len());
+        assert_eq!(launched_kernels(&plan.program.steps, &plan.main.steps).len(), seconds.len());
         let round = asked(&plan, &seconds);
         let of: Vec<f64> = round.asked.iter().take(4).map(|(_, seconds)| *seconds).collect();
         assert_eq!((of, round.seconds), (vec![11.0, 1.0, 10.0, 0.0], 11.0));
