@@ -12,3 +12,11 @@ function show(places, scroll) {
 for (const element of document.querySelectorAll("[data-o]")) {
   element.addEventListener("click", () => show(new Set(lit(element)), element.classList.contains("kernel")));
 }
+// A graph that is wider than its pane begins with its first node.
+for (const pane of document.querySelectorAll(".pane")) {
+  const first = pane.querySelector("g[data-o]");
+  if (first) {
+    const [node, place] = [first.getBoundingClientRect(), pane.getBoundingClientRect()];
+    pane.scrollLeft += node.left + node.width / 2 - place.left - place.width / 2;
+  }
+}
