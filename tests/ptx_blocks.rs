@@ -12,7 +12,7 @@ use kiln_tests::agreement::{check_all, guarded};
 use kiln_tests::block_cases::{CASES, Case, MATRIX_CASES, SPLIT_CASES, STREAM_CASES, Sizes, TF32_CASES, facts, module, size};
 use kiln_tests::compare::{Tolerance, difference};
 use kiln_tests::faults::Fault;
-use kiln_tests::gpu::{interpreted_after, on_device};
+use kiln_tests::gpu::on_device;
 use kiln_tests::row_cases::ROW_CASES;
 use kiln_tests::samples::{Fill, Random, tensor};
 use kiln_tests::warpgroup_cases::{TF32_WARPGROUP_CASES, WARPGROUP_CASES, brought_by_the_engine};
@@ -404,18 +404,10 @@ const PIPELINE_FAULTS: &[Fault] = &[
     Fault { case: "bf16 by warpgroups", what: "boxes are of the step before", from: "shl.b64", nth: 6, to: "shr.u64" },
 ];
 
-/// Whether results of a case with a fault differ from those without it, or are none, under one of so many schedules.
+/// Whether a fault in a case's kernels is noticed.
 fn is_noticed(case: &Case, config: &Config, fault: &Fault, schedules: u64) -> bool {
     let (module, facts) = (module(case), facts(case));
-    let inputs = inputs(&module, &case.usual, Fill::Ordinary);
-    let run = |seed, change: &dyn Fn(&str) -> String| {
-        interpreted_after(&module, &facts, config, seed, change).and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string()))
-    };
-    let right = run(1, &str::to_string).expect("it runs");
-    (0..schedules).any(|seed| {
-        let found = run(seed, &|text| fault.planted(text));
-        found.map_or(true, |found| found.iter().zip(&right).any(|(f, r)| apart(f, r).is_some()))
-    })
+    fault.is_noticed(&module, &facts, config, &inputs(&module, &case.usual, Fill::Ordinary), schedules)
 }
 
 #[test]

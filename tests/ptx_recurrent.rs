@@ -13,7 +13,7 @@ use kiln_tests::agreement::{check_all, guarded};
 use kiln_tests::bless::repository;
 use kiln_tests::compare::{Tolerance, difference};
 use kiln_tests::faults::Fault;
-use kiln_tests::gpu::{interpreted_after, on_device};
+use kiln_tests::gpu::on_device;
 use kiln_tests::random_loops::RandomLoop;
 use kiln_tests::recurrent_cases::{CASES, Case, TOO_LARGE, by_one_kernel};
 use kiln_tests::samples::{Fill, Random, tensor};
@@ -195,16 +195,8 @@ const FAULTS: &[Fault] = &[
 fn faults_in_blocks_that_stay_are_noticed() {
     for fault in FAULTS {
         let case = CASES.iter().find(|case| case.name == fault.case).expect("it is among the cases");
-        let (module, facts, config) = (case.module(), case.facts(), case.by_clusters(0));
-        let inputs = case.operands(&module, [4, 9]);
-        let run = |seed, change: &dyn Fn(&str) -> String| {
-            interpreted_after(&module, &facts, &config, seed, change).and_then(|mut s| s.run(&inputs).map_err(|e| e.to_string()))
-        };
-        let right = run(1, &str::to_string).expect("it runs");
-        let is_noticed = (0..6).any(|seed| {
-            let found = run(seed, &|text| fault.planted(text));
-            found.map_or(true, |found| found.iter().zip(&right).any(|(f, r)| f.bytes() != r.bytes()))
-        });
+        let module = case.module();
+        let is_noticed = fault.is_noticed(&module, &case.facts(), &case.by_clusters(0), &case.operands(&module, [4, 9]), 6);
         assert!(is_noticed, "{}: {} goes unnoticed", fault.case, fault.what);
     }
 }

@@ -1,5 +1,10 @@
 //! Faults planted in the text of kernels, to see whether tests notice them.
 
+use crate::gpu::interpreted_after;
+use kiln::artifact::describe::ModelFacts;
+use kiln::pipeline::Config;
+use kiln_ir::{Module, Tensor};
+
 /// A fault: what is replaced, which time it is met (from the end where negative), and by what.
 pub struct Fault {
     /// The case whose kernels get it.
@@ -31,5 +36,18 @@ impl Fault {
             other => line.replacen(self.from, other, 1),
         };
         format!("{}{new}{}", &text[..at], &text[line_end..])
+    }
+
+    /// Whether results of a module with the fault differ from those without it, or are none, under one of so many schedules.
+    pub fn is_noticed(&self, module: &Module, facts: &ModelFacts, config: &Config, inputs: &[Tensor], schedules: u64) -> bool {
+        let run = |seed, change: &dyn Fn(&str) -> String| {
+            let session = interpreted_after(module, facts, config, seed, change);
+            session.and_then(|mut session| session.run(inputs).map_err(|error| error.to_string()))
+        };
+        let right = run(1, &str::to_string).expect("it runs");
+        (0..schedules).any(|seed| {
+            let found = run(seed, &|text| self.planted(text));
+            found.map_or(true, |found| found.iter().zip(&right).any(|(found, right)| found.bytes() != right.bytes()))
+        })
     }
 }

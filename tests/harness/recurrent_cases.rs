@@ -196,11 +196,6 @@ impl Case {
 
     /// How far results may be from the reference's: as far as those of attention, which are sums of as many products.
     pub fn tolerance(&self) -> Tolerance {
-        tolerance(match self.dtype {
-            "f64" => DType::F64,
-            "f16" => DType::F16,
-            "bf16" => DType::BF16,
-            _ => DType::F32,
-        })
+        tolerance(DType::from_name(self.dtype).expect("a type"))
     }
 }

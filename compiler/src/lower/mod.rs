@@ -97,7 +97,12 @@ pub fn lower(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> LoweredKern
     if program.tuning.is_off() {
         return usual;
     }
-    lower_asking(kernel, program, isa, Asking::about(&program.tuning, digest([&usual])))
+    lower_asking(kernel, program, isa, Asking::about(&program.tuning, digest([usual])))
+}
+
+/// What a question about several kernels together is about.
+pub(crate) fn about<'a>(kernels: impl IntoIterator<Item = &'a Kernel>, program: &Program, isa: &VectorIsa) -> String {
+    digest(kernels.into_iter().map(|kernel| lower_as_usual(kernel, program, isa)))
 }
 
 /// Lowers one kernel as the model of costs prefers.
@@ -106,7 +111,7 @@ fn lower_as_usual(kernel: &Kernel, program: &Program, isa: &VectorIsa) -> Lowere
 }
 
 /// What a question about kernels is known by: the code that the model gives them.
-fn digest<'a>(usual: impl IntoIterator<Item = &'a LoweredKernel>) -> String {
+fn digest(usual: impl IntoIterator<Item = LoweredKernel>) -> String {
     let mut digest = Sha256::new();
     for LoweredKernel { tasks, worker_scratch_bytes, program, .. } in usual {
         digest.update(format!("{tasks} {worker_scratch_bytes} {program}"));

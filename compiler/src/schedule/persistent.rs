@@ -7,8 +7,9 @@
 //! Only the kind of a loop changes; which loops can be taken so, and how, is `lower/blocks/persistent`'s business.
 //! Skips: everything without `--tune`, as long as no GPU has shown when it pays; loops around loops.
 
-use crate::kernel::{Program, Step};
-use crate::lower::{PersistentLoop, VectorIsa};
+use crate::kernel::{Kernel, LoopKind, Program, Step};
+use crate::lower::{PersistentLoop, VectorIsa, about};
+use crate::tuning::{Asking, Decision, Subject};
 
 /// Decides about every loop.
 pub fn persist_loops(program: &mut Program, isa: &VectorIsa) {
@@ -29,10 +30,26 @@ fn visit(steps: &mut [Step], program: &mut Program, isa: &VectorIsa) {
             visit(body, program, isa);
             continue;
         }
-        let (chosen, decisions) = PersistentLoop::choose(step, program, isa);
-        program.decisions.extend(decisions);
-        if let Step::Loop { kind, .. } = step {
-            *kind = chosen;
+        let clusters = PersistentLoop::clusters(step, program, isa);
+        let Step::Loop { kind, body, .. } = step else { continue };
+        if !clusters.is_empty() {
+            *kind = choose(*kind, body, clusters, program, isa);
         }
     }
+}
+
+/// How a loop that clusters of so many blocks can take is taken.
+fn choose(usual: LoopKind, body: &[Step], clusters: Vec<u32>, program: &mut Program, isa: &VectorIsa) -> LoopKind {
+    let mut kernels: Vec<&Kernel> = Vec::new();
+    body.iter().for_each(|step| step.visit_kernels(&mut |kernel| kernels.push(kernel)));
+    let mut asking = Asking::about(&program.tuning, about(kernels.iter().copied(), program, isa));
+    let others = || clusters.into_iter().map(|blocks| LoopKind::Persistent { blocks }).collect();
+    let chosen = asking.choose(Subject::Loop, usual, others, |kind| match kind {
+        LoopKind::Persistent { blocks } => format!("by one kernel, clusters of {blocks}"),
+        LoopKind::Sequential | LoopKind::Independent => "kernel after kernel".to_string(),
+    });
+    let origins: Vec<_> = kernels.iter().flat_map(|kernel| kernel.origins.iter().cloned()).collect();
+    let decisions = asking.decisions.into_iter().map(|decision| Decision { origins: origins.clone(), ..decision });
+    program.decisions.extend(decisions);
+    chosen
 }

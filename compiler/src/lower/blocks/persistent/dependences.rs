@@ -126,7 +126,7 @@ impl PersistentLoop {
         let units = self.units;
         for phase in &mut self.phases {
             let slot = |store: &&Store| phase.slot(&store.offset, forms.get(&store.buffer)?.as_ref()?, units);
-            let slots: Vec<Option<i64>> = phase.stores().iter().map(slot).collect();
+            let slots: Vec<Option<i64>> = phase.kernel.stores().iter().map(slot).collect();
             let own = |id: ExprId| match &phase.kernel.exprs.get(id).kind {
                 ExprKind::Load(access) if access.bounds.is_empty() => {
                     let slot = phase.slot(&access.offset, forms.get(&access.buffer)?.as_ref()?, units)?;
@@ -164,7 +164,7 @@ impl PersistentLoop {
                     return false;
                 }
             }
-            for (store, slot) in phase.stores().into_iter().zip(&phase.store_slots).filter(|(store, _)| store.buffer == id) {
+            for (store, slot) in phase.kernel.stores().into_iter().zip(&phase.store_slots).filter(|(store, _)| store.buffer == id) {
                 let (Some(slot), None, true) = (slot, store.combine, phase.simple_stores().is_some()) else { return false };
                 held.extend((0..phase.times).map(|time| slot + time));
                 stored = true;
@@ -177,7 +177,7 @@ impl PersistentLoop {
     fn forms(&self, ranges: &[Ranges]) -> BTreeMap<BufferId, Option<Form>> {
         let mut forms: BTreeMap<BufferId, Option<Form>> = BTreeMap::new();
         for (phase, ranges) in self.phases.iter().zip(ranges) {
-            for store in phase.stores() {
+            for store in phase.kernel.stores() {
                 let form = phase.form(store, ranges);
                 let known = forms.entry(store.buffer).or_insert_with(|| form.clone());
                 *known = known.as_ref().zip(form).and_then(|(known, form)| known.and(&form, self.units));
@@ -191,7 +191,7 @@ impl PersistentLoop {
 
     fn touches(&self, phase: &Phase, forms: &BTreeMap<BufferId, Option<Form>>, ranges: &Ranges) -> Option<Vec<Touch>> {
         let mut touches = Vec::new();
-        for store in phase.stores() {
+        for store in phase.kernel.stores() {
             let form = forms[&store.buffer].as_ref();
             if form.is_none() && !self.has_one_cluster() {
                 return None;
@@ -200,7 +200,7 @@ impl PersistentLoop {
         }
         let reached = |ids: Vec<ExprId>| phase.kernel.exprs.reached(ids);
         let taken = reached(phase.product.iter().map(|product| product.state).collect());
-        let at_points = reached(phase.stores().iter().map(|store| store.value).collect());
+        let at_points = reached(phase.kernel.stores().iter().map(|store| store.value).collect());
         for id in phase.kernel.live_exprs() {
             let ExprKind::Load(access) = &phase.kernel.exprs.get(id).kind else { continue };
             let Some(form) = forms.get(&access.buffer) else { continue };

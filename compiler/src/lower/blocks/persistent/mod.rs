@@ -20,15 +20,14 @@ mod dependences;
 mod product;
 
 use super::tiles::usual;
-use crate::kernel::{Access, Axis, Body, BufferId, Exprs, Kernel, LoopKind, Nest, Program, Stage, Step, Store};
+use crate::kernel::{Access, Axis, Body, BufferId, Exprs, Kernel, Nest, Program, Stage, Step, Store};
 use crate::lower::context::Context;
 use crate::lower::nest::{self, Work};
 use crate::lower::rewrite::{canonical, drop_units, ranges_of};
 use crate::lower::stage;
 use crate::lower::tasks::bind_all;
-use crate::lower::{Arg, LoweredKernel, VectorIsa, digest, lower_as_usual, sizes_around};
+use crate::lower::{Arg, LoweredKernel, VectorIsa, sizes_around};
 use crate::tile::{Builder, Reg};
-use crate::tuning::{Asking, Decision, Subject};
 use kiln_ir::{Dim, Symbol};
 use product::Product;
 use std::collections::{BTreeMap, BTreeSet};
@@ -144,29 +143,10 @@ impl PersistentLoop {
         (self.shared_bytes() <= most && (i64::from(blocks) - 1) * self.block_units() < self.units).then_some(self)
     }
 
-    /// How a GPU takes a loop: as it is, or by one kernel, where measuring said so. GPUs whose warpgroups multiply have clusters.
-    pub(crate) fn choose(step: &Step, program: &Program, isa: &VectorIsa) -> (LoopKind, Vec<Decision>) {
-        let Step::Loop { kind, body, .. } = step else { panic!("lower: no loop") };
+    /// Blocks of clusters that can take a loop. GPUs whose warpgroups multiply have clusters.
+    pub(crate) fn clusters(step: &Step, program: &Program, isa: &VectorIsa) -> Vec<u32> {
         let fits = |blocks: &u32| PersistentLoop::of(step, program).and_then(|found| found.by_clusters(*blocks)).is_some();
-        let ways: Vec<u32> = CLUSTERS.into_iter().filter(|blocks| (*blocks == 1 || isa.warpgroups) && fits(blocks)).collect();
-        if ways.is_empty() {
-            return (*kind, vec![]);
-        }
-        let (mut code, mut origins) = (Vec::new(), Vec::new());
-        for step in body {
-            step.visit_kernels(&mut |kernel| {
-                code.push(lower_as_usual(kernel, program, isa));
-                origins.extend(kernel.origins.iter().cloned());
-            });
-        }
-        let mut asking = Asking::about(&program.tuning, digest(&code));
-        let others = || ways.into_iter().map(|blocks| LoopKind::Persistent { blocks }).collect();
-        let kind = asking.choose(Subject::Loop, *kind, others, |kind| match kind {
-            LoopKind::Persistent { blocks } => format!("by one kernel, clusters of {blocks}"),
-            LoopKind::Sequential | LoopKind::Independent => "kernel after kernel".to_string(),
-        });
-        let decisions = asking.decisions.into_iter().map(|decision| Decision { origins: origins.clone(), ..decision });
-        (kind, decisions.collect())
+        CLUSTERS.into_iter().filter(|blocks| (*blocks == 1 || isa.warpgroups) && fits(blocks)).collect()
     }
 
     /// The layer it is named after.
@@ -268,7 +248,9 @@ impl PersistentLoop {
             let units = b.index(self.block_units());
             let (row, unit) = (b.div_u(point, units), b.rem_u(point, units));
             let at = self.at(b, position, row, unit);
-            let exists = self.exists(b, position, &at, if group[0].column.is_some() { self.units } else { 1 });
+            let units = b.index(if group[0].column.is_some() { self.units } else { 1 });
+            let (has_row, has_unit) = (b.lt(at.row, position.rows), b.lt(at.unit, units));
+            let exists = b.and(has_row, has_unit);
             b.if_then(exists, |b| {
                 let mut held = Held::new();
                 for phase in group {
@@ -308,13 +290,6 @@ impl PersistentLoop {
         }
         let stores = stores.iter().filter(|store| !self.private.contains(&store.buffer)).cloned().collect();
         stage::emit(cx, b, &Work::Stage(Stage::Sweep { axes: vec![], stores }), None);
-    }
-
-    /// Whether a row, and a unit among so many, exist.
-    fn exists(&self, b: &mut Builder, position: &Position, at: &At, units: i64) -> Reg {
-        let units = b.index(units);
-        let (has_row, has_unit) = (b.lt(at.row, position.rows), b.lt(at.unit, units));
-        b.and(has_row, has_unit)
     }
 
     /// Of all rows and units, those of these numbers in the cluster and the block.
@@ -371,10 +346,6 @@ impl Phase {
     /// The dim with the names that loops have in the program.
     fn by_program(&self, dim: &Dim) -> Dim {
         dim.substitute(&|symbol| self.loop_indices.get(symbol).map(|original| Dim::from(original.clone())))
-    }
-
-    fn stores(&self) -> Vec<&Store> {
-        self.kernel.stores()
     }
 
     /// What it stores at a row and a column, where that is all it does there.

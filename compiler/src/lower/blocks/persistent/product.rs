@@ -152,32 +152,16 @@ impl Product {
         }
         b.together(CooperativeStmt::Barrier);
         let (across, groups) = (self.across(whole, phase), self.groups(whole, phase));
-        let digit = |cx: &mut Context, b: &mut Builder, dim: Dim| {
-            let index = Symbol::new("#thread");
-            cx.ranges.set_index(index.clone(), Dim::from(THREADS));
-            cx.bound(&index, position.thread, |cx| cx.index(b, &dim))
-        };
-        let thread = Dim::symbol("#thread");
-        let (x, group) = (digit(cx, b, thread.modulo(&Dim::from(across))), digit(cx, b, thread.floor_div(&Dim::from(across))));
-        let most = b.index(groups);
+        let columns = b.index(across);
+        let (x, group) = (b.rem_u(position.thread, columns), b.div_u(position.thread, columns));
+        let (most, all) = (b.index(groups), b.index(self.columns(whole, phase) / AT_ONCE));
         let takes_part = b.lt(group, most);
-        let all = b.index(self.columns(whole, phase) / AT_ONCE);
-        cx.branch(
-            b,
-            takes_part,
-            false,
-            |cx, b| {
-                let quad = Symbol::new("#quad");
-                cx.ranges.set_index(quad.clone(), Dim::from(self.columns(whole, phase) / AT_ONCE));
-                cx.counted(b, &quad, x, all, across, &[], |cx, b, _| {
-                    let quad = cx.index(b, &Dim::from(quad.clone()));
-                    self.columns_of_thread(whole, phase, b, [group, quad], weights, [state, sums]);
-                    vec![]
-                });
+        b.if_then(takes_part, |b| {
+            b.loop_carrying(x, all, across, &[], |b, quad, _| {
+                self.columns_of_thread(whole, phase, b, [group, quad], weights, [state, sums]);
                 vec![]
-            },
-            |_, _| vec![],
-        );
+            });
+        });
         if meets {
             b.pipeline(PipelineStmt::WaitForCluster);
         }
