@@ -50,6 +50,31 @@ fn wrong(case: &Case) -> Vec<String> {
     wrong
 }
 
+/// What is no number stays with the queries that meet it, in the first block of keys and behind it.
+#[test]
+fn what_is_no_number_is_not_lost() {
+    let cases = LONG.iter().filter(|case| case.operands.contains("300") || case.operands.contains("101"));
+    for case in cases {
+        let (module, facts) = (module(case), facts(case));
+        let graph = module.predict().expect("a function");
+        let mut inputs = operands(&module, &[]);
+        // A feature of a query, and of the value of the last key.
+        for (operand, at) in [(0, 33 * 32), (2, inputs[2].elements() - 1)] {
+            let mut values = inputs[operand].floats();
+            values[at] = f64::NAN;
+            inputs[operand] = Tensor::from_floats(inputs[operand].dtype(), inputs[operand].shape().to_vec(), values);
+        }
+        let expected = evaluate(&module, graph, &inputs).unwrap_or_else(|error| panic!("{}: {error}", case.name)).remove(0);
+        let pool = ThreadPool::new(1);
+        let target = CpuTarget::host(CpuLevel::Baseline).expect("every machine has it");
+        let compiled = compile(&module, target, facts, &Config::default()).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name));
+        let found = compiled.predictor(&pool).and_then(|predictor| predictor.run(&inputs, &pool)).unwrap_or_else(|error| panic!("{error}"));
+        let unknown = expected.floats().iter().filter(|value| value.is_nan()).count();
+        assert!(unknown > 40 && unknown < expected.elements(), "{}: {unknown}", case.name);
+        assert_eq!(difference(&found[0], &expected, tolerance(expected.dtype())), None, "{}", case.name);
+    }
+}
+
 #[test]
 fn attention_agrees_with_the_reference() {
     let cases: Vec<&Case> = CASES.iter().chain(MATRIX_CASES).chain(LONG).collect();
@@ -80,6 +105,33 @@ const LONG: &[Case] = &[
         name: "known sizes",
         operands: "%q: f32[1,2,67,32], %k: f32[1,2,300,32], %v: f32[1,2,300,40]",
         attributes: "",
+        then: "%y = tanh %a",
+        usual: &[],
+        runs: &[&[]],
+        has: &[],
+    },
+    Case {
+        name: "one block of keys",
+        operands: "%q: f32[1,2,67,32], %k: f32[1,2,101,32], %v: f32[1,2,101,40]",
+        attributes: "",
+        then: "%y = tanh %a",
+        usual: &[],
+        runs: &[&[]],
+        has: &[],
+    },
+    Case {
+        name: "one block of keys with a mask",
+        operands: "%q: f32[2,1,70,32], %k: f32[2,1,96,32], %v: f32[2,1,96,20], %mask: f32[70,96]",
+        attributes: "has_mask=true",
+        then: "%y = tanh %a",
+        usual: &[],
+        runs: &[&[]],
+        has: &[],
+    },
+    Case {
+        name: "blocks of keys with a mask that is alike for all queries",
+        operands: "%q: f32[2,2,33,16], %k: f32[2,2,310,16], %v: f32[2,2,310,16], %mask: f32[2,1,1,310]",
+        attributes: "has_mask=true",
         then: "%y = tanh %a",
         usual: &[],
         runs: &[&[]],

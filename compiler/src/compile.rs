@@ -65,11 +65,7 @@ pub fn compile(module: &Module, target: CpuTarget, facts: ModelFacts, config: &C
         let tuning = tuning::cpu::tuned(module, &target, &facts, config, tune)?;
         return compile(module, target, facts, &Config { tune: None, tuning, ..config.clone() });
     }
-    let mut at_usual = at_usual_sizes(config, &facts);
-    if config.matrices {
-        at_usual.keep.insert("attention");
-    }
-    let Passed { module, mut timings, decisions } = run_passes(module, &at_usual)?;
+    let Passed { module, mut timings, decisions } = run_passes(module, &for_cpu(config, &facts))?;
     let nodes = timings.last().map_or(0, |last| last.nodes);
     let cutting = Instant::now();
     let choices = module.predict().map(|graph| choices(graph, config.winograd, &facts.usual_sizes, &config.tuning)).unwrap_or_default();
@@ -129,8 +125,17 @@ pub fn compile_ptx(module: &Module, facts: &ModelFacts, config: &Config) -> Resu
     Ok(ptx::Compiled { plan, kernels, module })
 }
 
+/// The configuration that a CPU's passes run with.
+pub fn for_cpu(config: &Config, facts: &ModelFacts) -> Config {
+    let mut config = at_usual_sizes(config, facts);
+    if config.matrices {
+        config.keep.insert("attention");
+    }
+    config
+}
+
 /// The configuration for a model whose symbols usually have these sizes.
-pub fn at_usual_sizes(config: &Config, facts: &ModelFacts) -> Config {
+fn at_usual_sizes(config: &Config, facts: &ModelFacts) -> Config {
     let mut config = config.clone();
     if let Some(optimisation) = &mut config.optimise {
         optimisation.usual_sizes.clone_from(&facts.usual_sizes);

@@ -54,8 +54,8 @@ pub struct Config {
     pub optimise: Option<Optimisation>,
     /// Composites that stay whole, by name, because a backend computes them directly; those of them that no kernel is made of do not.
     pub keep: BTreeSet<&'static str>,
-    /// Attentions of fewer queries do not stay whole. Measured on a CPU: 128 queries and keys of 64 features take as long in three
-    /// kernels, whose means over time shrink besides; 250 take 0.9 and 1024 take 0.7 of their time as one.
+    /// Attentions of fewer queries do not stay whole. Measured on a CPU against as many keys of 64 features: 8 queries take 1.2 of the
+    /// time of several kernels as one, 16 take 0.9, 128 take 0.7.
     pub least_queries: i64,
     /// `None` switches constant folding off (`--no-fold`).
     pub fold: Option<FoldBudget>,
@@ -102,7 +102,7 @@ impl Default for Config {
             recognise: Some(Recognition::default()),
             optimise: Some(Optimisation::on(CORE)),
             keep: BTreeSet::new(),
-            least_queries: 192,
+            least_queries: 16,
             fold: Some(FoldBudget::default()),
             winograd: WinogradUse::default(),
             matrices: true,

@@ -7,7 +7,7 @@ use super::model::{self, Loaded, predict};
 use super::run::input_options;
 use kiln::arrays::{to_array, to_tensor};
 use kiln::bisect::{Culprit, Verdict, bisect_rules};
-use kiln::compile::at_usual_sizes;
+use kiln::compile::for_cpu;
 use kiln::conformance::agreement::{Agreement, Tolerance, compare};
 use kiln::pipeline::Config;
 use kiln_ir::eval::{evaluate, evaluate_observed};
@@ -117,7 +117,7 @@ fn bisected(loaded: &Loaded, args: &CheckArgs, config: &Config, (given, expected
         let holds = |(expected, got): (&Tensor, &Tensor)| compare(expected, got, tolerance(args, expected)).is_ok_and(|a| a.holds());
         Ok(expected.iter().zip(&got).all(holds))
     };
-    let verdict = bisect_rules(&loaded.module, &at_usual_sizes(config, &loaded.facts), &mut agrees)?;
+    let verdict = bisect_rules(&loaded.module, &for_cpu(config, &loaded.facts), &mut agrees)?;
     Ok(match verdict {
         Verdict::NoRule => "no rewrite rule changes results beyond the tolerance".to_string(),
         Verdict::NotRules => "results differ without any rewrite rule, too".to_string(),

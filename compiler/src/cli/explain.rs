@@ -5,12 +5,12 @@ use super::explain_json::Answer;
 use super::failure::Failure;
 use super::model::{self, Loaded, predict};
 use kiln::artifact::output::write_file;
-use kiln::compile::at_usual_sizes;
+use kiln::compile::for_cpu;
 use kiln::cut::cut;
 use kiln::egraph::provenance::Replacement;
 use kiln::explanation::Explanation;
 use kiln::kernel::{Kernel, Program};
-use kiln::passes::optimise::{Bound, Candidate, Optimised, Times, Without, optimised};
+use kiln::passes::optimise::{Bound, Candidate, Optimised, Price, Times, Without, optimised};
 use kiln::passes::recognise::{Recognised, recognised};
 use kiln::pipeline::{Config, Context, run_passes, run_passes_before};
 use kiln::schedule::choices::choices;
@@ -61,7 +61,7 @@ pub fn explain(args: &ExplainArgs, out: &mut dyn Write) -> Result<(), Failure> {
         return Err(Failure::Usage("--tune measures compiled code, and nothing is run to explain a model".to_string()));
     }
     let loaded = model::read(&args.model)?;
-    let config = at_usual_sizes(&args.rewrites.config(), &loaded.facts);
+    let config = for_cpu(&args.rewrites.config(), &loaded.facts);
     let accounts = accounts(&loaded.module, &config)?;
     if args.json {
         let nodes = graphs(&loaded.module).iter().map(|(_, graph)| graph.order().len()).sum();
@@ -177,7 +177,8 @@ fn optimising(name: &str, found: &Optimised) -> String {
     if found.candidates.len() > 1 {
         for (at, candidate) in found.candidates.iter().enumerate() {
             let mark = if at == found.chosen { "chosen" } else { "" };
-            text += &format!("  {:<6} {:>14} of kernels, {}\n", mark, microseconds(candidate.seconds), what(candidate));
+            let Some(Price { seconds, kernels }) = candidate.price else { continue };
+            text += &format!("  {mark:<6} {:>14} of {kernels} kernels, {}\n", microseconds(seconds), what(candidate));
         }
     }
     if let Some(bound) = &found.bound {

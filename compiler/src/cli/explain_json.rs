@@ -67,6 +67,8 @@ struct CandidateGraph {
     estimate_us: f64,
     /// By the roofline of kernels; none where nothing promised to be cheaper than the graph given.
     kernels_us: Option<f64>,
+    /// How many kernels these are.
+    kernels: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -144,11 +146,11 @@ fn candidate(found: &Candidate) -> CandidateGraph {
         Without::Proven => ("by all rules and integer linear programming", Vec::new()),
         Without::Rules(rules) => ("without rules", rules.iter().copied().collect()),
     };
-    let microseconds = found.seconds * 1e6;
     CandidateGraph {
         what,
         without,
         estimate_us: found.estimate as f64 * 1e-6,
-        kernels_us: microseconds.is_finite().then_some(microseconds),
+        kernels_us: found.price.map(|price| price.seconds * 1e6),
+        kernels: found.price.map(|price| price.kernels),
     }
 }

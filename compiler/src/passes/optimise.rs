@@ -38,7 +38,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 use std::time::{Duration, Instant};
 
-/// A graph whose kernels take no less than this part of the time of those given stays as it is: prices are not known any better.
+/// Graphs whose kernels take no less than this part of each other's time are equally fast: prices are not known any better.
 const LEAST_GAIN: f64 = 0.999;
 
 /// Nodes of all graphs that are priced together, so that large ones are not priced again and again; two always are.
@@ -89,8 +89,25 @@ pub struct Candidate {
     pub without: Without,
     /// Cost of its e-nodes, in picoseconds.
     pub estimate: u64,
-    /// Seconds of its kernels.
+    /// What its kernels take; none where nothing promised to be cheaper than the graph given.
+    pub price: Option<Price>,
+}
+
+/// What kernels take.
+#[derive(Clone, Copy, Debug)]
+pub struct Price {
+    /// Seconds of a run.
     pub seconds: f64,
+    /// How many there are.
+    pub kernels: usize,
+}
+
+impl Price {
+    /// Whether these are faster than others, or as fast and fewer.
+    fn beats(&self, other: &Price) -> bool {
+        let is_no_slower = LEAST_GAIN * self.seconds <= other.seconds;
+        self.seconds < LEAST_GAIN * other.seconds || is_no_slower && self.kernels < other.kernels
+    }
 }
 
 /// What a candidate does without.
@@ -245,18 +262,18 @@ impl Search<'_> {
         let proven = self.how.ilp.map(|limit| self.prove(&all, limit));
         let least = proven.as_ref().map_or(all.cost_after, |proven| proven.cost_after);
         if least >= self.as_given {
-            self.found.push(Candidate { without: Without::All, estimate: self.as_given, seconds: f64::NAN });
+            self.found.push(Candidate { without: Without::All, estimate: self.as_given, price: None });
             return;
         }
         let Some(as_given) = self.price(given) else { return };
-        self.found.push(Candidate { without: Without::All, estimate: self.as_given, seconds: as_given });
+        self.found.push(Candidate { without: Without::All, estimate: self.as_given, price: Some(as_given) });
         if let Some(proven) = proven.filter(|proven| proven.cost_after < all.cost_after) {
             self.consider(proven, Without::Proven);
         }
         let mut untried = used(&self.program, &all.choice, &self.report);
         untried.reverse();
         let mut tried: BTreeSet<&str> = untried.iter().copied().collect();
-        let mut current = self.consider(all, Without::None).unwrap_or(f64::INFINITY);
+        let mut current = self.consider(all, Without::None);
         let mut without = BTreeSet::new();
         let most = self.how.candidates.min(MOST_NODES / given.order().len().max(1));
         while let Some(rule) = untried.pop().filter(|_| self.found.len() < most && tried.len() > 1) {
@@ -265,9 +282,10 @@ impl Search<'_> {
             let extraction = self.extract(&fewer);
             // What other rules make of it instead is looked at next.
             let next = used(&self.program, &extraction.choice, &self.report);
-            if let Some(seconds) = self.consider(extraction, Without::Rules(fewer.clone())).filter(|seconds| *seconds < current) {
+            let price = self.consider(extraction, Without::Rules(fewer.clone()));
+            if beats(&price, &current) {
                 untried.extend(next.into_iter().filter(|rule| tried.insert(rule)));
-                (without, current) = (fewer, seconds);
+                (without, current) = (fewer, price);
             }
         }
     }
@@ -291,16 +309,15 @@ impl Search<'_> {
     }
 
     /// Prices a choice as kernels; the best so far is kept.
-    fn consider(&mut self, extraction: Extraction, without: Without) -> Option<f64> {
+    fn consider(&mut self, extraction: Extraction, without: Without) -> Option<Price> {
         let graph = tidy(&self.program.graph(&extraction.choice), self.context);
-        let seconds = self.price(&graph)?;
-        let least = if self.chosen == 0 { LEAST_GAIN } else { 1.0 };
-        if seconds < least * self.found[self.chosen].seconds {
+        let price = Some(self.price(&graph)?);
+        if beats(&price, &self.found[self.chosen].price) {
             self.chosen = self.found.len();
         }
-        self.found.push(Candidate { without, estimate: extraction.cost_after, seconds });
+        self.found.push(Candidate { without, estimate: extraction.cost_after, price });
         self.taken.push(Taken { graph, choice: extraction.choice });
-        Some(seconds)
+        price
     }
 
     /// The result, where it is not the graph given.
@@ -321,7 +338,7 @@ impl Search<'_> {
         let mut asking = Asking::about(tuning, digest(format!("{names:?} {:?}", self.how.usual_sizes)));
         let found = &self.found;
         let others = || {
-            let seconds = |at: &usize| found[*at].seconds;
+            let seconds = |at: &usize| found[*at].price.map_or(f64::INFINITY, |price| price.seconds);
             let mut others: Vec<usize> = (0..found.len()).filter(|at| seconds(at) <= HOPELESS * seconds(&self.chosen)).collect();
             others.sort_by(|a, b| seconds(a).total_cmp(&seconds(b)));
             others
@@ -331,21 +348,31 @@ impl Search<'_> {
         self.chosen = chosen;
     }
 
-    /// Seconds of the kernels of a graph; `None` if it cannot be cut, which is told when it is compiled.
-    fn price(&mut self, graph: &Graph) -> Option<f64> {
+    /// What the kernels of a graph take; `None` if it cannot be cut, which is told when it is compiled.
+    fn price(&mut self, graph: &Graph) -> Option<Price> {
         let start = Instant::now();
         let price = self.price_of_kernels(graph);
         self.times.pricing += start.elapsed();
         price
     }
 
-    fn price_of_kernels(&self, graph: &Graph) -> Option<f64> {
+    fn price_of_kernels(&self, graph: &Graph) -> Option<Price> {
         let choices = choices(graph, self.context.config.winograd, &self.how.usual_sizes, &Tuning::default());
         let functions = BTreeMap::from([("predict".to_string(), graph.clone())]);
         let module = Module { name: "candidate".into(), functions, ..Module::default() };
         let mut program = cut(&module, "predict", &choices).ok()?;
         program.usual_sizes.clone_from(&self.how.usual_sizes);
-        Some(seconds(&program, &self.how.machine))
+        let mut kernels = 0;
+        program.steps.iter().for_each(|step| step.visit_kernels(&mut |_| kernels += 1));
+        Some(Price { seconds: seconds(&program, &self.how.machine), kernels })
+    }
+}
+
+/// [`Price::beats`], where what has no price is beaten by what has one.
+fn beats(price: &Option<Price>, other: &Option<Price>) -> bool {
+    match (price, other) {
+        (Some(price), Some(other)) => price.beats(other),
+        (price, _) => price.is_some(),
     }
 }
 

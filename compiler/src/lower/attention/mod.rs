@@ -144,11 +144,9 @@ impl Flat {
         let (exists, is_first) = (b.lt(at, rows), b.eq(leads, none));
         let stores_it = b.and(exists, is_first);
         let store = |cx: &mut Context, b: &mut Builder| {
-            let never = b.float(largest.ty, f64::NEG_INFINITY);
-            let blind = b.eq(largest, never);
+            // Where nothing was seen, both are -inf.
             let log = math::log(b, sum);
-            let log = b.add(largest, log);
-            let (reg, level) = (b.select(blind, never, log), cx.top());
+            let (reg, level) = (b.add(largest, log), cx.top());
             let before = std::mem::replace(&mut cx.accumulators, vec![Value { reg, level }]);
             let work = Work::Stage(Stage::Sweep { axes: vec![], stores: self.row_stores.clone() });
             cx.replaced(&self.row.index, row.clone(), |cx| stage::emit(cx, b, &work, None));

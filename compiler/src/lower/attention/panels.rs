@@ -61,6 +61,8 @@ pub(in crate::lower) struct QueryPanels {
     heights: [i64; 2],
     /// Whether all queries see all keys.
     sees_all: bool,
+    /// Whether these are some, and one block: what it gives is the result, and nothing is taken on.
+    is_only: bool,
 }
 
 /// Where the parts of a worker's scratch begin, in elements.
@@ -71,6 +73,7 @@ struct Areas {
     means: Dim,
     largest: Dim,
     sums: Dim,
+    peaks: Dim,
     corrections: Dim,
     keys: Dim,
     all: i64,
@@ -105,6 +108,7 @@ impl QueryPanels {
             sum_lanes: isa.sum_lanes(flat.dtype),
             heights: [key_height, isa.tile_rows_of(panel)],
             sees_all,
+            is_only: sees_all && is_one_block && keys != Some(0),
             flat,
         }
     }
@@ -149,6 +153,7 @@ impl QueryPanels {
             means: area(rows * features),
             largest: area(rows),
             sums: area(rows),
+            peaks: area(self.panel),
             corrections: area(self.panel),
             keys: area(self.block * self.depth()),
             all,
@@ -327,6 +332,9 @@ impl QueryPanels {
 
     /// Nothing is known of the queries of a panel.
     fn begin(&self, cx: &mut Context, b: &mut Builder, work: &Work) {
+        if self.is_only {
+            return;
+        }
         let ty = self.ty(self.sum_lanes);
         let (never, zero) = (b.float(ty, f64::NEG_INFINITY), b.float(ty, 0.0));
         for vector in (0..self.panel).step_by(self.sum_lanes as usize) {
@@ -403,17 +411,23 @@ impl QueryPanels {
 
     /// The same against the block's first keys, `#keys_here` of them.
     fn attend(&self, cx: &mut Context, b: &mut Builder, work: &Work, sight: Option<&Sight>) {
-        self.scores(cx, b, work);
         let flat = &self.flat;
+        let is_alike = sight.is_none() && !cx.needs(flat.score).symbols.contains(&flat.row.index);
+        self.scores(cx, b, work, is_alike);
         let first = &work.first + self.skipped();
         let end = (&first + Dim::from(self.panel)).minimum(&flat.row.extent);
         let vectors = (self.lanes, masks_rest(cx, &[flat.score], &[], &flat.row.index));
-        along_axis(cx, b, &flat.row, (&first, &end), vectors, &mut |cx, b| self.weigh(cx, b, work, sight));
+        along_axis(cx, b, &flat.row, (&first, &end), vectors, &mut |cx, b| {
+            if !is_alike {
+                self.score_in_lanes(cx, b, work, sight);
+            }
+            self.weigh(cx, b, work);
+        });
         self.add_values(cx, b, work, &(end - first));
     }
 
-    /// Products of keys and queries as `[key][query]`.
-    fn scores(&self, cx: &mut Context, b: &mut Builder, work: &Work) {
+    /// Products of keys and queries as `[key][query]`, or at once their scores, where these are alike for all queries.
+    fn scores(&self, cx: &mut Context, b: &mut Builder, work: &Work, is_alike: bool) {
         let (panel, depth) = (self.panel, self.depth());
         // How many keys are left to the last tile is known where all are seen.
         let extent = if self.sees_all { self.flat.keys.extent.clone() } else { Dim::symbol("#keys_here") };
@@ -428,26 +442,58 @@ impl QueryPanels {
         let right = self.address(cx, b, work, &(&work.areas.queries + self.skipped() * Dim::from(depth)));
         let tile = self.tile(&left, right, (&row, &column), panel, self.heights[0]);
         let bounds = [0, depth].map(|at| cx.index(b, &Dim::from(at)));
+        let lanes = i64::from(self.sum_lanes);
+        let vectors = (panel / lanes) as usize;
+        let peak = |vector: usize| &work.areas.peaks + Dim::from(vector as i64 * lanes);
+        for vector in 0..vectors {
+            let largest = self.largest_before(cx, b, work, &(self.skipped() + Dim::from(vector as i64 * lanes)), self.sum_lanes);
+            self.store(cx, b, work, &peak(vector), largest);
+        }
         tile.sums_of_rows(cx, b, (&Dim::ZERO, &Dim::symbol("#keys_here")), bounds, Some(depth), &mut |cx, b, row, _, sums| {
-            for (at, sum) in sums.iter().enumerate() {
+            let mut scores = sums.to_vec();
+            if is_alike {
+                let mut peaks: Vec<Reg> = (0..vectors).map(|vector| self.load(cx, b, work, &peak(vector), self.sum_lanes)).collect();
+                for (at, score) in scores.iter_mut().enumerate() {
+                    let key = self.from() + row + Dim::from(at / vectors);
+                    *score = self.score(cx, b, &key, *score);
+                    let largest = &mut peaks[at % vectors];
+                    *largest = b.max_or_second(*score, *largest);
+                }
+                for (vector, largest) in peaks.into_iter().enumerate() {
+                    self.store(cx, b, work, &peak(vector), largest);
+                }
+            }
+            for (at, score) in scores.into_iter().enumerate() {
                 // Rows of a tile lie one behind the other.
-                let place = &work.areas.scores + row * Dim::from(panel) + Dim::from(at as i64 * i64::from(self.sum_lanes));
-                self.store(cx, b, work, &place, *sum);
+                self.store(cx, b, work, &(&work.areas.scores + row * Dim::from(panel) + Dim::from(at as i64 * lanes)), score);
             }
         });
     }
 
-    /// Scores of as many queries as there are lanes become exponentials.
-    fn weigh(&self, cx: &mut Context, b: &mut Builder, work: &Work, sight: Option<&Sight>) {
-        let flat = &self.flat;
-        let lanes = cx.lanes.as_ref().map_or(1, |l| l.1);
-        let in_task = Dim::from(flat.row.index.clone()) - &work.first;
+    /// The largest score of each query in the blocks before.
+    fn largest_before(&self, cx: &mut Context, b: &mut Builder, work: &Work, in_task: &Dim, lanes: u32) -> Reg {
+        match self.is_only {
+            true => b.float(self.ty(lanes), f64::NEG_INFINITY),
+            false => self.load(cx, b, work, &(&work.areas.largest + in_task), lanes),
+        }
+    }
+
+    /// The lanes' query within the task, and its score of the key `#key_row` within the block.
+    fn in_lanes(&self, cx: &mut Context, work: &Work) -> (Dim, Symbol, Dim) {
+        let in_task = Dim::from(self.flat.row.index.clone()) - &work.first;
         let row = Symbol::new("#key_row");
         cx.ranges.set_index(row.clone(), Dim::from(self.block));
         let at = &work.areas.scores + Dim::from(row.clone()) * Dim::from(self.panel) + &in_task - self.skipped();
+        (in_task, row, at)
+    }
+
+    /// Products of as many queries as there are lanes become scores.
+    fn score_in_lanes(&self, cx: &mut Context, b: &mut Builder, work: &Work, sight: Option<&Sight>) {
+        let flat = &self.flat;
+        let lanes = cx.lanes.as_ref().map_or(1, |l| l.1);
+        let (in_task, row, at) = self.in_lanes(cx, work);
         let (none, count) = (cx.index(b, &Dim::ZERO), cx.index(b, &Dim::symbol("#keys_here")));
-        let largest_at = &work.areas.largest + &in_task;
-        let before = self.load(cx, b, work, &largest_at, lanes);
+        let before = self.largest_before(cx, b, work, &in_task, lanes);
         let scored = |cx: &mut Context, b: &mut Builder, seen: Option<[Reg; 2]>| {
             cx.counted(b, &row, none, count, 1, &[before], |cx, b, largest| {
                 let sum = self.load(cx, b, work, &at, lanes);
@@ -462,7 +508,7 @@ impl QueryPanels {
                     score = b.select(sees, score, never);
                 }
                 self.store(cx, b, work, &at, score);
-                vec![b.maximum(largest[0], score)]
+                vec![b.max_or_second(score, largest[0])]
             })
         };
         let largest = match sight {
@@ -481,9 +527,17 @@ impl QueryPanels {
                 cx.branch(b, whole, false, |cx, b| scored(cx, b, None), hidden)[0]
             }
         };
+        self.store(cx, b, work, &(&work.areas.peaks + &in_task - self.skipped()), largest);
+    }
+
+    /// Scores of as many queries as there are lanes become exponentials.
+    fn weigh(&self, cx: &mut Context, b: &mut Builder, work: &Work) {
+        let lanes = cx.lanes.as_ref().map_or(1, |l| l.1);
+        let (in_task, row, at) = self.in_lanes(cx, work);
+        let in_panel = &in_task - self.skipped();
+        let (none, count) = (cx.index(b, &Dim::ZERO), cx.index(b, &Dim::symbol("#keys_here")));
+        let largest = self.load(cx, b, work, &(&work.areas.peaks + &in_panel), lanes);
         let taken = finite(b, largest);
-        let change = b.sub(before, taken);
-        let correction = math::exp_to_zero(b, change);
         let zero = b.float(self.ty(lanes), 0.0);
         let sum = cx.counted(b, &row, none, count, 1, &[zero], |cx, b, sum| {
             let score = self.load(cx, b, work, &at, lanes);
@@ -492,12 +546,19 @@ impl QueryPanels {
             self.store(cx, b, work, &at, power);
             vec![b.add(sum[0], power)]
         })[0];
-        let sums_at = &work.areas.sums + &in_task;
-        let sum_before = self.load(cx, b, work, &sums_at, lanes);
-        let sum = b.fma(sum_before, correction, sum);
+        let [sums_at, largest_at] = [&work.areas.sums, &work.areas.largest].map(|area| area + &in_task);
+        let sum = if self.is_only {
+            sum
+        } else {
+            let before = self.load(cx, b, work, &largest_at, lanes);
+            let change = b.sub(before, taken);
+            let correction = math::exp_to_zero(b, change);
+            self.store(cx, b, work, &(&work.areas.corrections + &in_panel), correction);
+            let sum_before = self.load(cx, b, work, &sums_at, lanes);
+            b.fma(sum_before, correction, sum)
+        };
         self.store(cx, b, work, &largest_at, largest);
         self.store(cx, b, work, &sums_at, sum);
-        self.store(cx, b, work, &(&work.areas.corrections + &in_task - self.skipped()), correction);
     }
 
     /// The score of a sum of products at this query and a key.
@@ -534,13 +595,18 @@ impl QueryPanels {
             tile.sums_of_rows(cx, b, (&Dim::ZERO, rows), bounds, known, &mut |cx, b, row, count, sums| {
                 for i in 0..count as i64 {
                     let query = row + Dim::from(i);
-                    let correction = self.load(cx, b, work, &(&work.areas.corrections + &query), 1);
-                    let correction = b.splat(correction, self.sum_lanes);
+                    let correction = (!self.is_only).then(|| {
+                        let correction = self.load(cx, b, work, &(&work.areas.corrections + &query), 1);
+                        b.splat(correction, self.sum_lanes)
+                    });
                     let line = &work.areas.means + (self.skipped() + query) * Dim::from(self.padded_features());
                     for j in 0..vectors {
                         let place = &line + number * Dim::from(self.feature_panel) + Dim::from(j * i64::from(self.sum_lanes));
-                        let before = self.load(cx, b, work, &place, self.sum_lanes);
-                        let mean = b.fma(before, correction, sums[(i * vectors + j) as usize]);
+                        let sum = sums[(i * vectors + j) as usize];
+                        let mean = correction.map_or(sum, |correction| {
+                            let before = self.load(cx, b, work, &place, self.sum_lanes);
+                            b.fma(before, correction, sum)
+                        });
                         self.store(cx, b, work, &place, mean);
                     }
                 }
