@@ -24,12 +24,14 @@ const LONGEST_DEPTH: i64 = 256;
 const SHORTEST_HALF_DEPTH: i64 = 16;
 
 /// Whether [`attention`] makes a kernel of an operator: an attention without scores as a second result, whose numbers of features are
-/// known, and of as many queries as a target needs to gain from it. Sizes that nothing is known of count as 1, as they are when a text
-/// is written.
+/// known, and of as many queries as a target needs to gain from it. Where nothing is known of how many there are, a text looks at itself
+/// with enough of them, and at more keys with one, as when it is written.
 pub(crate) fn has_kernel(op: &Op, operands: &[TensorType], config: &Config) -> bool {
     let Op::Attention(op) = op else { return false };
-    let usual = |symbol: &Symbol| config.optimise.as_ref().and_then(|how| how.usual_sizes.get(symbol).copied()).or(Some(1));
-    if operands[0].shape[2].evaluate(&usual).unwrap_or(1) < config.least_queries {
+    let (queries, keys) = (&operands[0].shape[2], &operands[1].shape[2]);
+    let usual = |symbol: &Symbol| config.optimise.as_ref().and_then(|how| how.usual_sizes.get(symbol).copied());
+    let unknown = if queries == keys { config.least_queries } else { 1 };
+    if queries.evaluate(&usual).unwrap_or(unknown) < config.least_queries {
         return false;
     }
     let known = |at: usize, least: i64, most: i64| operands[at].shape[3].as_const().is_some_and(|n| (least..=most).contains(&n));

@@ -5,6 +5,7 @@ use super::EGraph;
 use super::cost::Cost;
 use super::lang::{ENode, Kind};
 use crate::cut::role::{Role, Root, View, role};
+use crate::kernel::PrepareBudget;
 use crate::kernel::roofline::{Machine, Traffic, usual_size};
 use egg::Id;
 use kiln_ir::ops::{Conv, Dot};
@@ -18,7 +19,7 @@ const LOOP_SECONDS: f64 = 1e-3;
 /// What takes longer counts as this, so that the costs of a million e-nodes add up in 64 bits.
 const MOST_SECONDS: f64 = 10.0;
 
-/// Of what depends on parameters alone: it is computed once, for many runs.
+/// Of what depends on parameters alone, and is not more than may be prepared: it is computed once, for many runs.
 const PREPARED: f64 = 1e-3;
 
 /// Costs on a machine at the usual sizes of symbols.
@@ -34,7 +35,7 @@ impl Cost for OnMachine<'_> {
         match egraph.analysis.kind(node) {
             Kind::Node(NodeKind::Op(op)) => {
                 let picoseconds = PICOSECONDS * self.seconds(egraph, class, node, op).min(MOST_SECONDS);
-                match egraph[class].data.fixed {
+                match egraph[class].data.fixed && self.may_be_prepared(egraph, class, node, op) {
                     true => (PREPARED * picoseconds) as u64,
                     // Of two graphs that take as long, the smaller one.
                     false => 1 + picoseconds as u64,
@@ -66,6 +67,18 @@ impl OnMachine<'_> {
         }
     }
 
+    /// Whether what depends on parameters alone is prepared, were it all that is.
+    fn may_be_prepared(&self, egraph: &EGraph, class: Id, node: &ENode, op: &Op) -> bool {
+        let shape = |operand: usize| &egraph[node.operands[operand]].data.types[0].shape;
+        let depth: f64 = match role(op) {
+            Role::Root(Root::Dot(dot)) => dot.a_contract.iter().map(|axis| self.size(&shape(0)[*axis])).product(),
+            Role::Root(Root::Conv(_)) => shape(1)[1..].iter().map(|dim| self.size(dim)).product(),
+            _ => return true,
+        };
+        let read: f64 = node.operands.iter().map(|x| self.bytes(egraph, *x)).sum();
+        PrepareBudget::allows(read as i64, (self.elements(egraph, class) * depth) as i64)
+    }
+
     fn size(&self, dim: &Dim) -> f64 {
         usual_size(dim, self.usual_sizes)
     }
@@ -74,13 +87,13 @@ impl OnMachine<'_> {
         egraph[class].data.types[0].shape.iter().map(|dim| self.size(dim)).product()
     }
 
+    fn bytes(&self, egraph: &EGraph, class: Id) -> f64 {
+        self.elements(egraph, class) * egraph[class].data.types[0].dtype.size_bytes() as f64
+    }
+
     /// Operands are read and results are written once; weights come from memory.
     fn traffic(&self, egraph: &EGraph, class: Id, node: &ENode) -> Traffic {
-        let of = |id: Id| {
-            let facts = &egraph[id].data;
-            let bytes = self.elements(egraph, id) * facts.types[0].dtype.size_bytes() as f64;
-            self.machine.traffic(bytes, !facts.fixed)
-        };
+        let of = |id: Id| self.machine.traffic(self.bytes(egraph, id), !egraph[id].data.fixed);
         let all = node.operands.iter().copied().chain([class]).map(of);
         all.fold(Traffic::default(), |sum, one| Traffic { close: sum.close + one.close, far: sum.far + one.far })
     }

@@ -28,13 +28,22 @@ impl PrepareBudget {
     /// In proportion to parameters and constants: layouts pad them, and small sums over them are taken once.
     pub fn of(program: &Program) -> PrepareBudget {
         let sources = program.buffers.iter().filter(|b| matches!(b.kind, BufferKind::Constant(_) | BufferKind::Parameter(_)));
-        let sources = sources.map(bytes).fold(0, i64::saturating_add);
+        PrepareBudget::for_sources(sources.map(bytes).fold(0, i64::saturating_add))
+    }
+
+    /// The same for so many bytes of parameters and constants.
+    fn for_sources(sources: i64) -> PrepareBudget {
         let free = PrepareBudget::default();
         PrepareBudget {
             bytes: sources.saturating_mul(4).saturating_add(free.bytes),
             work: sources.saturating_mul(64).saturating_add(free.work),
             paid: free.paid,
         }
+    }
+
+    /// Whether so many iterations over so many bytes would be too much even if nothing else were prepared.
+    pub fn allows(sources: i64, work: i64) -> bool {
+        work <= PrepareBudget::for_sources(sources).work
     }
 
     /// Pays for a step and the buffers it stores to; false, and nothing paid, if it is too much.
