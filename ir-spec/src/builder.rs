@@ -272,7 +272,7 @@ impl<'g> Builder<'g> {
 #[track_caller]
 fn here() -> Arc<Origin> {
     let place = Location::caller();
-    Arc::new(Origin { text: format!("{}:{}", place.file(), place.line()) })
+    Arc::new(Origin::new(format!("{}:{}", place.file(), place.line())))
 }
 
 macro_rules! methods {

@@ -23,11 +23,49 @@ pub struct Value {
     pub result: u32,
 }
 
-/// Where a node came from: reaches error messages, profiles and kernel symbols.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+/// Where a node came from: reaches error messages, profiles and kernel symbols. Origins are equal where their texts are.
+#[derive(Clone, Debug)]
 pub struct Origin {
     /// `Conv "/layer1/conv1/Conv"`, `mlp.toml:12:3`, `src/model.rs:40`.
     pub text: String,
+    /// Where the other nodes came from that rewriting made it of.
+    pub others: Vec<Arc<Origin>>,
+}
+
+impl Origin {
+    /// That of one node.
+    pub fn new(text: impl Into<String>) -> Origin {
+        Origin { text: text.into(), others: Vec::new() }
+    }
+
+    /// It and all others, each once.
+    pub fn all(self: &Arc<Origin>) -> Vec<Arc<Origin>> {
+        let mut all = vec![self.clone()];
+        let mut at = 0;
+        while at < all.len() {
+            for other in all[at].clone().others.iter() {
+                if !all.contains(other) {
+                    all.push(other.clone());
+                }
+            }
+            at += 1;
+        }
+        all
+    }
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, other: &Origin) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Origin {}
+
+impl Hash for Origin {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
 }
 
 /// What a node is.

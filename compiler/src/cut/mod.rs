@@ -307,10 +307,10 @@ fn value_name(graph: &Graph, value: Value) -> String {
 fn origins(graph: &Graph, nodes: &BTreeSet<NodeId>) -> Vec<Arc<Origin>> {
     let mut found: Vec<Arc<Origin>> = Vec::new();
     for id in nodes {
-        if let Some(origin) = &graph.node(*id).origin
-            && !found.contains(origin)
-        {
-            found.push(origin.clone());
+        for origin in graph.node(*id).origin.iter().flat_map(Origin::all) {
+            if !found.contains(&origin) {
+                found.push(origin);
+            }
         }
     }
     found

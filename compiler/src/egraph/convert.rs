@@ -6,10 +6,11 @@
 use super::EGraph;
 use super::analysis::Knowledge;
 use super::lang::{ENode, Kind};
+use super::provenance::made_of;
 use egg::Id;
 use kiln_ir::graph::{Origin, Parameter};
 use kiln_ir::{Graph, NodeKind, Op, TensorType, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A graph as an e-graph.
@@ -22,6 +23,8 @@ pub struct Embedded {
     outputs: Vec<(String, Id)>,
     /// Where each id came from.
     origins: BTreeMap<Id, Arc<Origin>>,
+    /// How many e-nodes there were before rules added some.
+    given: usize,
 }
 
 impl Embedded {
@@ -41,6 +44,7 @@ impl Embedded {
             inputs: graph.inputs().iter().map(|(name, _)| name.clone()).collect(),
             outputs: Vec::new(),
             origins: BTreeMap::new(),
+            given: 0,
         };
         let mut classes: BTreeMap<Value, Id> = BTreeMap::new();
         for id in order {
@@ -62,7 +66,13 @@ impl Embedded {
         }
         embedded.outputs = graph.outputs().iter().map(|(name, value)| (name.clone(), classes[value])).collect();
         embedded.egraph.rebuild();
+        embedded.given = embedded.egraph.nodes().len();
         embedded
+    }
+
+    /// Classes of the nodes that there were before rules added some.
+    pub fn given(&self) -> BTreeSet<Id> {
+        (0..self.given).map(|position| self.egraph.find(Id::from(position))).collect()
     }
 
     fn add(&mut self, kind: Kind, operands: Vec<Id>, origin: Option<&Arc<Origin>>) -> Id {
@@ -137,7 +147,10 @@ impl Embedded {
         out.symbols = known.symbols.clone();
         out.guards = known.guards.clone();
         let inputs: Vec<Value> = self.inputs.iter().zip(&known.inputs).map(|(name, ty)| out.add_input(name.clone(), ty.clone())).collect();
-        let origins = self.origins();
+        let (mut origins, others) = (self.origins(), made_of(self, choice));
+        for (class, others) in others {
+            origins.entry(class).and_modify(|origin| *origin = Arc::new(Origin { text: origin.text.clone(), others }));
+        }
         let mut values: BTreeMap<Id, Vec<Value>> = BTreeMap::new();
         for root in self.outputs() {
             // Depth first without recursion: models are thousands of nodes deep.

@@ -3,6 +3,7 @@
 use super::convert::Embedded;
 use super::lang::{ENode, Kind};
 use super::saturate::{Application, Report};
+use crate::cut::role::{Role, role};
 use egg::Id;
 use kiln_ir::NodeKind;
 use kiln_ir::graph::Origin;
@@ -56,6 +57,38 @@ pub fn replacements(program: &Embedded, choice: &BTreeMap<Id, ENode>, report: &R
         let sources = gone.iter().chain([&class]).filter_map(source).collect();
         let rules = chain(program, &report.log, &replaced, class, chosen);
         found.extend(name(program, chosen).map(|op| Replacement { op, origin: origin(&origins, class), sources, rules }));
+    }
+    found
+}
+
+/// Where the nodes came from that rules made others of: by each class that computes something in their place, or moves it where nothing
+/// new is computed.
+pub fn made_of(program: &Embedded, choice: &BTreeMap<Id, ENode>) -> BTreeMap<Id, Vec<Arc<Origin>>> {
+    let (first, origins, given) = (program.first_choice(), program.origins(), program.given());
+    let live = reachable(choice, program.outputs(), &|_| true);
+    let alive: BTreeSet<Id> = live.iter().copied().collect();
+    let computes = |class: &Id| match program.egraph.analysis.kind(&choice[class]) {
+        Kind::Node(NodeKind::Op(op)) => !matches!(role(op), Role::View(_)),
+        _ => false,
+    };
+    let mut found: BTreeMap<Id, Vec<Arc<Origin>>> = BTreeMap::new();
+    for class in live {
+        let Some(before) = first.get(&class).filter(|node| **node != choice[&class]) else { continue };
+        let gone = reachable(&first, before.operands.iter().copied(), &|id| !alive.contains(&id));
+        let sources: Vec<Arc<Origin>> = gone.iter().chain([&class]).filter_map(|id| origins.get(id).cloned()).collect();
+        let made = reachable(choice, std::iter::once(class), &|id| id == class || !given.contains(&id) && !program.egraph[id].data.fixed);
+        let mut made_of = |class: Id| {
+            let others = found.entry(class).or_default();
+            sources.iter().for_each(|origin| {
+                if !others.contains(origin) {
+                    others.push(origin.clone())
+                }
+            });
+        };
+        match made.iter().any(computes) {
+            true => made.into_iter().filter(computes).for_each(&mut made_of),
+            false => made_of(class),
+        }
     }
     found
 }

@@ -381,7 +381,9 @@ mod tests {
     use super::*;
     use crate::pipeline::{Config, OptLevel, run_passes};
     use crate::tuning::{Answers, Decision};
+    use kiln_ir::graph::NodeId;
     use kiln_ir::text::{ConstantTable, parse_module};
+    use kiln_ir::{NodeKind, Op};
 
     /// Three products of one value, and a chain of two matrices: more than one rule finds something.
     fn projections(rows: usize) -> Module {
@@ -423,6 +425,36 @@ mod tests {
             let answers = Answers::from([(asked.question.clone(), asked.taken.clone())]);
             assert_eq!(passed(&module, Tuning::known(answers)).0, *graph, "{at}: by its name");
         }
+    }
+
+    #[test]
+    fn the_one_of_fewer_kernels_is_taken_and_says_what_it_is_made_of() {
+        let (mut values, mut body) = (String::new(), String::new());
+        for result in ["q", "k", "v"] {
+            values += &format!("parameter of_{result}: f32[64, 64]\n");
+            let axes = "{a_batch = [], b_batch = [], a_contract = [1], b_contract = [0]}";
+            body += &format!("%{result} = dot %x, %of_{result} {axes} from \"{result}\"\n%s{result} = softmax %{result} {{axis = 1}}\n");
+        }
+        let text = format!(
+            "module m {{\n{values}fn predict(%x: f32[48, 64]) {{\n{body}%sum = add %sq, %sk\n%y = add %sum, %sv\nreturn %y\n}}\n}}"
+        );
+        let module = parse_module("", &text, &ConstantTable::new()).unwrap_or_else(|errors| panic!("{}", errors[0]));
+        let graph = passed(&module, Tuning::default()).0;
+        let is_dot = |id: &NodeId| matches!(&graph.node(*id).kind, NodeKind::Op(Op::Dot(_)));
+        let dots: Vec<NodeId> = graph.order().into_iter().filter(is_dot).collect();
+        assert_eq!(dots.len(), 1, "{graph}");
+        let origin = graph.node(dots[0]).origin.as_ref().expect("it came from somewhere");
+        let texts: BTreeSet<String> = origin.all().iter().map(|origin| origin.text.clone()).collect();
+        assert_eq!(texts, ["k", "q", "v"].map(String::from).into());
+    }
+
+    #[test]
+    fn prices_that_are_nearly_the_same_are_the_same() {
+        let price = |seconds, kernels| Price { seconds, kernels };
+        let given = price(1.0, 3);
+        assert!(price(0.99, 4).beats(&given) && price(1.0005, 2).beats(&given) && price(0.9995, 2).beats(&given));
+        assert!(!price(0.9995, 3).beats(&given) && !price(0.9995, 4).beats(&given) && !price(1.01, 2).beats(&given));
+        assert!(beats(&Some(given), &None) && !beats(&None, &Some(given)) && !beats(&None, &None));
     }
 
     #[test]

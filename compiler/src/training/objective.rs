@@ -182,7 +182,7 @@ fn fitted(graph: &mut Graph, term: &Term, output: Value, target: Value) -> Value
     for (left, right) in given.iter().zip(&made).filter(|(given, made)| given != made) {
         graph.require(Guard { left: left.clone(), relation: Relation::Equal, right: right.clone(), why: text.clone() });
     }
-    Builder::from_origin(graph, Some(Arc::new(Origin { text }))).reshape(target, &made[..given.len()])
+    Builder::from_origin(graph, Some(Arc::new(Origin::new(text)))).reshape(target, &made[..given.len()])
 }
 
 /// Writes the weighted sum of the losses of `outputs` against what the data have, as [`targets`] lists it: a scalar, f64 if an output

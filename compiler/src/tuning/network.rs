@@ -120,7 +120,7 @@ mod tests {
             question: String::new(),
             answers: 2,
             taken: String::new(),
-            origins: origins.iter().map(|text| Arc::new(Origin { text: text.to_string() })).collect(),
+            origins: origins.iter().map(|text| Arc::new(Origin::new(*text))).collect(),
         };
         program.decisions = vec![decision(&[]), decision(&["first"]), decision(&["second"]), decision(&["neither"])];
         let plan = plan_program(program, &VectorIsa::V128).unwrap_or_else(|error| panic!("{error}"));

@@ -381,7 +381,7 @@ impl<'a> Parser<'a> {
             let line = self.cursor.line(span.0);
             origin = Some(format!("{}:{line}", self.cursor.place));
         }
-        let origin = origin.map(|text| Arc::new(Origin { text }));
+        let origin = origin.map(|text| Arc::new(Origin::new(text)));
 
         let Some(known) = Op::attribute_fields(name) else {
             let error = self.cursor.error("unknown_op", format!("no operator `{name}`"), span, "not an operator");

@@ -204,7 +204,7 @@ fn build_call<'t>(import: &mut Import, object: &Object<'t>, call: &Call<'t>, pla
     }
     masks::refuse(import, object.class, call)?;
     let named = if object.is_operation() { object.name() } else { place.path.as_str() };
-    let origin = Arc::new(Origin { text: format!("{} \"{named}\"", object.class) });
+    let origin = Arc::new(Origin::new(format!("{} \"{named}\"", object.class)));
     let Place { path, group, owners, .. } = place.clone();
     let settings = Settings::new(object.config)?;
     let mut layer = Layer { import, class: object.class, settings, path, group, owners, dtypes, origin, anew: false };

@@ -359,7 +359,7 @@ impl Network<'_> {
     fn context(&mut self, entry: &Entry, path: &str) -> Context<'_> {
         let text = format!("{}:{}: {} \"{path}\"", self.place, (self.line_of)(entry.span.0), entry.word);
         let (graph, parameters) = (&mut self.graph, &mut self.parameters);
-        let (path, origin) = (path.to_string(), Arc::new(Origin { text }));
+        let (path, origin) = (path.to_string(), Arc::new(Origin::new(text)));
         Context {
             graph,
             parameters,

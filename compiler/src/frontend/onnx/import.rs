@@ -317,7 +317,7 @@ impl<'f> Importer<'f> {
 
     /// Where what a node makes comes from.
     pub(super) fn origin(&self, node: &NodeProto) -> Arc<Origin> {
-        Arc::new(Origin { text: format!("{}{}", self.scope().trail, describe(node)) })
+        Arc::new(Origin::new(format!("{}{}", self.scope().trail, describe(node))))
     }
 
     /// A context for what the importer itself makes of a node.
