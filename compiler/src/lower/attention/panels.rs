@@ -445,7 +445,7 @@ impl QueryPanels {
         let lanes = i64::from(self.sum_lanes);
         let vectors = (panel / lanes) as usize;
         let peak = |vector: usize| &work.areas.peaks + Dim::from(vector as i64 * lanes);
-        for vector in 0..vectors {
+        for vector in (0..vectors).filter(|_| is_alike) {
             let largest = self.largest_before(cx, b, work, &(self.skipped() + Dim::from(vector as i64 * lanes)), self.sum_lanes);
             self.store(cx, b, work, &peak(vector), largest);
         }
