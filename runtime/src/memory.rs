@@ -8,7 +8,7 @@ use std::slice;
 
 /// Buffers from this size on come from the system page by page: what is never written costs nothing, and the system is asked for
 /// pages of this size, since rows of a matrix each on a small page of its own cost more to find than to read.
-const HUGE_PAGE_BYTES: usize = 2 << 20;
+pub(crate) const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Bytes at an address that is a multiple of [`ALIGNMENT`], zero at first. Large ones cost memory only where written.
 pub struct AlignedBytes {
