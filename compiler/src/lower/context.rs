@@ -6,6 +6,7 @@
 
 use super::Arg;
 use super::isa::VectorIsa;
+use super::operands::plain_load;
 use crate::kernel::{Access, BufferId, ExprId, ExprKind, Exprs, Program};
 use crate::tile::{Builder, Mem, Reg, Type};
 use kiln_ir::{DType, Dim, Ranges, Symbol};
@@ -123,6 +124,8 @@ pub(super) struct Context<'a> {
     pub approximates: bool,
     /// The lane that scalar index arithmetic stands for.
     pub(super) lane: u32,
+    /// Whether what is loaded at one point is looked for at others.
+    shares_loads: bool,
     loop_indices: BTreeMap<Symbol, Symbol>,
     dependencies: Vec<Dependencies>,
     places: BTreeMap<Symbol, Place>,
@@ -160,6 +163,7 @@ impl<'a> Context<'a> {
             stores_halves: stored.iter().all(|id| matches!(program.buffer(*id).dtype, DType::F16 | DType::BF16)),
             approximates: false,
             lane: 0,
+            shares_loads: false,
             loop_indices,
             dependencies,
             places: BTreeMap::new(),
@@ -452,13 +456,32 @@ impl<'a> Context<'a> {
         varies
     }
 
+    /// With loads remembered by where they load from, so that points which replace an index share them.
+    pub fn sharing_loads<R>(&mut self, inside: impl FnOnce(&mut Self) -> R) -> R {
+        let before = std::mem::replace(&mut self.shares_loads, true);
+        let result = inside(self);
+        self.shares_loads = before;
+        result
+    }
+
+    /// Where a load without bounds or gathers loads from.
+    fn place_loaded(&self, id: ExprId) -> Option<Dim> {
+        let access = plain_load(&self.exprs, id)?;
+        Some(self.resolve(&access.offset))
+    }
+
     /// The key under which the value of an expression at this point is remembered.
     pub fn key(&self, id: ExprId) -> ValueKey {
         let needs = self.needs(id);
         let lanes = if self.varies(id) { self.lanes.as_ref().map_or(1, |l| l.1) } else { 1 };
+        let shared = if self.shares_loads { self.place_loaded(id) } else { None };
+        let replaced = match shared {
+            Some(place) => vec![place],
+            None => needs.symbols.iter().filter_map(|s| self.replacement(s)).collect(),
+        };
         ValueKey {
             id,
-            replaced: needs.symbols.iter().filter_map(|s| self.replacement(s)).collect(),
+            replaced,
             lanes,
             stage: if needs.volatile { self.stage } else { 0 },
             accumulators: needs.accumulators.iter().map(|a| self.accumulators[*a as usize].reg.index).collect(),

@@ -32,6 +32,11 @@ pub(super) fn neutral(b: &mut Builder, ty: Type) -> Reg {
     if ty.lane.is_float() { b.float(ty, -0.0) } else { b.int(ty, 0) }
 }
 
+/// Whether a sum over these indices is written out, point by point.
+pub(super) fn is_written_out(axes: &[Axis], chunk_length: i64) -> bool {
+    Dim::product(axes.iter().map(|a| &a.extent)).as_const().is_some_and(|n| n <= UNROLLED_POINTS.min(chunk_length))
+}
+
 /// Emits the sum; it becomes the next accumulator. Depth beyond one chunk must be a single axis.
 pub(super) fn dot(cx: &mut Context, b: &mut Builder, axes: &[Axis], chunk_length: i64, lhs: ExprId, rhs: ExprId) {
     let lanes = cx.lanes.as_ref().map_or(1, |l| l.1);
@@ -44,7 +49,7 @@ pub(super) fn dot(cx: &mut Context, b: &mut Builder, axes: &[Axis], chunk_length
     let points = Dim::product(axes.iter().map(|a| &a.extent));
     let start = zero(b, ty);
     let sum = match points.as_const() {
-        Some(n) if n <= UNROLLED_POINTS.min(chunk_length) => {
+        _ if is_written_out(axes, chunk_length) => {
             let shape: Vec<usize> = axes.iter().map(|a| a.extent.as_const().unwrap_or(0) as usize).collect();
             let mut sum = start;
             for point in kiln_ir::tensor::indices(&shape) {

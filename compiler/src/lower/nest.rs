@@ -5,6 +5,7 @@
 use super::access::along;
 use super::columns::Columns;
 use super::context::Context;
+use super::neighbours::Neighbours;
 use super::plan::{self, Mode, masks_rest};
 use super::tasks::for_each_task;
 use super::transposed::Transposed;
@@ -92,6 +93,9 @@ pub(super) fn lower_nest(cx: &mut Context, b: &mut Builder, parallel: &[Axis], w
             }
             let vectors = (lanes, works.iter().all(|work| masks_rest(cx, &work.roots(), work.stores(), &axis.index)));
             if axis.extent.as_const().is_some_and(|n| n <= 2 * BLOCK) {
+                if let Some(neighbours) = Neighbours::of(&others, &axis, works) {
+                    return neighbours.lower(cx, b, vectors, &work);
+                }
                 let row = &work * &axis.extent;
                 let (digits, inner) = split(&others, &row);
                 for_each_task(cx, b, digits, |cx, b| {
@@ -132,7 +136,7 @@ fn neighbours_last(parallel: &[Axis], works: &[Work]) -> Vec<Axis> {
 
 /// Splits parallel axes into those that number tasks and the last ones, which each task runs through itself: as many as keep a task
 /// small, with tasks left for several threads. What depends on the outer ones is then computed once a task.
-fn split<'a>(parallel: &'a [Axis], work: &Dim) -> (&'a [Axis], &'a [Axis]) {
+pub(super) fn split<'a>(parallel: &'a [Axis], work: &Dim) -> (&'a [Axis], &'a [Axis]) {
     let Some(mut work) = work.as_const() else { return (parallel, &[]) };
     let mut tasks = parallel.len();
     while let Some((last, others)) = parallel[..tasks].split_last() {

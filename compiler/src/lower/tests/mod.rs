@@ -2,6 +2,7 @@
 //! buffer) and as machine code, however the tasks are split.
 
 mod contracts;
+mod depthwise;
 mod indexing;
 mod machine;
 mod nests;
