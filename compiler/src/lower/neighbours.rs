@@ -13,7 +13,9 @@
 use super::context::Context;
 use super::dot;
 use super::nest::{self, Tasks, Work, split};
+use super::parts::even_parts;
 use super::stage::{along_axis, has_rest, over, whole_vectors};
+use super::tasks::for_each_task;
 use crate::kernel::{Axis, Stage};
 use crate::tile::Builder;
 use kiln_ir::{Dim, Symbol};
@@ -26,8 +28,7 @@ const USUAL_PIXELS: i64 = 4;
 const CLOSE_BYTES: i64 = 32 << 10;
 /// Vectors of channels of a block at least: fewer are too short a run of memory.
 const LEAST_VECTORS: i64 = 4;
-/// Parts of the lines, which threads keep for all blocks, by preference, and lines of a part at least.
-const PARTS: [i64; 3] = [8, 4, 2];
+/// Lines at least that a thread keeps for all blocks: each of its parts reads some lines of the next.
 const LEAST_LINES: i64 = 7;
 
 /// Sums at all points along axes, one of which vectors run along.
@@ -63,7 +64,7 @@ impl<'a> Neighbours<'a> {
         }
         let line = work * &self.pixel.extent * &self.channel.extent;
         let (digits, inner) = split(self.lines, &line);
-        super::tasks::for_each_task(cx, b, digits, |cx, b| {
+        for_each_task(cx, b, digits, |cx, b| {
             over(cx, b, inner, &[], &mut |cx, b, _| {
                 self.line(cx, b, vectors, all);
                 vec![]
@@ -93,8 +94,7 @@ impl<'a> Neighbours<'a> {
         (outer, line): (&[Axis], &Axis),
         channels: i64,
     ) -> Tasks {
-        let parts_of = |n: i64| PARTS.into_iter().find(|parts| n % parts == 0 && n / parts >= LEAST_LINES);
-        let parts = line.extent.as_const().and_then(parts_of).unwrap_or(1);
+        let parts = line.extent.as_const().and_then(|n| even_parts(n, |parts| n / parts >= LEAST_LINES)).unwrap_or(1);
         let axis = |name: &str, extent: Dim| Axis { index: Symbol::new(name), extent };
         let lines = line.extent.floor_div(&Dim::from(parts));
         let (part, block) = (axis("#part", Dim::from(parts)), axis("#block", self.channel.extent.floor_div(&Dim::from(channels))));
@@ -103,7 +103,7 @@ impl<'a> Neighbours<'a> {
         let first = Dim::from(block.index.clone()) * Dim::from(channels);
         let end = &first + Dim::from(channels);
         let digits = [outer, &[part, block, within]].concat();
-        super::tasks::for_each_task(cx, b, &digits, |cx, b| {
+        for_each_task(cx, b, &digits, |cx, b| {
             cx.replaced(&line.index, at.clone(), |cx| self.line(cx, b, vectors, (&first, &end)));
         });
         Tasks { count: Dim::product(digits.iter().map(|a| &a.extent)), work: work * &self.pixel.extent * Dim::from(channels) }

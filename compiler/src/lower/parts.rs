@@ -42,7 +42,11 @@ fn choose(kernel: &Kernel, outer: &[Axis], row: &Axis) -> Option<(Axis, i64)> {
         return None;
     }
     let axis = outer.iter().find(|axis| !axis.extent.is(1)).unwrap_or(row);
-    let extent = axis.extent.as_const()?;
-    let parts = PARTS.into_iter().find(|parts| extent % parts == 0 && rows / i128::from(*parts) >= LEAST_ROWS)?;
+    let parts = even_parts(axis.extent.as_const()?, |parts| rows / i128::from(parts) >= LEAST_ROWS)?;
     Some((axis.clone(), parts))
+}
+
+/// The preferred number of parts of which all are alike and large enough.
+pub(super) fn even_parts(extent: i64, are_large: impl Fn(i64) -> bool) -> Option<i64> {
+    PARTS.into_iter().find(|parts| extent % parts == 0 && are_large(*parts))
 }
