@@ -173,14 +173,16 @@ fn what_is_measured_is_kept_and_computes_the_same() {
     let given = [input(shape)];
     let pool = ThreadPool::new(2);
     let mut outcomes = Vec::new();
-    for _ in 0..2 {
+    // Where all that was found is no faster in the end, the model's ways are kept, whose kernels may ask what was not asked yet.
+    while outcomes.last().is_none_or(|outcome: &Outcome| outcome.answered > 0) {
+        assert!(outcomes.len() < 10, "{outcomes:?}");
         let compiled = compile(module, target.clone(), ModelFacts::default(), &config).unwrap_or_else(|errors| panic!("{errors:?}"));
         let found = compiled.predictor(&pool).and_then(|predictor| predictor.run(&given, &pool)).unwrap_or_else(|error| panic!("{error}"));
         agree("tuned", module, &given, &found);
         outcomes.push(outcome.lock().expect("no panic").take().expect("it ended"));
     }
     assert!(outcomes[0].answered > 0 && outcomes[0].seconds.is_some() && outcomes[0].in_time, "{outcomes:?}");
-    assert_eq!(outcomes[1], Outcome { seconds: None, answered: 0, otherwise: 0, in_time: true });
+    assert_eq!(outcomes.last(), Some(&Outcome { seconds: None, answered: 0, otherwise: 0, in_time: true }));
 }
 
 #[test]
