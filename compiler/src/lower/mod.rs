@@ -4,7 +4,7 @@
 //! tiles and panels are chosen here and never change a bit of the results.
 //!
 //! Read in this order: [`context`] (scopes and hoisting), [`offsets`] (index arithmetic), [`expr`] and [`access`] (values and
-//! memory), [`nest`] with [`plan`], [`stage`], [`reduce`], [`fold`], [`columns`], [`neighbours`], [`transposed`] (nests), [`contract`] with [`operands`] and [`tile`] (contractions), [`attention`], [`blocks`] (threads of a GPU that work together).
+//! memory), [`nest`] with [`plan`], [`stage`], [`reduce`], [`fold`], [`columns`], [`shared_loads`], [`transposed`] (nests), [`contract`] with [`operands`] and [`tile`] (contractions), [`attention`], [`blocks`] (threads of a GPU that work together).
 
 mod access;
 mod ahead;
@@ -17,7 +17,6 @@ mod dot;
 mod expr;
 mod fold;
 mod isa;
-mod neighbours;
 mod nest;
 mod offsets;
 mod operands;
@@ -27,6 +26,7 @@ mod plan;
 mod reduce;
 mod remainder;
 mod rewrite;
+mod shared_loads;
 mod stage;
 mod tasks;
 mod tensor_map;

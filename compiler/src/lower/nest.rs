@@ -5,8 +5,8 @@
 use super::access::along;
 use super::columns::Columns;
 use super::context::Context;
-use super::neighbours::Neighbours;
 use super::plan::{self, Mode, masks_rest};
+use super::shared_loads::SharedLoads;
 use super::tasks::for_each_task;
 use super::transposed::Transposed;
 use crate::kernel::{Axis, ExprId, Stage, Store};
@@ -93,8 +93,8 @@ pub(super) fn lower_nest(cx: &mut Context, b: &mut Builder, parallel: &[Axis], w
             }
             let vectors = (lanes, works.iter().all(|work| masks_rest(cx, &work.roots(), work.stores(), &axis.index)));
             if axis.extent.as_const().is_some_and(|n| n <= 2 * BLOCK) {
-                if let Some(neighbours) = Neighbours::of(&others, &axis, works) {
-                    return neighbours.lower(cx, b, vectors, &work);
+                if let Some(shared) = SharedLoads::of(&others, &axis, works) {
+                    return shared.lower(cx, b, vectors, &work);
                 }
                 let row = &work * &axis.extent;
                 let (digits, inner) = split(&others, &row);

@@ -5,7 +5,8 @@ use super::random::Maker;
 use crate::kernel::{Access, Axis, Body, Bound, BufferKind, Contract, DEPTH_CHUNK, ExprKind, Store, sum_dtype};
 use kiln_ir::{DType, Dim, Symbol};
 
-fn dim(axis: &Axis) -> Dim {
+/// Where an axis is.
+pub(super) fn dim(axis: &Axis) -> Dim {
     Dim::from(axis.index.clone())
 }
 

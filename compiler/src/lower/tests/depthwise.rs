@@ -1,15 +1,12 @@
 //! Depthwise convolutions of images with their padding, channels last: sums of neighbouring pixels share what they load.
 
 use super::check;
+use super::contracts::dim;
 use super::random::Maker;
 use crate::kernel::{Access, Axis, BinaryFn, Body, BufferKind, Contract, ExprKind, Store};
 use crate::lower::{VectorIsa, lower};
 use crate::schedule::contractions::schedule;
 use kiln_ir::{DType, Dim, Symbol};
-
-fn dim(axis: &Axis) -> Dim {
-    Dim::from(axis.index.clone())
-}
 
 /// y[n, h, w, c] = bias[c] + Σ over taps of x[n, h · stride + u, w · stride + v, c] · k[u, v, c].
 fn depthwise(m: &mut Maker, dtype: DType, axes: [Axis; 4], stride: i64, taps: [i64; 2]) {

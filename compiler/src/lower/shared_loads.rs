@@ -32,7 +32,7 @@ const LEAST_VECTORS: i64 = 4;
 const LEAST_LINES: i64 = 7;
 
 /// Sums at all points along axes, one of which vectors run along.
-pub(super) struct Neighbours<'a> {
+pub(super) struct SharedLoads<'a> {
     lines: &'a [Axis],
     pixel: &'a Axis,
     channel: &'a Axis,
@@ -43,9 +43,9 @@ pub(super) struct Neighbours<'a> {
     group: i64,
 }
 
-impl<'a> Neighbours<'a> {
+impl<'a> SharedLoads<'a> {
     /// What these stages are, if that is what they are: sums that are written out and then stored. Lanes are to run along `channel`.
-    pub(super) fn of(others: &'a [Axis], channel: &'a Axis, works: &'a [Work]) -> Option<Neighbours<'a>> {
+    pub(super) fn of(others: &'a [Axis], channel: &'a Axis, works: &'a [Work]) -> Option<SharedLoads<'a>> {
         let [Work::Dot { axes: taps, chunk, .. }, Work::Stage(Stage::Sweep { axes: inner, .. })] = works else { return None };
         let (pixel, lines) = others.split_last()?;
         let group = match pixel.extent.as_const() {
@@ -53,7 +53,7 @@ impl<'a> Neighbours<'a> {
             Some(n) => group_of(n),
             None => USUAL_PIXELS,
         };
-        (dot::is_written_out(taps, *chunk) && inner.is_empty()).then_some(Neighbours { lines, pixel, channel, works, taps, group })
+        (dot::is_written_out(taps, *chunk) && inner.is_empty()).then_some(SharedLoads { lines, pixel, channel, works, taps, group })
     }
 
     /// Emits them, `vectors` of channels at a time; `work` is that of one sum.
