@@ -7,7 +7,7 @@
 //! Skips: steps beyond a budget in bytes and work, so that compiling a small file stays small.
 
 use crate::kernel::{BufferId, BufferKind, Kernel, PrepareBudget, Program, Step};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Splits the steps of a program.
 pub fn split(program: &mut Program) {
@@ -20,11 +20,19 @@ pub fn split(program: &mut Program) {
     }
     spread(&steps, &mut run_time);
     let mut budget = PrepareBudget::of(program);
-    for step in &steps {
-        let touched = touched(step);
+    let all: Vec<Touched> = steps.iter().map(touched).collect();
+    let last_reader: BTreeMap<BufferId, usize> = all.iter().enumerate().flat_map(|(i, t)| t.read.iter().map(move |b| (*b, i))).collect();
+    let mut read_at_run_time: BTreeSet<BufferId> = BTreeSet::new();
+    for (i, (step, touched)) in steps.iter().zip(&all).enumerate() {
+        // What only steps of this kind have read ends with the last of them.
+        let ends = |b: &&BufferId| last_reader[*b] == i && !read_at_run_time.contains(*b);
+        let ending: Vec<BufferId> = touched.read.iter().filter(ends).copied().collect();
         let at_run_time = touched.read.iter().chain(&touched.written).any(|b| run_time.contains(b));
-        if !at_run_time && !budget.take(program, step) {
-            run_time.extend(touched.written);
+        if !at_run_time && budget.take(program, step, &ending) {
+            ending.iter().for_each(|id| budget.release(*id, program.buffer(*id)));
+        } else {
+            run_time.extend(&touched.written);
+            read_at_run_time.extend(&touched.read);
         }
     }
     program.prepare_budget = budget;

@@ -151,6 +151,34 @@ fn steps_on_parameters_alone_are_prepared() {
 }
 
 #[test]
+fn what_only_leads_to_what_is_prepared_is_not_kept() {
+    // Of 8 MiB each; there is room for two.
+    for (others_are_kept, steps) in [(false, (9, 1)), (true, (6, 5))] {
+        let mut graph = Graph::new();
+        let large = [Dim::from(2048), Dim::from(1024)];
+        let x = graph.add_input("x", parse_tensor_type("f32[2048, 1024]").unwrap());
+        let w = graph.add_parameter("w", parse_tensor_type("f32[1, 1024]").unwrap());
+        let mut b = Builder::new(&mut graph);
+        let mut values = vec![b.broadcast_to(w, &large)];
+        for i in 0..4 {
+            let e = b.exp(values[i]);
+            let sum = b.reduce_sum(e, &[1], true);
+            values.push(b.div(e, sum));
+        }
+        // Two users, as below.
+        let mut y = vec![b.add(x, values[4]), b.mul(x, values[4])];
+        if others_are_kept {
+            y.extend([b.sub(x, values[1]), b.sub(x, values[2])]);
+        }
+        y.into_iter().enumerate().for_each(|(i, y)| graph.add_output(format!("y{i}"), y));
+        let mut module = Module::default();
+        module.functions.insert("predict".into(), graph);
+        let program = cut(&module, "predict", &Choices::default()).unwrap();
+        assert_eq!((program.prepare.len(), program.steps.len()), steps, "{others_are_kept}");
+    }
+}
+
+#[test]
 fn giant_work_on_a_small_parameter_is_left_to_the_run() {
     for (length, prepared) in [(1i64 << 10, 1), (1i64 << 40, 0)] {
         let mut graph = Graph::new();

@@ -46,20 +46,29 @@ impl PrepareBudget {
         work <= PrepareBudget::for_sources(sources).work
     }
 
-    /// Pays for a step and the buffers it stores to; false, and nothing paid, if it is too much.
-    pub fn take(&mut self, program: &Program, step: &Step) -> bool {
+    /// Pays for a step and the buffers it stores to; false, and nothing paid, if it is too much. What is paid for the buffers
+    /// `released` next may be spent.
+    pub fn take(&mut self, program: &Program, step: &Step, released: &[BufferId]) -> bool {
         let mut written = BTreeSet::new();
         step.visit_kernels(&mut |kernel| written.extend(kernel.stores().iter().map(|store| store.buffer)));
         written.retain(|id| !self.paid.contains(id));
         let bytes = written.iter().map(|id| bytes(program.buffer(*id))).fold(0, i64::saturating_add);
         let work = work(step);
-        let fits = bytes <= self.bytes && work <= self.work;
+        let soon_free = released.iter().filter(|id| self.paid.contains(id)).map(|id| self::bytes(program.buffer(*id)));
+        let fits = bytes <= soon_free.fold(self.bytes, i64::saturating_add) && work <= self.work;
         if fits {
             self.bytes -= bytes;
             self.work -= work;
             self.paid.extend(written);
         }
         fits
+    }
+
+    /// Takes back what was paid for the bytes of a buffer that nothing reads from here on: it is not kept.
+    pub fn release(&mut self, id: BufferId, buffer: &Buffer) {
+        if self.paid.remove(&id) {
+            self.bytes += bytes(buffer);
+        }
     }
 }
 

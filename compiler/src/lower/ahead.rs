@@ -69,7 +69,6 @@ struct Share {
     rate: Reg,
     /// Lines to ask for at a time.
     lines: i64,
-    wanted: Wanted,
 }
 
 /// Rows of elements side by side, a stride apart.
@@ -148,14 +147,14 @@ impl Ahead {
                 }
             }
         }
-        if let Some(Share { firsts, rate, lines, wanted }) = &self.panel {
+        if let Some(Share { firsts, rate, lines }) = &self.panel {
             let scaled = b.mul(step, *rate);
             let digits = b.int(Type::I64, DIGITS);
             let moved = b.shr_u(scaled, digits);
             for first in firsts {
                 let at = b.add(*first, moved);
                 for line in 0..*lines {
-                    b.prefetch(at, (line * LINE_BYTES) as i32, *wanted);
+                    b.prefetch(at, (line * LINE_BYTES) as i32, Wanted::ToRead);
                 }
             }
         }
@@ -209,7 +208,7 @@ impl Tile<'_> {
             }
             let rate = b.index(step_bytes << DIGITS);
             let firsts = (0..self.panels_beside()).map(|panel| b.add_int(right, NEAR_BYTES + panel * panels.known_bytes())).collect();
-            return Some(Share { firsts, rate, lines: step_bytes * unroll / LINE_BYTES, wanted: Wanted::ToRead });
+            return Some(Share { firsts, rate, lines: step_bytes * unroll / LINE_BYTES });
         }
         let bytes = &panels.bytes * Dim::from(self.panels_beside());
         let row_bytes = bytes.ceil_div(&panels.rows.maximum(&Dim::ONE));
@@ -220,7 +219,7 @@ impl Tile<'_> {
             Some(bytes) => (bytes * rows * unroll / steps + LINE_BYTES - 1) / LINE_BYTES,
             None => 1,
         };
-        Some(Share { firsts: vec![b.add(right, begin)], rate: cx.index(b, &rate), lines, wanted: Wanted::ToReadLater })
+        Some(Share { firsts: vec![b.add(right, begin)], rate: cx.index(b, &rate), lines })
     }
 
     /// Rows of the epilogue that differ from one row of the tile to the next.

@@ -53,10 +53,8 @@ pub type Block = Vec<Stmt>;
 /// What a cache line is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wanted {
-    /// To be read at once: into the first-level cache.
+    /// To be read.
     ToRead,
-    /// To be read a while later: into the second-level cache.
-    ToReadLater,
     /// To be stored to.
     ToWrite,
 }
@@ -66,7 +64,6 @@ impl Wanted {
     pub fn name(self) -> &'static str {
         match self {
             Wanted::ToRead => "read",
-            Wanted::ToReadLater => "later",
             Wanted::ToWrite => "write",
         }
     }

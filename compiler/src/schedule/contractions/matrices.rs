@@ -21,7 +21,7 @@ use kiln_ir::{DType, Dim, Symbol};
 /// Arranges all contractions of a program whose elements are half floats, or f32 where `tf32` says that matrix units multiply it too.
 pub fn arrange_for_matrices(program: &mut Program, tf32: bool) {
     let steps = std::mem::take(&mut program.steps);
-    let mut packer = Packer::new(program, &VectorIsa::THREAD);
+    let mut packer = Packer::new(program, &VectorIsa::THREAD, &steps);
     program.steps = arranged(steps, &mut packer, tf32);
 }
 
@@ -30,7 +30,7 @@ fn arranged(steps: Vec<Step>, packer: &mut Packer, tf32: bool) -> Vec<Step> {
     for mut step in steps {
         match &mut step {
             Step::Loop { body, .. } => *body = arranged(std::mem::take(body), packer, tf32),
-            Step::Run(kernel) => all.extend(arrange(kernel, packer, tf32)),
+            Step::Run(kernel) => all.extend(packer.replacing(kernel, |packer, kernel| arrange(kernel, packer, tf32))),
         }
         all.push(step);
     }

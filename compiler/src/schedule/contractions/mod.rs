@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 /// Schedules a program for a vector unit. Afterwards each kernel can be lowered on its own.
 pub fn schedule(program: &mut Program, isa: &VectorIsa) {
     let steps = std::mem::take(&mut program.steps);
-    let mut packer = Packer::new(program, isa);
+    let mut packer = Packer::new(program, isa, &steps);
     let steps = scheduled(steps, &mut packer, &mut Vec::new());
     program.steps = steps;
 }
@@ -47,7 +47,7 @@ fn scheduled(steps: Vec<Step>, packer: &mut Packer, loops: &mut Vec<Enclosing>) 
                     let from_parameters = packer.packable_sides(&kernel);
                     orient::orient(&mut kernel, from_parameters);
                     result.extend(pad::pad(packer.program, &mut kernel, packer.isa));
-                    if let Some((level, step)) = packer.pack(&mut kernel, loops) {
+                    if let Some((level, step)) = packer.replacing(&mut kernel, |packer, kernel| packer.pack(kernel, loops)) {
                         match loops.get_mut(level) {
                             Some(around) => around.before.push(step),
                             None => result.push(step),

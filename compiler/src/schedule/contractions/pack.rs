@@ -26,6 +26,8 @@ pub(super) struct Packer<'a> {
     pub(super) isa: &'a VectorIsa,
     /// What was packed so far, with an invalid buffer in its store, and where it went.
     known: Vec<(Nest, Exprs, BufferId)>,
+    /// How many kernels read each buffer at run time.
+    readers: BTreeMap<BufferId, usize>,
 }
 
 /// With fewer tasks than this, rows are split too.
@@ -37,8 +39,26 @@ const MANY_ROWS: i64 = 128;
 const UNPLACED: BufferId = BufferId(u32::MAX);
 
 impl<'a> Packer<'a> {
-    pub(super) fn new(program: &'a mut Program, isa: &'a VectorIsa) -> Packer<'a> {
-        Packer { program, isa, known: vec![] }
+    pub(super) fn new(program: &'a mut Program, isa: &'a VectorIsa, steps: &[Step]) -> Packer<'a> {
+        let mut readers = BTreeMap::new();
+        let mut count = |kernel: &Kernel| kernel.loads().into_iter().for_each(|id| *readers.entry(id).or_default() += 1);
+        steps.iter().for_each(|step| step.visit_kernels(&mut count));
+        Packer { program, isa, known: vec![], readers }
+    }
+
+    /// Has a kernel read packed copies. What was only made to be packed, such as weights transformed for tiles, is not kept then, and
+    /// pays for nothing.
+    pub(super) fn replacing<R>(&mut self, kernel: &mut Kernel, pack: impl FnOnce(&mut Self, &mut Kernel) -> R) -> R {
+        let before = kernel.loads();
+        let result = pack(self, kernel);
+        for id in before.difference(&kernel.loads()) {
+            let Some(readers) = self.readers.get_mut(id) else { continue };
+            *readers -= 1;
+            if *readers == 0 {
+                self.program.prepare_budget.release(*id, &self.program.buffers[id.0 as usize]);
+            }
+        }
+        result
     }
 
     /// Packs what should be packed of a contraction's operands inside these loops. The step to run before the kernel, if there is
@@ -270,10 +290,12 @@ impl<'a> Packer<'a> {
             }
         }
         let body = Body::Nest(placed);
-        let step = Step::Run(Kernel { name, origins: kernel.origins.clone(), exprs: exprs.clone(), body });
+        let packing = Kernel { name, origins: kernel.origins.clone(), exprs: exprs.clone(), body };
+        let replaced: Vec<BufferId> = packing.loads().into_iter().filter(|id| self.readers.get(id) == Some(&1)).collect();
+        let step = Step::Run(packing);
         if prepared {
             let mut budget = std::mem::take(&mut self.program.prepare_budget);
-            let fits = budget.take(self.program, &step);
+            let fits = budget.take(self.program, &step, &replaced);
             self.program.prepare_budget = budget;
             if !fits {
                 self.program.buffers.pop();

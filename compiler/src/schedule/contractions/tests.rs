@@ -1,9 +1,10 @@
 //! Tests: parameters are packed once, before the run, what a loop does not change before the loop, and tiles read packed panels in
-//! place.
+//! place; what was made to be packed is not paid for.
 
 use super::schedule;
 use crate::kernel::{
-    Access, Axis, Body, Buffer, BufferId, BufferKind, Contract, DEPTH_CHUNK, ExprKind, Exprs, Kernel, LoopKind, Program, Step, Store,
+    Access, Axis, Body, Buffer, BufferId, BufferKind, Contract, DEPTH_CHUNK, ExprKind, Exprs, Kernel, LoopKind, Nest, PrepareBudget,
+    Program, Stage, Step, Store,
 };
 use crate::lower::{Arg, VectorIsa, lower};
 use kiln_ir::{DType, Dim, Symbol};
@@ -93,4 +94,60 @@ fn what_a_loop_does_not_change_is_packed_before_it() {
     assert_eq!(packed(BufferKind::Input(1), false), (2, 2));
     // Another part of it in each turn.
     assert_eq!(packed(BufferKind::Input(1), true).0, 0);
+}
+
+/// A step that copies a buffer of so many elements to a new one.
+fn copied(program: &mut Program, from: BufferId, elements: i64) -> Step {
+    let shape = vec![Dim::from(elements)];
+    let buffer = program.add_buffer(Buffer { name: "copy".into(), dtype: DType::F32, shape, kind: BufferKind::Prepared });
+    let axis = Axis { index: Symbol::new("i"), extent: Dim::from(elements) };
+    let offset = Dim::from(axis.index.clone());
+    let mut exprs = Exprs::default();
+    let access = Access { buffer: from, offset: offset.clone(), bounds: vec![], otherwise: None };
+    let value = exprs.add(DType::F32, ExprKind::Load(access));
+    let store = Store { buffer, offset, value, combine: None };
+    let body = Body::Nest(Nest { parallel: vec![axis], stages: vec![Stage::Sweep { axes: vec![], stores: vec![store] }], serial: false });
+    Step::Run(Kernel { name: "copy".into(), origins: vec![], exprs, body })
+}
+
+#[test]
+fn what_is_read_only_to_be_packed_is_not_paid_for() {
+    const WEIGHTS: i64 = 64 * 64;
+    let elements_free = (16 << 20) / DType::F32.size_bytes() as i64;
+    // Layers, whether there is room for a copy beside the weights, whether another kernel reads them too; whether they are packed, and
+    // whether there is room for as much again.
+    let cases = [
+        (2, true, false, true, true),
+        (2, true, true, true, false),
+        (2, false, false, false, false),
+        (1, false, false, true, false),
+        (1, false, true, false, false),
+    ];
+    for (layers, has_room, is_read_otherwise, is_packed, leaves_room) in cases {
+        let mut program = two_layers(64, DType::F32);
+        program.steps.truncate(layers);
+        // Weights that were computed from the parameter.
+        let computed = copied(&mut program, BufferId(1), WEIGHTS);
+        let weights = BufferId(program.buffers.len() as u32 - 1);
+        for step in &mut program.steps {
+            let Step::Run(Kernel { exprs, body: Body::Contract(contract), .. }) = step else { panic!("layers are products") };
+            let ExprKind::Load(access) = exprs.get(contract.rhs).kind.clone() else { panic!("of a buffer") };
+            contract.rhs = exprs.add(DType::F32, ExprKind::Load(Access { buffer: weights, ..access }));
+        }
+        let others = copied(&mut program, BufferId(0), elements_free - WEIGHTS * (1 + i64::from(has_room)));
+        let mut budget = PrepareBudget::default();
+        assert!(budget.take(&program, &computed, &[]) && budget.take(&program, &others, &[]));
+        program.prepare_budget = budget;
+        if is_read_otherwise {
+            let reader = copied(&mut program, weights, WEIGHTS);
+            program.steps.push(reader);
+        }
+        schedule(&mut program, &VectorIsa::V128);
+        assert_eq!(program.prepare.len(), usize::from(is_packed), "{layers} {has_room} {is_read_otherwise}");
+        let more = copied(&mut program, BufferId(1), WEIGHTS);
+        let mut budget = std::mem::take(&mut program.prepare_budget);
+        assert_eq!(budget.take(&program, &more, &[]), leaves_room, "{layers} {has_room} {is_read_otherwise}");
+        let more = copied(&mut program, BufferId(1), 1);
+        assert!(!budget.take(&program, &more, &[]));
+    }
 }
