@@ -24,7 +24,7 @@ pub fn split(program: &mut Program) {
     let last_reader: BTreeMap<BufferId, usize> = all.iter().enumerate().flat_map(|(i, t)| t.read.iter().map(move |b| (*b, i))).collect();
     let mut read_at_run_time: BTreeSet<BufferId> = BTreeSet::new();
     for (i, (step, touched)) in steps.iter().zip(&all).enumerate() {
-        // What only steps of this kind have read ends with the last of them.
+        // What only prepared steps read is not kept beyond the last of them.
         let ends = |b: &&BufferId| last_reader[*b] == i && !read_at_run_time.contains(*b);
         let ending: Vec<BufferId> = touched.read.iter().filter(ends).copied().collect();
         let at_run_time = touched.read.iter().chain(&touched.written).any(|b| run_time.contains(b));

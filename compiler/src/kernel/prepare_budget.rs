@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 /// What is left to spend.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PrepareBudget {
+    /// Of what is kept; what one step leaves to the next is free again after that.
     bytes: i64,
     /// Iterations of kernels.
     work: i64,

@@ -3,7 +3,8 @@
 use crate::kernel::DEPTH_CHUNK;
 use kiln_ir::DType;
 
-/// The vector unit that tile programs are written for. Results do not depend on it: only lane counts and tile shapes do.
+/// The vector unit that tile programs are written for. Results do not depend on it: only lane counts, tile shapes and
+/// what is asked for do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VectorIsa {
     /// Bits of one vector register.
@@ -16,18 +17,21 @@ pub struct VectorIsa {
     pub tf32: bool,
     /// Whether four warps multiply matrices in shared memory together.
     pub warpgroups: bool,
+    /// Whether lines come late when they are asked for into the second-level cache, so that all are asked for into the first.
+    pub asks_first_level: bool,
 }
 
 impl VectorIsa {
     /// 128-bit vectors in 16 registers: SSE and AVX without wide vectors; NEON has more registers.
-    pub const V128: VectorIsa = VectorIsa { vector_bits: 128, registers: 16, matrices: false, tf32: false, warpgroups: false };
+    pub const V128: VectorIsa =
+        VectorIsa { vector_bits: 128, registers: 16, matrices: false, tf32: false, warpgroups: false, asks_first_level: false };
     /// 256-bit vectors in 16 registers.
-    pub const AVX2: VectorIsa = VectorIsa { vector_bits: 256, registers: 16, matrices: false, tf32: false, warpgroups: false };
+    pub const AVX2: VectorIsa = VectorIsa { vector_bits: 256, ..VectorIsa::V128 };
     /// 512-bit vectors in 32 registers.
-    pub const AVX512: VectorIsa = VectorIsa { vector_bits: 512, registers: 32, matrices: false, tf32: false, warpgroups: false };
+    pub const AVX512: VectorIsa = VectorIsa { vector_bits: 512, registers: 32, ..VectorIsa::V128 };
 
     /// No vectors: a thread for each element or row, as on a GPU.
-    pub const THREAD: VectorIsa = VectorIsa { vector_bits: 0, registers: 0, matrices: false, tf32: false, warpgroups: false };
+    pub const THREAD: VectorIsa = VectorIsa { vector_bits: 0, registers: 0, ..VectorIsa::V128 };
 
     /// Whether each point is a task, for a thread of its own.
     pub fn is_thread(&self) -> bool {

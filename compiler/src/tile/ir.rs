@@ -53,8 +53,10 @@ pub type Block = Vec<Stmt>;
 /// What a cache line is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wanted {
-    /// To be read.
+    /// To be read at once: into the first-level cache.
     ToRead,
+    /// To be read a while later: into the second-level cache.
+    ToReadLater,
     /// To be stored to.
     ToWrite,
 }
@@ -64,6 +66,7 @@ impl Wanted {
     pub fn name(self) -> &'static str {
         match self {
             Wanted::ToRead => "read",
+            Wanted::ToReadLater => "later",
             Wanted::ToWrite => "write",
         }
     }

@@ -97,6 +97,8 @@ pub struct CpuTarget {
     triple: Triple,
     /// Rust's names of features beyond the architecture's baseline.
     features: Vec<&'static str>,
+    /// See [`VectorIsa::asks_first_level`].
+    asks_first_level: bool,
 }
 
 impl CpuTarget {
@@ -116,7 +118,7 @@ impl CpuTarget {
                 return Err(Diagnostic::new("cpu_level", message).help("write `--cpu native` or `--cpu baseline`"));
             }
         };
-        Ok(CpuTarget { triple, features })
+        Ok(CpuTarget { triple, features, asks_first_level: level == CpuLevel::Native && is_amd() })
     }
 
     /// Its triple.
@@ -136,12 +138,12 @@ impl CpuTarget {
 
     /// The same architecture without features beyond its baseline.
     pub fn baseline(&self) -> CpuTarget {
-        CpuTarget { triple: self.triple.clone(), features: Vec::new() }
+        CpuTarget { triple: self.triple.clone(), features: Vec::new(), asks_first_level: false }
     }
 
     /// The baseline of any architecture that Cranelift knows, to look at its code.
     pub fn of_triple(triple: Triple) -> CpuTarget {
-        CpuTarget { triple, features: Vec::new() }
+        CpuTarget { triple, features: Vec::new(), asks_first_level: false }
     }
 
     /// The widest vectors that code may use beyond Cranelift's 128 bits.
@@ -152,12 +154,13 @@ impl CpuTarget {
 
     /// The vector unit that kernels are written for.
     pub fn vector_isa(&self) -> VectorIsa {
-        match (self.triple.architecture, self.wide_vectors()) {
+        let vectors = match (self.triple.architecture, self.wide_vectors()) {
             (_, Some(WideVectors::Avx512)) => VectorIsa::AVX512,
             (_, Some(WideVectors::Avx2)) => VectorIsa::AVX2,
             (Architecture::Aarch64(_), None) => VectorIsa { registers: 32, ..VectorIsa::V128 },
             (_, None) => VectorIsa::V128,
-        }
+        };
+        VectorIsa { asks_first_level: self.asks_first_level, ..vectors }
     }
 
     /// Cranelift's view of it. Panics when Cranelift lacks the architecture, which the workspace's features rule out.
@@ -187,6 +190,18 @@ fn x86_features(wanted: impl Fn(&str, u32) -> bool) -> Vec<&'static str> {
 
 fn has(feature: &str) -> bool {
     kiln_runtime::cpu::missing_features(&[feature.to_owned()]).is_empty()
+}
+
+/// Whether this CPU is one of AMD's: what `cpuid` answers to 0 (AMD64 Architecture Programmer's Manual, volume 3, appendix E.3.1).
+#[cfg(target_arch = "x86_64")]
+fn is_amd() -> bool {
+    let name = std::arch::x86_64::__cpuid(0);
+    [name.ebx, name.edx, name.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn is_amd() -> bool {
+    false
 }
 
 #[cfg(test)]

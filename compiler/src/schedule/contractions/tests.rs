@@ -8,6 +8,7 @@ use crate::kernel::{
 };
 use crate::lower::{Arg, VectorIsa, lower};
 use kiln_ir::{DType, Dim, Symbol};
+use std::collections::BTreeSet;
 
 /// y[r, c] = Σ x[r, k] · w[k, c], twice with the same weight.
 fn two_layers(columns: i64, dtype: DType) -> Program {
@@ -94,6 +95,19 @@ fn what_a_loop_does_not_change_is_packed_before_it() {
     assert_eq!(packed(BufferKind::Input(1), false), (2, 2));
     // Another part of it in each turn.
     assert_eq!(packed(BufferKind::Input(1), true).0, 0);
+}
+
+#[test]
+fn the_next_panel_is_asked_for_into_the_cache_that_answers_sooner() {
+    for (asks_first_level, expected) in [(false, "later"), (true, "read")] {
+        let isa = VectorIsa { asks_first_level, ..VectorIsa::AVX512 };
+        let mut program = two_layers(1024, DType::F32);
+        schedule(&mut program, &isa);
+        let Step::Run(kernel) = &program.steps[0] else { panic!("no loops were made") };
+        let text = lower(kernel, &program, &isa).program.to_string();
+        let hints: BTreeSet<&str> = text.split("prefetch.").skip(1).filter_map(|rest| rest.split(' ').next()).collect();
+        assert_eq!(hints, BTreeSet::from([expected, "write"]), "{text}");
+    }
 }
 
 /// A step that copies a buffer of so many elements to a new one.

@@ -81,7 +81,7 @@ impl Writer {
                     // Of memory, and of what is none.
                     let address = self.random.pick(&[self.from, self.scratch]);
                     let offset = self.random.pick(&[0, 8, i32::MAX - 4096]);
-                    self.b.prefetch(address, offset, self.random.pick(&[Wanted::ToRead, Wanted::ToWrite]));
+                    self.b.prefetch(address, offset, self.random.pick(&[Wanted::ToRead, Wanted::ToReadLater, Wanted::ToWrite]));
                 }
                 _ => self.compute(pool),
             }

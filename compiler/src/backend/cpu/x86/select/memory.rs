@@ -321,6 +321,7 @@ impl Selector {
         let mem = Some(self.place(address, offset));
         let code = match wanted {
             Wanted::ToRead => Code::Prefetcht0_m8,
+            Wanted::ToReadLater => Code::Prefetcht1_m8,
             Wanted::ToWrite => Code::Prefetchw_m8,
         };
         self.push(Inst { code, def: None, modifies: false, uses: smallvec![], mem, stores: false, imm: None, mask: None });
