@@ -14,7 +14,7 @@
 use super::Enclosing;
 use crate::kernel::{
     Access, Axis, Body, Bound, Buffer, BufferId, BufferKind, Contract, ExprId, ExprKind, Exprs, Kernel, Nest, Program, Stage, Step, Store,
-    row_major, sum_dtype, unravelled,
+    buffers_touched, row_major, sum_dtype, unravelled,
 };
 use crate::lower::{PACKED_ROW_BLOCK, VectorIsa};
 use kiln_ir::{DType, Dim, Symbol};
@@ -290,10 +290,10 @@ impl<'a> Packer<'a> {
             }
         }
         let body = Body::Nest(placed);
-        let packing = Kernel { name, origins: kernel.origins.clone(), exprs: exprs.clone(), body };
-        let replaced: Vec<BufferId> = packing.loads().into_iter().filter(|id| self.readers.get(id) == Some(&1)).collect();
-        let step = Step::Run(packing);
+        let step = Step::Run(Kernel { name, origins: kernel.origins.clone(), exprs: exprs.clone(), body });
         if prepared {
+            let read_here_alone = |id: &BufferId| self.readers.get(id) == Some(&1);
+            let replaced: Vec<BufferId> = buffers_touched(std::slice::from_ref(&step)).into_iter().filter(read_here_alone).collect();
             let mut budget = std::mem::take(&mut self.program.prepare_budget);
             let fits = budget.take(self.program, &step, &replaced);
             self.program.prepare_budget = budget;
